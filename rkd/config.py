@@ -1,0 +1,580 @@
+"""Reads and checks a config: every problem in one go, each with its path, what was found and what is allowed.
+
+The keys, their types and ranges are in config.schema.yaml beside this file; the checks here are those that
+look at more than one key, at rkd's own names, or at the disk. Imports neither torch nor pandas: the Snakefile
+is parsed with it.
+"""
+
+import difflib
+import functools
+import math
+import os
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import yaml
+
+from rkd import model_source
+from rkd.errors import RkdError
+from rkd.model_source import ModelSource
+from rkd.tasks import TASKS
+
+Config = dict[str, Any]
+KeyPath = tuple[Any, ...]
+
+# The distillation options that each method reads; the training options (learning_rate, …) are read by all.
+METHOD_OPTIONS: dict[str, tuple[str, ...]] = {
+    "finetune": (),
+    "kd": ("alpha", "temperature", "regression_kd"),
+    "reptile": ("alpha", "temperature", "regression_kd", "layer_map", "teacher_lr"),
+}
+
+# Without ax, which has no training data: it is an extra test split of mnli.
+TRAINABLE_TASKS = tuple(name for name, task in TASKS.items() if task.trainable)
+
+_VARIANT_NAME = re.compile(r"[a-z0-9][a-z0-9_.-]*")
+_RESERVED_VARIANT = "teacher"
+_PLAIN_KEY = re.compile(r"[\w.-]+")
+_TYPE_NAMES = {
+    "object": "a section of keys",
+    "array": "a list",
+    "string": "text",
+    "integer": "a whole number",
+    "number": "a number",
+    "null": "null",
+}
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One problem: the key (`variants.kd.temperature`), what was found, what is allowed and what to do."""
+
+    path: str
+    found: str
+    expected: str
+    suggestion: str = ""
+
+    def __str__(self) -> str:
+        line = f"{self.path}: found {self.found}, expected {self.expected}"
+        return f"{line}; {self.suggestion}" if self.suggestion else line
+
+
+class ConfigError(RkdError):
+    """A config with problems; the message lists all of them, one a line, and `problems` holds them."""
+
+    def __init__(self, problems: Iterable[Problem]) -> None:
+        self.problems = tuple(problems)
+        count = len(self.problems)
+        head = "The config has 1 problem:" if count == 1 else f"The config has {count} problems:"
+        super().__init__("\n".join([head, *(f"- {problem}" for problem in self.problems)]))
+
+
+def load(config: Mapping[str, Any]) -> Config:
+    """Check a merged config and return it in normal form, or raise ConfigError with all its problems.
+
+    Normal form: a new plain dict without the variants that an overlay dropped (set to null); numbers are
+    float where the schema says number, int where it says integer; `~` in glue_dir is expanded; the revision
+    of a model that is not on the hub is None; the sha256 of a packaged model that rkd knows is filled in.
+
+    >>> load(yaml.safe_load(Path("config.yaml").read_text()))["student"]["alpha"]
+    0.5
+    """
+    problems = check(config)
+    if problems:
+        raise ConfigError(problems)
+    normal: Config = _numbers(_without_dropped_variants(_plain(config)), schema())
+    if normal["glue_dir"] is not None:
+        normal["glue_dir"] = os.path.expanduser(normal["glue_dir"])
+    for role in ("teacher", "student"):
+        source = model_source.parse(normal[f"{role}_model"])
+        if source.kind != "hub":
+            normal[f"{role}_revision"] = None
+        normal[f"{role}_sha256"] = normal[f"{role}_sha256"] or source.known_sha256()
+    return normal
+
+
+def check(config: Mapping[str, Any]) -> list[Problem]:
+    """All problems of a merged config, sorted by path; an empty list when it is good.
+
+    Reads the disk where models or data are local, never the network. Never raises, whatever the values are.
+    """
+    plain = _without_dropped_variants(_plain(config))
+    problems: dict[KeyPath, Problem] = {}
+    for error in _validator().iter_errors(plain):
+        for path, problem in _schema_problems(error):
+            problems.setdefault(path, problem)
+    if isinstance(plain, dict):
+        for path, problem in _Crosscheck(plain, frozenset(problems)).problems():
+            problems.setdefault(path, problem)
+    return [problems[path] for path in sorted(problems, key=_path_order)]
+
+
+@functools.cache
+def schema() -> dict[str, Any]:
+    """The JSON Schema of the config (draft 2020-12), parsed; not to be changed."""
+    text = Path(__file__).with_name("config.schema.yaml").read_text(encoding="utf-8")
+    content: dict[str, Any] = yaml.safe_load(text)
+    return content
+
+
+@functools.cache
+def _validator() -> Any:
+    def is_number(_: Any, value: Any) -> bool:
+        return _finite(value)
+
+    def is_integer(_: Any, value: Any) -> bool:
+        return _finite(value) and float(value).is_integer()
+
+    # JSON has no NaN and no infinity, and comparisons with NaN would let it pass every range.
+    draft = jsonschema.Draft202012Validator
+    types = draft.TYPE_CHECKER.redefine_many({"number": is_number, "integer": is_integer})
+    validator = jsonschema.validators.extend(draft, type_checker=types)
+    return validator(schema())
+
+
+def _finite(value: Any) -> bool:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return False
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # a whole number beyond the range of a float
+        return False
+
+
+# --- normal form --------------------------------------------------------------------------------------------
+
+
+def _plain(value: Any, depth: int = 8) -> Any:
+    """The same with dict for every mapping and list for every tuple (Snakemake and callers may pass others).
+
+    Deeper levels than any config has are cut (YAML anchors can be circular), and whole numbers beyond the
+    range of a float become infinite: both are then refused where they stand, whatever the key.
+    """
+    if isinstance(value, Mapping):
+        return {_plain(key): _plain(item, depth - 1) for key, item in value.items()} if depth else "…"
+    if isinstance(value, (list, tuple)):
+        return [_plain(item, depth - 1) for item in value] if depth else "…"
+    if isinstance(value, int) and not isinstance(value, bool) and not _finite(value):
+        return math.inf
+    return value
+
+
+def _without_dropped_variants(config: Any) -> Any:
+    if not isinstance(config, dict) or not isinstance(config.get("variants"), dict):
+        return config
+    kept = {name: variant for name, variant in config["variants"].items() if variant is not None}
+    return {**config, "variants": kept}
+
+
+def _numbers(value: Any, rule: Mapping[str, Any]) -> Any:
+    """`value` with the number types of its schema; `value` has passed the schema."""
+    if isinstance(value, dict):
+        known, other = rule.get("properties", {}), rule.get("additionalProperties")
+        return {key: _numbers(item, known.get(key) or other or {}) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_numbers(item, rule.get("items", {})) for item in value]
+    if rule.get("type") == "number":
+        return float(value)
+    return int(value) if rule.get("type") == "integer" else value
+
+
+# --- wording ------------------------------------------------------------------------------------------------
+
+
+def _path_text(path: KeyPath) -> str:
+    text = ""
+    for part in path:
+        if isinstance(part, int) and not isinstance(part, bool):
+            text += f"[{part}]"
+        else:
+            key = part if isinstance(part, str) and _PLAIN_KEY.fullmatch(part) else _short(repr(part))
+            text += f".{key}" if text else key
+    return text or "config"
+
+
+def _path_order(path: KeyPath) -> tuple[tuple[int, str], ...]:
+    return tuple((part, "") if isinstance(part, int) else (0, str(part)) for part in path)
+
+
+def _found(value: Any) -> str:
+    """The value as a reader of YAML knows it, on one line and not too long."""
+    if value is None:
+        return "nothing (null)"
+    if isinstance(value, bool):
+        return f"{str(value).lower()} (a truth value)"
+    if isinstance(value, str):
+        return f"{_short(repr(value))} (text)"
+    return _short(repr(value))
+
+
+def _short(text: str, limit: int = 120) -> str:
+    return text if len(text) <= limit else f"{text[: limit - 1]}…"
+
+
+def _expected(rule: Mapping[str, Any]) -> str:
+    """What a schema allows, in words: `a number above 0 and at most 1`."""
+    if "x-allowed" in rule:
+        return str(rule["x-allowed"])
+    if "enum" in rule:
+        return "one of " + ", ".join(map(str, rule["enum"]))
+    words = _TYPE_NAMES[rule["type"]]
+    if rule["type"] == "array":
+        words += " of at least one" if rule.get("minItems") else ""
+        words += ", none of them twice" if rule.get("uniqueItems") else ""
+    if rule.get("minProperties"):
+        words += ", at least one"
+    return f"{words} {_range(rule)}".rstrip()
+
+
+def _range(rule: Mapping[str, Any]) -> str:
+    low, high = rule.get("minimum"), rule.get("maximum")
+    above, below = rule.get("exclusiveMinimum"), rule.get("exclusiveMaximum")
+    if low is not None and (high is not None or below is not None):
+        return f"from {low} to {high}" if below is None else f"from {low} to below {below}"
+    parts = [("of at least", low), ("above", above), ("at most", high), ("below", below)]
+    return " and ".join(f"{text} {bound}" for text, bound in parts if bound is not None)
+
+
+def _closest(word: Any, choices: Iterable[str]) -> str:
+    close = difflib.get_close_matches(str(word)[:64].lower(), list(choices), n=1)
+    return f"did you mean {close[0]}?" if close else ""
+
+
+def _as_yaml_number(text: str) -> str | None:
+    """How to write in YAML the number that `text` means (`5e-5` → `5.0e-5`), or None when it means none.
+
+    YAML 1.1 wants a point in the mantissa and a sign in the exponent, else it reads text.
+    """
+    number = re.compile(r"\s*([+-]?)(\d+(?:\.\d*)?|\.\d+)(?:e([+-]?)(\d+))?\s*", re.IGNORECASE | re.ASCII)
+    match = number.fullmatch(text)
+    if match is None or not math.isfinite(float(text)):
+        return None
+    sign, mantissa, exponent_sign, exponent = match.groups()
+    mantissa = f"0{mantissa}" if mantissa.startswith(".") else mantissa
+    if exponent is None:
+        return f"{sign}{mantissa}"
+    return f"{sign}{mantissa if '.' in mantissa else f'{mantissa}.0'}e{exponent_sign or '+'}{exponent}"
+
+
+def _type_suggestion(value: Any, rule: Mapping[str, Any]) -> str:
+    types = rule["type"]
+    if isinstance(value, str) and types in ("number", "integer"):
+        number = _as_yaml_number(value)
+        return f"write {number}: YAML reads {value.strip()!r} as text" if number else ""
+    if types == "array" and (isinstance(value, str) or _finite(value)):
+        return f"write [{_short(str(value))}]"
+    if "string" in types and _finite(value):
+        return "put it in quotes: YAML reads it as a number"
+    return ""
+
+
+# --- problems found by the schema ---------------------------------------------------------------------------
+
+
+def _schema_problems(error: Any) -> Iterator[tuple[KeyPath, Problem]]:
+    """The problems of one jsonschema error: one per unknown, missing or repeated item, else one."""
+    path, value, rule = tuple(error.absolute_path), error.instance, error.schema
+    if error.validator == "additionalProperties":
+        for key in value:
+            if key not in rule["properties"]:
+                yield (*path, key), _unknown_key((*path, key), value[key], rule["properties"])
+    elif error.validator == "required":
+        for key in error.validator_value:
+            if key not in value:
+                missing, expected = (*path, key), _expected(rule["properties"][key])
+                yield (
+                    missing,
+                    Problem(_path_text(missing), "no such key", expected, "add it (see config.yaml)"),
+                )
+    elif error.validator == "uniqueItems":
+        for index, item in enumerate(value):
+            if item in value[:index]:
+                yield _problem((*path, index), item, "every value only once")
+    else:
+        yield _problem(path, value, _expected(rule), _suggestion(error))
+
+
+def _suggestion(error: Any) -> str:
+    if error.validator == "type":
+        return _type_suggestion(error.instance, error.schema)
+    if error.validator == "enum":
+        return _closest(error.instance, map(str, error.validator_value))
+    return ""
+
+
+def _unknown_key(path: KeyPath, value: Any, known: Mapping[str, Any]) -> Problem:
+    suggestion = _closest(path[-1], known)
+    homes = [home for home in _homes(path[-1]) if home != _path_text(path)]
+    if not suggestion and homes:
+        suggestion = f"it belongs to {' or '.join(homes)}"
+    found, expected = f"this unknown key with {_found(value)}", f"one of the keys {', '.join(known)}"
+    return Problem(_path_text(path), found, expected, suggestion)
+
+
+def _homes(key: Any) -> list[str]:
+    """Where else in the config a key of this name exists."""
+    sections = schema()["properties"]
+    homes = [key] if key in sections else []
+    return homes + [f"{name}.{key}" for name in ("teacher", "student") if key in sections[name]["properties"]]
+
+
+def _problem(path: KeyPath, value: Any, expected: str, suggestion: str = "") -> tuple[KeyPath, Problem]:
+    return path, Problem(_path_text(path), _found(value), expected, suggestion)
+
+
+# --- problems that need more than one key, rkd's names or the disk ------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Model:
+    """What the disk says about the teacher or the student; no config when it is wrong or on the hub."""
+
+    source: ModelSource | None = None
+    config: dict[str, Any] | None = None
+    error: str = ""
+
+    @classmethod
+    def read(cls, reference: str | None) -> "_Model":
+        try:
+            source = model_source.parse(reference) if reference is not None else None
+            return cls(source, source.read_config() if source is not None else None)
+        except RkdError as error:
+            return cls(error=" ".join(str(error).split()))
+
+    @property
+    def kind(self) -> str | None:
+        return self.source.kind if self.source else None
+
+    @property
+    def depth(self) -> int | None:
+        if self.source and self.source.kind == "teacher-layers":
+            return len(self.source.layers)
+        return self._integer("num_hidden_layers", "n_layers")  # n_layers: DistilBERT
+
+    @property
+    def width(self) -> int | None:
+        return self._integer("hidden_size", "dim")  # dim: DistilBERT
+
+    @property
+    def vocabulary(self) -> int | None:
+        return self._integer("vocab_size")
+
+    @property
+    def positions(self) -> int | None:
+        """The longest input; RoBERTa counts its positions from pad_token_id + 1."""
+        limit, config = self._integer("max_position_embeddings"), self.config or {}
+        shifted = config.get("model_type") in ("roberta", "camembert", "xlm-roberta")
+        return limit - 1 - (self._integer("pad_token_id") or 0) if limit and shifted else limit
+
+    def _integer(self, *names: str) -> int | None:
+        """The first of these keys of the model's config that is a positive whole number."""
+        values = [self.config.get(name) for name in names] if self.config else []
+        return next((value for value in values if type(value) is int and value > 0), None)
+
+
+class _Crosscheck:
+    """The checks on one config; a value with a problem of its own is left out, so none meets a wrong type."""
+
+    def __init__(self, config: Config, bad: frozenset[KeyPath]) -> None:
+        self.config = config
+        self.bad = bad
+        variants = config.get("variants")
+        items = variants.items() if isinstance(variants, dict) else ()
+        self.variants = {name: overrides for name, overrides in items if isinstance(overrides, dict)}
+        self.teacher = _Model.read(self.get("teacher_model"))
+        if self.teacher.kind == "teacher-layers":
+            self.teacher = _Model(error="only a student can be cut from a teacher")
+        self.student = _Model.read(self.get("student_model"))
+
+    def problems(self) -> Iterator[tuple[KeyPath, Problem]]:
+        yield from self._tasks()
+        yield from self._glue_dir()
+        yield from self._variant_names()
+        yield from self._unread_overrides()
+        yield from self._accumulation()
+        yield from self._references()
+        yield from self._checksums()
+        yield from self._teacher_layers()
+        yield from self._vocabularies()
+        yield from self._positions()
+        yield from self._widths()
+        yield from self._repeated_layers()
+        yield from self._layer_maps()
+
+    def get(self, *path: Any) -> Any:
+        """The value at `path`, or None when it, something above it or something in it is missing or wrong."""
+        if any(bad[: len(path)] == path or path[: len(bad)] == bad for bad in self.bad):
+            return None
+        value: Any = self.config
+        for key in path:
+            if not isinstance(value, dict) or key not in value:
+                return None
+            value = value[key]
+        return value
+
+    def option(self, variant: str, key: str) -> tuple[KeyPath, Any]:
+        """Where the effective option of a variant is written, and its value."""
+        path = ("variants", variant, key) if key in self.variants[variant] else ("student", key)
+        return path, self.get(*path)
+
+    def readers(self, key: str) -> list[str]:
+        """The variants whose method reads a distillation option."""
+        methods = {name: self.get("variants", name, "method") for name in self.variants}
+        return [name for name, method in methods.items() if key in METHOD_OPTIONS.get(method, ())]
+
+    def _tasks(self) -> Iterator[tuple[KeyPath, Problem]]:
+        tasks = self.config.get("tasks")
+        for index, task in enumerate(tasks if isinstance(tasks, list) else ()):
+            if isinstance(task, str) and task not in TRAINABLE_TASKS:
+                ax = "ax is predicted by the mnli models: write mnli"
+                hint = ax if task == "ax" else _closest(task, TRAINABLE_TASKS)
+                yield _problem(("tasks", index), task, f"one of {', '.join(TRAINABLE_TASKS)}", hint)
+
+    def _glue_dir(self) -> Iterator[tuple[KeyPath, Problem]]:
+        folder = self.get("glue_dir")
+        if folder is not None and not os.path.isdir(os.path.expanduser(folder)):
+            there = os.path.exists(os.path.expanduser(folder))
+            hint = "this is no folder" if there else "there is nothing at this path"
+            yield _problem(("glue_dir",), folder, "an existing folder, or null", hint)
+
+    def _variant_names(self) -> Iterator[tuple[KeyPath, Problem]]:
+        for name in self.variants:
+            path = ("variants", name)
+            if not isinstance(name, str) or _VARIANT_NAME.fullmatch(name) is None:
+                expected = "a name of lower-case letters, digits and . _ - that begins with a letter or digit"
+                hint = "" if isinstance(name, str) else "put the name in quotes"
+                yield path, Problem(_path_text(path), f"the name {_found(name)}", expected, hint)
+            elif name == _RESERVED_VARIANT:
+                expected = "another name: in the results this is the fine-tuned teacher"
+                yield path, Problem(_path_text(path), f"the name {_found(name)}", expected)
+
+    def _unread_overrides(self) -> Iterator[tuple[KeyPath, Problem]]:
+        for name, overrides in self.variants.items():
+            method = self.get("variants", name, "method")
+            for key in _distillation_options() if method in METHOD_OPTIONS else ():
+                if key in overrides and key not in METHOD_OPTIONS[method]:
+                    reads = ", ".join(METHOD_OPTIONS[method]) or "no distillation option"
+                    readers = ", ".join(other for other, options in METHOD_OPTIONS.items() if key in options)
+                    expected = f"no {key} here: method {method} reads {reads}"
+                    hint = f"remove it, or choose a method that reads it ({readers})"
+                    yield _problem(("variants", name, key), overrides[key], expected, hint)
+
+    def _accumulation(self) -> Iterator[tuple[KeyPath, Problem]]:
+        keys = ("gradient_accumulation", "batch_size")
+        pairs = [[((role, key), self.get(role, key)) for key in keys] for role in ("teacher", "student")]
+        pairs += [
+            [self.option(name, key) for key in keys]
+            for name, overrides in self.variants.items()
+            if any(key in overrides for key in keys)
+        ]
+        for (parts_path, parts), (batch_path, batch) in pairs:
+            if parts is None or batch is None or batch % parts == 0:
+                continue
+            # Blame what the variant overrides: the other value is right for the rows that do not.
+            if len(parts_path) >= len(batch_path):
+                yield _problem(parts_path, parts, f"a divisor of batch_size {batch}")
+            else:
+                yield _problem(batch_path, batch, f"a multiple of gradient_accumulation {parts}")
+
+    def _references(self) -> Iterator[tuple[KeyPath, Problem]]:
+        for key, model in (("teacher_model", self.teacher), ("student_model", self.student)):
+            if model.error:
+                allowed = schema()["properties"][key]["x-allowed"]
+                yield _problem((key,), self.get(key), allowed, model.error)
+
+    def _checksums(self) -> Iterator[tuple[KeyPath, Problem]]:
+        for role, model in (("teacher", self.teacher), ("student", self.student)):
+            key = f"{role}_sha256"
+            source, digest = model.source, self.get(key)
+            if source is None or (key,) in self.bad:
+                continue
+            known = source.known_sha256()
+            expected = ""
+            if source.kind == "package" and known is None and digest is None:
+                expected = f"the sha256 of model.safetensors in {source.location}, which rkd does not know"
+            elif known is not None and digest not in (None, known):
+                expected = f"null, or {known}, which rkd knows for {source.location}"
+            elif source.kind == "hub" and digest is not None:
+                expected = f"null: a model on the hub is pinned by {role}_revision"
+            elif source.kind in ("config", "teacher-layers") and digest is not None:
+                expected = f"null: {self.get(f'{role}_model')} has no weights file of its own"
+            if expected:
+                yield _problem((key,), digest, expected)
+
+    def _teacher_layers(self) -> Iterator[tuple[KeyPath, Problem]]:
+        source, depth = self.student.source, self.teacher.depth
+        if source is not None and depth is not None and any(layer >= depth for layer in source.layers):
+            expected = f"layers from 0 to {depth - 1}: the teacher has {depth}"
+            yield _problem(("student_model",), self.get("student_model"), expected)
+
+    def _vocabularies(self) -> Iterator[tuple[KeyPath, Problem]]:
+        path, kinds = ("student_model",), (self.teacher.kind, self.student.kind)
+        if None in kinds or kinds == ("config", "config") or self.student.kind == "teacher-layers":
+            return  # two random initialisations share the vocabulary that is built for them
+        if self.teacher.kind == "config":
+            expected = "a *.json model config, as the teacher is one: a vocabulary is built for both"
+            yield _problem(path, self.get(*path), expected)
+        ours, theirs = self.student.vocabulary, self.teacher.vocabulary
+        if self.teacher.kind != "config" and ours is not None and theirs is not None and ours != theirs:
+            found = f"{_found(self.get(*path))} with vocab_size {ours}"
+            expected = f"a model with the teacher's {theirs}: both read the same tokens"
+            yield path, Problem(_path_text(path), found, expected)
+
+    def _positions(self) -> Iterator[tuple[KeyPath, Problem]]:
+        length = self.get("max_length")
+        for role, limit in (("teacher", self.teacher.positions), ("student", self.student.positions)):
+            if length is not None and limit is not None and length > limit:
+                yield _problem(("max_length",), length, f"at most {limit}, the positions of {role}_model")
+
+    def _widths(self) -> Iterator[tuple[KeyPath, Problem]]:
+        ours, theirs, readers = self.student.width, self.teacher.width, self.readers("layer_map")
+        if ours is not None and theirs is not None and ours != theirs and readers:
+            path = ("student_model",)
+            found = f"{_found(self.get(*path))} with width {ours}"
+            expected = f"the teacher's width {theirs}: {', '.join(readers)} pairs their parameters"
+            yield path, Problem(_path_text(path), found, expected)
+
+    def _repeated_layers(self) -> Iterator[tuple[KeyPath, Problem]]:
+        sections = [("student",), *(("variants", name) for name in self.variants)]
+        for path in [(*section, "layer_map") for section in sections]:
+            layer_map = self.get(*path)
+            layers = [layer for group in layer_map for layer in group] if isinstance(layer_map, list) else []
+            if len(set(layers)) < len(layers):
+                yield _problem(
+                    path, layer_map, "every teacher layer only once: one student layer at most pulls it"
+                )
+
+    def _layer_maps(self) -> Iterator[tuple[KeyPath, Problem]]:
+        student, teacher = self.student.depth, self.teacher.depth
+        if student is None or teacher is None:
+            return
+        for name in self.readers("layer_map"):
+            path, layer_map = self.option(name, "layer_map")
+            expected = _fitting_layer_map(layer_map, student, teacher) if layer_map is not None else None
+            if expected:
+                yield _problem(path, layer_map, expected)
+
+
+def _distillation_options() -> list[str]:
+    """The options that only some methods read: those of student that teacher has not."""
+    sections = schema()["properties"]
+    return [key for key in sections["student"]["properties"] if key not in sections["teacher"]["properties"]]
+
+
+def _fitting_layer_map(layer_map: str | list[list[int]], student: int, teacher: int) -> str | None:
+    """What is expected instead of this layer map at these depths, or None when it fits."""
+    depths = f"{student} student and {teacher} teacher layers"
+    if student > teacher:
+        return f"a student no deeper than its teacher: no map fits {depths}"
+    if isinstance(layer_map, list):
+        if len(layer_map) != student:
+            return f"{student} lists, one per student layer"
+        highest = max((layer for layers in layer_map for layer in layers), default=0)
+        return f"teacher layers from 0 to {teacher - 1}" if highest >= teacher else None
+    if layer_map in ("skip", "both") and teacher % student:
+        return f"first, last or a list for {depths}: {layer_map} needs a multiple of the student's depth"
+    return None

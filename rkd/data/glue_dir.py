@@ -1,0 +1,123 @@
+"""Reads the official GLUE folders (`CoLA/train.tsv`, `MNLI/dev_matched.tsv`, …) exactly as they were released.
+
+The files are not CSV: tabs separate, nothing quotes. Rows end at a line feed only, because the texts hold stray quotes
+and may hold other characters that Python's `splitlines` would break at. QQP's train file has rows broken by line
+breaks inside a question; like the hub's version, we leave the pieces out.
+"""
+
+import math
+from pathlib import Path
+from typing import NamedTuple
+
+from datasets import ClassLabel, Dataset, Features, Value
+
+from rkd.errors import RkdError
+from rkd.tasks import Task
+
+# CoLA's labelled files are the only ones without a header line.
+_COLA_COLUMNS = ["source", "is_acceptable", "original_mark", "sentence"]
+_COLA_HEADLESS = {"train", "validation"}
+
+
+class Row(NamedTuple):
+    """A line of a TSV file, split at its tabs."""
+
+    line: int  # 1-based line number in the file
+    idx: int  # 0-based row number, the header not counted
+    cells: list[str]
+
+
+def features(task: Task) -> Features:
+    """Columns of a raw split: the hub's names; label as class id or float32 score; idx, the row's number in its file."""
+    label = Value("float32") if task.regression else ClassLabel(names=list(task.labels))
+    return Features({field: Value("string") for field in task.text_fields} | {"label": label, "idx": Value("int64")})
+
+
+def read_split(task: Task, split: str, folder: Path, official_counts: bool = True) -> Dataset:
+    """One split of `task` from the GLUE folder `folder`; unlabelled rows have label -1 (NaN for regression).
+
+    Raises `RkdError` naming file, line, what was found and what was expected for: a missing file, missing columns, a row
+    of another width, an unknown label, a score outside 0–5, bytes that are not UTF-8, NUL bytes, and (with
+    `official_counts`) a number of rows other than the official one.
+
+    >>> read_split(get("cola"), "validation", Path("glue")).num_rows
+    1043
+    """
+    path = folder / task.splits[split].file
+    columns, rows = _read_rows(path, task, split)
+    expected = task.splits[split].rows
+    if official_counts and len(rows) != expected:
+        raise RkdError(f"{path}: found {len(rows)} rows, expected {expected} (the official {task.title} {split} split)")
+    data: dict[str, list] = {}
+    for field, column in zip(task.text_fields, task.text_columns, strict=True):
+        position = _position(columns, column, path)
+        data[field] = [row.cells[position] for row in rows]
+    if split in task.test_splits:
+        data["label"] = [math.nan if task.regression else -1] * len(rows)
+    else:
+        position = _position(columns, task.label_column or "label", path)
+        data["label"] = [_label(task, row.cells[position], path, row.line) for row in rows]
+    data["idx"] = [row.idx for row in rows]
+    return Dataset.from_dict(data, features=features(task))
+
+
+def _read_rows(path: Path, task: Task, split: str) -> tuple[list[str], list[Row]]:
+    """Column names and rows of one file, every row as wide as the header."""
+    lines = _read_lines(path, embedded_breaks=task.name == "qqp")
+    if task.name == "cola" and split in _COLA_HEADLESS:
+        columns, first = _COLA_COLUMNS, 1
+    else:
+        columns, first = lines.pop(0).split("\t"), 2
+    rows = [Row(first + idx, idx, line.split("\t")) for idx, line in enumerate(lines)]
+    if task.name == "qqp":
+        rows = [row for row in rows if len(row.cells) >= len(columns)]
+    for row in rows:
+        if len(row.cells) != len(columns):
+            raise RkdError(f"{path}, line {row.line}: found {len(row.cells)} columns, expected {len(columns)}")
+    return columns, rows
+
+
+def _read_lines(path: Path, embedded_breaks: bool) -> list[str]:
+    """The file's lines without line ends; `embedded_breaks`: a lone carriage return ends a line, too."""
+    try:
+        raw = path.read_bytes()
+    except FileNotFoundError:
+        raise RkdError(f"{path}: file not found; expected a file of the official GLUE release") from None
+    except OSError as error:
+        raise RkdError(f"{path}: cannot be read: {error.strerror}") from None
+    if not raw:
+        raise RkdError(f"{path}: the file is empty")
+    if (nul := raw.find(b"\0")) >= 0:
+        line = raw.count(b"\n", 0, nul) + 1
+        raise RkdError(f"{path}, line {line}: found a NUL byte, expected UTF-8 text")
+    try:
+        text = raw.removeprefix(b"\xef\xbb\xbf").decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
+        found = error.object[error.start]
+        raise RkdError(f"{path}, line {line}: found byte 0x{found:02x}, expected UTF-8 text") from None
+    text = text.replace("\r\n", "\n")
+    if embedded_breaks:
+        text = text.replace("\r", "\n")
+    return text.removesuffix("\n").split("\n")
+
+
+def _position(columns: list[str], name: str, path: Path) -> int:
+    """Columns are chosen by name: MNLI's train file has 12, its dev files 16, its test files 10."""
+    if name not in columns:
+        raise RkdError(f"{path}: column '{name}' is missing; found {', '.join(repr(c) for c in columns)}")
+    return columns.index(name)
+
+
+def _label(task: Task, text: str, path: Path, line: int) -> float | int:
+    if not task.regression:
+        if text in task.file_labels:
+            return task.file_labels.index(text)
+        raise RkdError(f"{path}, line {line}: unknown label '{text}'; expected one of {', '.join(task.file_labels)}")
+    try:
+        score = float(text)
+    except ValueError:
+        score = math.nan
+    if not 0 <= score <= 5:
+        raise RkdError(f"{path}, line {line}: found score '{text}', expected a number from 0 to 5")
+    return score

@@ -1,0 +1,162 @@
+"""Tokenises a task once: raw splits → Arrow dataset, tokenizer and manifest in one folder."""
+
+import hashlib
+import json
+import logging
+import math
+import os
+import shutil
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from datasets import Dataset, DatasetDict, Value
+from transformers import PreTrainedTokenizerBase
+
+from rkd import model_source, tasks
+from rkd.data import load_raw, synthetic
+from rkd.data.hub import HUB_NAME, HUB_REVISION
+from rkd.data.tokenizer import build_tokenizer, load_tokenizer
+from rkd.errors import RkdError
+
+logger = logging.getLogger(__name__)
+
+
+def prepare(
+    task: str,
+    out_dir: str | Path,
+    *,
+    source: str,
+    tokenizer: str,
+    path: str | None = None,
+    revision: str | None = None,
+    tokenizer_revision: str | None = None,
+    vocab_size: int = 2000,
+    max_length: int = 128,
+    synthetic_rows: tuple[int, int, int] = synthetic.ROWS,
+    synthetic_seed: int = 0,
+    splits: Sequence[str] | None = None,
+) -> dict[str, Any]:
+    """Write `dataset/`, `tokenizer/` and `manifest.json` to `out_dir`, and return the manifest.
+
+    `dataset/` is a `DatasetDict` with the columns input_ids, token_type_ids (only for tokenizers that make them), label
+    (int64 class id, or float32 score; -1 or NaN where unlabelled) and idx (int64). Rows are truncated to `max_length`
+    tokens and not padded. `out_dir` appears when it is whole, and replaces what was there.
+
+    Args:
+        task: task name.
+        out_dir: the folder to write.
+        source: "hub", "glue_dir" or "synthetic"; with `path`, `revision` and `splits` as in `rkd.data.load_raw`.
+        tokenizer: a model reference: hub name, folder, "package:…", or the path of a `.json` config of a model that is
+            initialised at random, for which a vocabulary is trained on the train split.
+        tokenizer_revision: commit of a hub name in `tokenizer`.
+        vocab_size: largest size of a trained vocabulary.
+        max_length: longest input in tokens, special tokens included.
+        synthetic_rows: (train, dev, test) rows of synthetic data.
+        synthetic_seed: seed of synthetic data.
+
+    Raises:
+        RkdError: bad data (see `load_raw`), a tokenizer that does not load, or `max_length` longer than it allows.
+
+    >>> manifest = prepare("rte", "results/data/rte", source="synthetic", tokenizer="configs/models/tiny.json")
+    >>> manifest["splits"]["train"]["rows"]
+    2000
+    """
+    raw = load_raw(task, source, path, revision, splits, synthetic_rows, synthetic_seed)
+    fields = tasks.get(task).text_fields
+    encoder = _tokenizer(tokenizer, tokenizer_revision, raw, fields, vocab_size)
+    if not 0 < max_length <= encoder.model_max_length:
+        raise RkdError(f"max_length: found {max_length}, expected 1 to {encoder.model_max_length} for '{tokenizer}'")
+    _warn_about_blank_texts(raw, fields)
+    manifest: dict[str, Any] = {
+        "task": task,
+        "source": source,
+        "path": path,
+        "revision": (revision or HUB_REVISION) if source == "hub" else None,
+        "hub_name": HUB_NAME if source == "hub" else None,
+        "seed": synthetic_seed if source == "synthetic" else None,
+        "synthetic": source == "synthetic",
+        "splits": {name: {"rows": split.num_rows, "sha256": content_hash(split, fields)} for name, split in raw.items()},
+        "tokenizer": _describe(encoder, tokenizer, tokenizer_revision),
+        "max_length": max_length,
+    }
+    manifest["sha256"] = _sha256({key: manifest[key] for key in ("task", "splits", "max_length")} | {
+        "tokenizer": manifest["tokenizer"]["sha256"]
+    })
+    encoded = DatasetDict({name: encode(split, encoder, fields, max_length) for name, split in raw.items()})
+    _write(Path(out_dir), encoded, encoder, manifest)
+    return manifest
+
+
+def encode(data: Dataset, tokenizer: PreTrainedTokenizerBase, fields: Sequence[str], max_length: int) -> Dataset:
+    """Token ids of every row, truncated to `max_length` (the longer text of a pair first) and not padded."""
+
+    def batch_ids(batch: dict[str, list]) -> dict[str, list]:
+        texts = [batch[field] for field in fields]
+        return dict(tokenizer(*texts, truncation=True, max_length=max_length, return_attention_mask=False))
+
+    # In memory: parallel jobs must not write to the shared cache of `datasets`.
+    encoded = data.map(batch_ids, batched=True, keep_in_memory=True, remove_columns=list(fields), desc="tokenising")
+    inputs = [name for name in tokenizer.model_input_names if name in encoded.column_names]
+    return encoded.cast_column("idx", Value("int64")).select_columns([*inputs, "label", "idx"])
+
+
+def content_hash(data: Dataset, fields: Sequence[str]) -> str:
+    """SHA-256 over texts and labels in order, one JSON array per row: the same for any library version and source."""
+    digest = hashlib.sha256()
+    for *texts, label in zip(*(data[field] for field in fields), data["label"], strict=True):
+        if isinstance(label, float):  # float32 scores have at most three decimals in the files
+            label = None if math.isnan(label) else round(label, 3)
+        digest.update(json.dumps([*texts, label], ensure_ascii=False).encode() + b"\n")
+    return digest.hexdigest()
+
+
+def _tokenizer(
+    reference: str, revision: str | None, raw: DatasetDict, fields: Sequence[str], vocab_size: int
+) -> PreTrainedTokenizerBase:
+    source = model_source.parse(reference)
+    if source.kind == "hub":
+        return load_tokenizer(source.location, revision)
+    if source.kind in ("folder", "package"):
+        return load_tokenizer(source.path())
+    if source.kind == "config":
+        if "train" not in raw:
+            raise RkdError(f"tokenizer '{reference}': a vocabulary is trained on the train split, which is not read")
+        return build_tokenizer((text for field in fields for text in raw["train"][field]), vocab_size)
+    raise RkdError(f"tokenizer: found '{reference}', expected a hub name, folder, package or .json config")
+
+
+def _describe(tokenizer: PreTrainedTokenizerBase, reference: str, revision: str | None) -> dict[str, Any]:
+    vocabulary = tokenizer.get_vocab()
+    return {
+        "reference": reference,
+        "revision": revision,
+        "class": type(tokenizer).__name__,
+        "vocab_size": len(vocabulary),
+        "sha256": _sha256(vocabulary),
+    }
+
+
+def _sha256(content: Any) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
+
+
+def _warn_about_blank_texts(raw: DatasetDict, fields: Sequence[str]) -> None:
+    for name, split in raw.items():
+        blank = sum(not text.strip() for field in fields for text in split[field])
+        if blank:
+            logger.warning("%s: %d texts are empty or white space", name, blank)
+
+
+def _write(out_dir: Path, data: DatasetDict, tokenizer: PreTrainedTokenizerBase, manifest: dict[str, Any]) -> None:
+    """Written aside and renamed at the end, so that a folder with half its files is never taken for whole."""
+    out_dir.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=out_dir.parent, prefix=f".{out_dir.name}-") as aside:
+        whole = Path(aside) / out_dir.name
+        data.save_to_disk(whole / "dataset")
+        tokenizer.save_pretrained(whole / "tokenizer")
+        (whole / "manifest.json").write_text(json.dumps(manifest, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        if out_dir.exists():
+            shutil.rmtree(out_dir)
+        os.replace(whole, out_dir)

@@ -1,0 +1,49 @@
+"""The tokenizer of a prepared dataset: a pretrained model's own, or one trained on the task's texts."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
+from transformers import AutoTokenizer, BertTokenizer, PreTrainedTokenizerBase
+
+from rkd.errors import RkdError
+
+_SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+
+
+def load_tokenizer(location: str | Path, revision: str | None = None) -> PreTrainedTokenizerBase:
+    """The fast tokenizer in a local folder, or on the hub at `revision`; no remote code is ever run.
+
+    Raises `RkdError` when there is none, or only a slow one.
+    """
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(location, revision=revision or "main", trust_remote_code=False)
+    except (OSError, ValueError, KeyError) as error:
+        raise RkdError(f"no tokenizer could be loaded from '{location}': {error}") from error
+    if not tokenizer.is_fast:
+        raise RkdError(f"the tokenizer of '{location}' is a {type(tokenizer).__name__}, expected a fast tokenizer")
+    return tokenizer
+
+
+def build_tokenizer(texts: Iterable[str], vocab_size: int) -> PreTrainedTokenizerBase:
+    """A lower-casing BERT tokenizer whose WordPiece vocabulary (at most `vocab_size` pieces) is trained on `texts`.
+
+    The same texts always give the same ids. Raises `RkdError` when `vocab_size` cannot even hold the characters.
+
+    >>> build_tokenizer(["the cat sat"], vocab_size=40).tokenize("The cat")
+    ['the', 'cat']
+    """
+    texts = list(texts)
+    normalizer, splitter = normalizers.BertNormalizer(lowercase=True), pre_tokenizers.BertPreTokenizer()
+    words = {word for text in texts for word, _ in splitter.pre_tokenize_str(normalizer.normalize_str(text))}
+    # The trainer numbers the inner letters ("##a") in the random order of a hash map, which also decides between equally
+    # frequent merges. Listed here in sorted order, they have fixed numbers.
+    inner = sorted({f"##{letter}" for word in words for letter in word[1:]})
+    needed = len(_SPECIAL) + len(inner) + len({letter for word in words for letter in word})
+    if vocab_size < needed:
+        raise RkdError(f"vocab_size: found {vocab_size}, expected at least {needed}, the single letters of the data")
+    learner = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    learner.normalizer, learner.pre_tokenizer = normalizer, splitter
+    trainer = trainers.WordPieceTrainer(vocab_size=vocab_size, special_tokens=_SPECIAL + inner, show_progress=False)
+    learner.train_from_iterator(texts, trainer)
+    return BertTokenizer(vocab=learner.get_vocab(), do_lower_case=True)

@@ -1,0 +1,217 @@
+"""What all methods share: the optimizer with its schedule, exact gradient accumulation and a saved state."""
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import AdamW
+from torch.optim.lr_scheduler import LambdaLR
+
+Batch = dict[str, Tensor]
+
+
+class Optimizer:
+    """AdamW with a global-norm clip before and a linear schedule after each step.
+
+    The learning rate climbs from 0 over `warmup_steps` and then falls to 0 at `total_steps`.
+
+    Args:
+        model: the module that the parameters belong to; biases and LayerNorm weights get no weight decay.
+        parameters: those of `model` to update; the others are left alone entirely.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        parameters: Iterable[nn.Parameter],
+        *,
+        lr: float,
+        weight_decay: float,
+        max_grad_norm: float,
+        adam_epsilon: float,
+        total_steps: int,
+        warmup_steps: int,
+    ) -> None:
+        self.parameters = list(parameters)
+        self.max_grad_norm = max_grad_norm
+        exempt = no_decay(model)
+        groups = [
+            {"params": [p for p in self.parameters if p not in exempt], "weight_decay": weight_decay},
+            {"params": [p for p in self.parameters if p in exempt], "weight_decay": 0.0},
+        ]
+        self.adamw = AdamW([g for g in groups if g["params"]], lr=lr, eps=adam_epsilon, fused=True)
+
+        def linear(step: int) -> float:
+            if step < warmup_steps:
+                return step / warmup_steps
+            return max(0.0, (total_steps - step) / max(1, total_steps - warmup_steps))
+
+        self.schedule = LambdaLR(self.adamw, linear)
+
+    def step(self) -> None:
+        """Clip the gradients, update the parameters, advance the schedule and drop the gradients."""
+        nn.utils.clip_grad_norm_(self.parameters, self.max_grad_norm)
+        self.adamw.step()
+        self.schedule.step()
+        self.adamw.zero_grad(set_to_none=True)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"adamw": self.adamw.state_dict(), "schedule": self.schedule.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.adamw.load_state_dict(state["adamw"])
+        self.schedule.load_state_dict(state["schedule"])
+
+
+class Method:
+    """A way to train a student; subclasses define `step`.
+
+    Attributes:
+        student: the model that is trained, in place. Its train or eval mode is the caller's business.
+        teacher: the model that it learns from, always in eval mode, or None.
+        teacher_moves: whether `step` changes the teacher.
+        options: names of the constructor's keywords that belong to the distillation, beyond those below.
+
+    Args:
+        student_lr: peak learning rate of the student's AdamW.
+        weight_decay: decoupled weight decay of every optimizer, none on biases and LayerNorm weights.
+        max_grad_norm: global norm that every gradient is clipped to.
+        total_steps: number of calls of `step` after which the linearly falling learning rates reach 0.
+        warmup_steps: steps over which they climb first.
+        gradient_accumulation: number of chunks a batch is computed in, to save memory. The update is that of the
+            whole batch: each chunk's mean loss is weighed by its share of the examples.
+    """
+
+    teacher: nn.Module | None = None
+    teacher_moves = False
+
+    def __init__(
+        self,
+        student: nn.Module,
+        *,
+        student_lr: float,
+        total_steps: int,
+        weight_decay: float = 0.0,
+        max_grad_norm: float = 1.0,
+        warmup_steps: int = 0,
+        adam_epsilon: float = 1e-8,
+        gradient_accumulation: int = 1,
+    ) -> None:
+        self.student = student
+        self.gradient_accumulation = gradient_accumulation
+        self.settings = {
+            "weight_decay": weight_decay,
+            "max_grad_norm": max_grad_norm,
+            "adam_epsilon": adam_epsilon,
+            "total_steps": total_steps,
+            "warmup_steps": warmup_steps,
+        }
+        self.student_optimizer = Optimizer(student, student.parameters(), lr=student_lr, **self.settings)
+
+    def step(self, batch: Batch) -> dict[str, float]:
+        """Train on one batch.
+
+        Args:
+            batch: `input_ids`, `attention_mask` (batch, length), perhaps `token_type_ids`, and `labels` (batch,).
+
+        Returns:
+            Parts of the loss by name, means over the batch before the update; at least `loss`.
+        """
+        raise NotImplementedError
+
+    def chunks(self, batch: Batch) -> list[tuple[Batch, float]]:
+        """Split a batch for gradient accumulation: (chunk, its share of the examples)."""
+        size = len(batch["labels"])
+        parts = min(self.gradient_accumulation, size)
+        bounds = [size * i // parts for i in range(parts + 1)]
+        return [
+            ({name: tensor[start:end] for name, tensor in batch.items()}, (end - start) / size)
+            for start, end in zip(bounds, bounds[1:], strict=False)
+        ]
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that a continued run needs beside the random states."""
+        return {name: part.state_dict() for name, part in self._stateful()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore what `state_dict` returned."""
+        for name, part in self._stateful():
+            part.load_state_dict(state[name])
+
+    def _stateful(self) -> Iterator[tuple[str, Any]]:
+        for name, part in vars(self).items():
+            frozen = name == "teacher" and not self.teacher_moves
+            if isinstance(part, nn.Module | Optimizer) and not frozen:
+                yield name, part
+
+
+def no_decay(model: nn.Module) -> set[nn.Parameter]:
+    """Parameters exempt from weight decay: every bias and every LayerNorm weight."""
+    norms = {p for module in model.modules() if isinstance(module, nn.LayerNorm) for p in module.parameters()}
+    return norms | {p for name, p in model.named_parameters() if name.endswith("bias")}
+
+
+class RandomState:
+    """The state of the random generators that dropout draws from, to draw the same masks once more."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self.device = next(model.parameters()).device
+        self.cpu = torch.get_rng_state()
+        self.cuda = torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None
+
+    def restore(self) -> None:
+        """Set the generators back to where they were."""
+        torch.set_rng_state(self.cpu)
+        if self.cuda is not None:
+            torch.cuda.set_rng_state(self.cuda, self.device)
+
+
+class Means(dict[str, float]):
+    """Weighted sums of named losses over the chunks of a batch, with `loss` first."""
+
+    def add(self, weight: float, **losses: Tensor) -> None:
+        for name, loss in losses.items():
+            self[name] = self.get(name, 0.0) + weight * float(loss.detach())
+
+
+@torch.no_grad()
+def first_adamw_step(
+    parameters: list[nn.Parameter],
+    gradients: list[Tensor | None],
+    exempt: set[nn.Parameter],
+    *,
+    lr: float,
+    weight_decay: float,
+    max_grad_norm: float,
+    epsilon: float,
+) -> list[Tensor]:
+    """Where one AdamW step with fresh state, after clipping, would take each parameter; nothing is changed.
+
+    From zero state both bias-corrected moments equal the gradient's own, so the step is
+    θ·(1 − lr·wd) − lr·g / (|g| + ε) (Loshchilov and Hutter, 2019, with t = 1): no optimizer state is needed.
+
+    Args:
+        parameters: θ.
+        gradients: g, one per parameter and of its shape; None leaves the parameter where it is, as AdamW does.
+        exempt: parameters without weight decay.
+
+    Returns:
+        One new tensor per parameter.
+    """
+    given = [g for g in gradients if g is not None]
+    norm = torch.stack(torch._foreach_norm(given)).norm()
+    scale = (max_grad_norm / (norm + 1e-6)).clamp(max=1.0)  # as torch.nn.utils.clip_grad_norm_
+    clipped = torch._foreach_mul(given, scale)
+    size = torch._foreach_abs(clipped)
+    torch._foreach_add_(size, epsilon)
+    torch._foreach_div_(clipped, size)
+    directions = iter(clipped)
+    result = []
+    for parameter, gradient in zip(parameters, gradients, strict=True):
+        if gradient is None:
+            result.append(parameter.detach().clone())
+            continue
+        decay = 1.0 if parameter in exempt else 1.0 - lr * weight_decay
+        result.append(next(directions).mul_(-lr).add_(parameter, alpha=decay))
+    return result

@@ -1,0 +1,41 @@
+"""Fine-tuning: the student learns from the labels alone. Teachers are made by it too."""
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from rkd.methods.base import Batch, Means, Method
+from rkd.packed import logits
+
+
+def task_loss(logits: Tensor, labels: Tensor) -> Tensor:
+    """Cross-entropy for classification, mean squared error for regression, averaged over the batch.
+
+    Args:
+        logits: shape (batch, classes), or (batch, 1) for regression.
+        labels: class ids, int64, or scores, floating point; shape (batch,).
+
+    Returns:
+        A scalar: nats for classification, squared units of the score for regression.
+    """
+    if labels.is_floating_point():
+        return F.mse_loss(logits.squeeze(-1), labels.to(logits.dtype))
+    return F.cross_entropy(logits, labels)
+
+
+class FineTune(Method):
+    """Minimise L_task(z_S, y).
+
+    Example:
+        >>> method = FineTune(model, student_lr=5e-5, total_steps=1000)
+        >>> method.step(batch)
+        {'loss': 0.69, 'task': 0.69}
+    """
+
+    def step(self, batch: Batch) -> dict[str, float]:
+        losses = Means()
+        for chunk, share in self.chunks(batch):
+            loss = task_loss(logits(self.student, chunk), chunk["labels"])
+            (share * loss).backward()
+            losses.add(share, loss=loss, task=loss)
+        self.student_optimizer.step()
+        return losses

@@ -1,0 +1,84 @@
+"""Knowledge distillation from a frozen teacher (Hinton et al., 2015), and the objective that other methods share."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from rkd.errors import RkdError
+from rkd.losses import kd_loss, regression_kd_loss
+from rkd.methods.base import Batch, Means, Method
+from rkd.methods.finetune import task_loss
+from rkd.packed import logits
+
+
+class KD(Method):
+    """Minimise L = (1 − α) · L_task(z_S, y) + α · T² · KL(softmax(z_T / T) ‖ softmax(z_S / T)).
+
+    Args:
+        student, teacher: sequence classifiers with the same labels; the teacher is put into eval mode and stays there.
+        alpha: α in [0, 1], weight of the soft term. 0 is fine-tuning, bit for bit: the soft term is then left out.
+        temperature: T > 0.
+        regression_kd: the soft term of tasks with one output: "mse", the squared difference of the scores, or
+            "none", which reproduces the original code, whose term vanishes there.
+        **settings: see `Method`.
+
+    Example:
+        >>> method = KD(student, teacher, alpha=0.5, temperature=5.0, student_lr=5e-5, total_steps=1000)
+        >>> method.step(batch)
+        {'loss': 1.2, 'task': 0.7, 'kd': 1.7}
+    """
+
+    teacher: nn.Module
+
+    def __init__(
+        self,
+        student: nn.Module,
+        teacher: nn.Module,
+        *,
+        alpha: float = 0.5,
+        temperature: float = 5.0,
+        regression_kd: str = "mse",
+        **settings: Any,
+    ) -> None:
+        super().__init__(student, **settings)
+        if not 0 <= alpha <= 1:
+            raise RkdError(f"alpha: found {alpha}; expected a number from 0 to 1")
+        if not temperature > 0:
+            raise RkdError(f"temperature: found {temperature}; expected a number above 0")
+        if regression_kd not in ("mse", "none"):
+            raise RkdError(f"regression_kd: found {regression_kd!r}; expected 'mse' or 'none'")
+        self.teacher = teacher.eval()
+        self.alpha = alpha
+        self.temperature = temperature
+        self.regression_kd = regression_kd
+
+    @torch.no_grad()
+    def teacher_logits(self, batch: Batch) -> Tensor:
+        """z_T, shape (batch, classes), computed without autograd."""
+        return logits(self.teacher, batch)
+
+    def soft_loss(self, student_logits: Tensor, teacher_logits: Tensor) -> Tensor:
+        """The distillation term: `kd_loss`, or `regression_kd_loss` for tasks with one output."""
+        if student_logits.shape[-1] > 1:
+            return kd_loss(student_logits, teacher_logits, self.temperature)
+        if self.regression_kd == "mse":
+            return regression_kd_loss(student_logits, teacher_logits)
+        return student_logits.new_zeros(())
+
+    def objective(self, z_s: Tensor, z_t: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """L, L_task and the soft term, three scalars."""
+        task, soft = task_loss(z_s, labels), self.soft_loss(z_s, z_t)
+        if self.alpha == 0:
+            return task, task, soft
+        return (1 - self.alpha) * task + self.alpha * soft, task, soft
+
+    def step(self, batch: Batch) -> dict[str, float]:
+        losses = Means()
+        for chunk, share in self.chunks(batch):
+            z_s, z_t = logits(self.student, chunk), self.teacher_logits(chunk)
+            loss, task, soft = self.objective(z_s, z_t, chunk["labels"])
+            (share * loss).backward()
+            losses.add(share, loss=loss, task=task, kd=soft)
+        self.student_optimizer.step()
+        return losses

@@ -1,0 +1,235 @@
+"""What a report is about, and the files it is made from, as tidy data frames."""
+
+import json
+import math
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from jsonschema import Draft202012Validator
+from jsonschema.exceptions import best_match
+
+from rkd.errors import RkdError
+from rkd.tasks import get
+
+TEACHER = "teacher"  # the variant name that stands for the fine-tuned teacher
+
+_TEXT = {"type": "string", "minLength": 1}
+_FRACTION = {"type": ["number", "null"], "minimum": -1, "maximum": 1}
+
+
+def _schema(**properties: Any) -> Draft202012Validator:
+    return Draft202012Validator({"type": "object", "required": list(properties), "properties": properties})
+
+
+_SPEC = _schema(
+    tasks={"type": "array", "items": _TEXT, "minItems": 1, "uniqueItems": True},
+    variants={
+        "type": "array",
+        "items": _schema(name=_TEXT, method=_TEXT, label=_TEXT).schema,
+        "minItems": 1,
+    },
+    seeds={"type": "array", "items": {"type": "integer"}, "minItems": 1, "uniqueItems": True},
+    synthetic={"type": "boolean"},
+    teacher_model=_TEXT,
+    student_model=_TEXT,
+    selection=_schema(teacher=_TEXT, student=_TEXT).schema,
+)
+_METRICS = _schema(
+    task=_TEXT,
+    variant=_TEXT,
+    method=_TEXT,
+    seed={"type": "integer"},
+    splits={
+        "type": "object",
+        "additionalProperties": {
+            "type": "object",
+            "required": ["rows"],
+            "properties": {"rows": {"type": "integer", "minimum": 1}},
+            "additionalProperties": _FRACTION,
+        },
+    },
+    headline=_FRACTION,
+    synthetic={"type": "boolean"},
+)
+_EVALUATION = _schema(epoch={"type": "number"}, step={"type": "integer", "minimum": 0}, headline=_FRACTION)
+_HISTORY_PATH = re.compile(r"(?:students/(?P<task>[^/]+)/(?P<variant>[^/]+)|teachers/(?P<teacher_task>[^/]+))"
+                           r"/seed-(?P<seed>\d+)/[^/]+$")  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One row of students: its name in paths, its method and its name in print."""
+
+    name: str
+    method: str
+    label: str
+
+
+@dataclass(frozen=True)
+class ReportSpec:
+    """What a table or figure shows, and what its caption has to say."""
+
+    tasks: tuple[str, ...]
+    variants: tuple[Variant, ...]  # in the order of the config
+    seeds: tuple[int, ...]
+    synthetic: bool
+    teacher_model: str
+    student_model: str
+    teacher_selection: str
+    student_selection: str
+
+    @classmethod
+    def from_json(cls, text: str) -> "ReportSpec":
+        """Read the JSON that the workflow hands to report scripts; `RkdError` if it is not one."""
+        found = _valid(_SPEC, text, "report spec")
+        variants = tuple(Variant(v["name"], v["method"], v["label"]) for v in found["variants"])
+        names = [variant.name for variant in variants]
+        if TEACHER in names or len(set(names)) < len(names):
+            raise RkdError(
+                f"report spec: variants must have different names other than '{TEACHER}'; found {names}"
+            )
+        for task in found["tasks"]:
+            get(task)
+        return cls(
+            tasks=tuple(found["tasks"]),
+            variants=variants,
+            seeds=tuple(found["seeds"]),
+            synthetic=found["synthetic"],
+            teacher_model=found["teacher_model"],
+            student_model=found["student_model"],
+            teacher_selection=found["selection"]["teacher"],
+            student_selection=found["selection"]["student"],
+        )
+
+    def labels(self) -> dict[str, str]:
+        """Row names in print by variant name, the teacher first."""
+        return {TEACHER: "Teacher"} | {variant.name: variant.label for variant in self.variants}
+
+    def admit(self, runs: pd.DataFrame) -> None:
+        """Refuse runs that the report is not about: a stale file must not slip into a mean."""
+        allowed = {"task": self.tasks, "variant": tuple(self.labels()), "seed": self.seeds}
+        if "synthetic" in runs:
+            allowed["synthetic"] = (self.synthetic,)
+        for column, values in allowed.items():
+            alien = runs[~runs[column].isin(values)]
+            if not alien.empty:
+                first = alien.iloc[0]
+                expected = ", ".join(map(str, values))
+                raise RkdError(
+                    f"{first['file']}: {column} is {first[column]}; this report is about {expected}"
+                )
+
+
+def read_metrics(paths: Iterable[str | Path]) -> pd.DataFrame:
+    """Read metrics files, one row per number.
+
+    Returns:
+        A frame with the columns task, variant, method, seed, split, metric, value (a fraction, NaN where
+        undefined), rows (examples scored), synthetic and file. The headline number is the metric
+        "headline" of the task's headline split.
+
+    Raises:
+        RkdError: a file is missing or broken, lacks a dev split or metric of its task, or repeats a run.
+    """
+    columns = ["task", "variant", "method", "seed", "split", "metric", "value", "rows", "synthetic", "file"]
+    records = [record for path in paths for record in _metrics_records(str(path))]
+    frame = pd.DataFrame(records, columns=columns)
+    _refuse_repeated(frame)
+    return frame
+
+
+def read_histories(paths: Iterable[str | Path]) -> pd.DataFrame:
+    """Read history.jsonl files, one row per evaluation.
+
+    Task, variant and seed come from the path: …/students/{task}/{variant}/seed-{seed}/history.jsonl, or
+    …/teachers/{task}/seed-{seed}/history.jsonl, whose variant is "teacher".
+
+    Returns:
+        A frame with the columns task, variant, seed, file, epoch, step, headline (a fraction, NaN where
+        undefined) and, where the files have them, nested values under dotted names: train.loss,
+        dev.validation.accuracy, teacher.distance, ….
+
+    Raises:
+        RkdError: a file is missing, empty or broken (with the line), lies elsewhere, or repeats a run.
+    """
+    frames = [_history(str(path)) for path in paths]
+    if not frames:
+        return pd.DataFrame(columns=["task", "variant", "seed", "file", "epoch", "step", "headline"])
+    frame = pd.concat(frames, ignore_index=True)
+    _refuse_repeated(frame)
+    return frame
+
+
+def _metrics_records(file: str) -> list[dict[str, Any]]:
+    found = _valid(_METRICS, _read(file), file)
+    task = get(found["task"])
+    run = {key: found[key] for key in ("task", "variant", "method", "seed", "synthetic")} | {"file": file}
+    records = []
+    for split in task.dev_splits:
+        scores = found["splits"].get(split, {})
+        if absent := [name for name in (*task.metrics, "rows") if name not in scores]:
+            raise RkdError(
+                f"{file}: splits/{split} has no '{absent[0]}'; found {', '.join(scores) or 'nothing'}"
+            )
+        values = {name: scores[name] for name in task.metrics}
+        if split == task.headline_split:
+            values["headline"] = found["headline"]
+        records += [
+            {**run, "split": split, "metric": name, "value": _number(value), "rows": scores["rows"]}
+            for name, value in values.items()
+        ]
+    return records
+
+
+def _history(file: str) -> pd.DataFrame:
+    place = _HISTORY_PATH.search(Path(file).as_posix())
+    if place is None:
+        raise RkdError(
+            f"{file}: expected a path like students/TASK/VARIANT/seed-N/FILE or teachers/TASK/seed-N/FILE"
+        )
+    evaluations = [
+        _valid(_EVALUATION, line, f"{file}, line {number}")
+        for number, line in enumerate(_read(file).splitlines(), 1)
+    ]
+    if not evaluations:
+        raise RkdError(f"{file}: no evaluations; expected one JSON object per line")
+    frame = pd.json_normalize(evaluations)
+    frame["headline"] = pd.to_numeric(frame["headline"])
+    task, variant = place["task"] or place["teacher_task"], place["variant"] or TEACHER
+    run = {"task": get(task).name, "variant": variant, "seed": int(place["seed"]), "file": file}
+    return pd.concat([pd.DataFrame(run, index=frame.index), frame], axis="columns")
+
+
+def _read(file: str) -> str:
+    try:
+        return Path(file).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise RkdError(f"{file}: cannot be read: {error}") from None
+
+
+def _valid(schema: Draft202012Validator, text: str, name: str) -> dict[str, Any]:
+    """The checked JSON object in `text`; errors tell the name, the key, what was found and expected."""
+    try:
+        found: dict[str, Any] = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise RkdError(f"{name}: not JSON: {error}") from None
+    if problem := best_match(schema.iter_errors(found)):
+        key = "/".join(map(str, problem.absolute_path))
+        raise RkdError(f"{name}: {key + ': ' if key else ''}{problem.message}")
+    return found
+
+
+def _number(value: float | None) -> float:
+    return math.nan if value is None else float(value)
+
+
+def _refuse_repeated(frame: pd.DataFrame) -> None:
+    runs = frame[["task", "variant", "seed", "file"]].drop_duplicates()
+    repeated = runs[runs.duplicated(["task", "variant", "seed"], keep=False)]
+    if not repeated.empty:
+        first, second = repeated.sort_values(["task", "variant", "seed"])["file"].iloc[:2]
+        raise RkdError(f"{first} and {second} are the same task, variant and seed; expected each run once")

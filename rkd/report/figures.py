@@ -1,0 +1,196 @@
+"""Figures in one house style (rkd.mplstyle), from data frames; the same data give the same bytes.
+
+Colours are those of Okabe and Ito, which colour-blind readers tell apart; line styles and markers differ too,
+for black-and-white prints.
+"""
+
+import math
+import textwrap
+from collections.abc import Sequence
+from itertools import cycle
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from matplotlib import style
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.ticker import MaxNLocator
+
+from rkd.errors import RkdError
+from rkd.report.collect import TEACHER, ReportSpec
+from rkd.runtime import atomic_path
+from rkd.tasks import Task, get
+
+HOUSE_STYLE = "rkd.report.rkd"  # rkd.mplstyle of this package
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+DASHES = ("solid", (0, (5, 1.5)), (0, (1.2, 1.2)), (0, (5, 1.5, 1.2, 1.5)))
+MARKERS = ("o", "s", "^", "D", "v", "p", "h")
+TEACHER_LINE: dict[str, Any] = {"color": "#333333", "linewidth": 0.8, "linestyle": (0, (7, 4))}
+TEACHER_LABEL = "Teacher before distillation"
+WIDTH = 6.75  # inches: the text width of a two-column paper
+
+_METRICS = {"matthews_correlation": "MCC", "accuracy": "Accuracy", "f1": "F1"}
+_METRICS |= {"pearson": "Pearson", "spearmanr": "Spearman"}
+
+
+def variant_styles(names: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Line properties by variant, from its place in the config: the same in every figure of a config.
+
+    The cycles have 6, 4 and 7 members, so that 84 variants look different.
+    """
+    looks = zip(names, cycle(COLOURS), cycle(DASHES), cycle(MARKERS), strict=False)
+    return {name: {"color": c, "linestyle": dash, "marker": marker} for name, c, dash, marker in looks}
+
+
+def learning_curves(spec: ReportSpec, histories: pd.DataFrame, teachers: pd.DataFrame) -> Figure:
+    """The dev headline score by training step: one panel per task, one line per variant.
+
+    A line is the mean over seeds, its band spans the lowest to the highest seed. Only steps at which every
+    seed of the variant was evaluated count: elsewhere the mean would jump with the number of seeds. Undefined
+    scores leave a gap. The score axis covers everything after step 0; an untrained start may lie below it,
+    where the note says so, because differences between methods would vanish beside it.
+
+    Args:
+        spec: what the figure is about.
+        histories: what `collect.read_histories` returns for the students; runs may be missing.
+        teachers: what `collect.read_metrics` returns for the teachers (a dashed line); may be empty.
+
+    Raises:
+        RkdError: there is no history, or a run that the spec does not name.
+    """
+    spec.admit(histories)
+    spec.admit(teachers)
+    if histories.empty:
+        raise RkdError("learning curves: no history files; expected at least one")
+    tasks = [get(name) for name in spec.tasks if name in set(histories["task"])]
+    with style.context(HOUSE_STYLE):
+        figure, panels = _panels(len(tasks))
+        for task, axes in zip(tasks, panels, strict=True):
+            level = _teacher_level(teachers[teachers["task"] == task.name])
+            _panel(axes, task, spec, histories[histories["task"] == task.name], level)
+        _legend(figure, panels)
+        heading = "Synthetic data, not GLUE." if spec.synthetic else ""
+        _note(figure, _remarks(histories, panels), heading)
+    return figure
+
+
+def save(figure: Figure, stem: str | Path) -> list[Path]:
+    """Write {stem}.pdf and {stem}.png (200 dpi), each replaced as a whole; returns the paths.
+
+    Neither file holds a date or a version, so the same figure gives the same bytes.
+    """
+    paths = [Path(f"{stem}.pdf"), Path(f"{stem}.png")]
+    metadata: list[dict[str, Any]] = [
+        {"CreationDate": None, "Creator": None, "Producer": None},
+        {"Software": None},
+    ]
+    with style.context(HOUSE_STYLE):
+        for path, hidden in zip(paths, metadata, strict=True):
+            with atomic_path(path) as temporary:
+                figure.savefig(temporary, format=path.suffix[1:], metadata=hidden)
+    return paths
+
+
+def _panels(count: int) -> tuple[Figure, list[Axes]]:
+    """A figure with `count` panels, up to three in a row; "Training step" is written below each column."""
+    columns = {1: 1, 2: 2, 4: 2}.get(count, 3)
+    rows = math.ceil(count / columns)
+    figure = Figure(figsize=(WIDTH if count > 1 else WIDTH * 0.75, 2.2 * rows + 0.2), layout="constrained")
+    FigureCanvasAgg(figure)
+    panels = list(figure.subplots(rows, columns, squeeze=False).flat)
+    for place, axes in enumerate(panels[:count]):
+        if place + columns >= count:
+            axes.set_xlabel("Training step")
+    for axes in panels[count:]:
+        axes.remove()
+    return figure, panels[:count]
+
+
+def _panel(axes: Axes, task: Task, spec: ReportSpec, runs: pd.DataFrame, teacher: float) -> None:
+    styles = variant_styles([variant.name for variant in spec.variants])
+    curves = {variant: _curve(runs[runs["variant"] == variant.name]) for variant in spec.variants}
+    for variant, curve in curves.items():
+        if not curve.empty:
+            look = styles[variant.name]
+            axes.plot(
+                curve.index, curve["mean"], label=variant.label, markevery=math.ceil(len(curve) / 10), **look
+            )
+            axes.fill_between(curve.index, curve["min"], curve["max"], color=look["color"], alpha=0.15, lw=0)
+    if math.isfinite(teacher):
+        axes.axhline(teacher, label=TEACHER_LABEL, zorder=1, **TEACHER_LINE)
+    drawn = pd.concat(curves.values())
+    seen = drawn[drawn.index > 0] if (drawn.index > 0).any() else drawn
+    low, high = min(seen["min"].min(), teacher), max(seen["max"].max(), teacher)
+    if low < high:
+        axes.set_ylim(low - 0.06 * (high - low), high + 0.06 * (high - low))
+    axes.set_title(task.title)
+    axes.set_ylabel(_score_name(task))
+    axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+    axes.xaxis.set_major_formatter(lambda step, _: f"{step / 1000:g}k" if step >= 10_000 else f"{step:g}")
+    axes.margins(x=0.03)
+
+
+def _curve(runs: pd.DataFrame) -> pd.DataFrame:
+    """Mean, min and max over seeds in points, by step; only steps at which every seed was evaluated."""
+    scores = runs.pivot(index="step", columns="seed", values="headline") * 100
+    evaluated = runs.pivot(index="step", columns="seed", values="epoch").notna().all(axis="columns")
+    whole = scores[evaluated]
+    return pd.DataFrame(
+        {
+            "mean": whole.mean(axis="columns", skipna=False),
+            "min": whole.min(axis="columns", skipna=False),
+            "max": whole.max(axis="columns", skipna=False),
+        }
+    )
+
+
+def _teacher_level(teachers: pd.DataFrame) -> float:
+    scores = teachers[(teachers["variant"] == TEACHER) & (teachers["metric"] == "headline")]["value"]
+    return float(scores.mean(skipna=False)) * 100
+
+
+def _score_name(task: Task) -> str:
+    names = "–".join(_METRICS.get(name, name) for name in task.metrics)
+    matched = " (matched)" if task.headline_split.endswith("_matched") else ""
+    return f"{names} mean" if len(task.metrics) > 1 else f"{names}{matched}"
+
+
+def _legend(figure: Figure, panels: Sequence[Axes]) -> None:
+    """One legend for all panels, above them, in as many columns as fit."""
+    pairs = [pair for axes in panels for pair in zip(*axes.get_legend_handles_labels(), strict=True)]
+    handles = {label: handle for handle, label in pairs}
+    if TEACHER_LABEL in handles:
+        handles[TEACHER_LABEL] = handles.pop(TEACHER_LABEL)
+    widths = [0.65 + 0.065 * len(label) for label in handles]  # inches: line and gap, letters
+    width, height = figure.get_size_inches()
+    columns = len(widths) if sum(widths) < width else max(1, int(width / max(widths)))
+    figure.set_size_inches(width, height + 0.17 * math.ceil(len(handles) / columns))
+    lines, labels = list(handles.values()), list(handles)
+    figure.legend(lines, labels, loc="outside upper left", ncols=columns, handlelength=3.2)
+
+
+def _remarks(histories: pd.DataFrame, panels: Sequence[Axes]) -> str:
+    seeds = histories.groupby(["task", "variant"])["seed"].nunique()
+    least, most = int(seeds.min()), int(seeds.max())
+    count = f"{least}" if least == most else f"{least} to {most}"
+    spread = f"mean of {count} seeds, band from lowest to highest" if most > 1 else "one seed"
+    hidden = any(axes.dataLim.y0 < axes.get_ylim()[0] for axes in panels)
+    start = " The score before training (step 0) lies below the axis." if hidden else ""
+    return f"Dev headline score × 100: {spread}.{start}"
+
+
+def _note(figure: Figure, text: str, heading: str) -> None:
+    """Small print at the lower edge, with room kept free for it; a heading stands above it in bold."""
+    width, height = figure.get_size_inches()
+    lines = textwrap.wrap(text, width=int(width * 20))
+    height += 0.13 * (len(lines) + bool(heading))
+    figure.set_size_inches(width, height)
+    line_height = 0.13 / height
+    figure.text(0.01, 0.01, "\n".join(lines), fontsize=6.5, color="#444444", va="bottom")
+    if heading:
+        figure.text(0.01, 0.015 + line_height * len(lines), heading, fontsize=7, weight="bold", va="bottom")
+    below = 0.015 + line_height * (len(lines) + bool(heading))
+    figure.set_layout_engine(ConstrainedLayoutEngine(rect=(0, below, 1, 1 - below), h_pad=0.05, w_pad=0.06))

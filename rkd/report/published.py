@@ -1,0 +1,119 @@
+"""Published GLUE dev scores of BERT-base teachers and their 6-layer students: facts, each with its source.
+
+`published_glue.csv` holds more numbers than any table shows: method, split, student_layers, params_m, task,
+metric, value (points), source. `ROWS` chooses one dev row per method and says how to read it.
+"""
+
+import csv
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from typing import NamedTuple
+
+from rkd.tasks import Task
+
+PAIR_MEAN = "mean of the task's metrics"
+UNSTATED = "metric not stated"
+
+_METRICS = {
+    "mcc": ("validation", "matthews_correlation"),
+    "acc": ("validation", "accuracy"),
+    "f1": ("validation", "f1"),
+    "pearson": ("validation", "pearson"),
+    "spearman": ("validation", "spearmanr"),
+    "acc_m": ("validation_matched", "accuracy"),
+    "acc_mm": ("validation_mismatched", "accuracy"),
+    "mean_f1_acc": ("", PAIR_MEAN),
+    "mean_pearson_spearman": ("", PAIR_MEAN),
+    "acc_mean_m_mm": ("", PAIR_MEAN),
+    "unspecified": ("", UNSTATED),
+    "acc_unspecified": ("", UNSTATED),
+    "corr_unspecified": ("", UNSTATED),
+}
+
+
+@dataclass(frozen=True)
+class Published:
+    """One published row: where it is in the CSV, its name in print, its number of runs and how to read it."""
+
+    method: str  # in the CSV
+    source: str  # beginning of its source in the CSV: several sources list the same method
+    label: str
+    runs: str
+    note: str
+
+
+_THESEUS = "BERT-of-Theseus paper (arXiv 2002.02925) Table 2"
+_THESEUS_NOTE = (
+    "BERT-of-Theseus paper (arXiv 2002.02925), Table 2; median of 5 runs; student: first 6 layers of BERT"
+)
+ROWS = (
+    Published(
+        "BERT-base-cased FT (HF run_glue)",
+        "huggingface/transformers examples/pytorch/text-classification",
+        "BERT-base-cased, fine-tuned (12 layers)",
+        "–",
+        "README of transformers' run_glue.py; a teacher of the usual kind, not the one of any student below "
+        "(ReptileDistil's teacher scores are not published)",
+    ),
+    Published(
+        "DistilBERT-base-uncased (HF)",
+        "huggingface/transformers examples/research_projects/distillation",
+        "DistilBERT",
+        "–",
+        "README of the authors' code, corrected runs of 2020-01-20; other papers list other numbers",
+    ),
+    Published("Vanilla KD", _THESEUS, "Vanilla KD", "5", _THESEUS_NOTE),
+    Published("BERT-PKD (reproduced by Theseus authors)", _THESEUS, "PKD", "5", _THESEUS_NOTE),
+    Published("BERT-of-Theseus", _THESEUS, "BERT-of-Theseus", "5", _THESEUS_NOTE),
+    Published(
+        "TinyBERT6 (w/o aug)",
+        "MoEBERT paper",
+        "TinyBERT6, no data augmentation",
+        "–",
+        "as listed in the MoEBERT paper, Table 1; TinyBERT's best-known row trains on augmented data",
+    ),
+    Published(
+        "MetaDistil (user reproduction)",
+        "JetRunner/MetaDistil issue #5",
+        "MetaDistil (reproduction)",
+        "–",
+        "a user's reproduction with the authors' code (JetRunner/MetaDistil, issue 5), not the paper's",
+    ),
+    Published(
+        "ReptileDistil",
+        "maxinge8698/ReptileDistil README.md",
+        "ReptileDistil",
+        "1",
+        "README of the authors' code; seed 42, best epoch on dev",
+    ),
+)
+
+
+class Score(NamedTuple):
+    """One published dev number. Where a source gives one for a task with several, `split` is ""."""
+
+    split: str
+    metric: str  # a metric's name, `PAIR_MEAN` or `UNSTATED`
+    value: float  # points, not a fraction
+    source: str
+
+
+@cache
+def _facts() -> tuple[dict[str, str], ...]:
+    with resources.files(__package__).joinpath("published_glue.csv").open(encoding="utf-8") as file:
+        return tuple(csv.DictReader(file))
+
+
+def scores(row: Published, task: Task) -> list[Score]:
+    """The published dev numbers of one row on one task; an empty list if there are none.
+
+    >>> scores(ROWS[-1], get("cola"))[0].value
+    54.8
+    """
+    return [
+        Score(*_METRICS[fact["metric"]], float(fact["value"]), fact["source"])
+        for fact in _facts()
+        if (fact["method"], fact["split"], fact["task"]) == (row.method, "dev", task.title)
+        and fact["source"].startswith(row.source)
+    ]

@@ -1,0 +1,338 @@
+"""The main dev table: measured rows and, apart from them, published ones; CSV, Markdown, LaTeX, sidecar JSON.
+
+Numbers are points (fractions × 100). Nothing is set in bold: the best of a few seeds' means is not a tested
+difference.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path, PurePath
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from rkd.report import published
+from rkd.report.collect import ReportSpec
+from rkd.report.render import Grid, Note, Part, Section
+from rkd.runtime import atomic_path, atomic_write_text, write_json
+from rkd.tasks import Task, get
+
+AVERAGE = "average"
+HEADLINE = "headline"
+MISSING = "–"
+
+_HEADERS = {
+    "matthews_correlation": "MCC",
+    "accuracy": "Acc",
+    "f1": "F1",
+    "pearson": "Pear",
+    "spearmanr": "Spear",
+}
+_SPLIT_HEADERS = {"matched": "m", "mismatched": "mm"}
+_SELECTION = {"best": "best epoch on dev", "last": "last epoch"}
+_MARKS = {published.PAIR_MEAN: "†", published.UNSTATED: "‡"}
+_MARK_NOTES = {
+    "†": "one number for the task: the mean of its columns, as published",
+    "‡": "one number for the task: the source does not say which metric it is",
+}
+_NAN = float("nan")
+
+
+class Column(NamedTuple):
+    """A column of scores: a metric on a dev split of a task."""
+
+    task: Task
+    split: str
+    metric: str
+
+    @property
+    def part(self) -> str:
+        """What distinguishes the split from the task's other dev splits: "matched", "mismatched" or ""."""
+        return self.split.removeprefix("validation").strip("_")
+
+    @property
+    def name(self) -> str:
+        """The metric's name in CSV and JSON, unique within the task: "f1", "accuracy_mismatched"."""
+        return f"{self.metric}_{self.part}" if self.part else self.metric
+
+    @property
+    def header(self) -> str:
+        """As papers head it: "F1", "mm"."""
+        return _SPLIT_HEADERS.get(self.part, self.part) or _HEADERS.get(self.metric, self.metric)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One number, in points; `mean` is NaN where a seed's score is undefined, `std` where it is unknown."""
+
+    row: str
+    kind: str  # "measured" or "published"
+    task: str
+    metric: str  # a column's name, "headline", or what a published number says of itself
+    mean: float
+    std: float = _NAN  # sample standard deviation (n - 1) over seeds
+    n: int | None = None  # seeds; None where published
+    source: str = ""
+    files: tuple[str, ...] = ()  # metrics files behind a measured number
+    mark: str = ""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table: its numbers by (task, metric)."""
+
+    name: str
+    label: str
+    kind: str
+    seeds: str
+    cells: dict[tuple[str, str], Cell]
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Table:
+    """Everything the table says, before any format."""
+
+    columns: tuple[Column, ...]
+    rows: tuple[Row, ...]
+    caption: str
+    remarks: tuple[str, ...]
+
+    def of_kind(self, kind: str) -> list[Row]:
+        """The rows that were measured, or the published ones."""
+        return [row for row in self.rows if row.kind == kind]
+
+    def frame(self) -> pd.DataFrame:
+        """All numbers at full precision, one per line: row, kind, task, metric, mean, std, n, source."""
+        names = ["row", "kind", "task", "metric", "mean", "std", "n", "source"]
+        cells = [asdict(cell) for row in self.rows for cell in row.cells.values()]
+        return pd.DataFrame(cells, columns=names).astype({"n": "Int64"})
+
+    def sidecar(self) -> dict[str, object]:
+        """Where each measured number comes from: the metrics files it is the mean of."""
+        keys = ("row", "task", "metric", "mean", "std", "n", "files")
+        cells = [asdict(cell) for row in self.of_kind("measured") for cell in row.cells.values()]
+        return {
+            "caption": self.caption,
+            "unit": "points",
+            "cells": [{key: cell[key] for key in keys} for cell in cells],
+        }
+
+    def grid(self) -> Grid:
+        """The table as it is printed."""
+        footnotes = list(dict.fromkeys(row.note for row in self.rows if row.note))
+        groups = tuple((task.title, tuple(c.header for c in group)) for task, group in by_task(self.columns))
+        ends = ("Avg.", "Seeds") if len(averaged(self.columns)) > 1 else ("Seeds",)
+        sections = tuple(
+            Section(kind.capitalize(), tuple(tuple(self._line(row, footnotes)) for row in rows))
+            for kind in ("measured", "published")
+            if (rows := self.of_kind(kind))
+        )
+        used = {part.mark for section in sections for line in section.lines for part in line}
+        notes = [Note(text) for text in self.remarks]
+        notes += [Note(text, mark) for mark, text in _MARK_NOTES.items() if mark in used]
+        notes += [Note(text, str(number)) for number, text in enumerate(footnotes, 1)]
+        return Grid((*groups, ("", ends)), sections, self.caption, tuple(notes))
+
+    def _line(self, row: Row, footnotes: list[str]) -> Iterator[Part]:
+        yield Part(row.label, mark=str(footnotes.index(row.note) + 1) if row.note else "")
+        for task, group in by_task(self.columns):
+            cells = [row.cells.get((task.name, column.name)) for column in group]
+            whole = next(
+                (row.cells[task.name, what] for what in _MARKS if (task.name, what) in row.cells), None
+            )
+            if whole and not any(cells):
+                yield _part(whole)._replace(span=len(group))
+            else:
+                yield from map(_part, cells)
+        if len(averaged(self.columns)) > 1:
+            yield _part(row.cells.get((AVERAGE, HEADLINE)))
+        yield Part(row.seeds)
+
+
+def main_table(spec: ReportSpec, metrics: pd.DataFrame) -> Table:
+    """Teacher, variants and, for real data, published rows; by task and metric.
+
+    A mean over seeds is NaN, shown as "–", if one seed's score is undefined: without its collapsed runs
+    a method would look better than it is. The average is over the headline scores of all tasks but WNLI (its
+    dev set contradicts its training set) and exists where every task has the same seeds.
+
+    Args:
+        spec: what the table is about.
+        metrics: what `collect.read_metrics` returns. Runs may be missing.
+
+    Raises:
+        RkdError: `metrics` holds runs that the spec does not name.
+    """
+    spec.admit(metrics)
+    shown = columns(spec.tasks)
+    rows = [_measured_row(name, label, metrics, shown) for name, label in spec.labels().items()]
+    if not spec.synthetic:
+        rows += [row for chosen in published.ROWS if (row := _published_row(chosen, shown)).cells]
+    return Table(shown, tuple(rows), _caption(spec), tuple(_remarks(spec, metrics, rows)))
+
+
+def write(table: Table, folder: str | Path, stem: str = "main") -> list[Path]:
+    """Write {stem}.csv, .md, .tex and .json into `folder`, each replaced as a whole; returns the paths."""
+    csv, markdown, latex, sidecar = paths = [
+        Path(folder) / f"{stem}.{end}" for end in ("csv", "md", "tex", "json")
+    ]
+    with atomic_path(csv) as temporary:
+        table.frame().to_csv(temporary, index=False, lineterminator="\n")
+    atomic_write_text(markdown, table.grid().markdown())
+    atomic_write_text(latex, table.grid().latex(label=f"tab:{stem}"))
+    write_json(sidecar, table.sidecar())
+    return paths
+
+
+def columns(tasks: Iterable[str]) -> tuple[Column, ...]:
+    """The score columns of some tasks; F1 before accuracy, as papers print the pair.
+
+    >>> [column.header for column in columns(["mrpc", "mnli"])]
+    ['F1', 'Acc', 'm', 'mm']
+    """
+    return tuple(
+        Column(task, split, metric)
+        for task in map(get, tasks)
+        for split in task.dev_splits
+        for metric in sorted(task.metrics, key=lambda name: name != "f1")
+    )
+
+
+def by_task(shown: Sequence[Column]) -> list[tuple[Task, list[Column]]]:
+    """Columns grouped by task, in order."""
+    tasks = dict.fromkeys(column.task for column in shown)
+    return [(task, [column for column in shown if column.task is task]) for task in tasks]
+
+
+def averaged(shown: Sequence[Column]) -> list[Task]:
+    """The tasks that the average is over: all but WNLI; printed if there are at least two."""
+    return [task for task, _ in by_task(shown) if task.name != "wnli"]
+
+
+def _measured_row(name: str, label: str, metrics: pd.DataFrame, shown: Sequence[Column]) -> Row:
+    runs = metrics[metrics["variant"] == name].sort_values("seed")
+    cells: dict[tuple[str, str], Cell] = {}
+    for task, group in by_task(shown):
+        for column in (*group, Column(task, task.headline_split, HEADLINE)):
+            place = (runs["task"] == task.name) & (runs["split"] == column.split)
+            chosen = runs[place & (runs["metric"] == column.metric)]
+            key = HEADLINE if column.metric == HEADLINE else column.name
+            if not chosen.empty:
+                cells[task.name, key] = _measured(name, task.name, key, chosen["value"], chosen["file"])
+    over = [task.name for task in averaged(shown)]
+    heads = runs[(runs["metric"] == HEADLINE) & runs["task"].isin(over)]
+    by_seed = heads.pivot(index="seed", columns="task", values="value")
+    if len(by_seed.columns) == len(over) > 1 and by_seed.size == len(heads):
+        means = by_seed.mean(axis="columns", skipna=False)
+        cells[AVERAGE, HEADLINE] = _measured(name, AVERAGE, HEADLINE, means, heads["file"])
+    counts = sorted({cell.n for cell in cells.values() if cell.n})
+    return Row(name, label, "measured", _range(counts), cells)
+
+
+def _measured(row: str, task: str, metric: str, fractions: pd.Series, files: pd.Series) -> Cell:
+    points = fractions.to_numpy(dtype=float) * 100
+    std = float(np.std(points, ddof=1)) if points.size > 1 else _NAN
+    source = "metrics files listed in the sidecar JSON"
+    return Cell(row, "measured", task, metric, float(points.mean()), std, points.size, source, tuple(files))
+
+
+def _published_row(chosen: published.Published, shown: Sequence[Column]) -> Row:
+    cells: dict[tuple[str, str], Cell] = {}
+
+    def add(task: str, metric: str, value: float, source: str, mark: str = "") -> None:
+        cells[task, metric] = Cell(
+            chosen.label, "published", task, metric, float(value), source=source, mark=mark
+        )
+
+    for task, group in by_task(shown):
+        names = {(column.split, column.metric): column.name for column in group}
+        for score in published.scores(chosen, task):
+            name = names.get((score.split, score.metric), score.metric)
+            add(task.name, name, score.value, score.source, _MARKS.get(score.metric, ""))
+        # The headline score by our definition, else the mean of the pair that the source gives instead.
+        parts = [cells.get((task.name, c.name)) for c in group if c.split == task.headline_split]
+        values = [part.mean for part in parts if part]
+        pair = cells.get((task.name, published.PAIR_MEAN))
+        if len(values) == len(parts):
+            add(task.name, HEADLINE, float(np.mean(values)), "computed from the numbers of this row")
+        elif pair:
+            add(task.name, HEADLINE, pair.mean, pair.source, pair.mark)
+    heads = [cells.get((task.name, HEADLINE)) for task in averaged(shown)]
+    known = [head for head in heads if head]
+    if len(known) == len(heads) > 1:
+        mark = "†" if any(head.mark for head in known) else ""
+        mean = float(np.mean([head.mean for head in known]))
+        add(AVERAGE, HEADLINE, mean, "computed from the numbers of this row", mark)
+    return Row(chosen.label, chosen.label, "published", chosen.runs, cells, chosen.note)
+
+
+def _part(cell: Cell | None) -> Part:
+    if cell is None or np.isnan(cell.mean):
+        return Part(MISSING)
+    return Part(f"{cell.mean:z.1f}", "" if np.isnan(cell.std) else f"{cell.std:.1f}", cell.mark)
+
+
+def _caption(spec: ReportSpec) -> str:
+    titles = ", ".join(column.title for column, _ in by_task(columns(spec.tasks)))
+    if spec.synthetic:
+        what = (
+            f"Dev scores (×100) on SYNTHETIC stand-ins for {titles}: generated text, not GLUE. These "
+            "numbers say nothing about GLUE and are not comparable with published ones, which are left out."
+        )
+    else:
+        what = f"GLUE dev scores (×100) on {titles}."
+    teacher, student = model_name(spec.teacher_model), model_name(spec.student_model)
+    seeds = ", ".join(map(str, spec.seeds))
+    spread = (
+        f"Measured rows: mean ± sample standard deviation over the seeds {seeds}."
+        if len(spec.seeds) > 1
+        else f"Measured rows: one seed ({seeds}), so no deviation."
+    )
+    return f"{what} Teacher: {teacher}; student: {student}. {spread} {_selection_text(spec)}"
+
+
+def _selection_text(spec: ReportSpec) -> str:
+    teacher, student = (
+        _SELECTION.get(rule, f"epoch by the rule '{rule}'")
+        for rule in (spec.teacher_selection, spec.student_selection)
+    )
+    chosen = (
+        f"{student} for teacher and students" if teacher == student else f"{student} (teacher: {teacher})"
+    )
+    optimistic = "; choosing on dev makes dev scores optimistic" if spec.student_selection == "best" else ""
+    return f"Model scored: {chosen}{optimistic}."
+
+
+def _remarks(spec: ReportSpec, metrics: pd.DataFrame, rows: Sequence[Row]) -> Iterator[str]:
+    shown = columns(spec.tasks)
+    found = len(metrics.drop_duplicates(["task", "variant", "seed"]))
+    planned = len(by_task(shown)) * len(spec.labels()) * len(spec.seeds)
+    if found < planned:
+        yield f"{planned - found} of {planned} runs are missing; a cell without any run is {MISSING}."
+    if metrics["value"].isna().any():
+        yield f"{MISSING} also stands where a seed's score is undefined (constant predictions)."
+    if len(averaged(shown)) > 1:
+        beside = ", WNLI left out" if any(column.task.name == "wnli" for column in shown) else ""
+        yield (
+            f"Avg.: mean over tasks of the headline score (MNLI: matched; two metrics: their mean){beside}."
+        )
+    yield "No score is marked as best: differences between rows are not tested here."
+    if any(row.kind == "published" for row in rows):
+        yield (
+            "Published rows are context, not a comparison: BERT-base teachers with 6-layer students of 66M "
+            "parameters, others' code and seeds (– where not stated), while the rows above have "
+            f"{model_name(spec.teacher_model)} → {model_name(spec.student_model)}."
+        )
+
+
+def model_name(name: str) -> str:
+    """A model's name in print: the last part of a folder's absolute path, a hub name as it is."""
+    return PurePath(name).name if PurePath(name).is_absolute() else name
+
+
+def _range(counts: Sequence[int]) -> str:
+    if not counts:
+        return MISSING
+    return str(counts[0]) if counts[0] == counts[-1] else f"{counts[0]}–{counts[-1]}"

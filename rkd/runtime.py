@@ -1,0 +1,169 @@
+"""What every script needs around its work: seeds, threads, atomic writes, provenance and one-line errors.
+
+Torch is imported inside the functions that need it, so that torch-free scripts start quickly.
+"""
+
+import hashlib
+import json
+import math
+import os
+import platform
+import random
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from rkd.errors import RkdError
+
+PACKAGES = ("torch", "transformers", "datasets", "accelerate", "numpy", "pandas", "snakemake")
+
+
+@contextmanager
+def atomic_path(path: str | Path) -> Iterator[Path]:
+    """Yield a temporary path beside `path`; it takes the final name only if the block succeeds.
+
+    Works for files and folders. A reader therefore sees the old content, the new content or nothing, never half
+    of it; whatever stood at `path` is replaced.
+
+    >>> with atomic_path("table.csv") as temporary:
+    ...     temporary.write_text("a,b")
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        yield temporary
+        if temporary.is_dir() and path.is_dir():
+            shutil.rmtree(path)
+        os.replace(temporary, path)
+    finally:
+        if temporary.is_dir():
+            shutil.rmtree(temporary)
+        else:
+            temporary.unlink(missing_ok=True)
+
+
+def atomic_write_text(path: str | Path, text: str) -> None:
+    """Write `text` (UTF-8) to `path` so that no reader ever sees half of it."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def jsonable(value: Any) -> Any:
+    """`value` with NaN and infinities as None: JSON has no such numbers and strict readers refuse them."""
+    if isinstance(value, Mapping):
+        return {str(key): jsonable(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [jsonable(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+def write_json(path: str | Path, value: Any) -> None:
+    """Write `value` as readable JSON; undefined numbers become null."""
+    atomic_write_text(path, json.dumps(jsonable(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def sha256(path: str | Path) -> str:
+    """SHA-256 of a file's bytes, in hexadecimal."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def seed_everything(seed: int, threads: int | None = None) -> None:
+    """Seed Python, NumPy and torch, fix the number of CPU threads and ask torch for deterministic kernels.
+
+    The thread count belongs to reproducibility: sums are split over threads, so another count gives other last bits.
+    """
+    import numpy as np
+    import torch
+
+    # Deterministic cuBLAS needs this before the first CUDA call.
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    torch.manual_seed(seed)
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    if threads:
+        torch.set_num_threads(threads)
+
+
+def processor_name() -> str:
+    """The CPU's model name as the operating system tells it."""
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
+def git_state(folder: Path) -> dict[str, Any]:
+    """The commit that `folder` is at and whether it has uncommitted changes; empty outside a git checkout."""
+    try:
+        commit, status = (
+            subprocess.run(["git", *command], cwd=folder, capture_output=True, text=True, check=True).stdout
+            for command in (["rev-parse", "HEAD"], ["status", "--porcelain", "--untracked-files=no"])
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return {}
+    return {"commit": commit.strip(), "dirty": bool(status.strip())}
+
+
+def code_digest(files: list[str] | tuple[str, ...]) -> str:
+    """One SHA-256 over the names and contents of source files, independent of their order."""
+    digest = hashlib.sha256()
+    for name in sorted(files):
+        digest.update(f"{name}\0{sha256(name)}\n".encode())
+    return digest.hexdigest()
+
+
+def provenance(started: float, device: str, threads: int) -> dict[str, Any]:
+    """Where, with what and for how long a run was made: the part of run.json that is not the spec.
+
+    Args:
+        started: `time.time()` at the start of the run.
+        device: the torch device the run used, for example "cpu".
+        threads: number of CPU threads of the run.
+    """
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    result = {
+        "packages": {name: metadata.version(name) for name in PACKAGES},
+        "python": platform.python_version(),
+        "system": platform.platform(terse=True),
+        "processor": processor_name(),
+        "device": device,
+        "threads": threads,
+        "git": git_state(Path(__file__).resolve().parent),
+        "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(started)),
+        "seconds": round(time.time() - started, 1),
+        "peak_memory_mib": round(peak / (1 << 20 if sys.platform == "darwin" else 1 << 10)),
+    }
+    if device.startswith("cuda"):
+        import torch
+
+        result["gpu"] = torch.cuda.get_device_name()
+        result["peak_gpu_memory_mib"] = torch.cuda.max_memory_allocated() >> 20
+    return result
+
+
+def run_script(main: Callable[[], None]) -> None:
+    """Run a script's `main`; bad input ends it with one line on stderr and exit code 2, without a traceback."""
+    try:
+        main()
+    except RkdError as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(2) from None

@@ -1,0 +1,227 @@
+"""The one training loop: every teacher and every student goes through `train`."""
+
+import copy
+import json
+import logging
+import math
+import sys
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, TextIO
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor
+from tqdm import tqdm
+from transformers import AutoTokenizer, PreTrainedModel
+from transformers.utils import logging as transformers_logging
+
+from rkd import evaluation, models, runtime
+from rkd.data.batching import Split, load_splits
+from rkd.errors import RkdError
+from rkd.layer_map import LayerMap
+from rkd.methods import by_name
+from rkd.methods.base import Method
+from rkd.plan import RunSpec
+from rkd.tasks import Task, get
+
+log = logging.getLogger("rkd")
+
+
+def run(
+    spec: RunSpec,
+    data: Path,
+    out: Path,
+    *,
+    teacher: Path | None = None,
+    device: str = "auto",
+    threads: int = 1,
+    code: list[str] | None = None,
+) -> None:
+    """Make one run of the plan and write model/, predictions.parquet, history.jsonl and run.json into `out`.
+
+    Args:
+        spec: what to train.
+        data: a prepared task, for example results/data/mrpc.
+        out: the run's folder.
+        teacher: folder of the fine-tuned teacher's model, for the methods that need one.
+        device: "auto", "cpu" or "cuda".
+        threads: CPU threads.
+        code: source files to record the digest of.
+
+    Raises:
+        RkdError: the models, the data or the spec do not fit each other, or the loss is no longer finite.
+    """
+    started = time.time()
+    runtime.seed_everything(spec.seed, threads)
+    transformers_logging.set_verbosity_error()
+    accelerator = Accelerator(cpu=_use_cpu(device))
+    task = get(spec.task)
+    manifest = json.loads((data / "manifest.json").read_text(encoding="utf-8"))
+    tokenizer = AutoTokenizer.from_pretrained(data / "tokenizer", local_files_only=True)
+    splits = load_splits(data, tokenizer.pad_token_id)
+    method = _build(spec, task, tokenizer, manifest["max_length"], splits["train"], teacher, accelerator.device)
+    log.info("%s", _headline(spec, method, splits))
+
+    out.mkdir(parents=True, exist_ok=True)
+    with (out / "history.jsonl").open("w", encoding="utf-8") as history:
+        train(method, task, splits, spec, accelerator, history)
+
+    predicted = [name for name in splits if name != "train"]
+    z = {name: evaluation.predict(method.student, splits[name], accelerator.device) for name in predicted}
+    with runtime.atomic_path(out / "predictions.parquet") as path:
+        evaluation.predictions_frame(task, z, splits).to_parquet(path, index=False)
+    with runtime.atomic_path(out / "model") as path:
+        method.student.save_pretrained(path)
+        tokenizer.save_pretrained(path)
+    runtime.write_json(
+        out / "run.json",
+        {
+            "spec": asdict(spec),
+            "data": {key: manifest.get(key) for key in ("source", "revision", "sha256")},
+            "code_sha256": runtime.code_digest(code) if code else None,
+            "parameters": models.count_parameters(method.student),
+            **runtime.provenance(started, str(accelerator.device), threads),
+        },
+    )
+
+
+def train(
+    method: Method,
+    task: Task,
+    splits: dict[str, Split],
+    spec: RunSpec,
+    accelerator: Accelerator,
+    history: TextIO,
+) -> None:
+    """Train `method.student` for the spec's epochs and leave in it the weights that the selection rule chooses.
+
+    The dev splits are evaluated before the first step and after every epoch, one line of `history` each.
+
+    Raises:
+        RkdError: a loss is NaN or infinite; the message names the step.
+    """
+    settings = spec.training
+    started, step = time.time(), 0
+    best_score, best_state = -math.inf, None
+    record = evaluate(method, task, splits, accelerator.device)
+    _write(history, record, epoch=0, step=0, started=started, train={})
+
+    for epoch in range(1, settings["epochs"] + 1):
+        method.student.train()
+        sums: dict[str, float] = {}
+        batches = splits["train"].shuffled(settings["batch_size"], spec.seed, epoch)
+        for rows in tqdm(batches, desc=f"epoch {epoch}", leave=False, disable=not sys.stderr.isatty()):
+            batch = {name: tensor.to(accelerator.device) for name, tensor in splits["train"].batch(rows).items()}
+            with accelerator.autocast():
+                losses = method.step(batch)
+            step += 1
+            for name, loss in losses.items():
+                if not math.isfinite(loss):
+                    raise RkdError(
+                        f"{spec.task}/{spec.variant}/seed-{spec.seed}: {name} is {loss} at step {step} (epoch {epoch}); "
+                        "expected a finite number; try a lower learning rate"
+                    )
+                sums[name] = sums.get(name, 0.0) + loss
+        means = {name: total / len(batches) for name, total in sums.items()}
+        record = evaluate(method, task, splits, accelerator.device)
+        _write(history, record, epoch=epoch, step=step, started=started, train=means)
+        # An undefined score (NaN) ranks below every other; the first epoch is always kept.
+        score = -math.inf if math.isnan(record["headline"]) else record["headline"]
+        if settings["selection"] == "best" and (best_state is None or score > best_score):
+            best_score, best_state = score, copy.deepcopy(method.student.state_dict())
+
+    if best_state is not None:
+        method.student.load_state_dict(best_state)
+
+
+def evaluate(method: Method, task: Task, splits: dict[str, Split], device: torch.device) -> dict[str, Any]:
+    """Dev scores of the student and, where there is a teacher, what has become of it.
+
+    Returns:
+        `dev` (metrics by split), `headline`, `warnings`, and for a teacher `teacher`: its `headline`, `kl` and
+        `entropy` (see `evaluation.soft_label_statistics`), and its `distance` from the student if it moves.
+    """
+    z_s = _dev_logits(method.student, task, splits, device)
+    dev = evaluation.scores(task, z_s, splits)
+    record: dict[str, Any] = {"dev": dev, "headline": evaluation.dev_headline(task, dev), "warnings": []}
+    if method.teacher is None:
+        return record
+    z_t = _dev_logits(method.teacher, task, splits, device)
+    teacher = {"headline": evaluation.dev_headline(task, evaluation.scores(task, z_t, splits))}
+    split, temperature = task.headline_split, getattr(method, "temperature", 1.0)
+    teacher |= evaluation.soft_label_statistics(z_s[split], z_t[split], temperature)
+    if method.teacher_moves:
+        teacher["distance"] = method.distance()  # type: ignore[attr-defined]
+        if teacher["headline"] < record["headline"]:
+            record["warnings"].append(
+                f"the moving teacher's dev score ({100 * teacher['headline']:.1f}) has fallen below the student's "
+                f"({100 * record['headline']:.1f}); a lower teacher_lr moves it less"
+            )
+    record["teacher"] = teacher
+    return record
+
+
+def _dev_logits(
+    model: torch.nn.Module, task: Task, splits: dict[str, Split], device: torch.device
+) -> dict[str, Tensor]:
+    return {name: evaluation.predict(model, splits[name], device) for name in task.dev_splits}
+
+
+def _build(
+    spec: RunSpec,
+    task: Task,
+    tokenizer: Any,
+    max_length: int,
+    train_split: Split,
+    teacher: Path | None,
+    device: torch.device,
+) -> Method:
+    """The method of a spec with its models on the device, everything checked to fit."""
+    student = models.load(spec.model, task, len(tokenizer), spec.seed)
+    models.check_vocabulary(spec.model, student, tokenizer.get_vocab(), max_length)
+    settings, options = spec.training, dict(spec.options)
+    total_steps = settings["epochs"] * math.ceil(len(train_split) / settings["batch_size"])
+    arguments: dict[str, Any] = {
+        "student_lr": settings["learning_rate"],
+        "total_steps": total_steps,
+        "warmup_steps": int(total_steps * settings["warmup_ratio"]),
+        **{key: settings[key] for key in ("weight_decay", "max_grad_norm", "adam_epsilon", "gradient_accumulation")},
+    }
+    if spec.method == "finetune":
+        return by_name(spec.method)(student.to(device), **arguments)
+    if teacher is None:
+        raise RkdError(f"method {spec.method!r} needs the folder of a fine-tuned teacher; found none")
+    teacher_model: PreTrainedModel = models.load_finetuned(teacher)
+    models.check_fit(student, teacher_model)
+    if "layer_map" in options:
+        options["layer_map"] = LayerMap.from_strategy(
+            options["layer_map"], models.depth(student), models.depth(teacher_model)
+        )
+    return by_name(spec.method)(student.to(device), teacher_model.to(device), **arguments, **options)
+
+
+def _use_cpu(device: str) -> bool:
+    if device == "cuda" and not torch.cuda.is_available():
+        raise RkdError("device: found 'cuda', but torch sees no GPU here; expected 'cpu' or 'auto'")
+    return device == "cpu"
+
+
+def _headline(spec: RunSpec, method: Method, splits: dict[str, Split]) -> str:
+    sizes = ", ".join(f"{name} {len(split)}" for name, split in splits.items())
+    parameters = models.count_parameters(method.student)["total"] / 1e6
+    return f"{spec.task}/{spec.variant}/seed-{spec.seed}: {spec.method}, {parameters:.1f}M parameters; rows: {sizes}"
+
+
+def _write(
+    history: TextIO, record: dict[str, Any], *, epoch: int, step: int, started: float, train: dict[str, float]
+) -> None:
+    """Append one evaluation to the history and tell it in one line of the log."""
+    line = {"epoch": epoch, "step": step, "seconds": round(time.time() - started, 2), "train": train, **record}
+    history.write(json.dumps(runtime.jsonable(line), allow_nan=False) + "\n")
+    history.flush()
+    told = " ".join(f"{name} {value:.4f}" for name, value in train.items())
+    log.info("epoch %d step %d dev %.2f %s (%.0f s)", epoch, step, 100 * record["headline"], told, line["seconds"])
+    for warning in record["warnings"]:
+        log.warning("%s", warning)

@@ -1,0 +1,18 @@
+# Read, check and tokenise each task once.
+
+
+rule prepare_data:
+    input:
+        code=code_inputs("workflow_scripts/prepare_data.py"),
+    output:
+        manifest=f"{DATA}/manifest.json",
+        dataset=directory(f"{DATA}/dataset"),
+        tokenizer=directory(f"{DATA}/tokenizer"),
+    params:
+        spec=lambda wildcards: PLAN.data(wildcards.task).json(),
+    log:
+        "results/logs/prepare_data/{task}.log",
+    benchmark:
+        "results/benchmarks/prepare_data/{task}.tsv"
+    shell:
+        "python workflow_scripts/prepare_data.py --spec {params.spec:q} --out results/data/{wildcards.task} > {log} 2>&1"

@@ -1,0 +1,23 @@
+# Fine-tune one teacher per task and seed; all students of that task and seed learn from it.
+
+
+rule finetune_teacher:
+    input:
+        data=f"{DATA}/manifest.json",
+        # The manifest names their content: their age does not matter.
+        dataset=ancient(f"{DATA}/dataset"),
+        tokenizer=ancient(f"{DATA}/tokenizer"),
+        code=code_inputs("workflow_scripts/train.py", "rkd.methods.finetune"),
+    output:
+        **trained(TEACHER),
+    params:
+        spec=lambda wildcards: PLAN.teacher(wildcards.task, int(wildcards.seed)).json(),
+        folder=TEACHER,
+    log:
+        "results/logs/finetune_teacher/{task}/seed-{seed}.log",
+    benchmark:
+        "results/benchmarks/finetune_teacher/{task}/seed-{seed}.tsv"
+    threads: config["threads"]
+    shell:
+        "python workflow_scripts/train.py --spec {params.spec:q} --data results/data/{wildcards.task} "
+        "--out {params.folder} --device {config[device]} --threads {threads} > {log} 2>&1"

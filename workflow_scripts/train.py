@@ -1,0 +1,38 @@
+"""Train one teacher or student: writes model/, predictions.parquet, history.jsonl and run.json."""
+
+import argparse
+import logging
+from pathlib import Path
+
+from rkd.plan import RunSpec, code_inputs
+from rkd.runtime import run_script
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--spec", required=True, help="the run's canonical JSON, as rkd.plan writes it")
+    parser.add_argument("--data", type=Path, required=True, help="folder of the prepared task")
+    parser.add_argument("--teacher", type=Path, help="folder of the fine-tuned teacher's model")
+    parser.add_argument("--out", type=Path, required=True, help="folder of the run")
+    parser.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"])
+    parser.add_argument("--threads", type=int, default=1, help="CPU threads")
+    arguments = parser.parse_args()
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    logging.getLogger("rkd").setLevel(logging.INFO)
+
+    from rkd.training import run  # torch and transformers take seconds: only once the arguments are right
+
+    spec = RunSpec.from_json(arguments.spec)
+    run(
+        spec,
+        arguments.data,
+        arguments.out,
+        teacher=arguments.teacher,
+        device=arguments.device,
+        threads=arguments.threads,
+        code=code_inputs("workflow_scripts/train.py", f"rkd.methods.{spec.method}"),
+    )
+
+
+if __name__ == "__main__":
+    run_script(main)
