@@ -30,7 +30,12 @@ def teacher_names(name: str, strategy: str, n: int, m: int) -> list[str]:
     if not match:
         return [name]
     i, r = int(match[1]), m // n
-    layers = {"first": [i], "last": [m - n + i], "skip": [r * i + r - 1], "both": [r * i + j for j in range(r)]}
+    layers = {
+        "first": [i],
+        "last": [m - n + i],
+        "skip": [r * i + r - 1],
+        "both": [r * i + j for j in range(r)],
+    }
     return [name.replace(match[0], f".layer.{j}.") for j in layers[strategy]]
 
 
@@ -57,7 +62,9 @@ class LiteralReptileKD:
         n, m = student.config.num_hidden_layers, teacher.config.num_hidden_layers
         self.targets = {name: teacher_names(name, strategy, n, m) for name, _ in student.named_parameters()}
         mapped = {name for names in self.targets.values() for name in names}
-        self.student_optimizer = torch.optim.AdamW(decay_groups(student, weight_decay), lr=student_lr, eps=1e-8)
+        self.student_optimizer = torch.optim.AdamW(
+            decay_groups(student, weight_decay), lr=student_lr, eps=1e-8
+        )
         self.teacher_optimizer = torch.optim.AdamW(
             decay_groups(teacher, weight_decay, mapped), lr=teacher_lr, eps=1e-8
         )
@@ -78,7 +85,9 @@ class LiteralReptileKD:
         else:
             task = F.cross_entropy(z_s, batch["labels"])
             p_t = torch.softmax(z_t / self.temperature, dim=1)
-            log_ratio = torch.log_softmax(z_t / self.temperature, 1) - torch.log_softmax(z_s / self.temperature, 1)
+            log_ratio = torch.log_softmax(z_t / self.temperature, 1) - torch.log_softmax(
+                z_s / self.temperature, 1
+            )
             soft = self.temperature**2 * (p_t * log_ratio).sum() / len(z_s)
         return (1 - self.alpha) * task + self.alpha * soft
 

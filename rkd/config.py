@@ -266,7 +266,7 @@ def _type_suggestion(value: Any, rule: Mapping[str, Any]) -> str:
         number = _as_yaml_number(value)
         return f"write {number}: YAML reads {value.strip()!r} as text" if number else ""
     if types == "array" and (isinstance(value, str) or _finite(value)):
-        return f"write [{_short(str(value))}]"
+        return f"write [{value if _PLAIN_KEY.fullmatch(str(value)) else _short(repr(value))}]"
     if "string" in types and _finite(value):
         return "put it in quotes: YAML reads it as a number"
     return ""

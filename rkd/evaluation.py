@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from rkd import metrics
-from rkd.data.batching import Split
+from rkd.batching import Split
 from rkd.packed import logits
 from rkd.tasks import Task, headline
 

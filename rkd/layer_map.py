@@ -49,7 +49,9 @@ class LayerMap:
         """
         n, m = student_layers, teacher_layers
         if n < 1 or n > m:
-            raise RkdError(f"layer_map: a student of {n} layers does not fit a teacher of {m}; expected 1 to {m} layers")
+            raise RkdError(
+                f"layer_map: a student of {n} layers does not fit a teacher of {m}; expected 1 to {m} layers"
+            )
         if not isinstance(strategy, str):
             targets = {i: (t,) if isinstance(t, int) else tuple(t) for i, t in enumerate(strategy)}
             return cls(_checked(targets, n, m), m)
@@ -68,7 +70,9 @@ class LayerMap:
         elif strategy == "both":
             targets = {i: tuple(range(ratio * i, ratio * (i + 1))) for i in range(n)}
         else:
-            raise RkdError(f"layer_map: unknown strategy {strategy!r}; expected one of {', '.join(STRATEGIES)} or a list")
+            raise RkdError(
+                f"layer_map: unknown strategy {strategy!r}; expected one of {', '.join(STRATEGIES)} or a list"
+            )
         return cls(targets, m)
 
     def pairs(self, student: nn.Module, teacher: nn.Module) -> list[tuple[nn.Parameter, nn.Parameter]]:
@@ -87,7 +91,9 @@ class LayerMap:
                 if other not in theirs:
                     if other == name:  # a head or pooler that only the student has
                         continue
-                    raise RkdError(f"layer_map: student parameter {name} maps to {other}, which the teacher lacks")
+                    raise RkdError(
+                        f"layer_map: student parameter {name} maps to {other}, which the teacher lacks"
+                    )
                 if parameter.shape != theirs[other].shape:
                     raise RkdError(
                         f"layer_map: student parameter {name} has shape {tuple(parameter.shape)}, but teacher parameter "
@@ -106,11 +112,17 @@ class LayerMap:
 
 def _checked(targets: dict[int, tuple[int, ...]], n: int, m: int) -> dict[int, tuple[int, ...]]:
     if len(targets) != n:
-        raise RkdError(f"layer_map: the list has {len(targets)} entries; expected one for each of {n} student layers")
+        raise RkdError(
+            f"layer_map: the list has {len(targets)} entries; expected one for each of {n} student layers"
+        )
     named = [layer for layers in targets.values() for layer in layers]
     for layer in named:
         if not isinstance(layer, int) or not 0 <= layer < m:
-            raise RkdError(f"layer_map: {layer!r} is no teacher layer; expected whole numbers from 0 to {m - 1}")
+            raise RkdError(
+                f"layer_map: {layer!r} is no teacher layer; expected whole numbers from 0 to {m - 1}"
+            )
         if named.count(layer) > 1:
-            raise RkdError(f"layer_map: teacher layer {layer} is listed twice; one student layer at most may pull it")
+            raise RkdError(
+                f"layer_map: teacher layer {layer} is listed twice; one student layer at most may pull it"
+            )
     return targets

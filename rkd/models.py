@@ -13,8 +13,8 @@ from transformers.utils import cached_file
 from rkd.errors import RkdError
 from rkd.layer_map import LAYER
 from rkd.model_source import KNOWN_SHA256, ModelSource, parse
-from rkd.plan import ModelSpec
 from rkd.runtime import sha256
+from rkd.spec import ModelSpec
 from rkd.tasks import Task
 
 T = TypeVar("T")
@@ -45,7 +45,9 @@ def load(spec: ModelSpec, task: Task, vocab_size: int, seed: int) -> PreTrainedM
     _verify(source, spec.sha256)
     where = str(source.path() or source.location)
     config = _with_labels(_read_config(source, spec.revision), task)
-    return _from_pretrained(where, config=config, revision=spec.revision, local_files_only=source.kind != "hub")
+    return _from_pretrained(
+        where, config=config, revision=spec.revision, local_files_only=source.kind != "hub"
+    )
 
 
 def load_finetuned(folder: Path) -> PreTrainedModel:
@@ -63,10 +65,14 @@ def check_fit(student: PreTrainedModel, teacher: PreTrainedModel) -> None:
     for what in ("vocab_size", "id2label"):
         ours, theirs = getattr(student.config, what), getattr(teacher.config, what)
         if ours != theirs:
-            raise RkdError(f"student and teacher differ in {what}: found {ours} and {theirs}; expected the same")
+            raise RkdError(
+                f"student and teacher differ in {what}: found {ours} and {theirs}; expected the same"
+            )
 
 
-def check_vocabulary(spec: ModelSpec, model: PreTrainedModel, vocabulary: dict[str, int], max_length: int) -> None:
+def check_vocabulary(
+    spec: ModelSpec, model: PreTrainedModel, vocabulary: dict[str, int], max_length: int
+) -> None:
     """Refuse a model that cannot read the tokenised data.
 
     Args:
@@ -76,12 +82,16 @@ def check_vocabulary(spec: ModelSpec, model: PreTrainedModel, vocabulary: dict[s
     """
     size = model.config.vocab_size
     if size < len(vocabulary):
-        raise RkdError(f"{spec.source}: its embedding has {size} tokens; the data's vocabulary has {len(vocabulary)}")
+        raise RkdError(
+            f"{spec.source}: its embedding has {size} tokens; the data's vocabulary has {len(vocabulary)}"
+        )
     positions = model.config.max_position_embeddings
     if model.config.model_type == "roberta":  # counts positions from padding_idx + 1
         positions -= model.config.pad_token_id + 1
     if max_length > positions:
-        raise RkdError(f"max_length: found {max_length}; expected at most {positions}, the positions of {spec.source}")
+        raise RkdError(
+            f"max_length: found {max_length}; expected at most {positions}, the positions of {spec.source}"
+        )
     theirs = _shipped_vocabulary(spec)
     if theirs is not None and theirs != vocabulary:
         differing = sorted(theirs.items() ^ vocabulary.items(), key=lambda item: (item[1], item[0]))
@@ -112,7 +122,9 @@ def _with_labels(config: PretrainedConfig, task: Task) -> PretrainedConfig:
 
 
 def _read_config(source: ModelSource, revision: str | None) -> PretrainedConfig:
-    fields = source.read_config() if source.kind != "hub" else _hub_json(source.location, "config.json", revision)
+    fields = (
+        source.read_config() if source.kind != "hub" else _hub_json(source.location, "config.json", revision)
+    )
     if fields is None:
         raise RkdError(f"{source.location}: no readable config.json; expected a Hugging Face model folder")
     # TinyBERT's checkpoints carry a BERT config from before model_type existed.
@@ -159,7 +171,9 @@ def _verify(source: ModelSource, expected: str | None) -> None:
     if source.kind == "package" and not expected:
         raise RkdError(f"package:{source.location}: weights from a package need their sha256 in the config")
     if expected and folder is None:
-        raise RkdError(f"{source.location}: a sha256 is given, but hub models are pinned by their revision instead")
+        raise RkdError(
+            f"{source.location}: a sha256 is given, but hub models are pinned by their revision instead"
+        )
     if expected and folder:
         weights = folder / "model.safetensors"
         if not weights.is_file():
@@ -172,7 +186,9 @@ def _take_layers(teacher: PreTrainedModel, layers: tuple[int, ...]) -> PreTraine
     """A student made of some of the teacher's layers, and of everything outside the layers."""
     config = type(teacher.config).from_dict(teacher.config.to_dict())
     if max(layers) >= config.num_hidden_layers:
-        raise RkdError(f"teacher-layers: layer {max(layers)} asked for; the teacher has {config.num_hidden_layers}")
+        raise RkdError(
+            f"teacher-layers: layer {max(layers)} asked for; the teacher has {config.num_hidden_layers}"
+        )
     config.num_hidden_layers = len(layers)
     student = type(teacher)(config)
     theirs = teacher.state_dict()

@@ -18,12 +18,12 @@ from transformers import AutoTokenizer, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
 from rkd import evaluation, models, runtime
-from rkd.data.batching import Split, load_splits
+from rkd.batching import Split, load_splits
 from rkd.errors import RkdError
 from rkd.layer_map import LayerMap
 from rkd.methods import by_name
 from rkd.methods.base import Method
-from rkd.plan import RunSpec
+from rkd.spec import RunSpec
 from rkd.tasks import Task, get
 
 log = logging.getLogger("rkd")
@@ -54,14 +54,19 @@ def run(
         RkdError: the models, the data or the spec do not fit each other, or the loss is no longer finite.
     """
     started = time.time()
+    runtime.reuse_memory()
     runtime.seed_everything(spec.seed, threads)
     transformers_logging.set_verbosity_error()
+    if not sys.stderr.isatty():
+        transformers_logging.disable_progress_bar()
     accelerator = Accelerator(cpu=_use_cpu(device))
     task = get(spec.task)
     manifest = json.loads((data / "manifest.json").read_text(encoding="utf-8"))
     tokenizer = AutoTokenizer.from_pretrained(data / "tokenizer", local_files_only=True)
     splits = load_splits(data, tokenizer.pad_token_id)
-    method = _build(spec, task, tokenizer, manifest["max_length"], splits["train"], teacher, accelerator.device)
+    method = _build(
+        spec, task, tokenizer, manifest["max_length"], splits["train"], teacher, accelerator.device
+    )
     log.info("%s", _headline(spec, method, splits))
 
     out.mkdir(parents=True, exist_ok=True)
@@ -113,7 +118,9 @@ def train(
         sums: dict[str, float] = {}
         batches = splits["train"].shuffled(settings["batch_size"], spec.seed, epoch)
         for rows in tqdm(batches, desc=f"epoch {epoch}", leave=False, disable=not sys.stderr.isatty()):
-            batch = {name: tensor.to(accelerator.device) for name, tensor in splits["train"].batch(rows).items()}
+            batch = {
+                name: tensor.to(accelerator.device) for name, tensor in splits["train"].batch(rows).items()
+            }
             with accelerator.autocast():
                 losses = method.step(batch)
             step += 1
@@ -187,7 +194,10 @@ def _build(
         "student_lr": settings["learning_rate"],
         "total_steps": total_steps,
         "warmup_steps": int(total_steps * settings["warmup_ratio"]),
-        **{key: settings[key] for key in ("weight_decay", "max_grad_norm", "adam_epsilon", "gradient_accumulation")},
+        **{
+            key: settings[key]
+            for key in ("weight_decay", "max_grad_norm", "adam_epsilon", "gradient_accumulation")
+        },
     }
     if spec.method == "finetune":
         return by_name(spec.method)(student.to(device), **arguments)
@@ -218,10 +228,18 @@ def _write(
     history: TextIO, record: dict[str, Any], *, epoch: int, step: int, started: float, train: dict[str, float]
 ) -> None:
     """Append one evaluation to the history and tell it in one line of the log."""
-    line = {"epoch": epoch, "step": step, "seconds": round(time.time() - started, 2), "train": train, **record}
+    line = {
+        "epoch": epoch,
+        "step": step,
+        "seconds": round(time.time() - started, 2),
+        "train": train,
+        **record,
+    }
     history.write(json.dumps(runtime.jsonable(line), allow_nan=False) + "\n")
     history.flush()
     told = " ".join(f"{name} {value:.4f}" for name, value in train.items())
-    log.info("epoch %d step %d dev %.2f %s (%.0f s)", epoch, step, 100 * record["headline"], told, line["seconds"])
+    log.info(
+        "epoch %d step %d dev %.2f %s (%.0f s)", epoch, step, 100 * record["headline"], told, line["seconds"]
+    )
     for warning in record["warnings"]:
         log.warning("%s", warning)

@@ -3,9 +3,11 @@
 import sys
 
 try:
+    from rkd.code_inputs import code_inputs
     from rkd.config import load
     from rkd.errors import RkdError
-    from rkd.plan import Plan, canonical_json, code_inputs
+    from rkd.plan import Plan
+    from rkd.spec import canonical_json
 except ImportError as error:
     sys.exit(f"error: {error}; run `make install` and put .venv/bin into PATH, or `pip install -e .`")
 

@@ -21,7 +21,9 @@ def glue_dir() -> Path:
     return folder
 
 
-def bert(layers: int, seed: int, labels: int = 2, dropout: float = 0.0, hidden: int = 16) -> BertForSequenceClassification:
+def bert(
+    layers: int, seed: int, labels: int = 2, dropout: float = 0.0, hidden: int = 16
+) -> BertForSequenceClassification:
     """A small BERT classifier with random weights, large enough that logits differ between examples."""
     torch.manual_seed(seed)
     config = BertConfig(

@@ -4,8 +4,9 @@ import argparse
 import logging
 from pathlib import Path
 
-from rkd.plan import RunSpec, code_inputs
+from rkd.code_inputs import code_inputs
 from rkd.runtime import run_script
+from rkd.spec import RunSpec
 
 
 def main() -> None:

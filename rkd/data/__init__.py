@@ -46,9 +46,13 @@ def load_raw(
     names = _split_names(task, splits)
     if (source == "glue_dir") != (path is not None):
         found = "none" if path is None else f"'{path}'"
-        raise RkdError(f"path: found {found}; the source 'glue_dir' needs one, the others take none (source '{source}')")
+        raise RkdError(
+            f"path: found {found}; the source 'glue_dir' needs one, the others take none (source '{source}')"
+        )
     if revision is not None and source != "hub":
-        raise RkdError(f"revision: found '{revision}', but only the source 'hub' has revisions (source '{source}')")
+        raise RkdError(
+            f"revision: found '{revision}', but only the source 'hub' has revisions (source '{source}')"
+        )
     if source == "hub":
         return DatasetDict(hub.read_splits(task, names, revision))
     if source == "glue_dir":
@@ -56,7 +60,10 @@ def load_raw(
     if source == "synthetic":
         with tempfile.TemporaryDirectory() as folder:
             synthetic.write(Path(folder), name, rows, seed)
-            read = {split: glue_dir.read_split(task, split, Path(folder), official_counts=False) for split in names}
+            read = {
+                split: glue_dir.read_split(task, split, Path(folder), official_counts=False)
+                for split in names
+            }
             return DatasetDict(read)
     raise RkdError(f"source: found '{source}', expected one of {', '.join(SOURCES)}")
 

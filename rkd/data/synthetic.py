@@ -44,18 +44,22 @@ def write(folder: Path, task: str, rows: tuple[int, int, int] = ROWS, seed: int 
         path.write_bytes((mark + text).encode())
 
 
-def _distinct(task: str, generate: Callable[[random.Random], Example], rng: random.Random) -> Iterator[Example]:
-    """Examples whose texts, as a whole and each way round, have not come before; some get a wrong label."""
+def _distinct(
+    task: str, generate: Callable[[random.Random], Example], rng: random.Random
+) -> Iterator[Example]:
+    """Examples whose texts, as a whole and each way round, have not come before (nor twice the same text); some get a wrong label."""
     seen: set[frozenset[str]] = set()
     classes = tasks.get(task).num_labels
     misses = 0
     while True:
         texts, label = generate(rng)
         key = frozenset(texts)
-        if key in seen:
+        if key in seen or len(key) < len(texts):
             misses += 1
             if misses > 1000:
-                raise RkdError(f"synthetic {task}: the grammar has no more than about {len(seen)} different examples")
+                raise RkdError(
+                    f"synthetic {task}: the grammar has no more than about {len(seen)} different examples"
+                )
             continue
         misses = 0
         seen.add(key)
@@ -80,9 +84,23 @@ def _columns(task: tasks.Task, split: str) -> list[str]:
     if task.name == "mrpc":
         return ["Quality" if labelled else "index", "#1 ID", "#2 ID", "#1 String", "#2 String"]
     if task.name == "qqp":
-        return ["id", "qid1", "qid2", "question1", "question2", "is_duplicate"] if labelled else ["id", "question1", "question2"]
+        return (
+            ["id", "qid1", "qid2", "question1", "question2", "is_duplicate"]
+            if labelled
+            else ["id", "question1", "question2"]
+        )
     if task.name == "stsb":
-        left = ["index", "genre", "filename", "year", "old_index", "source1", "source2", "sentence1", "sentence2"]
+        left = [
+            "index",
+            "genre",
+            "filename",
+            "year",
+            "old_index",
+            "source1",
+            "source2",
+            "sentence1",
+            "sentence2",
+        ]
         return left + ["score"] * labelled
     if task.name == "mnli" and split != "ax":
         left = ["index", "promptID", "pairID", "genre", "sentence1_binary_parse", "sentence2_binary_parse"]

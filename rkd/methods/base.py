@@ -180,13 +180,14 @@ def first_adamw_step(
     parameters: list[nn.Parameter],
     gradients: list[Tensor | None],
     exempt: set[nn.Parameter],
+    out: list[Tensor],
     *,
     lr: float,
     weight_decay: float,
     max_grad_norm: float,
     epsilon: float,
-) -> list[Tensor]:
-    """Where one AdamW step with fresh state, after clipping, would take each parameter; nothing is changed.
+) -> None:
+    """Where one AdamW step with fresh state, after clipping, would take each parameter; the parameters stay as they are.
 
     From zero state both bias-corrected moments equal the gradient's own, so the step is
     θ·(1 − lr·wd) − lr·g / (|g| + ε) (Loshchilov and Hutter, 2019, with t = 1): no optimizer state is needed.
@@ -195,23 +196,15 @@ def first_adamw_step(
         parameters: θ.
         gradients: g, one per parameter and of its shape; None leaves the parameter where it is, as AdamW does.
         exempt: parameters without weight decay.
-
-    Returns:
-        One new tensor per parameter.
+        out: receives the result, one tensor per parameter and of its shape.
     """
     given = [g for g in gradients if g is not None]
     norm = torch.stack(torch._foreach_norm(given)).norm()
     scale = (max_grad_norm / (norm + 1e-6)).clamp(max=1.0)  # as torch.nn.utils.clip_grad_norm_
-    clipped = torch._foreach_mul(given, scale)
-    size = torch._foreach_abs(clipped)
-    torch._foreach_add_(size, epsilon)
-    torch._foreach_div_(clipped, size)
-    directions = iter(clipped)
-    result = []
-    for parameter, gradient in zip(parameters, gradients, strict=True):
+    for parameter, gradient, result in zip(parameters, gradients, out, strict=True):
         if gradient is None:
-            result.append(parameter.detach().clone())
+            result.copy_(parameter)
             continue
-        decay = 1.0 if parameter in exempt else 1.0 - lr * weight_decay
-        result.append(next(directions).mul_(-lr).add_(parameter, alpha=decay))
-    return result
+        torch.abs(gradient, out=result).mul_(scale).add_(epsilon)
+        torch.div(gradient, result, out=result).mul_(-lr * scale)
+        result.add_(parameter, alpha=1.0 if parameter in exempt else 1.0 - lr * weight_decay)

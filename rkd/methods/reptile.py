@@ -50,6 +50,7 @@ class ReptileKD(KD):
         self.inner_lr = student_lr
         self.pairs = layer_map.pairs(student, teacher)
         self.student_parameters = [p for p in student.parameters() if p.requires_grad]
+        self.ahead = {p: torch.empty_like(p, requires_grad=False) for p in self.student_parameters}  # θ'_S
         self.no_decay = no_decay(student)
         mapped = [teacher_parameter for _, teacher_parameter in self.pairs]
         self.teacher_optimizer = Optimizer(teacher, mapped, lr=teacher_lr, **self.settings)
@@ -70,11 +71,11 @@ class ReptileKD(KD):
             )
             gradients = [g if total is None else total + g for g, total in zip(parts, gradients, strict=True)]
             forwards.append(z_s)
-        look_ahead = self.look_ahead(gradients)
+        self.look_ahead(gradients)
 
         # 2. Meta update: the teacher follows, its pseudo-gradient is θ_T − θ'_S.
         for student_parameter, teacher_parameter in self.pairs:
-            teacher_parameter.grad = teacher_parameter.detach() - look_ahead[student_parameter]
+            teacher_parameter.grad = teacher_parameter.detach() - self.ahead[student_parameter]
         self.teacher_optimizer.step()
 
         # 3. Student update: the real step, with the updated teacher's logits.
@@ -89,18 +90,18 @@ class ReptileKD(KD):
         self.student_optimizer.step()
         return losses
 
-    def look_ahead(self, gradients: list[Tensor | None]) -> dict[nn.Parameter, Tensor]:
-        """θ'_S by student parameter: one clipped AdamW step from zero state."""
-        moved = first_adamw_step(
+    def look_ahead(self, gradients: list[Tensor | None]) -> None:
+        """Put θ'_S into `ahead`: one clipped AdamW step from zero state."""
+        first_adamw_step(
             self.student_parameters,
             gradients,
             self.no_decay,
+            list(self.ahead.values()),
             lr=self.inner_lr,
             weight_decay=self.settings["weight_decay"],
             max_grad_norm=self.settings["max_grad_norm"],
             epsilon=self.settings["adam_epsilon"],
         )
-        return dict(zip(self.student_parameters, moved, strict=True))
 
     def distance(self) -> float:
         """‖θ_T − θ_S‖ / ‖θ_T⁰ − θ_S⁰‖ over the mapped pairs: 1 at the start, 0 when teacher and student are one."""

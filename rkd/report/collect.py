@@ -56,8 +56,9 @@ _METRICS = _schema(
     synthetic={"type": "boolean"},
 )
 _EVALUATION = _schema(epoch={"type": "number"}, step={"type": "integer", "minimum": 0}, headline=_FRACTION)
-_HISTORY_PATH = re.compile(r"(?:students/(?P<task>[^/]+)/(?P<variant>[^/]+)|teachers/(?P<teacher_task>[^/]+))"
-                           r"/seed-(?P<seed>\d+)/[^/]+$")  # fmt: skip
+_HISTORY_PATH = re.compile(
+    r"(?:students/(?P<task>[^/]+)/(?P<variant>[^/]+)|teachers/(?P<teacher_task>[^/]+))/seed-(?P<seed>\d+)/[^/]+$"
+)
 
 
 @dataclass(frozen=True)

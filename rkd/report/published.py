@@ -108,6 +108,7 @@ def _facts() -> tuple[dict[str, str], ...]:
 def scores(row: Published, task: Task) -> list[Score]:
     """The published dev numbers of one row on one task; an empty list if there are none.
 
+    >>> from rkd.tasks import get
     >>> scores(ROWS[-1], get("cola"))[0].value
     54.8
     """

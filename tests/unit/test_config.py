@@ -131,8 +131,8 @@ BAD: list[tuple[str, str, str, str]] = [
         "variants: {finetune: {temperature: 2.0}}",
         "variants.finetune.temperature",
         "2.0",
-        "no temperature here: method finetune reads no distillation option; remove it, or choose a method that"
-        " reads it (kd, reptile)",
+        "no temperature here: method finetune reads no distillation option; remove it, or choose a method"
+        " that reads it (kd, reptile)",
     ),
     (
         "variants: {kd: {layer_map: first}}",
@@ -286,10 +286,12 @@ def test_all_problems_come_at_once_and_in_the_same_order() -> None:
         "variants.teacher",
         "variants.teacher.method",
     ]
-    with pytest.raises(ConfigError, match="^The config has 13 problems:\n") as caught:
+    with pytest.raises(ConfigError) as caught:
         load(bad)
     assert list(caught.value.problems) == problems
-    assert str(caught.value).splitlines()[1:] == [f"- {problem}" for problem in problems]
+    head, *lines = str(caught.value).splitlines()
+    assert head == "The config has 13 problems:"
+    assert lines == [f"- {problem}" for problem in problems]
     assert check(dict(reversed(list(bad.items())))) == problems
 
 
@@ -534,12 +536,12 @@ BOUNDED = settings(
 
 
 def must_not_crash(config: Any) -> None:
-    try:
-        normal = load(config)
-    except ConfigError as error:
-        assert error.problems
-        assert len(str(error).splitlines()) == 1 + len(error.problems), "one line per problem"
+    if problems := check(config):
+        with pytest.raises(ConfigError) as caught:
+            load(config)
+        assert len(str(caught.value).splitlines()) == 1 + len(problems), "one line per problem"
     else:
+        normal = load(config)
         json.dumps(normal, allow_nan=False)
         assert load(normal) == normal, "the normal form of a normal form is itself"
 

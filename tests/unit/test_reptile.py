@@ -75,18 +75,24 @@ def test_the_first_step_in_float32_equals_the_literal_one():
     literal.step(batch)
     method.step(batch)
     assert_same(teacher, literal.teacher, 1e-6)
-    near = [(a - b).abs() <= 1e-6 for a, b in zip(student.parameters(), literal.student.parameters(), strict=True)]
+    near = [
+        (a - b).abs() <= 1e-6 for a, b in zip(student.parameters(), literal.student.parameters(), strict=True)
+    ]
     assert sum(int(n.sum()) for n in near) >= 0.995 * sum(n.numel() for n in near)
 
 
-@pytest.mark.parametrize(("strategy", "still"), [("skip", {0, 2}), ("first", {2, 3}), ("last", {0, 1}), ("both", set())])
+@pytest.mark.parametrize(
+    ("strategy", "still"), [("skip", {0, 2}), ("first", {2, 3}), ("last", {0, 1}), ("both", set())]
+)
 def test_only_mapped_teacher_layers_move(strategy, still):
     student, teacher = pair(2, 4)
     before = copy.deepcopy(teacher)
     method = reptile(student, teacher, strategy)
     for batch in batches(3):
         method.step(batch)
-    for layer, (now, then) in enumerate(zip(teacher.bert.encoder.layer, before.bert.encoder.layer, strict=True)):
+    for layer, (now, then) in enumerate(
+        zip(teacher.bert.encoder.layer, before.bert.encoder.layer, strict=True)
+    ):
         for a, b in zip(now.parameters(), then.parameters(), strict=True):
             assert torch.equal(a, b) == (layer in still), f"layer {layer}"
     for name in ("bert.embeddings.word_embeddings", "bert.pooler.dense", "classifier"):
@@ -152,9 +158,20 @@ def test_a_step_by_hand():
     student, teacher = Scalar(1.0, 0.0), Scalar(3.0, 1.0)
     layer_map = LayerMap.from_strategy("skip", 1, 1)
     method = ReptileKD(
-        student, teacher, layer_map=layer_map, alpha=0.5, temperature=5.0, student_lr=lr, teacher_lr=mu, total_steps=10
+        student,
+        teacher,
+        layer_map=layer_map,
+        alpha=0.5,
+        temperature=5.0,
+        student_lr=lr,
+        teacher_lr=mu,
+        total_steps=10,
     )
-    batch = {"input_ids": torch.tensor([[2]]), "attention_mask": torch.ones(1, 1), "labels": torch.tensor([1.0])}
+    batch = {
+        "input_ids": torch.tensor([[2]]),
+        "attention_mask": torch.ones(1, 1),
+        "labels": torch.tensor([1.0]),
+    }
     losses = method.step(batch)
     assert (teacher.w.item(), teacher.b.item()) == pytest.approx((3 - mu, 1 - mu), abs=1e-6)
     assert (student.w.item(), student.b.item()) == pytest.approx((1 + lr, lr), abs=1e-6)

@@ -1,0 +1,87 @@
+"""What a job needs to know, as frozen dataclasses with one canonical JSON text each.
+
+Apart from the plan, which builds them, so that a change of the plan or of the config checker is no change of the code
+that trains.
+"""
+
+import json
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+TRAINING_KEYS = (
+    "learning_rate",
+    "epochs",
+    "batch_size",
+    "gradient_accumulation",
+    "weight_decay",
+    "warmup_ratio",
+    "max_grad_norm",
+    "adam_epsilon",
+    "selection",
+)
+
+
+def canonical_json(value: Any) -> str:
+    """The one JSON text of a value: sorted keys, no spaces. Snakemake compares it to decide on a re-run."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+class Spec:
+    """A frozen dataclass with a canonical JSON form."""
+
+    def json(self) -> str:
+        """Canonical JSON of all fields."""
+        return canonical_json(asdict(self))  # type: ignore[call-overload]
+
+
+@dataclass(frozen=True)
+class DataSpec(Spec):
+    """How one task's data are read and tokenised; the arguments of `prepare_data`."""
+
+    task: str
+    source: str
+    path: str | None
+    revision: str | None
+    tokenizer: str
+    tokenizer_revision: str | None
+    vocab_size: int
+    max_length: int
+    synthetic_rows: list[int] | None
+
+
+@dataclass(frozen=True)
+class ModelSpec(Spec):
+    """Where a model's first weights come from. `layers_of` is the teacher's source for `teacher-layers:`."""
+
+    source: str
+    revision: str | None = None
+    sha256: str | None = None
+    layers_of: "ModelSpec | None" = None
+
+
+@dataclass(frozen=True)
+class RunSpec(Spec):
+    """All that decides a training run, apart from its code and data.
+
+    Attributes:
+        variant: "teacher", or a name from `variants` in the config.
+        training: the keys of TRAINING_KEYS.
+        options: what the method itself reads, for example alpha and layer_map.
+    """
+
+    task: str
+    variant: str
+    method: str
+    seed: int
+    model: ModelSpec
+    training: dict[str, Any]
+    options: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def from_json(cls, text: str) -> "RunSpec":
+        """The inverse of `json`."""
+        fields = json.loads(text)
+        model = fields.pop("model")
+        if model["layers_of"]:
+            model["layers_of"] = ModelSpec(**model["layers_of"])
+        return cls(model=ModelSpec(**model), **fields)
