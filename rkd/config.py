@@ -30,8 +30,32 @@ KeyPath = tuple[Any, ...]
 METHOD_OPTIONS: dict[str, tuple[str, ...]] = {
     "finetune": (),
     "kd": ("alpha", "temperature", "regression_kd"),
-    "reptile": ("alpha", "temperature", "regression_kd", "layer_map", "teacher_lr"),
+    "reptile": (
+        "alpha",
+        "temperature",
+        "regression_kd",
+        "layer_map",
+        "teacher_lr",
+        "pull_to",
+        "pull_direction",
+        "pull_scope",
+        "inner_steps",
+        "inner_batch",
+        "outer_optimizer",
+        "outer_step_size",
+        "quiz_share",
+    ),
+    "pkd": ("alpha", "temperature", "regression_kd", "layer_map", "beta"),
+    "tinybert": ("layer_map", "intermediate_share"),
+    "metadistil": ("alpha", "temperature", "regression_kd", "teacher_lr", "pilot_lr", "quiz_share"),
+    "online": ("alpha", "temperature", "regression_kd", "teacher_lr"),
 }
+
+# Why a method needs a student as wide as its teacher.
+_SAME_WIDTH = {"reptile": "pairs their parameters", "pkd": "compares their hidden states"}
+
+# The methods that need exactly one teacher layer per student layer: the number of last student layers that need none.
+_ONE_TO_ONE = {"pkd": 1, "tinybert": 0}
 
 # Without ax, which has no training data: it is an extra test split of mnli.
 TRAINABLE_TASKS = tuple(name for name, task in TASKS.items() if task.trainable)
@@ -404,6 +428,8 @@ class _Crosscheck:
         yield from self._widths()
         yield from self._repeated_layers()
         yield from self._layer_maps()
+        yield from self._last_layers()
+        yield from self._inner_loops()
 
     def get(self, *path: Any) -> Any:
         """The value at `path`, or None when it, something above it or something in it is missing or wrong."""
@@ -531,12 +557,30 @@ class _Crosscheck:
                 yield _problem(("max_length",), length, f"at most {limit}, the positions of {role}_model")
 
     def _widths(self) -> Iterator[tuple[KeyPath, Problem]]:
-        ours, theirs, readers = self.student.width, self.teacher.width, self.readers("layer_map")
-        if ours is not None and theirs is not None and ours != theirs and readers:
+        ours, theirs = self.student.width, self.teacher.width
+        methods = {name: self.get("variants", name, "method") for name in self.variants}
+        reasons = [f"{name} {_SAME_WIDTH[method]}" for name, method in methods.items() if method in _SAME_WIDTH]
+        if ours is not None and theirs is not None and ours != theirs and reasons:
             path = ("student_model",)
             found = f"{_found(self.get(*path))} with width {ours}"
-            expected = f"the teacher's width {theirs}: {', '.join(readers)} pairs their parameters"
+            expected = f"the teacher's width {theirs}: {', '.join(reasons)}"
             yield path, Problem(_path_text(path), found, expected)
+
+    def _last_layers(self) -> Iterator[tuple[KeyPath, Problem]]:
+        names = [name for name in self.variants if self.get("variants", name, "method") == "pkd"]
+        if self.student.depth == 1 and names:
+            found = f"{_found(self.get('student_model'))} with 1 layer"
+            expected = f"at least 2 layers: {', '.join(names)} leaves the last one out"
+            yield ("student_model",), Problem("student_model", found, expected)
+
+    def _inner_loops(self) -> Iterator[tuple[KeyPath, Problem]]:
+        for name in self.readers("pull_to"):
+            pull_to = self.option(name, "pull_to")[1]
+            for key, default in (("inner_steps", 1), ("inner_batch", "same")):
+                path, value = self.option(name, key)
+                if pull_to in ("student", "initial") and value not in (None, default):
+                    expected = f"{default}: with pull_to {pull_to}, {name} makes no inner update"
+                    yield _problem(path, value, expected)
 
     def _repeated_layers(self) -> Iterator[tuple[KeyPath, Problem]]:
         sections = [("student",), *(("variants", name) for name in self.variants)]
@@ -554,9 +598,25 @@ class _Crosscheck:
             return
         for name in self.readers("layer_map"):
             path, layer_map = self.option(name, "layer_map")
-            expected = _fitting_layer_map(layer_map, student, teacher) if layer_map is not None else None
+            if layer_map is None:
+                continue
+            method = self.get("variants", name, "method")
+            expected = _fitting_layer_map(layer_map, student, teacher)
+            expected = expected or _one_to_one_layer_map(layer_map, student, teacher, method)
             if expected:
                 yield _problem(path, layer_map, expected)
+
+
+def _one_to_one_layer_map(layer_map: str | list[list[int]], student: int, teacher: int, method: str) -> str | None:
+    """What is expected instead of this fitting layer map by a method that compares layer with layer."""
+    if method not in _ONE_TO_ONE:
+        return None
+    if isinstance(layer_map, list):
+        compared = layer_map[: student - _ONE_TO_ONE[method]]
+        several = any(len(layers) != 1 for layers in compared)
+    else:
+        several = layer_map == "both" and teacher > student
+    return f"exactly one teacher layer per student layer: {method} compares layer with layer" if several else None
 
 
 def _distillation_options() -> list[str]:

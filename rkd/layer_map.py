@@ -75,6 +75,24 @@ class LayerMap:
             )
         return cls(targets, m)
 
+    def one_to_one(self, layers: Sequence[int], method: str) -> list[int]:
+        """The one teacher layer of each of some student layers, for methods that compare layer with layer.
+
+        Args:
+            layers: student layers, counted from 0.
+            method: name of the method that asks, for the message.
+
+        Raises:
+            RkdError: a layer is mapped to none or to several.
+        """
+        for layer in layers:
+            if len(self.targets[layer]) != 1:
+                raise RkdError(
+                    f"layer_map: student layer {layer} is mapped to {len(self.targets[layer])} teacher layers; "
+                    f"{method} expects exactly 1"
+                )
+        return [self.targets[layer][0] for layer in layers]
+
     def pairs(self, student: nn.Module, teacher: nn.Module) -> list[tuple[nn.Parameter, nn.Parameter]]:
         """Every (student parameter, teacher parameter) that the map joins, in the student's order.
 

@@ -1,9 +1,11 @@
 """The distillation losses: pure functions of logits, one equation each.
 
 Conventions, where published codes disagree: Kullback–Leibler terms are averaged over the batch, multiplied by T², and
-α weighs the soft term. The task loss stands with the method that it defines, in `rkd.methods.finetune`.
+α weighs the soft term; squared differences of hidden states are means over the hidden size, and every example weighs
+the same, however many tokens it has. The task loss stands with the method that it defines, in `rkd.methods.finetune`.
 """
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -41,3 +43,62 @@ def regression_kd_loss(student_scores: Tensor, teacher_scores: Tensor) -> Tensor
         A scalar in squared units of the score.
     """
     return F.mse_loss(student_scores, teacher_scores)
+
+
+def soft_cross_entropy(student_logits: Tensor, teacher_logits: Tensor) -> Tensor:
+    """−Σ softmax(z_T) · log softmax(z_S), averaged over the batch: `kd_loss` at T = 1 plus the teacher's entropy.
+
+    Args:
+        student_logits: z_S, shape (batch, classes).
+        teacher_logits: z_T, same shape.
+
+    Returns:
+        A scalar in nats.
+    """
+    return F.cross_entropy(student_logits, F.softmax(teacher_logits, dim=-1))
+
+
+def patience_loss(student_states: Tensor, teacher_states: Tensor) -> Tensor:
+    """Mean squared difference of ℓ2-normalised [CLS] states (Sun et al., 2019, equation 7).
+
+    The paper writes a sum over the hidden size; its code and this function take the mean, to which its β belong.
+
+    Args:
+        student_states: shape (layers, batch, hidden).
+        teacher_states: same shape, the mapped layers in the same order.
+
+    Returns:
+        A scalar: the mean over layers, batch and hidden size, from 0 to 4 / hidden.
+    """
+    return F.mse_loss(F.normalize(student_states, dim=-1), F.normalize(teacher_states, dim=-1))
+
+
+def hidden_state_loss(student_states: Tensor, teacher_states: Tensor, mask: Tensor) -> Tensor:
+    """Mean squared difference of hidden states over the real tokens of each example (Jiao et al., 2020, equation 8).
+
+    Args:
+        student_states: shape (batch, length, hidden), projected to the teacher's width where widths differ.
+        teacher_states: same shape.
+        mask: 1 for real tokens, 0 for padding, shape (batch, length).
+
+    Returns:
+        A scalar: the mean over hidden size, then real tokens, then examples.
+    """
+    weights = mask / mask.sum(dim=1, keepdim=True)
+    return (weights * (student_states - teacher_states).square().mean(dim=-1)).sum(dim=1).mean()
+
+
+def attention_score_loss(student_scores: Tensor, teacher_scores: Tensor, mask: Tensor) -> Tensor:
+    """Mean squared difference of attention scores before the softmax (Jiao et al., 2020, equation 7).
+
+    Args:
+        student_scores: shape (batch, heads, length, length), from each query to each key.
+        teacher_scores: same shape.
+        mask: 1 for real tokens, 0 for padding, shape (batch, length); pairs with a padded query or key do not count.
+
+    Returns:
+        A scalar: the mean over heads, then pairs of real tokens, then examples.
+    """
+    weights = mask / mask.sum(dim=1, keepdim=True)
+    squares = (student_scores - teacher_scores).square().mean(dim=1)
+    return torch.einsum("bqk,bq,bk->b", squares, weights, weights).mean()

@@ -23,6 +23,7 @@ from rkd.errors import RkdError
 from rkd.layer_map import LayerMap
 from rkd.methods import by_name
 from rkd.methods.base import Method
+from rkd.quiz import QuizBatches, hold_out
 from rkd.spec import RunSpec
 from rkd.tasks import Task, get
 
@@ -64,8 +65,9 @@ def run(
     manifest = json.loads((data / "manifest.json").read_text(encoding="utf-8"))
     tokenizer = AutoTokenizer.from_pretrained(data / "tokenizer", local_files_only=True)
     splits = load_splits(data, tokenizer.pad_token_id)
+    splits["train"], quiz = _hold_out_quiz(spec, splits["train"], accelerator.device)
     method = _build(
-        spec, task, tokenizer, manifest["max_length"], splits["train"], teacher, accelerator.device
+        spec, task, tokenizer, manifest["max_length"], splits["train"], teacher, accelerator.device, quiz
     )
     log.info("%s", _headline(spec, method, splits))
 
@@ -148,7 +150,7 @@ def evaluate(method: Method, task: Task, splits: dict[str, Split], device: torch
 
     Returns:
         `dev` (metrics by split), `headline`, `warnings`, and for a teacher `teacher`: its `headline`, `kl` and
-        `entropy` (see `evaluation.soft_label_statistics`), and its `distance` from the student if it moves.
+        `entropy` (see `evaluation.soft_label_statistics`), and its `distance` from the student if the method pulls it.
     """
     z_s = _dev_logits(method.student, task, splits, device)
     dev = evaluation.scores(task, z_s, splits)
@@ -160,7 +162,8 @@ def evaluate(method: Method, task: Task, splits: dict[str, Split], device: torch
     split, temperature = task.headline_split, getattr(method, "temperature", 1.0)
     teacher |= evaluation.soft_label_statistics(z_s[split], z_t[split], temperature)
     if method.teacher_moves:
-        teacher["distance"] = method.distance()  # type: ignore[attr-defined]
+        if hasattr(method, "distance"):  # from the student, where a layer map says from which of its parameters
+            teacher["distance"] = method.distance()
         if teacher["headline"] < record["headline"]:
             record["warnings"].append(
                 f"the moving teacher's dev score ({100 * teacher['headline']:.1f}) has fallen below the student's "
@@ -184,6 +187,7 @@ def _build(
     train_split: Split,
     teacher: Path | None,
     device: torch.device,
+    quiz: QuizBatches | None = None,
 ) -> Method:
     """The method of a spec with its models on the device, everything checked to fit."""
     student = models.load(spec.model, task, len(tokenizer), spec.seed)
@@ -209,7 +213,19 @@ def _build(
         options["layer_map"] = LayerMap.from_strategy(
             options["layer_map"], models.depth(student), models.depth(teacher_model)
         )
+    options.pop("quiz_share", None)
+    if quiz is not None:
+        options["quiz"] = quiz
     return by_name(spec.method)(student.to(device), teacher_model.to(device), **arguments, **options)
+
+
+def _hold_out_quiz(spec: RunSpec, train_split: Split, device: torch.device) -> tuple[Split, QuizBatches | None]:
+    """What is left to train on, and the quiz batches of the methods that ask for some."""
+    if spec.method != "metadistil" and spec.options.get("inner_batch") != "quiz":
+        return train_split, None
+    batch_size = spec.training["batch_size"]
+    rest, quiz = hold_out(train_split, spec.options["quiz_share"], batch_size, spec.seed)
+    return rest, QuizBatches(quiz, batch_size, spec.seed, device)
 
 
 def _use_cpu(device: str) -> bool:

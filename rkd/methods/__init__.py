@@ -11,11 +11,23 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rkd.methods.finetune import FineTune
     from rkd.methods.kd import KD
+    from rkd.methods.metadistil import MetaDistil
+    from rkd.methods.online import OnlineKD
+    from rkd.methods.pkd import PKD
     from rkd.methods.reptile import ReptileKD
+    from rkd.methods.tinybert import TinyBERT
 
-__all__ = ["KD", "FineTune", "ReptileKD"]
+__all__ = ["KD", "PKD", "FineTune", "MetaDistil", "OnlineKD", "ReptileKD", "TinyBERT"]
 
-MODULES = {"FineTune": "finetune", "KD": "kd", "ReptileKD": "reptile"}
+MODULES = {
+    "FineTune": "finetune",
+    "KD": "kd",
+    "ReptileKD": "reptile",
+    "PKD": "pkd",
+    "TinyBERT": "tinybert",
+    "MetaDistil": "metadistil",
+    "OnlineKD": "online",
+}
 
 
 def __getattr__(name: str) -> Any:
@@ -25,6 +37,6 @@ def __getattr__(name: str) -> Any:
 
 
 def by_name(method: str) -> Any:
-    """The class of a method by its name in the config: `finetune`, `kd` or `reptile`."""
+    """The class of a method by its name in the config, for example `reptile`: the name of its file."""
     classes = {module: name for name, module in MODULES.items()}
     return __getattr__(classes[method])

@@ -11,6 +11,17 @@ from torch.optim.lr_scheduler import LambdaLR
 Batch = dict[str, Tensor]
 
 
+def linear_schedule(optimizer: torch.optim.Optimizer, total_steps: int, warmup_steps: int) -> LambdaLR:
+    """Learning rates that climb from 0 over `warmup_steps` and then fall linearly to 0 at `total_steps`."""
+
+    def linear(step: int) -> float:
+        if step < warmup_steps:
+            return step / warmup_steps
+        return max(0.0, (total_steps - step) / max(1, total_steps - warmup_steps))
+
+    return LambdaLR(optimizer, linear)
+
+
 class Optimizer:
     """AdamW with a global-norm clip before and a linear schedule after each step.
 
@@ -41,13 +52,7 @@ class Optimizer:
             {"params": [p for p in self.parameters if p in exempt], "weight_decay": 0.0},
         ]
         self.adamw = AdamW([g for g in groups if g["params"]], lr=lr, eps=adam_epsilon, fused=True)
-
-        def linear(step: int) -> float:
-            if step < warmup_steps:
-                return step / warmup_steps
-            return max(0.0, (total_steps - step) / max(1, total_steps - warmup_steps))
-
-        self.schedule = LambdaLR(self.adamw, linear)
+        self.schedule = linear_schedule(self.adamw, total_steps, warmup_steps)
 
     def step(self) -> None:
         """Clip the gradients, update the parameters, advance the schedule and drop the gradients."""
@@ -100,7 +105,7 @@ class Method:
     ) -> None:
         self.student = student
         self.gradient_accumulation = gradient_accumulation
-        self.settings = {
+        self.settings: dict[str, Any] = {
             "weight_decay": weight_decay,
             "max_grad_norm": max_grad_norm,
             "adam_epsilon": adam_epsilon,
@@ -142,7 +147,7 @@ class Method:
     def _stateful(self) -> Iterator[tuple[str, Any]]:
         for name, part in vars(self).items():
             frozen = name == "teacher" and not self.teacher_moves
-            if isinstance(part, nn.Module | Optimizer) and not frozen:
+            if hasattr(part, "load_state_dict") and not frozen:
                 yield name, part
 
 

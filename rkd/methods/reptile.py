@@ -1,14 +1,21 @@
 """Reptile knowledge distillation (Ma et al., COLING 2022): the teacher follows a look-ahead of its student."""
 
+import copy
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.optim import AdamW
 
-from rkd.layer_map import LayerMap
+from rkd.errors import RkdError
+from rkd.layer_map import LAYER, LayerMap
 from rkd.methods.base import Batch, Means, Optimizer, RandomState, first_adamw_step, no_decay
 from rkd.methods.kd import KD
+from rkd.methods.outer import RandomSigns, ReptileSGD
 from rkd.packed import logits
+
+Chunks = list[tuple[Batch, float]]
 
 
 class ReptileKD(KD):
@@ -22,14 +29,36 @@ class ReptileKD(KD):
     share the student's forward pass. The inner learning rate neither warms up nor decays. Teacher parameters outside
     the map receive nothing, not even weight decay.
 
+    Each of the arguments from `pull_to` to `outer_step_size` is a control: it changes one sentence of the above and
+    so asks whether that sentence matters. Their defaults are the method as it was published.
+
     Args:
         layer_map: which teacher layers each student layer pulls.
         teacher_lr: μ, peak learning rate of the teacher's AdamW.
+        pull_to: what takes the place of θ'_S in update 2. "look-ahead": θ'_S; "student": θ_S, without an update 1
+            (does the look-ahead matter?); "initial": θ_S before the first step, for good (does it matter that the
+            student learns?).
+        pull_direction: "pseudo-gradient", or "random": each teacher weight takes the step that update 2 has computed
+            for it, up or down by chance, drawn anew at every batch (does it matter where the teacher goes, or only
+            that it moves?). The signs come from a generator of the method's own.
+        pull_scope: "all" pairs of the map, or "encoder", those inside transformer layers: embeddings, pooler and
+            classifier stay (is it the layers' pull, or that of the shared embeddings and head?).
+        inner_steps: k ≥ 1 steps of AdamW in update 1, all on the same batch with the same dropout mask (does a
+            longer look-ahead help?).
+        inner_batch: "same", or "quiz": update 1 takes the next batch of `quiz` instead of (x, y), update 3 keeps
+            (x, y) (does it matter that the teacher sees the batch on which it is about to teach?).
+        quiz: endless iterator over batches that the student does not train on, for inner_batch "quiz" alone; see
+            `rkd.quiz.QuizBatches`.
+        outer_optimizer: "adamw", or "sgd": update 2 is θ_T ← θ_T + ε · (θ'_S − θ_T), Reptile's own rule (Nichol et
+            al., 2018), neither clipped nor decayed (does AdamW's walk of constant speed matter?).
+        outer_step_size: ε of outer_optimizer "sgd", in (0, 1], with the schedule of the learning rates. 1e-3 is ours.
         **settings: see `KD` and `Method`.
 
     Example:
         >>> layer_map = LayerMap.from_strategy("skip", student_layers=6, teacher_layers=12)
-        >>> method = ReptileKD(student, teacher, layer_map=layer_map, student_lr=5e-5, teacher_lr=5e-5, total_steps=1000)
+        >>> method = ReptileKD(
+        ...     student, teacher, layer_map=layer_map, student_lr=5e-5, teacher_lr=5e-5, total_steps=1000
+        ... )
         >>> method.step(batch)
         {'loss': 1.2, 'task': 0.7, 'kd': 1.7}
     """
@@ -44,43 +73,62 @@ class ReptileKD(KD):
         layer_map: LayerMap,
         teacher_lr: float,
         student_lr: float,
+        pull_to: str = "look-ahead",
+        pull_direction: str = "pseudo-gradient",
+        pull_scope: str = "all",
+        inner_steps: int = 1,
+        inner_batch: str = "same",
+        quiz: Iterator[Batch] | None = None,
+        outer_optimizer: str = "adamw",
+        outer_step_size: float = 1e-3,
         **settings: Any,
     ) -> None:
         super().__init__(student, teacher, student_lr=student_lr, **settings)
-        self.inner_lr = student_lr
+        _check_choice("pull_to", pull_to, "look-ahead", "student", "initial")
+        _check_choice("pull_direction", pull_direction, "pseudo-gradient", "random")
+        _check_choice("pull_scope", pull_scope, "all", "encoder")
+        _check_choice("inner_batch", inner_batch, "same", "quiz")
+        _check_choice("outer_optimizer", outer_optimizer, "adamw", "sgd")
+        _check_inner_loop(pull_to, inner_steps, inner_batch, quiz)
+        self.inner_lr, self.inner_steps, self.quiz = student_lr, inner_steps, quiz
+        self.looks_ahead = pull_to == "look-ahead"
         self.pairs = layer_map.pairs(student, teacher)
+        if pull_scope == "encoder":
+            self.pairs = _inside_layers(self.pairs, student)
         self.student_parameters = [p for p in student.parameters() if p.requires_grad]
-        self.ahead = {p: torch.empty_like(p, requires_grad=False) for p in self.student_parameters}  # θ'_S
+        self.ahead: dict[nn.Parameter, Tensor]  # what each student parameter pulls to: θ'_S
+        if pull_to == "initial":
+            self.initial_student = copy.deepcopy(student).requires_grad_(False)
+            self.ahead = dict(zip(student.parameters(), self.initial_student.parameters(), strict=True))
+        elif pull_to == "student":
+            self.ahead = {p: p.detach() for p in student.parameters()}
+        else:
+            self.ahead = {p: torch.empty_like(p, requires_grad=False) for p in self.student_parameters}
         self.no_decay = no_decay(student)
-        mapped = [teacher_parameter for _, teacher_parameter in self.pairs]
-        self.teacher_optimizer = Optimizer(teacher, mapped, lr=teacher_lr, **self.settings)
+        self.mapped = [teacher_parameter for _, teacher_parameter in self.pairs]
+        self.teacher_optimizer = (
+            Optimizer(teacher, self.mapped, lr=teacher_lr, **self.settings)
+            if outer_optimizer == "adamw"
+            else ReptileSGD(self.mapped, outer_step_size, self.settings["total_steps"], self.settings["warmup_steps"])
+        )
+        self.signs = RandomSigns(self.mapped) if pull_direction == "random" else None
         self.initial_distance = self._distance()
 
     def step(self, batch: Batch) -> dict[str, float]:
         chunks = self.chunks(batch)
         replay = RandomState(self.student)
-        forwards = []
 
         # 1. Inner update: where would the student go with the teacher as it is?
-        gradients: list[Tensor | None] = [None] * len(self.student_parameters)
-        for chunk, share in chunks:
-            z_s = logits(self.student, chunk)
-            loss, _, _ = self.objective(z_s, self.teacher_logits(chunk), chunk["labels"])
-            parts = torch.autograd.grad(
-                share * loss, self.student_parameters, retain_graph=len(chunks) == 1, allow_unused=True
-            )
-            gradients = [g if total is None else total + g for g, total in zip(parts, gradients, strict=True)]
-            forwards.append(z_s)
-        self.look_ahead(gradients)
+        forwards: Iterable[Tensor] | None = self.look_ahead(chunks, replay)
 
         # 2. Meta update: the teacher follows, its pseudo-gradient is θ_T − θ'_S.
         for student_parameter, teacher_parameter in self.pairs:
             teacher_parameter.grad = teacher_parameter.detach() - self.ahead[student_parameter]
-        self.teacher_optimizer.step()
+        self.meta_update()
 
         # 3. Student update: the real step, with the updated teacher's logits.
         losses = Means()
-        if len(chunks) > 1:  # keeping every chunk's graph would cost the memory that chunks are to save
+        if forwards is None:
             replay.restore()
             forwards = (logits(self.student, chunk) for chunk, _ in chunks)
         for z_s, (chunk, share) in zip(forwards, chunks, strict=True):
@@ -90,8 +138,26 @@ class ReptileKD(KD):
         self.student_optimizer.step()
         return losses
 
-    def look_ahead(self, gradients: list[Tensor | None]) -> None:
-        """Put θ'_S into `ahead`: one clipped AdamW step from zero state."""
+    def look_ahead(self, chunks: Chunks, replay: RandomState) -> list[Tensor] | None:
+        """Put θ'_S into `ahead`: clipped AdamW steps from zero state.
+
+        Args:
+            chunks: the student's batch.
+            replay: where the random generators stood before it.
+
+        Returns:
+            z_S of each chunk with its graph, where update 3 needs the same and memory allows to keep it.
+        """
+        if not self.looks_ahead:
+            return None
+        if self.quiz is not None:
+            chunks = self.chunks(next(self.quiz))
+        if self.inner_steps > 1:
+            self.inner_loop(chunks, replay)
+            return None
+        # Keeping every chunk's graph would cost the memory that chunks are to save.
+        shared = self.quiz is None and len(chunks) == 1
+        gradients, forwards = self.gradients(self.student, chunks, retain_graph=shared)
         first_adamw_step(
             self.student_parameters,
             gradients,
@@ -102,6 +168,51 @@ class ReptileKD(KD):
             max_grad_norm=self.settings["max_grad_norm"],
             epsilon=self.settings["adam_epsilon"],
         )
+        return forwards if shared else None
+
+    def inner_loop(self, chunks: Chunks, replay: RandomState) -> None:
+        """Put θ'_S into `ahead`: `inner_steps` steps of AdamW on a copy of the student."""
+        learner = copy.deepcopy(self.student)
+        parameters = [p for p in learner.parameters() if p.requires_grad]
+        exempt = no_decay(learner)
+        groups = [
+            {"params": [p for p in parameters if p not in exempt], "weight_decay": self.settings["weight_decay"]},
+            {"params": [p for p in parameters if p in exempt], "weight_decay": 0.0},
+        ]
+        adamw = AdamW(groups, lr=self.inner_lr, eps=self.settings["adam_epsilon"], fused=True)
+        for _ in range(self.inner_steps):
+            replay.restore()
+            gradients, _ = self.gradients(learner, chunks)
+            for parameter, gradient in zip(parameters, gradients, strict=True):
+                parameter.grad = gradient
+            nn.utils.clip_grad_norm_(parameters, self.settings["max_grad_norm"])
+            adamw.step()
+        for result, parameter in zip(self.ahead.values(), parameters, strict=True):
+            result.copy_(parameter.detach())
+
+    def gradients(
+        self, model: nn.Module, chunks: Chunks, retain_graph: bool = False
+    ) -> tuple[list[Tensor | None], list[Tensor]]:
+        """∇ L(x, y; θ, θ_T) for every parameter of the student or its copy, and the logits of each chunk."""
+        parameters = [p for p in model.parameters() if p.requires_grad]
+        gradients: list[Tensor | None] = [None] * len(parameters)
+        forwards = []
+        for chunk, share in chunks:
+            z_s = logits(model, chunk)
+            loss, _, _ = self.objective(z_s, self.teacher_logits(chunk), chunk["labels"])
+            parts = torch.autograd.grad(share * loss, parameters, retain_graph=retain_graph, allow_unused=True)
+            gradients = [g if total is None else total + g for g, total in zip(parts, gradients, strict=True)]
+            forwards.append(z_s)
+        return gradients, forwards
+
+    def meta_update(self) -> None:
+        """Step along the pseudo-gradients, or by as much in a random direction."""
+        if self.signs is None:
+            self.teacher_optimizer.step()
+            return
+        before = [parameter.detach().clone() for parameter in self.mapped]
+        self.teacher_optimizer.step()
+        self.signs.redirect(self.mapped, before)
 
     def distance(self) -> float:
         """‖θ_T − θ_S‖ / ‖θ_T⁰ − θ_S⁰‖ over the mapped pairs: 1 at the start, 0 when teacher and student are one."""
@@ -111,3 +222,32 @@ class ReptileKD(KD):
     def _distance(self) -> float:
         differences = [teacher - student for student, teacher in self.pairs]
         return float(torch.stack(torch._foreach_norm(differences)).norm())
+
+
+def _check_choice(key: str, found: str, *allowed: str) -> None:
+    if found not in allowed:
+        raise RkdError(f"{key}: found {found!r}; expected {', '.join(map(repr, allowed[:-1]))} or {allowed[-1]!r}")
+
+
+def _check_inner_loop(pull_to: str, inner_steps: int, inner_batch: str, quiz: Iterator[Batch] | None) -> None:
+    if inner_steps < 1:
+        raise RkdError(f"inner_steps: found {inner_steps}; expected a whole number from 1")
+    if pull_to != "look-ahead" and (inner_steps > 1 or inner_batch == "quiz"):
+        key, found = ("inner_steps", inner_steps) if inner_steps > 1 else ("inner_batch", inner_batch)
+        raise RkdError(f"{key}: found {found!r}; expected its default, as pull_to {pull_to!r} makes no inner update")
+    if (inner_batch == "quiz") != (quiz is not None):
+        raise RkdError(
+            f"quiz: found {'none' if quiz is None else 'one'} with inner_batch {inner_batch!r}; expected quiz batches "
+            "with inner_batch 'quiz', and only then"
+        )
+
+
+def _inside_layers(
+    pairs: list[tuple[nn.Parameter, nn.Parameter]], student: nn.Module
+) -> list[tuple[nn.Parameter, nn.Parameter]]:
+    """Those of the pairs whose student parameter belongs to a transformer layer."""
+    inside = {parameter for name, parameter in student.named_parameters() if LAYER.match(name)}
+    kept = [pair for pair in pairs if pair[0] in inside]
+    if not kept:
+        raise RkdError("pull_scope: found 'encoder' with a layer_map that maps no layer; expected a mapped layer")
+    return kept
