@@ -6,9 +6,10 @@ import logging
 import math
 import sys
 import time
+from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, TextIO, cast
 
 import torch
 from accelerate import Accelerator
@@ -66,9 +67,8 @@ def run(
     tokenizer = AutoTokenizer.from_pretrained(data / "tokenizer", local_files_only=True)
     splits = load_splits(data, tokenizer.pad_token_id)
     splits["train"], quiz = _hold_out_quiz(spec, splits["train"], accelerator.device)
-    method = _build(
-        spec, task, tokenizer, manifest["max_length"], splits["train"], teacher, accelerator.device, quiz
-    )
+    max_length = manifest["max_length"]
+    method = _build(spec, task, tokenizer, max_length, splits["train"], teacher, accelerator.device, quiz)
     log.info("%s", _headline(spec, method, splits))
 
     out.mkdir(parents=True, exist_ok=True)
@@ -80,7 +80,7 @@ def run(
     with runtime.atomic_path(out / "predictions.parquet") as path:
         evaluation.predictions_frame(task, z, splits).to_parquet(path, index=False)
     with runtime.atomic_path(out / "model") as path:
-        method.student.save_pretrained(path)
+        cast(PreTrainedModel, method.student).save_pretrained(path)
         tokenizer.save_pretrained(path)
     runtime.write_json(
         out / "run.json",
@@ -118,22 +118,22 @@ def train(
     for epoch in range(1, settings["epochs"] + 1):
         method.student.train()
         sums: dict[str, float] = {}
+        counts: Counter[str] = Counter()  # not every step has every part of the loss
         batches = splits["train"].shuffled(settings["batch_size"], spec.seed, epoch)
         for rows in tqdm(batches, desc=f"epoch {epoch}", leave=False, disable=not sys.stderr.isatty()):
-            batch = {
-                name: tensor.to(accelerator.device) for name, tensor in splits["train"].batch(rows).items()
-            }
+            batch = {name: tensor.to(accelerator.device) for name, tensor in splits["train"].batch(rows).items()}
             with accelerator.autocast():
                 losses = method.step(batch)
             step += 1
             for name, loss in losses.items():
                 if not math.isfinite(loss):
                     raise RkdError(
-                        f"{spec.task}/{spec.variant}/seed-{spec.seed}: {name} is {loss} at step {step} (epoch {epoch}); "
-                        "expected a finite number; try a lower learning rate"
+                        f"{spec.task}/{spec.variant}/seed-{spec.seed}: {name} is {loss} at step {step} "
+                        f"(epoch {epoch}); expected a finite number; try a lower learning rate"
                     )
                 sums[name] = sums.get(name, 0.0) + loss
-        means = {name: total / len(batches) for name, total in sums.items()}
+                counts[name] += 1
+        means = {name: total / counts[name] for name, total in sums.items()}
         record = evaluate(method, task, splits, accelerator.device)
         _write(history, record, epoch=epoch, step=step, started=started, train=means)
         # An undefined score (NaN) ranks below every other; the first epoch is always kept.
@@ -190,7 +190,7 @@ def _build(
     quiz: QuizBatches | None = None,
 ) -> Method:
     """The method of a spec with its models on the device, everything checked to fit."""
-    student = models.load(spec.model, task, len(tokenizer), spec.seed)
+    student: Any = models.load(spec.model, task, len(tokenizer), spec.seed)
     models.check_vocabulary(spec.model, student, tokenizer.get_vocab(), max_length)
     settings, options = spec.training, dict(spec.options)
     total_steps = settings["epochs"] * math.ceil(len(train_split) / settings["batch_size"])
@@ -198,16 +198,13 @@ def _build(
         "student_lr": settings["learning_rate"],
         "total_steps": total_steps,
         "warmup_steps": int(total_steps * settings["warmup_ratio"]),
-        **{
-            key: settings[key]
-            for key in ("weight_decay", "max_grad_norm", "adam_epsilon", "gradient_accumulation")
-        },
+        **{key: settings[key] for key in ("weight_decay", "max_grad_norm", "adam_epsilon", "gradient_accumulation")},
     }
     if spec.method == "finetune":
         return by_name(spec.method)(student.to(device), **arguments)
     if teacher is None:
         raise RkdError(f"method {spec.method!r} needs the folder of a fine-tuned teacher; found none")
-    teacher_model: PreTrainedModel = models.load_finetuned(teacher)
+    teacher_model: Any = models.load_finetuned(teacher)
     models.check_fit(student, teacher_model)
     if "layer_map" in options:
         options["layer_map"] = LayerMap.from_strategy(
@@ -254,8 +251,6 @@ def _write(
     history.write(json.dumps(runtime.jsonable(line), allow_nan=False) + "\n")
     history.flush()
     told = " ".join(f"{name} {value:.4f}" for name, value in train.items())
-    log.info(
-        "epoch %d step %d dev %.2f %s (%.0f s)", epoch, step, 100 * record["headline"], told, line["seconds"]
-    )
+    log.info("epoch %d step %d dev %.2f %s (%.0f s)", epoch, step, 100 * record["headline"], told, line["seconds"])
     for warning in record["warnings"]:
         log.warning("%s", warning)

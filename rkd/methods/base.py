@@ -1,6 +1,7 @@
 """What all methods share: the optimizer with its schedule, exact gradient accumulation and a saved state."""
 
 from collections.abc import Iterable, Iterator
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -132,7 +133,7 @@ class Method:
         bounds = [size * i // parts for i in range(parts + 1)]
         return [
             ({name: tensor[start:end] for name, tensor in batch.items()}, (end - start) / size)
-            for start, end in zip(bounds, bounds[1:], strict=False)
+            for start, end in pairwise(bounds)
         ]
 
     def state_dict(self) -> dict[str, Any]:
@@ -192,7 +193,7 @@ def first_adamw_step(
     max_grad_norm: float,
     epsilon: float,
 ) -> None:
-    """Where one AdamW step with fresh state, after clipping, would take each parameter; the parameters stay as they are.
+    """Where one AdamW step with fresh state, after clipping, would take each parameter; nothing is moved yet.
 
     From zero state both bias-corrected moments equal the gradient's own, so the step is
     θ·(1 − lr·wd) − lr·g / (|g| + ε) (Loshchilov and Hutter, 2019, with t = 1): no optimizer state is needed.

@@ -9,9 +9,7 @@ from rkd.errors import RkdError
 from rkd.layer_map import LayerMap
 from rkd.losses import patience_loss
 from rkd.methods import KD, PKD
-from tests.literal import (
-    KD as KD_SETTINGS,
-)
+from tests.literal import KD as KD_SETTINGS
 from tests.literal import STUDENT_LR, Learner, assert_same, batches, forward, kd_objective, pair, restores_exactly
 
 

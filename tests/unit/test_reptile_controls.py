@@ -9,6 +9,8 @@ from benchmarks.literal import LiteralReptileKD, decay_groups
 from rkd.errors import RkdError
 from rkd.layer_map import LayerMap
 from rkd.methods import KD, ReptileKD
+from rkd.methods.base import RandomState, first_adamw_step
+from rkd.packed import logits
 from tests.literal import KD as KD_SETTINGS
 from tests.literal import (
     STUDENT_LR,
@@ -47,11 +49,11 @@ CONTROLS = [
 IDS = [" ".join(map(str, control.values())) for control in CONTROLS]
 
 
-def reptile(student, teacher, labels=2, **overrides):
+def reptile(student, teacher, labels=2, kind=ReptileKD, **overrides):
     layer_map = LayerMap.from_strategy("skip", student.config.num_hidden_layers, teacher.config.num_hidden_layers)
     quiz = {"quiz": Questions(labels)} if overrides.get("inner_batch") == "quiz" else {}
     settings = {**KD_SETTINGS, "teacher_lr": TEACHER_LR, "layer_map": layer_map, **quiz, **overrides}
-    return ReptileKD(student, teacher, **settings)
+    return kind(student, teacher, **settings)
 
 
 class LiteralControl(LiteralReptileKD):
@@ -124,22 +126,60 @@ def test_equals_the_literal_control(control, labels):
     assert_same(teacher, literal.teacher, 1e-6)
 
 
+class PlainReptileKD(ReptileKD):
+    """The method without its controls: the three updates in one piece."""
+
+    def step(self, batch):
+        chunks = self.chunks(batch)
+        replay = RandomState(self.student)
+        forwards = []
+        gradients = [None] * len(self.student_parameters)
+        for chunk, share in chunks:
+            z_s = logits(self.student, chunk)
+            loss, _, _ = self.objective(z_s, self.teacher_logits(chunk), chunk["labels"])
+            parts = torch.autograd.grad(share * loss, self.student_parameters, retain_graph=len(chunks) == 1)
+            gradients = [g if total is None else total + g for g, total in zip(parts, gradients, strict=True)]
+            forwards.append(z_s)
+        first_adamw_step(
+            self.student_parameters,
+            gradients,
+            self.no_decay,
+            list(self.ahead.values()),
+            lr=STUDENT_LR,
+            weight_decay=WEIGHT_DECAY,
+            max_grad_norm=1.0,
+            epsilon=1e-8,
+        )
+        for student_parameter, teacher_parameter in self.pairs:
+            teacher_parameter.grad = teacher_parameter.detach() - self.ahead[student_parameter]
+        self.teacher_optimizer.step()
+        if len(chunks) > 1:
+            replay.restore()
+            forwards = (logits(self.student, chunk) for chunk, _ in chunks)
+        for z_s, (chunk, share) in zip(forwards, chunks, strict=True):
+            loss, _, _ = self.objective(z_s, self.teacher_logits(chunk), chunk["labels"])
+            (share * loss).backward()
+        self.student_optimizer.step()
+
+
 @pytest.mark.parametrize("labels", [2, 1])
 @pytest.mark.parametrize("parts", [1, 3])
 def test_defaults_are_the_plain_method_bit_for_bit(labels, parts):
     """Float32 with dropout: masks, arithmetic and the random generator's position are all the same."""
     settings = {"gradient_accumulation": parts}
     methods, positions = [], []
-    for options in ({}, DEFAULTS):
-        method = reptile(*pair(labels, dtype=torch.float32, dropout=0.1), labels, **settings, **options)
+    for kind, options in ((PlainReptileKD, {}), (ReptileKD, {}), (ReptileKD, DEFAULTS)):
+        models = pair(labels, dtype=torch.float32, dropout=0.1)
+        method = reptile(*models, labels, kind=kind, **settings, **options)
         torch.manual_seed(0)
         for batch in batches(3, labels, dtype=torch.float32):
             method.step(batch)
         methods.append(method)
         positions.append(torch.get_rng_state())
-    assert_same(methods[0].student, methods[1].student, 0.0)
-    assert_same(methods[0].teacher, methods[1].teacher, 0.0)
-    assert torch.equal(*positions)
+    for method, position in zip(methods[1:], positions[1:], strict=True):
+        assert_same(methods[0].student, method.student, 0.0)
+        assert_same(methods[0].teacher, method.teacher, 0.0)
+        assert torch.equal(positions[0], position)
 
 
 @pytest.mark.parametrize("pull_to", ["student", "initial"])
@@ -234,8 +274,6 @@ def test_more_inner_steps_go_further():
         method = reptile(*pair(), inner_steps=steps)
         before = [p.detach().clone() for p in method.student_parameters]
         chunk = next(batches(1))
-        from rkd.methods.base import RandomState
-
         method.look_ahead(method.chunks(chunk), RandomState(method.student))
         pairs = zip(method.ahead.values(), before, strict=True)
         walked.append(sum(float((a - b).abs().sum()) for a, b in pairs))
