@@ -93,9 +93,9 @@ def test_needs_two_student_layers():
 
 
 def test_needs_equal_widths():
+    student, (_, wider) = pair()[0], pair(hidden=24)
     with pytest.raises(RkdError, match="16 and 24 wide; expected the same"):
-        student, _ = pair()
-        pkd(student, pair(hidden=24)[1])
+        pkd(student, wider)
 
 
 def test_beta_must_not_be_negative():
