@@ -22,6 +22,7 @@ rule all:
     input:
         TABLES,
         FIGURES,
+        expand(METRICS, task=PLAN.tasks, variant=["teacher", *PLAN.variants], seed=PLAN.seeds),
 
 
 rule teachers:

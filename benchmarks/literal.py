@@ -62,12 +62,8 @@ class LiteralReptileKD:
         n, m = student.config.num_hidden_layers, teacher.config.num_hidden_layers
         self.targets = {name: teacher_names(name, strategy, n, m) for name, _ in student.named_parameters()}
         mapped = {name for names in self.targets.values() for name in names}
-        self.student_optimizer = torch.optim.AdamW(
-            decay_groups(student, weight_decay), lr=student_lr, eps=1e-8
-        )
-        self.teacher_optimizer = torch.optim.AdamW(
-            decay_groups(teacher, weight_decay, mapped), lr=teacher_lr, eps=1e-8
-        )
+        self.student_optimizer = torch.optim.AdamW(decay_groups(student, weight_decay), lr=student_lr, eps=1e-8)
+        self.teacher_optimizer = torch.optim.AdamW(decay_groups(teacher, weight_decay, mapped), lr=teacher_lr, eps=1e-8)
         self.mapped = mapped
         self.schedules = [
             torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: max(0.0, 1.0 - step / total_steps))
@@ -85,9 +81,7 @@ class LiteralReptileKD:
         else:
             task = F.cross_entropy(z_s, batch["labels"])
             p_t = torch.softmax(z_t / self.temperature, dim=1)
-            log_ratio = torch.log_softmax(z_t / self.temperature, 1) - torch.log_softmax(
-                z_s / self.temperature, 1
-            )
+            log_ratio = torch.log_softmax(z_t / self.temperature, 1) - torch.log_softmax(z_s / self.temperature, 1)
             soft = self.temperature**2 * (p_t * log_ratio).sum() / len(z_s)
         return (1 - self.alpha) * task + self.alpha * soft
 

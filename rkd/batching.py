@@ -66,9 +66,7 @@ class Split:
 
         The order is a function of `seed` and `epoch` alone, so a continued run sees the batches it would have seen.
         """
-        generator = torch.Generator().manual_seed(
-            int(np.random.SeedSequence([seed, epoch]).generate_state(1)[0])
-        )
+        generator = torch.Generator().manual_seed(int(np.random.SeedSequence([seed, epoch]).generate_state(1)[0]))
         return list(torch.randperm(len(self), generator=generator).split(batch_size))
 
 

@@ -38,6 +38,7 @@ TRAINABLE_TASKS = tuple(name for name, task in TASKS.items() if task.trainable)
 
 _VARIANT_NAME = re.compile(r"[a-z0-9][a-z0-9_.-]*")
 _RESERVED_VARIANT = "teacher"
+_SCALAR = re.compile(r"[-+]?[0-9]+(\.[0-9]*([eE][-+][0-9]+)?)?|true|false|null")
 _PLAIN_KEY = re.compile(r"[\w.-]+")
 _TYPE_NAMES = {
     "object": "a section of keys",
@@ -95,6 +96,28 @@ def load(config: Mapping[str, Any]) -> Config:
             normal[f"{role}_revision"] = None
         normal[f"{role}_sha256"] = normal[f"{role}_sha256"] or source.known_sha256()
     return normal
+
+
+def typed(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The config with the types that Snakemake's command line drops.
+
+    `--config 'seeds=[1, 2]'` arrives as a list of two texts: below the top level every text that YAML reads as a
+    number, a truth value or null becomes that.
+
+    >>> typed({"seeds": ["1", "2"]})
+    {'seeds': [1, 2]}
+    """
+
+    def read(value: Any, depth: int) -> Any:
+        if isinstance(value, Mapping):
+            return {key: read(item, depth + 1) for key, item in value.items()}
+        if isinstance(value, list):
+            return [read(item, depth + 1) for item in value]
+        if isinstance(value, str) and depth > 1 and _SCALAR.fullmatch(value):
+            return yaml.safe_load(value)
+        return value
+
+    return {key: read(value, 1) for key, value in config.items()}
 
 
 def check(config: Mapping[str, Any]) -> list[Problem]:
@@ -544,9 +567,7 @@ class _Crosscheck:
             layer_map = self.get(*path)
             layers = [layer for group in layer_map for layer in group] if isinstance(layer_map, list) else []
             if len(set(layers)) < len(layers):
-                yield _problem(
-                    path, layer_map, "every teacher layer only once: one student layer at most pulls it"
-                )
+                yield _problem(path, layer_map, "every teacher layer only once: one student layer at most pulls it")
 
     def _layer_maps(self) -> Iterator[tuple[KeyPath, Problem]]:
         student, teacher = self.student.depth, self.teacher.depth

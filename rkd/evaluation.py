@@ -1,10 +1,12 @@
 """Predictions of a model, and what they tell about a teacher."""
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from rkd import metrics
 from rkd.batching import Split
@@ -15,7 +17,7 @@ BATCH_SIZE = 128
 
 
 @torch.no_grad()
-def predict(model: nn.Module, split: Split, device: torch.device) -> Tensor:
+def predict(model: Any, split: Split, device: torch.device) -> Tensor:
     """Logits of every example of a split, in file order: float32 on the CPU, shape (rows, classes).
 
     The model is in eval mode meanwhile and goes back to the mode that it was in.
@@ -43,8 +45,7 @@ def decide(task: Task, z: Tensor) -> np.ndarray:
 def scores(task: Task, z: dict[str, Tensor], splits: dict[str, Split]) -> dict[str, dict[str, float]]:
     """Metrics of the dev splits, from logits by split."""
     return {
-        name: metrics.compute(task.name, decide(task, z[name]), splits[name].labels.numpy())
-        for name in task.dev_splits
+        name: metrics.compute(task.name, decide(task, z[name]), splits[name].labels.numpy()) for name in task.dev_splits
     }
 
 

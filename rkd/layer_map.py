@@ -53,7 +53,8 @@ class LayerMap:
                 f"layer_map: a student of {n} layers does not fit a teacher of {m}; expected 1 to {m} layers"
             )
         if not isinstance(strategy, str):
-            targets = {i: (t,) if isinstance(t, int) else tuple(t) for i, t in enumerate(strategy)}
+            entries = (tuple(entry) if isinstance(entry, Sequence) else (entry,) for entry in strategy)
+            targets = dict(enumerate(entries))
             return cls(_checked(targets, n, m), m)
         if strategy in ("skip", "both") and m % n:
             raise RkdError(
@@ -82,7 +83,8 @@ class LayerMap:
         (embeddings, pooler, classifier) pair with the parameter of the same name, if the teacher has one.
 
         Raises:
-            RkdError: a mapped teacher layer lacks the parameter, or two paired parameters differ in shape.
+            RkdError: a mapped teacher layer lacks the parameter, two paired parameters differ in shape, or the student
+                has more layers than the map.
         """
         theirs = dict(teacher.named_parameters())
         result = []
@@ -91,9 +93,7 @@ class LayerMap:
                 if other not in theirs:
                     if other == name:  # a head or pooler that only the student has
                         continue
-                    raise RkdError(
-                        f"layer_map: student parameter {name} maps to {other}, which the teacher lacks"
-                    )
+                    raise RkdError(f"layer_map: student parameter {name} maps to {other}, which the teacher lacks")
                 if parameter.shape != theirs[other].shape:
                     raise RkdError(
                         f"layer_map: student parameter {name} has shape {tuple(parameter.shape)}, but teacher parameter "
@@ -106,23 +106,18 @@ class LayerMap:
         """Names of the teacher parameters that the student parameter `name` is mapped to."""
         if not (match := LAYER.match(name)):
             return [name]
-        layers = self.targets[int(match["index"])]
-        return [f"{match['stack']}.{layer}.{match['rest']}" for layer in layers]
+        if (index := int(match["index"])) not in self.targets:
+            raise RkdError(f"layer_map: made for a student of {self.student_layers} layers, but this one has {name}")
+        return [f"{match['stack']}.{layer}.{match['rest']}" for layer in self.targets[index]]
 
 
 def _checked(targets: dict[int, tuple[int, ...]], n: int, m: int) -> dict[int, tuple[int, ...]]:
     if len(targets) != n:
-        raise RkdError(
-            f"layer_map: the list has {len(targets)} entries; expected one for each of {n} student layers"
-        )
+        raise RkdError(f"layer_map: the list has {len(targets)} entries; expected one for each of {n} student layers")
     named = [layer for layers in targets.values() for layer in layers]
     for layer in named:
-        if not isinstance(layer, int) or not 0 <= layer < m:
-            raise RkdError(
-                f"layer_map: {layer!r} is no teacher layer; expected whole numbers from 0 to {m - 1}"
-            )
+        if not isinstance(layer, int) or isinstance(layer, bool) or not 0 <= layer < m:
+            raise RkdError(f"layer_map: {layer!r} is no teacher layer; expected whole numbers from 0 to {m - 1}")
         if named.count(layer) > 1:
-            raise RkdError(
-                f"layer_map: teacher layer {layer} is listed twice; one student layer at most may pull it"
-            )
+            raise RkdError(f"layer_map: teacher layer {layer} is listed twice; one student layer at most may pull it")
     return targets

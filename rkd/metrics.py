@@ -76,9 +76,7 @@ def from_predictions(task: str | Task, frame: "pd.DataFrame") -> dict[str, Any]:
     task = get(task) if isinstance(task, str) else task
     missing = [column for column in ("split", "idx", "label", "prediction") if column not in frame.columns]
     if missing:
-        raise RkdError(
-            f"predictions of {task.name}: no column '{missing[0]}'; found {', '.join(frame.columns)}"
-        )
+        raise RkdError(f"predictions of {task.name}: no column '{missing[0]}'; found {', '.join(frame.columns)}")
     splits: dict[str, dict[str, float]] = {}
     for split in task.dev_splits:
         rows = frame[frame["split"] == split]

@@ -36,9 +36,7 @@ _TEACHER_LAYERS = "teacher-layers:"
 _HUB_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)?")
 _PACKAGE_PATH = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)/(.+)", re.DOTALL)
 _LAYERS = re.compile(r"[0-9]{1,4}( *, *[0-9]{1,4})*")
-_FORMS = (
-    "a hub name (org/name), a local folder, package:NAME/FOLDER, a *.json model config, or teacher-layers:1,3"
-)
+_FORMS = "a hub name (org/name), a local folder, package:NAME/FOLDER, a *.json model config, or teacher-layers:1,3"
 
 
 @dataclass(frozen=True)
@@ -159,7 +157,5 @@ def _read_json_object(file: Path) -> dict[str, Any]:
     except (OSError, ValueError, RecursionError) as error:  # ValueError: bad UTF-8 or bad JSON
         raise RkdError(f"{file}: cannot be read as JSON: {error}") from None
     if not isinstance(content, dict):
-        raise RkdError(
-            f"{file}: found a JSON {type(content).__name__}, expected an object with the model's config"
-        )
+        raise RkdError(f"{file}: found a JSON {type(content).__name__}, expected an object with the model's config")
     return content

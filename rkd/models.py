@@ -1,6 +1,8 @@
 """Load or initialise the teacher and the student, and check that they fit each other and the data."""
 
 import json
+import pickle
+import textwrap
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -41,12 +43,14 @@ def load(spec: ModelSpec, task: Task, vocab_size: int, seed: int) -> PreTrainedM
     if source.kind == "config":
         config = _with_labels(_read_config(source, None), task)
         config.vocab_size = vocab_size
-        return AutoModelForSequenceClassification.from_config(config, dtype=torch.float32)
+        return _reading(
+            spec.source, lambda: AutoModelForSequenceClassification.from_config(config, dtype=torch.float32)
+        )
     _verify(source, spec.sha256)
     where = str(source.path() or source.location)
     config = _with_labels(_read_config(source, spec.revision), task)
     return _from_pretrained(
-        where, config=config, revision=spec.revision, local_files_only=source.kind != "hub"
+        where, new_head=True, config=config, revision=spec.revision, local_files_only=source.kind != "hub"
     )
 
 
@@ -54,7 +58,7 @@ def load_finetuned(folder: Path) -> PreTrainedModel:
     """A classifier that this project has trained and saved, in float32 on the CPU."""
     if not (folder / "config.json").is_file():
         raise RkdError(f"{folder}: no trained model is there (config.json is missing); train it again")
-    return _from_pretrained(str(folder), local_files_only=True)
+    return _from_pretrained(str(folder), new_head=False, local_files_only=True)
 
 
 def check_fit(student: PreTrainedModel, teacher: PreTrainedModel) -> None:
@@ -65,14 +69,10 @@ def check_fit(student: PreTrainedModel, teacher: PreTrainedModel) -> None:
     for what in ("vocab_size", "id2label"):
         ours, theirs = getattr(student.config, what), getattr(teacher.config, what)
         if ours != theirs:
-            raise RkdError(
-                f"student and teacher differ in {what}: found {ours} and {theirs}; expected the same"
-            )
+            raise RkdError(f"student and teacher differ in {what}: found {ours} and {theirs}; expected the same")
 
 
-def check_vocabulary(
-    spec: ModelSpec, model: PreTrainedModel, vocabulary: dict[str, int], max_length: int
-) -> None:
+def check_vocabulary(spec: ModelSpec, model: PreTrainedModel, vocabulary: dict[str, int], max_length: int) -> None:
     """Refuse a model that cannot read the tokenised data.
 
     Args:
@@ -82,17 +82,13 @@ def check_vocabulary(
     """
     size = model.config.vocab_size
     if size < len(vocabulary):
-        raise RkdError(
-            f"{spec.source}: its embedding has {size} tokens; the data's vocabulary has {len(vocabulary)}"
-        )
+        raise RkdError(f"{spec.source}: its embedding has {size} tokens; the data's vocabulary has {len(vocabulary)}")
     positions = model.config.max_position_embeddings
     if model.config.model_type == "roberta":  # counts positions from padding_idx + 1
         positions -= model.config.pad_token_id + 1
     if max_length > positions:
-        raise RkdError(
-            f"max_length: found {max_length}; expected at most {positions}, the positions of {spec.source}"
-        )
-    theirs = _shipped_vocabulary(spec)
+        raise RkdError(f"max_length: found {max_length}; expected at most {positions}, the positions of {spec.source}")
+    theirs = _reading(spec.source, lambda: _shipped_vocabulary(spec))
     if theirs is not None and theirs != vocabulary:
         differing = sorted(theirs.items() ^ vocabulary.items(), key=lambda item: (item[1], item[0]))
         raise RkdError(
@@ -122,32 +118,50 @@ def _with_labels(config: PretrainedConfig, task: Task) -> PretrainedConfig:
 
 
 def _read_config(source: ModelSource, revision: str | None) -> PretrainedConfig:
-    fields = (
-        source.read_config() if source.kind != "hub" else _hub_json(source.location, "config.json", revision)
-    )
+    fields = source.read_config() if source.kind != "hub" else _hub_json(source.location, "config.json", revision)
     if fields is None:
         raise RkdError(f"{source.location}: no readable config.json; expected a Hugging Face model folder")
     # TinyBERT's checkpoints carry a BERT config from before model_type existed.
     model_type = fields.pop("model_type", "bert" if "type_vocab_size" in fields else None)
-    try:
-        return AutoConfig.for_model(model_type, **fields)
-    except (ValueError, TypeError) as error:
-        raise RkdError(f"{source.location}: config.json is no model this library knows: {error}") from error
+    return _reading(source.location, lambda: AutoConfig.for_model(model_type, **fields))
 
 
 def _hub_json(name: str, file: str, revision: str | None) -> dict[str, Any]:
-    path = _reading(name, lambda: cached_file(name, file, revision=revision))
-    return json.loads(Path(path).read_text(encoding="utf-8"))
+    def read() -> dict[str, Any]:
+        path = cached_file(name, file, revision=revision)
+        if path is None:
+            raise OSError(f"it has no {file}")
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+
+    return _reading(name, read)
 
 
-def _from_pretrained(where: str, **arguments: Any) -> PreTrainedModel:
+def _from_pretrained(where: str, *, new_head: bool, **arguments: Any) -> PreTrainedModel:
+    """A checkpoint whose weights belong to its config; `new_head` allows a fresh pooler and classifier."""
     # Only safetensors, or torch's weights-only unpickling for old .bin files; never code from a repository.
-    return _reading(
+    model, report = _reading(
         where,
         lambda: AutoModelForSequenceClassification.from_pretrained(
-            where, dtype=torch.float32, trust_remote_code=False, weights_only=True, **arguments
+            where,
+            dtype=torch.float32,
+            trust_remote_code=False,
+            weights_only=True,
+            output_loading_info=True,
+            **arguments,
         ),
     )
+    # The library only warns about these, and leaves random weights where some are missing.
+    missing, unused = report["missing_keys"], report["unexpected_keys"]
+    wrong = {name for name in missing if not new_head or "embeddings" in name or LAYER.match(name)}
+    wrong |= {name for name in unused if LAYER.match(name)}
+    if wrong:
+        name = min(wrong)
+        found = "not in the weights" if name in missing else "in the weights, but not in that model"
+        raise RkdError(
+            f"{where}: its weights are not those of the model in its config.json: {name} is {found} "
+            f"({len(wrong)} such parameters)"
+        )
+    return model
 
 
 def _reading(where: str, read: Callable[[], T]) -> T:
@@ -157,11 +171,12 @@ def _reading(where: str, read: Callable[[], T]) -> T:
     except RkdError:
         raise
     except Exception as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise RkdError(
-            f"{where}: cannot load this model: {reason} (a hub name needs a network once; a local folder needs "
-            "config.json and model.safetensors)"
-        ) from error
+        reason = textwrap.shorten(str(error), 300) or type(error).__name__
+        if isinstance(error, pickle.UnpicklingError):
+            reason = "its .bin file holds more than tensors, or is damaged; pickles that carry code are refused"
+        elif isinstance(error, OSError):
+            reason += " (a hub name needs a network once; a local folder needs config.json and model.safetensors)"
+        raise RkdError(f"{where}: cannot load this model: {reason}") from error
 
 
 def _verify(source: ModelSource, expected: str | None) -> None:
@@ -171,9 +186,7 @@ def _verify(source: ModelSource, expected: str | None) -> None:
     if source.kind == "package" and not expected:
         raise RkdError(f"package:{source.location}: weights from a package need their sha256 in the config")
     if expected and folder is None:
-        raise RkdError(
-            f"{source.location}: a sha256 is given, but hub models are pinned by their revision instead"
-        )
+        raise RkdError(f"{source.location}: a sha256 is given, but hub models are pinned by their revision instead")
     if expected and folder:
         weights = folder / "model.safetensors"
         if not weights.is_file():
@@ -186,9 +199,7 @@ def _take_layers(teacher: PreTrainedModel, layers: tuple[int, ...]) -> PreTraine
     """A student made of some of the teacher's layers, and of everything outside the layers."""
     config = type(teacher.config).from_dict(teacher.config.to_dict())
     if max(layers) >= config.num_hidden_layers:
-        raise RkdError(
-            f"teacher-layers: layer {max(layers)} asked for; the teacher has {config.num_hidden_layers}"
-        )
+        raise RkdError(f"teacher-layers: layer {max(layers)} asked for; the teacher has {config.num_hidden_layers}")
     config.num_hidden_layers = len(layers)
     student = type(teacher)(config)
     theirs = teacher.state_dict()
@@ -209,9 +220,12 @@ def _shipped_vocabulary(spec: ModelSpec) -> dict[str, int] | None:
     where = str(source.path() or source.location)
     local = {"local_files_only": source.kind != "hub", "_raise_exceptions_for_missing_entries": False}
     if path := cached_file(where, "tokenizer.json", revision=spec.revision, **local):
-        vocabulary = json.loads(Path(path).read_text(encoding="utf-8"))["model"]["vocab"]
-        return {str(k): int(v) for k, v in vocabulary.items()} if isinstance(vocabulary, dict) else None
+        content = json.loads(Path(path).read_text(encoding="utf-8"))
+        vocabulary = content["model"]["vocab"]
+        if not isinstance(vocabulary, dict):  # a list of pieces with scores, whose ids depend on the tokenizer's class
+            return None
+        return vocabulary | {token["content"]: token["id"] for token in content["added_tokens"]}
     if path := cached_file(where, "vocab.txt", revision=spec.revision, **local):
-        tokens = Path(path).read_text(encoding="utf-8").splitlines()
-        return {token: index for index, token in enumerate(tokens)}
+        with open(path, encoding="utf-8") as file:  # str.splitlines also splits at characters that are tokens
+            return {line.rstrip("\n"): index for index, line in enumerate(file)}
     return None

@@ -10,12 +10,12 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 Batch = dict[str, Tensor]
 
 
-def logits(model: nn.Module, batch: Batch) -> Tensor:
+def logits(model: Any, batch: Batch) -> Tensor:
     """Logits of a Hugging Face sequence classifier, without computing on padding where its architecture is known.
 
     Args:
@@ -29,9 +29,7 @@ def logits(model: nn.Module, batch: Batch) -> Tensor:
     kind = getattr(model.config, "model_type", None)
     if kind in PACKED and not model.config.output_attentions and not model.config.output_hidden_states:
         return PACKED[kind](model, batch)
-    inputs = {
-        name: batch[name] for name in ("input_ids", "attention_mask", "token_type_ids") if name in batch
-    }
+    inputs = {name: batch[name] for name in ("input_ids", "attention_mask", "token_type_ids") if name in batch}
     return model(**inputs).logits
 
 
@@ -56,9 +54,7 @@ class Packing:
         """(batch, length, …) → (tokens, …)."""
         return padded.flatten(0, 1)[self.index]
 
-    def attend(
-        self, query: Tensor, key: Tensor, value: Tensor, heads: int, dropout: float, last: bool
-    ) -> Tensor:
+    def attend(self, query: Tensor, key: Tensor, value: Tensor, heads: int, dropout: float, last: bool) -> Tensor:
         """Scaled dot-product attention inside each example.
 
         Args:
@@ -86,9 +82,7 @@ class Packing:
 def _bert_encoder(base: Any, batch: Batch, first_position: int) -> Tensor:
     """Last hidden state of each example's first token, shape (batch, hidden), for BERT and RoBERTa encoders."""
     packing = Packing(batch["attention_mask"])
-    inputs = {
-        name: packing.pack(batch[name])[None] for name in ("input_ids", "token_type_ids") if name in batch
-    }
+    inputs = {name: packing.pack(batch[name])[None] for name in ("input_ids", "token_type_ids") if name in batch}
     hidden = base.embeddings(**inputs, position_ids=packing.positions[None] + first_position)[0]
     for layer in base.encoder.layer:
         last = layer is base.encoder.layer[-1]

@@ -92,9 +92,7 @@ class Plan:
 
     def report(self) -> dict[str, Any]:
         """What tables and figures need to know beside the numbers: order, names, selection."""
-        selections = {
-            self.student(self.tasks[0], v, self.seeds[0]).training["selection"] for v in self.variants
-        }
+        selections = {self.student(self.tasks[0], v, self.seeds[0]).training["selection"] for v in self.variants}
         return {
             "tasks": self.tasks,
             "variants": [
@@ -115,9 +113,7 @@ class Plan:
         return ModelSpec(*(self.config[f"teacher_{key}"] for key in ("model", "revision", "sha256")))
 
     def _student_model(self) -> ModelSpec:
-        source, revision, checksum = (
-            self.config[f"student_{key}"] for key in ("model", "revision", "sha256")
-        )
+        source, revision, checksum = (self.config[f"student_{key}"] for key in ("model", "revision", "sha256"))
         layers_of = self._teacher_model() if source.startswith("teacher-layers:") else None
         return ModelSpec(source, revision, checksum, layers_of)
 

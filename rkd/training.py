@@ -8,7 +8,7 @@ import sys
 import time
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, TextIO, cast
 
 import torch
 from accelerate import Accelerator
@@ -64,9 +64,7 @@ def run(
     manifest = json.loads((data / "manifest.json").read_text(encoding="utf-8"))
     tokenizer = AutoTokenizer.from_pretrained(data / "tokenizer", local_files_only=True)
     splits = load_splits(data, tokenizer.pad_token_id)
-    method = _build(
-        spec, task, tokenizer, manifest["max_length"], splits["train"], teacher, accelerator.device
-    )
+    method = _build(spec, task, tokenizer, manifest["max_length"], splits["train"], teacher, accelerator.device)
     log.info("%s", _headline(spec, method, splits))
 
     out.mkdir(parents=True, exist_ok=True)
@@ -78,7 +76,7 @@ def run(
     with runtime.atomic_path(out / "predictions.parquet") as path:
         evaluation.predictions_frame(task, z, splits).to_parquet(path, index=False)
     with runtime.atomic_path(out / "model") as path:
-        method.student.save_pretrained(path)
+        cast(PreTrainedModel, method.student).save_pretrained(path)
         tokenizer.save_pretrained(path)
     runtime.write_json(
         out / "run.json",
@@ -118,17 +116,15 @@ def train(
         sums: dict[str, float] = {}
         batches = splits["train"].shuffled(settings["batch_size"], spec.seed, epoch)
         for rows in tqdm(batches, desc=f"epoch {epoch}", leave=False, disable=not sys.stderr.isatty()):
-            batch = {
-                name: tensor.to(accelerator.device) for name, tensor in splits["train"].batch(rows).items()
-            }
+            batch = {name: tensor.to(accelerator.device) for name, tensor in splits["train"].batch(rows).items()}
             with accelerator.autocast():
                 losses = method.step(batch)
             step += 1
             for name, loss in losses.items():
                 if not math.isfinite(loss):
                     raise RkdError(
-                        f"{spec.task}/{spec.variant}/seed-{spec.seed}: {name} is {loss} at step {step} (epoch {epoch}); "
-                        "expected a finite number; try a lower learning rate"
+                        f"{spec.task}/{spec.variant}/seed-{spec.seed}: {name} is {loss} at step {step} "
+                        f"(epoch {epoch}); expected a finite number; try a lower learning rate"
                     )
                 sums[name] = sums.get(name, 0.0) + loss
         means = {name: total / len(batches) for name, total in sums.items()}
@@ -186,7 +182,7 @@ def _build(
     device: torch.device,
 ) -> Method:
     """The method of a spec with its models on the device, everything checked to fit."""
-    student = models.load(spec.model, task, len(tokenizer), spec.seed)
+    student: Any = models.load(spec.model, task, len(tokenizer), spec.seed)
     models.check_vocabulary(spec.model, student, tokenizer.get_vocab(), max_length)
     settings, options = spec.training, dict(spec.options)
     total_steps = settings["epochs"] * math.ceil(len(train_split) / settings["batch_size"])
@@ -194,16 +190,13 @@ def _build(
         "student_lr": settings["learning_rate"],
         "total_steps": total_steps,
         "warmup_steps": int(total_steps * settings["warmup_ratio"]),
-        **{
-            key: settings[key]
-            for key in ("weight_decay", "max_grad_norm", "adam_epsilon", "gradient_accumulation")
-        },
+        **{key: settings[key] for key in ("weight_decay", "max_grad_norm", "adam_epsilon", "gradient_accumulation")},
     }
     if spec.method == "finetune":
         return by_name(spec.method)(student.to(device), **arguments)
     if teacher is None:
         raise RkdError(f"method {spec.method!r} needs the folder of a fine-tuned teacher; found none")
-    teacher_model: PreTrainedModel = models.load_finetuned(teacher)
+    teacher_model: Any = models.load_finetuned(teacher)
     models.check_fit(student, teacher_model)
     if "layer_map" in options:
         options["layer_map"] = LayerMap.from_strategy(
@@ -238,8 +231,6 @@ def _write(
     history.write(json.dumps(runtime.jsonable(line), allow_nan=False) + "\n")
     history.flush()
     told = " ".join(f"{name} {value:.4f}" for name, value in train.items())
-    log.info(
-        "epoch %d step %d dev %.2f %s (%.0f s)", epoch, step, 100 * record["headline"], told, line["seconds"]
-    )
+    log.info("epoch %d step %d dev %.2f %s (%.0f s)", epoch, step, 100 * record["headline"], told, line["seconds"])
     for warning in record["warnings"]:
         log.warning("%s", warning)

@@ -4,7 +4,7 @@ import sys
 
 try:
     from rkd.code_inputs import code_inputs
-    from rkd.config import load
+    from rkd.config import load, typed
     from rkd.errors import RkdError
     from rkd.plan import Plan
     from rkd.spec import canonical_json
@@ -12,7 +12,7 @@ except ImportError as error:
     sys.exit(f"error: {error}; run `make install` and put .venv/bin into PATH, or `pip install -e .`")
 
 try:
-    PLAN = Plan(load(config))
+    PLAN = Plan(load(typed(config)))
 except RkdError as error:
     sys.exit(f"error: {error}")
 
@@ -40,10 +40,25 @@ def trained(folder):
     }
 
 
-for task in PLAN.tasks:
+def student_code(wildcards):
+    """The files that train a student of this variant's method."""
+    return code_inputs("workflow_scripts/train.py", f"rkd.methods.{PLAN.method(wildcards.variant)}")
 
-    rule:
-        name:
-            f"{task}_all"
-        input:
-            expand(METRICS, task=task, variant=["teacher", *PLAN.variants], seed=PLAN.seeds),
+
+def teacher_of(wildcards):
+    """The fine-tuned teacher's record and weights, for the methods that learn from one."""
+    if not PLAN.needs_teacher(wildcards.variant):
+        return []
+    # The record names the content of the weights: their age does not matter.
+    return [f"{TEACHER}/run.json", ancient(f"{TEACHER}/model/model.safetensors")]
+
+
+def teacher_option(wildcards):
+    """The part of the command that names the teacher."""
+    return f"--teacher {TEACHER}/model".format(**wildcards) if PLAN.needs_teacher(wildcards.variant) else ""
+
+
+def predictions_of(wildcards):
+    """The predictions of a teacher or a student."""
+    folder = TEACHER if wildcards.variant == "teacher" else STUDENT
+    return f"{folder}/predictions.parquet"

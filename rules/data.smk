@@ -8,11 +8,13 @@ rule prepare_data:
         manifest=f"{DATA}/manifest.json",
         dataset=directory(f"{DATA}/dataset"),
         tokenizer=directory(f"{DATA}/tokenizer"),
-    params:
-        spec=lambda wildcards: PLAN.data(wildcards.task).json(),
     log:
         "results/logs/prepare_data/{task}.log",
     benchmark:
         "results/benchmarks/prepare_data/{task}.tsv"
+    conda:
+        "../environment.yaml"
+    params:
+        spec=lambda wildcards: PLAN.data(wildcards.task).json(),
     shell:
         "python workflow_scripts/prepare_data.py --spec {params.spec:q} --out results/data/{wildcards.task} > {log} 2>&1"

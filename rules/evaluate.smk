@@ -1,22 +1,29 @@
 # Metrics from predictions: no torch, a second per run.
 
 
-def run_folder(wildcards):
-    return (TEACHER if wildcards.variant == "teacher" else STUDENT).format(**wildcards)
-
-
 rule compute_metrics:
     input:
-        predictions=lambda wildcards: f"{run_folder(wildcards)}/predictions.parquet",
+        predictions=predictions_of,
         code=code_inputs("workflow_scripts/compute_metrics.py"),
     output:
         METRICS,
-    params:
-        spec=lambda wildcards: PLAN.metrics(wildcards.task, wildcards.variant, int(wildcards.seed)),
     log:
         "results/logs/compute_metrics/{task}/{variant}/seed-{seed}.log",
     benchmark:
         "results/benchmarks/compute_metrics/{task}/{variant}/seed-{seed}.tsv"
+    conda:
+        "../environment.yaml"
+    params:
+        spec=lambda wildcards: PLAN.metrics(wildcards.task, wildcards.variant, int(wildcards.seed)),
     shell:
         "python workflow_scripts/compute_metrics.py --spec {params.spec:q} --predictions {input.predictions:q} "
         "--out {output:q} > {log} 2>&1"
+
+
+for task in PLAN.tasks:
+
+    rule:
+        name:
+            f"{task}_all"
+        input:
+            expand(METRICS, task=task, variant=["teacher", *PLAN.variants], seed=PLAN.seeds),

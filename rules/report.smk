@@ -9,12 +9,14 @@ rule main_table:
     output:
         TABLES,
         sources="results/tables/main.json",
-    params:
-        spec=canonical_json(PLAN.report()),
     log:
         "results/logs/main_table.log",
     benchmark:
         "results/benchmarks/main_table.tsv"
+    conda:
+        "../environment.yaml"
+    params:
+        spec=canonical_json(PLAN.report()),
     shell:
         "python workflow_scripts/make_table.py --spec {params.spec:q} --out-dir results/tables "
         "--metrics {input.metrics:q} > {log} 2>&1"
@@ -25,14 +27,17 @@ rule learning_curves:
         histories=expand(f"{STUDENT}/history.jsonl", task=PLAN.tasks, variant=PLAN.variants, seed=PLAN.seeds),
         teachers=expand(METRICS, task=PLAN.tasks, variant="teacher", seed=PLAN.seeds),
         code=code_inputs("workflow_scripts/plot_learning_curves.py"),
+        style="rkd/report/rkd.mplstyle",
     output:
         FIGURES,
-    params:
-        spec=canonical_json(PLAN.report()),
     log:
         "results/logs/learning_curves.log",
     benchmark:
         "results/benchmarks/learning_curves.tsv"
+    conda:
+        "../environment.yaml"
+    params:
+        spec=canonical_json(PLAN.report()),
     shell:
         "python workflow_scripts/plot_learning_curves.py --spec {params.spec:q} --out results/figures/learning_curves "
         "--histories {input.histories:q} --teacher-metrics {input.teachers:q} > {log} 2>&1"

@@ -10,14 +10,19 @@ rule finetune_teacher:
         code=code_inputs("workflow_scripts/train.py", "rkd.methods.finetune"),
     output:
         **trained(TEACHER),
-    params:
-        spec=lambda wildcards: PLAN.teacher(wildcards.task, int(wildcards.seed)).json(),
-        folder=TEACHER,
     log:
         "results/logs/finetune_teacher/{task}/seed-{seed}.log",
     benchmark:
         "results/benchmarks/finetune_teacher/{task}/seed-{seed}.tsv"
+    conda:
+        "../environment.yaml"
     threads: config["threads"]
+    # Where a job runs is no part of what it computes: a resource, as parameters that change run a job again.
+    resources:
+        device=config["device"],
+    params:
+        spec=lambda wildcards: PLAN.teacher(wildcards.task, int(wildcards.seed)).json(),
+        folder=TEACHER,
     shell:
         "python workflow_scripts/train.py --spec {params.spec:q} --data results/data/{wildcards.task} "
-        "--out {params.folder} --device {config[device]} --threads {threads} > {log} 2>&1"
+        "--out {params.folder} --device {resources.device} --threads {threads} > {log} 2>&1"

@@ -11,9 +11,7 @@ from rkd.runtime import run_script, write_json
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument(
-        "--spec", required=True, type=json.loads, help="JSON: task, variant, method, seed, synthetic"
-    )
+    parser.add_argument("--spec", required=True, type=json.loads, help="JSON: task, variant, method, seed, synthetic")
     parser.add_argument("--predictions", required=True, help="predictions.parquet of the run")
     parser.add_argument("--out", required=True, help="metrics file to write")
     args = parser.parse_args()

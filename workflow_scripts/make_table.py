@@ -13,15 +13,9 @@ def main() -> None:
         epilog="@FILE reads arguments from FILE, one per line.",
         fromfile_prefix_chars="@",
     )
-    parser.add_argument(
-        "--spec", required=True, help="JSON: tasks, variants, seeds, models, selection, synthetic"
-    )
-    parser.add_argument(
-        "--out-dir", required=True, help="folder for main.csv, main.md, main.tex and main.json"
-    )
-    parser.add_argument(
-        "--metrics", required=True, nargs="*", help="metrics files; runs without one are shown as –"
-    )
+    parser.add_argument("--spec", required=True, help="JSON: tasks, variants, seeds, models, selection, synthetic")
+    parser.add_argument("--out-dir", required=True, help="folder for main.csv, main.md, main.tex and main.json")
+    parser.add_argument("--metrics", required=True, nargs="*", help="metrics files; runs without one are shown as –")
     args = parser.parse_args()
     write(main_table(ReportSpec.from_json(args.spec), read_metrics(args.metrics)), args.out_dir)
 

@@ -13,12 +13,8 @@ def main() -> None:
         epilog="@FILE reads arguments from FILE, one per line.",
         fromfile_prefix_chars="@",
     )
-    parser.add_argument(
-        "--spec", required=True, help="JSON: tasks, variants, seeds, models, selection, synthetic"
-    )
-    parser.add_argument(
-        "--out", required=True, help="path of the figure without suffix; .pdf and .png are written"
-    )
+    parser.add_argument("--spec", required=True, help="JSON: tasks, variants, seeds, models, selection, synthetic")
+    parser.add_argument("--out", required=True, help="path of the figure without suffix; .pdf and .png are written")
     parser.add_argument("--histories", required=True, nargs="*", help="students' history.jsonl files")
     parser.add_argument("--teacher-metrics", default=[], nargs="*", help="teachers' metrics files")
     args = parser.parse_args()

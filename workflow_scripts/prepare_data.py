@@ -14,9 +14,7 @@ from rkd.errors import RkdError
 def main() -> int:
     """Exit code 0, or 2 with one line `error: …` for bad input."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument(
-        "--spec", required=True, help="JSON object with the arguments of rkd.data.prepare.prepare"
-    )
+    parser.add_argument("--spec", required=True, help="JSON object with the arguments of rkd.data.prepare.prepare")
     parser.add_argument("--out", required=True, help="folder to write")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(levelname)s: %(message)s")

@@ -19,7 +19,7 @@ def load_raw(
     path: str | Path | None = None,
     revision: str | None = None,
     splits: Sequence[str] | None = None,
-    rows: tuple[int, int, int] = synthetic.ROWS,
+    rows: Sequence[int] = synthetic.ROWS,
     seed: int = 0,
 ) -> DatasetDict:
     """The texts and labels of a GLUE task: the hub's column names, `label` and `idx`, official splits.
@@ -50,9 +50,7 @@ def load_raw(
             f"path: found {found}; the source 'glue_dir' needs one, the others take none (source '{source}')"
         )
     if revision is not None and source != "hub":
-        raise RkdError(
-            f"revision: found '{revision}', but only the source 'hub' has revisions (source '{source}')"
-        )
+        raise RkdError(f"revision: found '{revision}', but only the source 'hub' has revisions (source '{source}')")
     if source == "hub":
         return DatasetDict(hub.read_splits(task, names, revision))
     if source == "glue_dir":
@@ -60,10 +58,7 @@ def load_raw(
     if source == "synthetic":
         with tempfile.TemporaryDirectory() as folder:
             synthetic.write(Path(folder), name, rows, seed)
-            read = {
-                split: glue_dir.read_split(task, split, Path(folder), official_counts=False)
-                for split in names
-            }
+            read = {split: glue_dir.read_split(task, split, Path(folder), official_counts=False) for split in names}
             return DatasetDict(read)
     raise RkdError(f"source: found '{source}', expected one of {', '.join(SOURCES)}")
 

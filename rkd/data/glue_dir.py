@@ -15,8 +15,7 @@ from rkd.errors import RkdError
 from rkd.tasks import Task
 
 # CoLA's labelled files are the only ones without a header line.
-_COLA_COLUMNS = ["source", "is_acceptable", "original_mark", "sentence"]
-_COLA_HEADLESS = {"train", "validation"}
+COLA_COLUMNS = ["source", "is_acceptable", "original_mark", "sentence"]
 
 
 class Row(NamedTuple):
@@ -30,9 +29,7 @@ class Row(NamedTuple):
 def features(task: Task) -> Features:
     """Columns of a raw split: the hub's names; label as class id or float32 score; idx, the row's number in its file."""
     label = Value("float32") if task.regression else ClassLabel(names=list(task.labels))
-    return Features(
-        {field: Value("string") for field in task.text_fields} | {"label": label, "idx": Value("int64")}
-    )
+    return Features({field: Value("string") for field in task.text_fields} | {"label": label, "idx": Value("int64")})
 
 
 def read_split(task: Task, split: str, folder: Path, official_counts: bool = True) -> Dataset:
@@ -49,9 +46,7 @@ def read_split(task: Task, split: str, folder: Path, official_counts: bool = Tru
     columns, rows = _read_rows(path, task, split)
     expected = task.splits[split].rows
     if official_counts and len(rows) != expected:
-        raise RkdError(
-            f"{path}: found {len(rows)} rows, expected {expected} (the official {task.title} {split} split)"
-        )
+        raise RkdError(f"{path}: found {len(rows)} rows, expected {expected} (the official {task.title} {split} split)")
     data: dict[str, list] = {}
     for field, column in zip(task.text_fields, task.text_columns, strict=True):
         position = _position(columns, column, path)
@@ -68,8 +63,8 @@ def read_split(task: Task, split: str, folder: Path, official_counts: bool = Tru
 def _read_rows(path: Path, task: Task, split: str) -> tuple[list[str], list[Row]]:
     """Column names and rows of one file, every row as wide as the header."""
     lines = _read_lines(path, embedded_breaks=task.name == "qqp")
-    if task.name == "cola" and split in _COLA_HEADLESS:
-        columns, first = _COLA_COLUMNS, 1
+    if task.name == "cola" and split not in task.test_splits:
+        columns, first = COLA_COLUMNS, 1
     else:
         columns, first = lines.pop(0).split("\t"), 2
     rows = [Row(first + idx, idx, line.split("\t")) for idx, line in enumerate(lines)]
@@ -77,9 +72,7 @@ def _read_rows(path: Path, task: Task, split: str) -> tuple[list[str], list[Row]
         rows = [row for row in rows if len(row.cells) >= len(columns)]
     for row in rows:
         if len(row.cells) != len(columns):
-            raise RkdError(
-                f"{path}, line {row.line}: found {len(row.cells)} columns, expected {len(columns)}"
-            )
+            raise RkdError(f"{path}, line {row.line}: found {len(row.cells)} columns, expected {len(columns)}")
     return columns, rows
 
 
@@ -119,9 +112,7 @@ def _label(task: Task, text: str, path: Path, line: int) -> float | int:
     if not task.regression:
         if text in task.file_labels:
             return task.file_labels.index(text)
-        raise RkdError(
-            f"{path}, line {line}: unknown label '{text}'; expected one of {', '.join(task.file_labels)}"
-        )
+        raise RkdError(f"{path}, line {line}: unknown label '{text}'; expected one of {', '.join(task.file_labels)}")
     try:
         score = float(text)
     except ValueError:

@@ -173,11 +173,11 @@ def mrpc(rng: random.Random) -> Example:
 
 def qqp(rng: random.Random) -> Example:
     """Label 1: the same intent, action, object and city in other words."""
-    label = int(rng.random() < 0.4)
+    label = int(rng.random() < 0.45)
     fillers = (INTENTS, ACTIONS, OBJECTS, CITIES)
     question = [rng.choice(filler) for filler in fillers]
-    other = question if label else _change(rng, question, fillers, rng.choice((1, 2, 3)))
-    first, second = ([rng.choice(slot) for slot in words] for words in (question, other))
+    other = question if label else _change(rng, question, fillers, rng.choice((1, 2, 2, 3)))
+    first, second = ([_either(rng, slot) for slot in words] for words in (question, other))
     return (_sentence(first, "?"), _sentence(second, "?")), label
 
 
@@ -215,15 +215,17 @@ def rte(rng: random.Random) -> Example:
 def qnli(rng: random.Random) -> Example:
     """0: the sentence answers the question; 1: it lacks the answer, or is about another thing."""
     label = rng.randrange(2)
-    who, deed, thing, time = (rng.choice(slot) for slot in _event(rng))
-    details = {"when": time, "where": rng.choice(PLACES), "why": rng.choice(REASONS)}
+    event = _event(rng)
+    who, deed, thing = (rng.choice(slot) for slot in event[:3])
+    details = {"when": event.time[0], "where": rng.choice(PLACES), "why": rng.choice(REASONS)}
     asked, *others = rng.sample(tuple(details), 3)
     told, about = others, thing
     if label == 0:
         told = [asked, others[0]]
-    elif rng.random() < 0.15:
+    elif rng.random() < 0.1:
         told, about = [asked, others[0]], rng.choice([slot[0] for slot in THINGS if thing not in slot])
-    sentence = [who, deed, about, *(details[word] for word in rng.sample(told, 2))]
+    told = rng.sample(told, 2) if rng.random() < 0.4 else told[:1]
+    sentence = [who, deed, about, *(details[word] for word in told)]
     return (_sentence([asked, "were", thing, deed], "?"), _sentence(sentence)), label
 
 

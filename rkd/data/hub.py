@@ -46,7 +46,5 @@ def _checked(task: Task, split: str, data: Dataset) -> Dataset:
     columns = features(task)
     data = data.select_columns(list(columns)).cast(columns)
     if task.regression and split in task.test_splits:  # the hub writes -1 for "no score"
-        data = data.remove_columns("label").add_column(
-            "label", [math.nan] * expected, feature=columns["label"]
-        )
+        data = data.remove_columns("label").add_column("label", [math.nan] * expected, feature=columns["label"])
     return data.select_columns(list(columns))

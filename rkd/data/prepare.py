@@ -34,7 +34,7 @@ def prepare(
     tokenizer_revision: str | None = None,
     vocab_size: int = 2000,
     max_length: int = 128,
-    synthetic_rows: tuple[int, int, int] = synthetic.ROWS,
+    synthetic_rows: Sequence[int] | None = None,
     synthetic_seed: int = 0,
     splits: Sequence[str] | None = None,
 ) -> dict[str, Any]:
@@ -53,7 +53,7 @@ def prepare(
         tokenizer_revision: commit of a hub name in `tokenizer`.
         vocab_size: largest size of a trained vocabulary.
         max_length: longest input in tokens, special tokens included.
-        synthetic_rows: (train, dev, test) rows of synthetic data.
+        synthetic_rows: (train, dev, test) rows of synthetic data; `rkd.data.synthetic.ROWS` by default.
         synthetic_seed: seed of synthetic data.
 
     Raises:
@@ -63,13 +63,11 @@ def prepare(
     >>> manifest["splits"]["train"]["rows"]
     2000
     """
-    raw = load_raw(task, source, path, revision, splits, synthetic_rows, synthetic_seed)
+    raw = load_raw(task, source, path, revision, splits, synthetic_rows or synthetic.ROWS, synthetic_seed)
     fields = tasks.get(task).text_fields
     encoder = _tokenizer(tokenizer, tokenizer_revision, raw, fields, vocab_size)
     if not 0 < max_length <= encoder.model_max_length:
-        raise RkdError(
-            f"max_length: found {max_length}, expected 1 to {encoder.model_max_length} for '{tokenizer}'"
-        )
+        raise RkdError(f"max_length: found {max_length}, expected 1 to {encoder.model_max_length} for '{tokenizer}'")
     _warn_about_blank_texts(raw, fields)
     manifest: dict[str, Any] = {
         "task": task,
@@ -80,8 +78,7 @@ def prepare(
         "seed": synthetic_seed if source == "synthetic" else None,
         "synthetic": source == "synthetic",
         "splits": {
-            name: {"rows": split.num_rows, "sha256": content_hash(split, fields)}
-            for name, split in raw.items()
+            name: {"rows": split.num_rows, "sha256": content_hash(split, fields)} for name, split in raw.items()
         },
         "tokenizer": _describe(encoder, tokenizer, tokenizer_revision),
         "max_length": max_length,
@@ -95,9 +92,7 @@ def prepare(
     return manifest
 
 
-def encode(
-    data: Dataset, tokenizer: PreTrainedTokenizerBase, fields: Sequence[str], max_length: int
-) -> Dataset:
+def encode(data: Dataset, tokenizer: PreTrainedTokenizerBase, fields: Sequence[str], max_length: int) -> Dataset:
     """Token ids of every row, truncated to `max_length` (the longer text of a pair first) and not padded."""
 
     def batch_ids(batch: dict[str, list]) -> dict[str, list]:
@@ -105,9 +100,7 @@ def encode(
         return dict(tokenizer(*texts, truncation=True, max_length=max_length, return_attention_mask=False))
 
     # In memory: parallel jobs must not write to the shared cache of `datasets`.
-    encoded = data.map(
-        batch_ids, batched=True, keep_in_memory=True, remove_columns=list(fields), desc="tokenising"
-    )
+    encoded = data.map(batch_ids, batched=True, keep_in_memory=True, remove_columns=list(fields), desc="tokenising")
     inputs = [name for name in tokenizer.model_input_names if name in encoded.column_names]
     return encoded.cast_column("idx", Value("int64")).select_columns([*inputs, "label", "idx"])
 
@@ -132,9 +125,7 @@ def _tokenizer(
         return load_tokenizer(source.path())
     if source.kind == "config":
         if "train" not in raw:
-            raise RkdError(
-                f"tokenizer '{reference}': a vocabulary is trained on the train split, which is not read"
-            )
+            raise RkdError(f"tokenizer '{reference}': a vocabulary is trained on the train split, which is not read")
         return build_tokenizer((text for field in fields for text in raw["train"][field]), vocab_size)
     raise RkdError(f"tokenizer: found '{reference}', expected a hub name, folder, package or .json config")
 
@@ -161,14 +152,15 @@ def _warn_about_blank_texts(raw: DatasetDict, fields: Sequence[str]) -> None:
             logger.warning("%s: %d texts are empty or white space", name, blank)
 
 
-def _write(
-    out_dir: Path, data: DatasetDict, tokenizer: PreTrainedTokenizerBase, manifest: dict[str, Any]
-) -> None:
+def _write(out_dir: Path, data: DatasetDict, tokenizer: PreTrainedTokenizerBase, manifest: dict[str, Any]) -> None:
     """Written aside and renamed at the end, so that a folder with half its files is never taken for whole."""
     out_dir.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out_dir.parent, prefix=f".{out_dir.name}-") as aside:
         whole = Path(aside) / out_dir.name
         data.save_to_disk(whole / "dataset")
+        # Calls leave their truncation behind, and packaged tokenizers bring some padding: both are the caller's choice.
+        tokenizer.backend_tokenizer.no_truncation()
+        tokenizer.backend_tokenizer.no_padding()
         tokenizer.save_pretrained(whole / "tokenizer")
         (whole / "manifest.json").write_text(
             json.dumps(manifest, indent=2, ensure_ascii=False) + "\n", encoding="utf-8"

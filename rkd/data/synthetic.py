@@ -5,11 +5,13 @@ program: tables made from them say so. A few per cent of the labels are wrong on
 """
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 
 from rkd import tasks
 from rkd.data import grammar
+from rkd.data.glue_dir import COLA_COLUMNS
 from rkd.data.grammar import Example
 from rkd.errors import RkdError
 
@@ -18,102 +20,77 @@ LABEL_NOISE = 0.03
 SCORE_NOISE = 0.25  # standard deviation of STS-B scores, in points of 0–5
 
 
-def write(folder: Path, task: str, rows: tuple[int, int, int] = ROWS, seed: int = 0) -> None:
-    """Write the files of `task` into `folder` as the official release lays them out (AX with MNLI, and alone).
+def write(folder: Path, task: str, rows: Sequence[int] = ROWS, seed: int = 0) -> None:
+    """Write the files of `task` into `folder` as the official release lays them out (AX among MNLI's, and alone).
 
-    `rows` are the (train, dev, test) rows of each file; the same seed gives the same bytes. No text of one split occurs
-    in another. Raises `RkdError` when the grammar has not that many different sentences.
+    `rows` are the (train, dev, test) rows of each file; the same seed gives the same bytes. No text pair of one split
+    occurs in another. Raises `RkdError` when the grammar has not that many different examples.
 
     >>> write(Path("synthetic"), "cola", rows=(100, 20, 20))
     """
+    if len(rows) != 3 or min(rows) < 1:
+        raise RkdError(f"rows: found {list(rows)}, expected three numbers of at least 1 (train, dev, test)")
     entry = tasks.get(task)
-    if min(rows) < 1:
-        raise RkdError(f"rows: found {rows}, expected three numbers of at least 1 (train, dev, test)")
-    rng = random.Random(f"{task}-{seed}")
-    stream = _distinct(task, grammar.GENERATORS[task], rng)
-    for split in entry.splits:
-        kind = "train" if split == "train" else "dev" if split in entry.dev_splits else "test"
-        count = rows[("train", "dev", "test").index(kind)]
-        examples = [next(stream) for _ in range(count)]
-        path = folder / entry.splits[split].file
+    train, dev, test = rows
+    examples = _distinct(entry, random.Random(f"{task}-{seed}"))
+    for split, (file, _) in entry.splits.items():
+        count = train if split == "train" else dev if split in entry.dev_splits else test
+        columns = _columns(entry, split)
+        lines = [_line(entry, columns, idx, example) for idx, example in enumerate(islice(examples, count))]
+        if columns != COLA_COLUMNS:  # the only files without a header
+            lines.insert(0, "\t".join(columns))
+        mark = "\ufeff" if "Quality" in columns else ""
+        path = folder / file
         path.parent.mkdir(parents=True, exist_ok=True)
-        labelled = kind != "test"
-        lines = [_line(entry, split, idx, example, labelled) for idx, example in enumerate(examples)]
-        text = "".join(f"{line}\n" for line in [*_header(entry, split), *lines])
-        mark = "\ufeff" if task == "mrpc" and labelled else ""
-        path.write_bytes((mark + text).encode())
+        path.write_bytes((mark + "".join(f"{line}\n" for line in lines)).encode())
 
 
-def _distinct(
-    task: str, generate: Callable[[random.Random], Example], rng: random.Random
-) -> Iterator[Example]:
-    """Examples whose texts, as a whole and each way round, have not come before (nor twice the same text); some get a wrong label."""
+def _distinct(task: tasks.Task, rng: random.Random) -> Iterator[Example]:
+    """Examples whose texts, in either order, have not come before (nor twice the same text); some labels are wrong."""
+    generate = grammar.GENERATORS[task.name]
     seen: set[frozenset[str]] = set()
-    classes = tasks.get(task).num_labels
     misses = 0
-    while True:
+    while misses < 1000:
         texts, label = generate(rng)
         key = frozenset(texts)
         if key in seen or len(key) < len(texts):
             misses += 1
-            if misses > 1000:
-                raise RkdError(
-                    f"synthetic {task}: the grammar has no more than about {len(seen)} different examples"
-                )
             continue
         misses = 0
         seen.add(key)
-        if isinstance(label, float):
+        if task.regression:
             label = min(5.0, max(0.0, rng.gauss(label, SCORE_NOISE)))
         elif rng.random() < LABEL_NOISE:
-            label = (label + rng.randrange(1, classes)) % classes
+            label = (int(label) + rng.randrange(1, task.num_labels)) % task.num_labels
         yield tuple(text[0].upper() + text[1:] for text in texts), label
-
-
-def _header(task: tasks.Task, split: str) -> list[str]:
-    columns = _columns(task, split)
-    return [] if task.name == "cola" and split not in task.test_splits else ["\t".join(columns)]
+    raise RkdError(f"synthetic {task.name}: the grammar has only about {len(seen)} different examples; ask for fewer rows")
 
 
 def _columns(task: tasks.Task, split: str) -> list[str]:
+    """The official columns of a split's file."""
     labelled = split not in task.test_splits
-    if task.name == "cola":
-        return ["source", "is_acceptable", "original_mark", "sentence"] if labelled else ["index", "sentence"]
-    if task.name == "sst2":
-        return ["sentence", "label"] if labelled else ["index", "sentence"]
+    if task.name == "cola" and labelled:
+        return COLA_COLUMNS
     if task.name == "mrpc":
-        return ["Quality" if labelled else "index", "#1 ID", "#2 ID", "#1 String", "#2 String"]
+        return ["Quality" if labelled else "index", "#1 ID", "#2 ID", *task.text_columns]
     if task.name == "qqp":
-        return (
-            ["id", "qid1", "qid2", "question1", "question2", "is_duplicate"]
-            if labelled
-            else ["id", "question1", "question2"]
-        )
+        return ["id", "qid1", "qid2", *task.text_columns, "is_duplicate"] if labelled else ["id", *task.text_columns]
+    columns = list(task.text_columns)
     if task.name == "stsb":
-        left = [
-            "index",
-            "genre",
-            "filename",
-            "year",
-            "old_index",
-            "source1",
-            "source2",
-            "sentence1",
-            "sentence2",
-        ]
-        return left + ["score"] * labelled
+        columns = ["genre", "filename", "year", "old_index", "source1", "source2", *columns]
     if task.name == "mnli" and split != "ax":
-        left = ["index", "promptID", "pairID", "genre", "sentence1_binary_parse", "sentence2_binary_parse"]
-        left += ["sentence1_parse", "sentence2_parse", "sentence1", "sentence2"]
-        votes = {"train": 1}.get(split, 5)
-        return left + [f"label{vote}" for vote in range(1, votes + 1)] * labelled + ["gold_label"] * labelled
-    return ["index", *task.text_columns] + ["label"] * labelled
+        parses = [f"sentence{n}_{kind}" for kind in ("binary_parse", "parse") for n in (1, 2)]
+        votes = 0 if not labelled else 1 if split == "train" else 5
+        columns = ["promptID", "pairID", "genre", *parses, *columns, *(f"label{n + 1}" for n in range(votes))]
+    if not (task.name == "sst2" and labelled):
+        columns.insert(0, "index")
+    return [*columns, task.label_column or ""] if labelled else columns
 
 
-def _line(task: tasks.Task, split: str, idx: int, example: Example, labelled: bool) -> str:
+def _line(task: tasks.Task, columns: list[str], idx: int, example: Example) -> str:
+    """One row; what we have no content for (ids, genres, parses) stays blank."""
     texts, label = example
     cells = dict(zip(task.text_columns, texts, strict=True)) | {"index": str(idx), "id": str(idx)}
-    if labelled:
-        cells[task.label_column or ""] = f"{label:.3f}" if task.regression else task.file_labels[int(label)]
-        cells["label1"] = cells[task.label_column or ""]
-    return "\t".join(cells.get(column, "") for column in _columns(task, split))
+    if task.label_column in columns:
+        cells[task.label_column] = f"{label:.3f}" if task.regression else task.file_labels[int(label)]
+    return "\t".join(cells.get(column, "") for column in columns)

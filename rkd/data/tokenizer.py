@@ -17,15 +17,11 @@ def load_tokenizer(location: str | Path, revision: str | None = None) -> PreTrai
     Raises `RkdError` when there is none, or only a slow one.
     """
     try:
-        tokenizer = AutoTokenizer.from_pretrained(
-            location, revision=revision or "main", trust_remote_code=False
-        )
+        tokenizer = AutoTokenizer.from_pretrained(location, revision=revision or "main", trust_remote_code=False)
     except (OSError, ValueError, KeyError) as error:
         raise RkdError(f"no tokenizer could be loaded from '{location}': {error}") from error
     if not tokenizer.is_fast:
-        raise RkdError(
-            f"the tokenizer of '{location}' is a {type(tokenizer).__name__}, expected a fast tokenizer"
-        )
+        raise RkdError(f"the tokenizer of '{location}' is a {type(tokenizer).__name__}, expected a fast tokenizer")
     return tokenizer
 
 
@@ -45,13 +41,9 @@ def build_tokenizer(texts: Iterable[str], vocab_size: int) -> PreTrainedTokenize
     inner = sorted({f"##{letter}" for word in words for letter in word[1:]})
     needed = len(_SPECIAL) + len(inner) + len({letter for word in words for letter in word})
     if vocab_size < needed:
-        raise RkdError(
-            f"vocab_size: found {vocab_size}, expected at least {needed}, the single letters of the data"
-        )
+        raise RkdError(f"vocab_size: found {vocab_size}, expected at least {needed}, the single letters of the data")
     learner = Tokenizer(models.WordPiece(unk_token="[UNK]"))
     learner.normalizer, learner.pre_tokenizer = normalizer, splitter
-    trainer = trainers.WordPieceTrainer(
-        vocab_size=vocab_size, special_tokens=_SPECIAL + inner, show_progress=False
-    )
+    trainer = trainers.WordPieceTrainer(vocab_size=vocab_size, special_tokens=_SPECIAL + inner, show_progress=False)
     learner.train_from_iterator(texts, trainer)
     return BertTokenizer(vocab=learner.get_vocab(), do_lower_case=True)

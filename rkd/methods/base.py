@@ -1,6 +1,7 @@
 """What all methods share: the optimizer with its schedule, exact gradient accumulation and a saved state."""
 
 from collections.abc import Iterable, Iterator
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -100,7 +101,7 @@ class Method:
     ) -> None:
         self.student = student
         self.gradient_accumulation = gradient_accumulation
-        self.settings = {
+        self.settings: dict[str, Any] = {
             "weight_decay": weight_decay,
             "max_grad_norm": max_grad_norm,
             "adam_epsilon": adam_epsilon,
@@ -127,7 +128,7 @@ class Method:
         bounds = [size * i // parts for i in range(parts + 1)]
         return [
             ({name: tensor[start:end] for name, tensor in batch.items()}, (end - start) / size)
-            for start, end in zip(bounds, bounds[1:], strict=False)
+            for start, end in pairwise(bounds)
         ]
 
     def state_dict(self) -> dict[str, Any]:
@@ -187,7 +188,7 @@ def first_adamw_step(
     max_grad_norm: float,
     epsilon: float,
 ) -> None:
-    """Where one AdamW step with fresh state, after clipping, would take each parameter; the parameters stay as they are.
+    """Where one AdamW step with fresh state, after clipping, would take each parameter; nothing is moved yet.
 
     From zero state both bias-corrected moments equal the gradient's own, so the step is
     θ·(1 − lr·wd) − lr·g / (|g| + ε) (Loshchilov and Hutter, 2019, with t = 1): no optimizer state is needed.

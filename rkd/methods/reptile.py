@@ -1,5 +1,6 @@
 """Reptile knowledge distillation (Ma et al., COLING 2022): the teacher follows a look-ahead of its student."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -29,7 +30,9 @@ class ReptileKD(KD):
 
     Example:
         >>> layer_map = LayerMap.from_strategy("skip", student_layers=6, teacher_layers=12)
-        >>> method = ReptileKD(student, teacher, layer_map=layer_map, student_lr=5e-5, teacher_lr=5e-5, total_steps=1000)
+        >>> method = ReptileKD(
+        ...     student, teacher, layer_map=layer_map, student_lr=5e-5, teacher_lr=5e-5, total_steps=1000
+        ... )
         >>> method.step(batch)
         {'loss': 1.2, 'task': 0.7, 'kd': 1.7}
     """
@@ -59,7 +62,8 @@ class ReptileKD(KD):
     def step(self, batch: Batch) -> dict[str, float]:
         chunks = self.chunks(batch)
         replay = RandomState(self.student)
-        forwards = []
+        forwards: Iterable[Tensor]
+        forwards = kept = []
 
         # 1. Inner update: where would the student go with the teacher as it is?
         gradients: list[Tensor | None] = [None] * len(self.student_parameters)
@@ -70,7 +74,7 @@ class ReptileKD(KD):
                 share * loss, self.student_parameters, retain_graph=len(chunks) == 1, allow_unused=True
             )
             gradients = [g if total is None else total + g for g, total in zip(parts, gradients, strict=True)]
-            forwards.append(z_s)
+            kept.append(z_s)
         self.look_ahead(gradients)
 
         # 2. Meta update: the teacher follows, its pseudo-gradient is θ_T − θ'_S.

@@ -90,9 +90,7 @@ class ReportSpec:
         variants = tuple(Variant(v["name"], v["method"], v["label"]) for v in found["variants"])
         names = [variant.name for variant in variants]
         if TEACHER in names or len(set(names)) < len(names):
-            raise RkdError(
-                f"report spec: variants must have different names other than '{TEACHER}'; found {names}"
-            )
+            raise RkdError(f"report spec: variants must have different names other than '{TEACHER}'; found {names}")
         for task in found["tasks"]:
             get(task)
         return cls(
@@ -120,9 +118,7 @@ class ReportSpec:
             if not alien.empty:
                 first = alien.iloc[0]
                 expected = ", ".join(map(str, values))
-                raise RkdError(
-                    f"{first['file']}: {column} is {first[column]}; this report is about {expected}"
-                )
+                raise RkdError(f"{first['file']}: {column} is {first[column]}; this report is about {expected}")
 
 
 def read_metrics(paths: Iterable[str | Path]) -> pd.DataFrame:
@@ -173,9 +169,7 @@ def _metrics_records(file: str) -> list[dict[str, Any]]:
     for split in task.dev_splits:
         scores = found["splits"].get(split, {})
         if absent := [name for name in (*task.metrics, "rows") if name not in scores]:
-            raise RkdError(
-                f"{file}: splits/{split} has no '{absent[0]}'; found {', '.join(scores) or 'nothing'}"
-            )
+            raise RkdError(f"{file}: splits/{split} has no '{absent[0]}'; found {', '.join(scores) or 'nothing'}")
         values = {name: scores[name] for name in task.metrics}
         if split == task.headline_split:
             values["headline"] = found["headline"]
@@ -189,12 +183,9 @@ def _metrics_records(file: str) -> list[dict[str, Any]]:
 def _history(file: str) -> pd.DataFrame:
     place = _HISTORY_PATH.search(Path(file).as_posix())
     if place is None:
-        raise RkdError(
-            f"{file}: expected a path like students/TASK/VARIANT/seed-N/FILE or teachers/TASK/seed-N/FILE"
-        )
+        raise RkdError(f"{file}: expected a path like students/TASK/VARIANT/seed-N/FILE or teachers/TASK/seed-N/FILE")
     evaluations = [
-        _valid(_EVALUATION, line, f"{file}, line {number}")
-        for number, line in enumerate(_read(file).splitlines(), 1)
+        _valid(_EVALUATION, line, f"{file}, line {number}") for number, line in enumerate(_read(file).splitlines(), 1)
     ]
     if not evaluations:
         raise RkdError(f"{file}: no evaluations; expected one JSON object per line")

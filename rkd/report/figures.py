@@ -115,9 +115,7 @@ def _panel(axes: Axes, task: Task, spec: ReportSpec, runs: pd.DataFrame, teacher
     for variant, curve in curves.items():
         if not curve.empty:
             look = styles[variant.name]
-            axes.plot(
-                curve.index, curve["mean"], label=variant.label, markevery=math.ceil(len(curve) / 10), **look
-            )
+            axes.plot(curve.index, curve["mean"], label=variant.label, markevery=math.ceil(len(curve) / 10), **look)
             axes.fill_between(curve.index, curve["min"], curve["max"], color=look["color"], alpha=0.15, lw=0)
     if math.isfinite(teacher):
         axes.axhline(teacher, label=TEACHER_LABEL, zorder=1, **TEACHER_LINE)

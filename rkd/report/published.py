@@ -44,9 +44,7 @@ class Published:
 
 
 _THESEUS = "BERT-of-Theseus paper (arXiv 2002.02925) Table 2"
-_THESEUS_NOTE = (
-    "BERT-of-Theseus paper (arXiv 2002.02925), Table 2; median of 5 runs; student: first 6 layers of BERT"
-)
+_THESEUS_NOTE = "BERT-of-Theseus paper (arXiv 2002.02925), Table 2; median of 5 runs; student: first 6 layers of BERT"
 ROWS = (
     Published(
         "BERT-base-cased FT (HF run_glue)",

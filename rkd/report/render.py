@@ -54,9 +54,7 @@ class Grid:
 
     def markdown(self) -> str:
         """Caption, table and notes in GitHub's Markdown, aligned so that the raw text reads well too."""
-        lines = [
-            ["", *(_markdown(f"{title} {head}".strip()) for title, heads in self.groups for head in heads)]
-        ]
+        lines = [["", *(_markdown(f"{title} {head}".strip()) for title, heads in self.groups for head in heads)]]
         for section in self.sections:
             if len(self.sections) > 1:
                 lines.append([f"**{_markdown(section.title)}**"] + [""] * (len(lines[0]) - 1))
@@ -69,10 +67,7 @@ class Grid:
             for line in lines
         )
         rule = f"|:{'-' * (first + 1)}|" + "".join(f"{'-' * (width + 1)}:|" for width in widths)
-        notes = [
-            f"- {_markdown_mark(note.mark)} {_markdown(note.text)}".replace("-  ", "- ")
-            for note in self.notes
-        ]
+        notes = [f"- {_markdown_mark(note.mark)} {_markdown(note.text)}".replace("-  ", "- ") for note in self.notes]
         return "\n".join([_markdown(self.caption), "", head, rule, *body, "", *notes, ""])
 
     def latex(self, label: str) -> str:

@@ -139,9 +139,7 @@ class Table:
         yield Part(row.label, mark=str(footnotes.index(row.note) + 1) if row.note else "")
         for task, group in by_task(self.columns):
             cells = [row.cells.get((task.name, column.name)) for column in group]
-            whole = next(
-                (row.cells[task.name, what] for what in _MARKS if (task.name, what) in row.cells), None
-            )
+            whole = next((row.cells[task.name, what] for what in _MARKS if (task.name, what) in row.cells), None)
             if whole and not any(cells):
                 yield _part(whole)._replace(span=len(group))
             else:
@@ -175,9 +173,7 @@ def main_table(spec: ReportSpec, metrics: pd.DataFrame) -> Table:
 
 def write(table: Table, folder: str | Path, stem: str = "main") -> list[Path]:
     """Write {stem}.csv, .md, .tex and .json into `folder`, each replaced as a whole; returns the paths."""
-    csv, markdown, latex, sidecar = paths = [
-        Path(folder) / f"{stem}.{end}" for end in ("csv", "md", "tex", "json")
-    ]
+    csv, markdown, latex, sidecar = paths = [Path(folder) / f"{stem}.{end}" for end in ("csv", "md", "tex", "json")]
     with atomic_path(csv) as temporary:
         table.frame().to_csv(temporary, index=False, lineterminator="\n")
     atomic_write_text(markdown, table.grid().markdown())
@@ -242,9 +238,7 @@ def _published_row(chosen: published.Published, shown: Sequence[Column]) -> Row:
     cells: dict[tuple[str, str], Cell] = {}
 
     def add(task: str, metric: str, value: float, source: str, mark: str = "") -> None:
-        cells[task, metric] = Cell(
-            chosen.label, "published", task, metric, float(value), source=source, mark=mark
-        )
+        cells[task, metric] = Cell(chosen.label, "published", task, metric, float(value), source=source, mark=mark)
 
     for task, group in by_task(shown):
         names = {(column.split, column.metric): column.name for column in group}
@@ -295,12 +289,9 @@ def _caption(spec: ReportSpec) -> str:
 
 def _selection_text(spec: ReportSpec) -> str:
     teacher, student = (
-        _SELECTION.get(rule, f"epoch by the rule '{rule}'")
-        for rule in (spec.teacher_selection, spec.student_selection)
+        _SELECTION.get(rule, f"epoch by the rule '{rule}'") for rule in (spec.teacher_selection, spec.student_selection)
     )
-    chosen = (
-        f"{student} for teacher and students" if teacher == student else f"{student} (teacher: {teacher})"
-    )
+    chosen = f"{student} for teacher and students" if teacher == student else f"{student} (teacher: {teacher})"
     optimistic = "; choosing on dev makes dev scores optimistic" if spec.student_selection == "best" else ""
     return f"Model scored: {chosen}{optimistic}."
 
@@ -315,9 +306,7 @@ def _remarks(spec: ReportSpec, metrics: pd.DataFrame, rows: Sequence[Row]) -> It
         yield f"{MISSING} also stands where a seed's score is undefined (constant predictions)."
     if len(averaged(shown)) > 1:
         beside = ", WNLI left out" if any(column.task.name == "wnli" for column in shown) else ""
-        yield (
-            f"Avg.: mean over tasks of the headline score (MNLI: matched; two metrics: their mean){beside}."
-        )
+        yield (f"Avg.: mean over tasks of the headline score (MNLI: matched; two metrics: their mean){beside}.")
     yield "No score is marked as best: differences between rows are not tested here."
     if any(row.kind == "published" for row in rows):
         yield (

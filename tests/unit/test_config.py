@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from snakemake.utils import update_config  # how Snakemake itself lays overlays over config.yaml
 
 from rkd import config as rkd_config
-from rkd.config import METHOD_OPTIONS, TRAINABLE_TASKS, ConfigError, check, load, schema
+from rkd.config import METHOD_OPTIONS, TRAINABLE_TASKS, ConfigError, check, load, schema, typed
 from rkd.model_source import KNOWN_SHA256
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -212,8 +212,7 @@ BAD: list[tuple[str, str, str, str]] = [
         "first, last or a list for 3 student and 4 teacher layers",
     ),
     (
-        "{student_model: 'teacher-layers:0,1,2', student: {layer_map: last},"
-        " variants: {reptile: {layer_map: both}}}",
+        "{student_model: 'teacher-layers:0,1,2', student: {layer_map: last}, variants: {reptile: {layer_map: both}}}",
         "variants.reptile.layer_map",
         "'both'",
         "first, last or a list for 3 student and 4 teacher layers",
@@ -227,12 +226,8 @@ BAD: list[tuple[str, str, str, str]] = [
 ]
 
 
-@pytest.mark.parametrize(
-    ("overlay", "path", "found", "expected"), BAD, ids=[f"{b[1]}-{b[2][:20]}" for b in BAD]
-)
-def test_a_bad_value_is_told_with_path_found_and_expected(
-    overlay: str, path: str, found: str, expected: str
-) -> None:
+@pytest.mark.parametrize(("overlay", "path", "found", "expected"), BAD, ids=[f"{b[1]}-{b[2][:20]}" for b in BAD])
+def test_a_bad_value_is_told_with_path_found_and_expected(overlay: str, path: str, found: str, expected: str) -> None:
     with pytest.raises(ConfigError) as caught:
         load(merged(overlay))
     line = line_of(caught.value, path)
@@ -366,9 +361,7 @@ def test_other_width_is_refused_only_where_parameters_are_compared(tmp_path: Pat
     assert check(with_models(teacher, student, "variants: {reptile: null}")) == []
 
 
-@pytest.mark.parametrize(
-    ("depth", "layer_map", "fits"), [(2, "skip", True), (3, "skip", False), (3, "both", False)]
-)
+@pytest.mark.parametrize(("depth", "layer_map", "fits"), [(2, "skip", True), (3, "skip", False), (3, "both", False)])
 @pytest.mark.parametrize("kind", ["bert", "distilbert"])
 def test_depths_are_read_from_the_models_configs(
     tmp_path: Path, kind: str, depth: int, layer_map: str, fits: bool
@@ -392,12 +385,8 @@ def test_roberta_has_fewer_positions_than_its_config_says(tmp_path: Path) -> Non
     assert "at most 128" in only_problem(with_models(teacher, student, "max_length: 129"))
 
 
-@pytest.mark.parametrize(
-    "content", ["[1]", "{", "\udcff", '{"num_hidden_layers": "many", "vocab_size": true}']
-)
-def test_a_broken_model_config_is_a_problem_or_tells_nothing_but_never_a_crash(
-    tmp_path: Path, content: str
-) -> None:
+@pytest.mark.parametrize("content", ["[1]", "{", "\udcff", '{"num_hidden_layers": "many", "vocab_size": true}'])
+def test_a_broken_model_config_is_a_problem_or_tells_nothing_but_never_a_crash(tmp_path: Path, content: str) -> None:
     (tmp_path / "t").mkdir()
     (tmp_path / "t" / "config.json").write_bytes(content.encode("utf-8", "surrogateescape"))
     student = save_config(tmp_path / "s", num_hidden_layers=2)
@@ -405,9 +394,7 @@ def test_a_broken_model_config_is_a_problem_or_tells_nothing_but_never_a_crash(
     assert [problem.path for problem in problems] == (["teacher_model"] if "vocab" not in content else [])
 
 
-def test_a_package_that_rkd_does_not_know_needs_its_checksum(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_package_that_rkd_does_not_know_needs_its_checksum(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "some_weights").mkdir()
     (tmp_path / "some_weights" / "__init__.py").write_text("raise RuntimeError('packages are not imported')")
     save_config(tmp_path / "some_weights" / "model")
@@ -418,9 +405,7 @@ def test_a_package_that_rkd_does_not_know_needs_its_checksum(
     assert told.startswith("teacher_sha256: found nothing (null), expected the sha256 of model.safetensors")
 
 
-def test_a_known_package_has_its_checksum_and_no_other(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_known_package_has_its_checksum_and_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     [(location, known)] = KNOWN_SHA256.items()
     package, folder = location.split("/")
     (tmp_path / package).mkdir()
@@ -442,9 +427,7 @@ def test_a_checksum_for_a_hub_model_is_refused() -> None:
 
 
 def test_numbers_have_the_types_of_the_schema() -> None:
-    config = load(
-        merged("{student: {temperature: 2, epochs: 3.0}, seeds: [4.0], variants: {kd: {alpha: 1}}}")
-    )
+    config = load(merged("{student: {temperature: 2, epochs: 3.0}, seeds: [4.0], variants: {kd: {alpha: 1}}}"))
     values = config["student"]["temperature"], config["student"]["epochs"], *config["seeds"]
     assert [(value, type(value)) for value in values] == [(2.0, float), (3, int), (4, int)]
     assert type(config["variants"]["kd"]["alpha"]) is float
@@ -517,16 +500,12 @@ JUNK = st.recursive(
     SCALARS,
     lambda inner: (
         st.lists(inner, max_size=4)
-        | st.dictionaries(
-            st.text(max_size=8) | st.integers() | st.sampled_from(sorted(DEFAULT)), inner, max_size=4
-        )
+        | st.dictionaries(st.text(max_size=8) | st.integers() | st.sampled_from(sorted(DEFAULT)), inner, max_size=4)
     ),
     max_leaves=12,
 )
 PATHS = [(key,) for key in DEFAULT] + [
-    (section, key)
-    for section in ("synthetic_rows", "teacher", "student", "variants")
-    for key in DEFAULT[section]
+    (section, key) for section in ("synthetic_rows", "teacher", "student", "variants") for key in DEFAULT[section]
 ]
 BOUNDED = settings(
     max_examples=100,
@@ -604,9 +583,7 @@ def test_sections_require_all_their_keys() -> None:
         assert section["required"] == list(section["properties"])
 
 
-def properties(
-    rule: dict[str, Any], path: tuple[str, ...] = ()
-) -> Iterator[tuple[tuple[str, ...], dict[str, Any]]]:
+def properties(rule: dict[str, Any], path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], dict[str, Any]]]:
     for key, inner in rule.get("properties", {}).items():
         yield (*path, key), inner
         yield from properties(inner, (*path, key))
@@ -635,10 +612,17 @@ def test_every_key_of_the_schema_is_in_config_yaml_and_every_key_there_has_a_com
 
 def test_importing_the_checker_loads_no_heavy_library() -> None:
     heavy = ["torch", "numpy", "pandas", "transformers", "datasets", "evaluate", "matplotlib", "snakemake"]
-    code = (
-        f"import rkd.config, rkd.model_source, sys; print([name for name in {heavy} if name in sys.modules])"
-    )
-    loaded = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
-    )
+    code = f"import rkd.config, rkd.model_source, sys; print([name for name in {heavy} if name in sys.modules])"
+    loaded = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert loaded.stdout.strip() == "[]"
+
+
+def test_nested_values_of_the_command_line_get_their_types_back():
+    """Snakemake hands over `--config 'seeds=[1, 2]' 'student={alpha: 0.3}' threads=2` with nested texts."""
+    merged = {"seeds": ["1", "2"], "student": {"alpha": "0.3", "layer_map": [["1"], []], "teacher_lr": "5.0e-5"}}
+    assert typed(merged) == {
+        "seeds": [1, 2],
+        "student": {"alpha": 0.3, "layer_map": [[1], []], "teacher_lr": 5.0e-5},
+    }
+    untouched = {"teacher_model": "123", "student": {"selection": "best", "alpha": "5e-5"}, "threads": 2}
+    assert typed(untouched) == untouched

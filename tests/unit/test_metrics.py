@@ -78,9 +78,7 @@ def test_f1_without_a_hit_is_zero(predictions, labels):
     assert metrics.compute("mrpc", predictions, labels)["f1"] == 0.0
 
 
-@pytest.mark.parametrize(
-    ("predictions", "labels"), [([2.5] * 3, [1, 2, 3]), ([1, 2, 3], [4.0] * 3), ([1], [2])]
-)
+@pytest.mark.parametrize(("predictions", "labels"), [([2.5] * 3, [1, 2, 3]), ([1, 2, 3], [4.0] * 3), ([1], [2])])
 def test_correlation_with_a_constant_is_undefined_without_a_warning(predictions, labels):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -116,9 +114,7 @@ def predictions_frame(task, seed=0):
     for number, split in enumerate([*task.dev_splits, "test"]):
         predictions, labels = random_answers(task, 40, seed + number)
         labels = labels if split in task.dev_splits else np.full(40, math.nan)
-        frames.append(
-            pd.DataFrame({"split": split, "idx": range(40), "label": labels, "prediction": predictions})
-        )
+        frames.append(pd.DataFrame({"split": split, "idx": range(40), "label": labels, "prediction": predictions}))
     return pd.concat(frames, ignore_index=True).astype({"label": float, "prediction": float})
 
 
@@ -220,7 +216,5 @@ for part in range(0, 200, 50):
 assert metric.compute() == compute("stsb", predictions, labels)
 """
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path)}
-    result = subprocess.run(
-        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False
-    )
+    result = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr

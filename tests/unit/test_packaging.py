@@ -39,18 +39,14 @@ def test_dependencies_are_pinned_to_what_is_installed(requirement: Requirement) 
 def imported_packages(file: Path) -> set[str]:
     nodes = list(ast.walk(ast.parse(file.read_text())))
     names = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
-    names |= {
-        node.module for node in nodes if isinstance(node, ast.ImportFrom) and node.module and not node.level
-    }
+    names |= {node.module for node in nodes if isinstance(node, ast.ImportFrom) and node.module and not node.level}
     return {name.partition(".")[0] for name in names}
 
 
 def test_every_package_that_is_imported_is_a_dependency() -> None:
     files = [*ROOT.glob("rkd/**/*.py"), *ROOT.glob("workflow_scripts/**/*.py")]
     imported = set().union(*map(imported_packages, files)) - set(sys.stdlib_module_names) - {"rkd"}
-    missing = {DISTRIBUTION.get(name, name) for name in imported} - {
-        requirement.name for requirement in RUNTIME
-    }
+    missing = {DISTRIBUTION.get(name, name) for name in imported} - {requirement.name for requirement in RUNTIME}
     assert not missing
 
 
@@ -65,9 +61,7 @@ def test_all_data_files_of_the_package_are_installed() -> None:
     patterns = PYPROJECT["tool"]["setuptools"]["package-data"]["*"]
     files = [file for file in (ROOT / "rkd").rglob("*") if file.is_file() and "__pycache__" not in file.parts]
     left_out = [
-        file.name
-        for file in files
-        if file.suffix != ".py" and not any(file.match(pattern) for pattern in patterns)
+        file.name for file in files if file.suffix != ".py" and not any(file.match(pattern) for pattern in patterns)
     ]
     assert left_out == []
     folders = {file.parent for file in files}
@@ -81,12 +75,8 @@ def make(*arguments: str, folder: Path = ROOT) -> subprocess.CompletedProcess[st
     if shutil.which("make") is None:
         pytest.skip("make is not installed")
     # Variables of a make that runs these tests are not the user's.
-    clean = {
-        key: value for key, value in os.environ.items() if not key.startswith("MAKE") and key != "MFLAGS"
-    }
-    return subprocess.run(
-        ["make", *arguments], cwd=folder, env=clean, capture_output=True, text=True, check=False
-    )
+    clean = {key: value for key, value in os.environ.items() if not key.startswith("MAKE") and key != "MFLAGS"}
+    return subprocess.run(["make", *arguments], cwd=folder, env=clean, capture_output=True, text=True, check=False)
 
 
 def targets() -> list[str]:
@@ -169,8 +159,6 @@ def test_outputs_are_ignored_by_git_and_published_results_are_not() -> None:
     def ignored(path: str) -> bool:
         return subprocess.run(["git", "check-ignore", "-q", path], cwd=ROOT, check=False).returncode == 0
 
-    assert all(
-        map(ignored, [".venv/x", "results/tables/main.md", "results/.checkpoints/x", ".snakemake/log"])
-    )
+    assert all(map(ignored, [".venv/x", "results/tables/main.md", "results/.checkpoints/x", ".snakemake/log"]))
     kept = ["results/published/cpu/main.md", "config.yaml", "rkd/config.py", "rkd/data/__init__.py"]
     assert not any(map(ignored, kept))

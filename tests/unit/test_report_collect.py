@@ -176,9 +176,7 @@ def test_runs_that_a_report_is_not_about_are_refused(tmp_path, change, message):
 
 
 def test_reports_do_without_torch():
-    modules = (
-        "rkd.report.collect, rkd.report.tables, rkd.report.figures, rkd.report.published, rkd.report.render"
-    )
+    modules = "rkd.report.collect, rkd.report.tables, rkd.report.figures, rkd.report.published, rkd.report.render"
     heavy = ("torch", "transformers", "datasets", "evaluate", "sklearn")
     code = f"import sys, {modules}; print([name for name in {heavy} if name in sys.modules])"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

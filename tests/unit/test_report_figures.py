@@ -41,9 +41,7 @@ def teacher(folder, task, seed, value):
     path.parent.mkdir(parents=True, exist_ok=True)
     scores = {"cola": {"matthews_correlation": value}, "mrpc": {"accuracy": value, "f1": value}}[task]
     content = {"task": task, "variant": "teacher", "method": "finetune", "seed": seed, "headline": value}
-    path.write_text(
-        json.dumps({**content, "splits": {"validation": {**scores, "rows": 9}}, "synthetic": False})
-    )
+    path.write_text(json.dumps({**content, "splits": {"validation": {**scores, "rows": 9}}, "synthetic": False}))
     return path
 
 
@@ -54,9 +52,7 @@ def files(tmp_path):
         for task in SPEC.tasks
         for (variant, seed), values in CURVES.items()
     ]
-    return histories, [
-        teacher(tmp_path, task, seed, 0.8 + seed / 100) for task in SPEC.tasks for seed in SPEC.seeds
-    ]
+    return histories, [teacher(tmp_path, task, seed, 0.8 + seed / 100) for task in SPEC.tasks for seed in SPEC.seeds]
 
 
 def draw(files, spec=SPEC):
@@ -141,9 +137,7 @@ def test_any_number_of_tasks_has_its_panels_and_labelled_axes(count):
     figure = learning_curves(spec, histories, read_metrics([]))
     assert len(figure.axes) == count
     assert all(axes.get_ylabel() for axes in figure.axes)
-    assert (
-        sum(axes.get_xlabel() == "Training step" for axes in figure.axes) == {1: 1, 3: 3, 4: 2, 9: 3}[count]
-    )
+    assert sum(axes.get_xlabel() == "Training step" for axes in figure.axes) == {1: 1, 3: 3, 4: 2, 9: 3}[count]
 
 
 def test_no_histories_and_foreign_runs_are_errors(tmp_path):

@@ -184,9 +184,7 @@ def test_all_tasks_have_the_columns_of_the_papers():
 def test_published_numbers_of_the_paper():
     table = main_table(replace(SPEC, tasks=ALL_TASKS), read_metrics([]))
     rows = printed(table)
-    reptile = (
-        "54.8 | 92.2 | 91.6 | 87.7 | 89.5 | 89.3 | 87.6 | 90.1 | 83.7 | 83.7 | 90.5 | 75.3 | – | 83.1 | 1"
-    )
+    reptile = "54.8 | 92.2 | 91.6 | 87.7 | 89.5 | 89.3 | 87.6 | 90.1 | 83.7 | 83.7 | 90.5 | 75.3 | – | 83.1 | 1"
     assert " | ".join(rows["ReptileDistil⁶"]) == reptile
     headlines = [54.8, 92.2, (91.6 + 87.7) / 2, (89.5 + 89.3) / 2, (87.6 + 90.1) / 2, 83.7, 90.5, 75.3]
     average = cell(table, "ReptileDistil", "average", "headline")["mean"]
@@ -216,9 +214,7 @@ def test_files_hold_what_the_table_says(tmp_path):
     table = main_table(SPEC, read_metrics(files))
     paths = write(table, tmp_path / "tables")
     assert [path.name for path in paths] == ["main.csv", "main.md", "main.tex", "main.json"]
-    assert sorted(path.name for path in (tmp_path / "tables").iterdir()) == sorted(
-        path.name for path in paths
-    )
+    assert sorted(path.name for path in (tmp_path / "tables").iterdir()) == sorted(path.name for path in paths)
     rows = list(csv.DictReader(io.StringIO(paths[0].read_text())))
     assert list(rows[0]) == ["row", "kind", "task", "metric", "mean", "std", "n", "source"]
     kd = next(row for row in rows if (row["row"], row["metric"]) == ("kd", "f1"))
@@ -242,9 +238,7 @@ def test_every_measured_cell_names_the_files_it_is_the_mean_of(tmp_path):
             continue
         contents = [json.loads(Path(file).read_text()) for file in found["files"]]
         assert [(content["task"], content["variant"]) for content in contents] == [(task, row)] * 2
-        values = [
-            c["headline"] if metric == "headline" else c["splits"]["validation"][metric] for c in contents
-        ]
+        values = [c["headline"] if metric == "headline" else c["splits"]["validation"][metric] for c in contents]
         assert found["mean"] == pytest.approx(100 * statistics.mean(values))
 
 
@@ -277,9 +271,7 @@ def test_latex_and_markdown_escape_text():
     assert r"$^{1}$ n\_1" in latex
     markdown = grid.markdown()
     assert r"50% & a_b #1 $x$ {y} ~ ^ \\ \<i\> \| \* \[z\] ± → –" in markdown
-    assert all(
-        len(re.findall(r"(?<!\\)\|", line)) == 3 for line in markdown.splitlines() if line.startswith("|")
-    )
+    assert all(len(re.findall(r"(?<!\\)\|", line)) == 3 for line in markdown.splitlines() if line.startswith("|"))
 
 
 def test_markdown_columns_are_aligned(tmp_path):

@@ -30,9 +30,7 @@ def pair(student_layers, teacher_layers, labels=2, dtype=torch.float64, dropout=
 
 
 def reptile(student, teacher, strategy="skip", **overrides):
-    layer_map = LayerMap.from_strategy(
-        strategy, student.config.num_hidden_layers, teacher.config.num_hidden_layers
-    )
+    layer_map = LayerMap.from_strategy(strategy, student.config.num_hidden_layers, teacher.config.num_hidden_layers)
     return ReptileKD(student, teacher, layer_map=layer_map, **{**SETTINGS, **overrides})
 
 
@@ -75,9 +73,7 @@ def test_the_first_step_in_float32_equals_the_literal_one():
     literal.step(batch)
     method.step(batch)
     assert_same(teacher, literal.teacher, 1e-6)
-    near = [
-        (a - b).abs() <= 1e-6 for a, b in zip(student.parameters(), literal.student.parameters(), strict=True)
-    ]
+    near = [(a - b).abs() <= 1e-6 for a, b in zip(student.parameters(), literal.student.parameters(), strict=True)]
     assert sum(int(n.sum()) for n in near) >= 0.995 * sum(n.numel() for n in near)
 
 
@@ -90,9 +86,7 @@ def test_only_mapped_teacher_layers_move(strategy, still):
     method = reptile(student, teacher, strategy)
     for batch in batches(3):
         method.step(batch)
-    for layer, (now, then) in enumerate(
-        zip(teacher.bert.encoder.layer, before.bert.encoder.layer, strict=True)
-    ):
+    for layer, (now, then) in enumerate(zip(teacher.bert.encoder.layer, before.bert.encoder.layer, strict=True)):
         for a, b in zip(now.parameters(), then.parameters(), strict=True):
             assert torch.equal(a, b) == (layer in still), f"layer {layer}"
     for name in ("bert.embeddings.word_embeddings", "bert.pooler.dense", "classifier"):

@@ -1,0 +1,73 @@
+"""A copy of the workflow that really runs: small models, few rows, in a folder of its own."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.conftest import ROOT
+
+PARTS = ("Snakefile", "config.yaml", "environment.yaml", "configs", "profiles", "rules", "workflow_scripts", "rkd")
+TINY = {
+    "tasks": ["mrpc"],
+    "seeds": [1],
+    "synthetic_rows": {"train": 96, "dev": 40, "test": 10},
+    "vocab_size": 300,
+    "teacher": {"epochs": 1},
+    "student": {"epochs": 1},
+}
+
+
+class Workflow:
+    """The project's workflow in a folder of its own, with an overlay that makes it small."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        for part in PARTS:
+            if (ROOT / part).is_dir():
+                shutil.copytree(ROOT / part, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
+            else:
+                shutil.copy2(ROOT / part, folder / part)
+        self.overlay(TINY)
+
+    def overlay(self, config: dict) -> None:
+        """Write the overlay that every later call uses."""
+        (self.folder / "overlay.yaml").write_text(yaml.safe_dump(config))
+
+    def snakemake(self, *arguments: str, check: bool = True) -> str:
+        """Run Snakemake in the folder, with the folder's own rkd; returns all that it printed."""
+        environment = {
+            **os.environ,
+            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+            "PYTHONPATH": str(self.folder),
+            "HF_HUB_OFFLINE": "1",
+            "OMP_NUM_THREADS": "1",
+        }
+        command = ["snakemake", "--cores", "2", "--configfile", "overlay.yaml", *arguments]
+        result = subprocess.run(command, cwd=self.folder, env=environment, capture_output=True, text=True, check=False)
+        output = result.stdout + result.stderr
+        assert not check or result.returncode == 0, output
+        return output
+
+    def planned(self, *arguments: str) -> dict[str, int]:
+        """Number of jobs by rule that a dry run would start; empty when there is nothing to do."""
+        output = self.snakemake("--dry-run", *arguments)
+        if "Job stats:" not in output:
+            assert "Nothing to be done" in output, output
+            return {}
+        table = output.split("Job stats:")[1].split("\n\n")[0].splitlines()[3:]
+        counts = {line.split()[0]: int(line.split()[1]) for line in table if line.strip()}
+        counts.pop("total")
+        return counts
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Workflow:
+    """A workflow that has run to its end; tests may change it if they change it back."""
+    workflow = Workflow(tmp_path_factory.mktemp("workflow"))
+    workflow.snakemake()
+    return workflow

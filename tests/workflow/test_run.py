@@ -1,0 +1,188 @@
+"""The workflow run for real on small models: what it leaves, and what a change makes it do again."""
+
+import json
+from contextlib import contextmanager
+
+import pandas as pd
+import pytest
+import yaml
+
+from rkd.metrics import compute
+from tests.workflow.conftest import TINY
+
+RUNS = (
+    "teachers/mrpc/seed-1",
+    "students/mrpc/finetune/seed-1",
+    "students/mrpc/kd/seed-1",
+    "students/mrpc/reptile/seed-1",
+)
+TRAINING = {"finetune_teacher", "train_student"}
+
+
+@contextmanager
+def edited(path, edit):
+    """The file with another content for the time of the block."""
+    text = path.read_text()
+    assert edit(text) != text, f"the edit of {path} changes nothing"
+    path.write_text(edit(text))
+    try:
+        yield
+    finally:
+        path.write_text(text)
+
+
+@contextmanager
+def overlay(workflow, **changes):
+    """Another overlay for the time of the block."""
+    workflow.overlay({**TINY, **changes})
+    try:
+        yield
+    finally:
+        workflow.overlay(TINY)
+
+
+def test_every_run_leaves_its_files(finished):
+    for run in RUNS:
+        folder = finished.folder / "results" / run
+        for name in (
+            "model/model.safetensors",
+            "model/config.json",
+            "predictions.parquet",
+            "history.jsonl",
+            "run.json",
+        ):
+            assert (folder / name).stat().st_size > 0, f"{run}/{name}"
+        history = [json.loads(line) for line in (folder / "history.jsonl").read_text().splitlines()]
+        assert [line["epoch"] for line in history] == [0, 1]
+    logs = list((finished.folder / "results/logs").rglob("*.log"))
+    assert len(logs) == len(list((finished.folder / "results/benchmarks").rglob("*.tsv"))) == 11
+
+
+def test_metrics_follow_from_the_predictions(finished):
+    results = finished.folder / "results"
+    frame = pd.read_parquet(results / "students/mrpc/reptile/seed-1/predictions.parquet")
+    dev = frame[frame["split"] == "validation"]
+    expected = compute("mrpc", dev["prediction"].to_numpy(), dev["label"].to_numpy())
+    found = json.loads((results / "metrics/mrpc/reptile/seed-1.json").read_text())["splits"]["validation"]
+    assert {name: found[name] for name in expected} == pytest.approx(expected)
+
+
+def test_tables_and_figures_say_that_the_data_are_synthetic(finished):
+    tables = finished.folder / "results/tables"
+    for name in ("main.md", "main.tex"):
+        assert "synthetic" in (tables / name).read_text().lower()
+    for row in ("teacher", "finetune", "kd", "reptile"):
+        assert row in (tables / "main.md").read_text().lower()
+    for suffix in ("pdf", "png"):
+        assert (finished.folder / f"results/figures/learning_curves.{suffix}").stat().st_size > 1000
+
+
+def test_nothing_to_do_the_second_time(finished):
+    assert finished.planned() == {}
+
+
+def test_touched_files_are_no_change(finished):
+    for part in ("rkd", "workflow_scripts", "rules", "configs"):
+        for path in (finished.folder / part).rglob("*.*"):
+            path.touch()
+    (finished.folder / "config.yaml").touch()
+    assert finished.planned() == {}
+
+
+def test_comments_and_order_of_the_config_are_no_change(finished):
+    def reorder(text):
+        return "# another comment\n" + yaml.safe_dump(dict(reversed(yaml.safe_load(text).items())), sort_keys=False)
+
+    with edited(finished.folder / "config.yaml", reorder):
+        assert finished.planned() == {}
+
+
+@pytest.mark.parametrize(
+    ("file", "runs_again", "stays"),
+    [
+        ("rkd/losses.py", {"train_student": 2}, {"finetune_teacher", "prepare_data"}),
+        ("rkd/methods/reptile.py", {"train_student": 1}, {"finetune_teacher", "prepare_data"}),
+        ("rkd/methods/finetune.py", {"train_student": 3, "finetune_teacher": 1}, {"prepare_data"}),
+        ("rkd/training.py", {"train_student": 3, "finetune_teacher": 1}, {"prepare_data"}),
+        ("rkd/report/tables.py", {"main_table": 1}, TRAINING | {"compute_metrics", "learning_curves"}),
+        ("rkd/report/figures.py", {"learning_curves": 1}, TRAINING | {"compute_metrics", "main_table"}),
+        ("rkd/report/rkd.mplstyle", {"learning_curves": 1}, TRAINING | {"compute_metrics", "main_table"}),
+        ("rkd/report/published_glue.csv", {"main_table": 1}, TRAINING | {"compute_metrics", "learning_curves"}),
+        ("rkd/plan.py", {}, TRAINING | {"compute_metrics", "main_table", "learning_curves"}),
+        ("rkd/config.py", {}, TRAINING | {"compute_metrics", "main_table", "learning_curves"}),
+    ],
+)
+def test_an_edit_runs_what_uses_the_file(finished, file, runs_again, stays):
+    with edited(finished.folder / file, lambda text: text + "\n# edited\n"):
+        planned = finished.planned()
+    for rule, count in runs_again.items():
+        assert planned.get(rule) == count, planned
+    assert not stays & planned.keys(), planned
+
+
+@pytest.mark.parametrize(
+    ("changes", "trains"),
+    [
+        ({"student": {"epochs": 1, "alpha": 0.3}}, {"train_student": 2}),
+        ({"student": {"epochs": 1, "teacher_lr": 1.0e-5}}, {"train_student": 1}),
+        ({"student": {"epochs": 1, "max_grad_norm": 2.0}}, {"train_student": 3}),
+        ({"seeds": [1, 2]}, {"finetune_teacher": 1, "train_student": 3}),
+        ({"tasks": ["mrpc", "rte"]}, {"prepare_data": 1, "finetune_teacher": 1, "train_student": 3}),
+        ({"variants": {"kd-hot": {"method": "kd", "temperature": 9.0}}}, {"train_student": 1}),
+        ({"variants": {"reptile": None}}, {}),
+        ({"teacher": {"epochs": 2}}, {"finetune_teacher": 1, "train_student": 2}),
+        ({"device": "cpu"}, {}),
+        ({"threads": 2}, {}),
+    ],
+)
+def test_a_change_of_the_config_trains_only_what_it_concerns(finished, changes, trains):
+    with overlay(finished, **changes):
+        planned = finished.planned()
+    assert {rule: n for rule, n in planned.items() if rule in TRAINING | {"prepare_data"}} == trains
+
+
+def test_two_swapped_values_are_seen(finished):
+    """Snakemake remembers a job's parameters as a set of values: two that change places would go unnoticed."""
+    student = yaml.safe_load((finished.folder / "config.yaml").read_text())["student"]
+    swapped = {"learning_rate": student["warmup_ratio"], "warmup_ratio": student["learning_rate"], "epochs": 1}
+    with overlay(finished, student=swapped):
+        assert finished.planned().get("train_student") == 3
+
+
+def test_a_bad_config_ends_with_all_its_errors_before_anything_runs(finished):
+    with overlay(finished, tasks=["mprc"], student={"alpha": 2.0}):
+        output = finished.snakemake(check=False)
+    assert "tasks[0]" in output
+    assert "did you mean mrpc?" in output
+    assert "student.alpha" in output
+    assert "Traceback" not in output
+    assert finished.planned() == {}
+
+
+def test_named_targets(finished):
+    for target in ("teachers", "students", "tables", "figures", "mrpc_all"):
+        assert finished.planned(target) == {}
+
+
+def test_a_lost_metrics_file_trains_nothing(finished):
+    path = finished.folder / "results/metrics/mrpc/kd/seed-1.json"
+    text = path.read_text()
+    path.unlink()
+    planned = finished.planned()
+    assert planned == {"all": 1, "compute_metrics": 1, "main_table": 1}
+    finished.snakemake()
+    assert path.read_text() == text
+
+
+def test_the_same_spec_gives_the_same_predictions_and_history(finished):
+    results = finished.folder / "results"
+    run = results / "students/mrpc/reptile/seed-1"
+
+    def content():
+        lines = [json.loads(line) for line in (run / "history.jsonl").read_text().splitlines()]
+        return (run / "predictions.parquet").read_bytes(), [{**line, "seconds": None} for line in lines]
+
+    before = content()
+    finished.snakemake("--force", str((run / "run.json").relative_to(finished.folder)))
+    assert content() == before
+    finished.snakemake()
