@@ -13,9 +13,9 @@ difference of the two rows' scores at seed s, s = 1 … S:
     95 % interval: D ± √( t² · σ²/S + z² · c ),  t of Student with S − 1 degrees of freedom, z = 1.96
 
 σ²/S holds what differs from seed to seed; c, what all seeds share, does not shrink with more seeds. c comes from a
-bootstrap over examples, which works for any metric (see `rkd.report.resampling`). The half-widths of the two parts are
-added in quadrature (Howe; Zou and Donner), since σ² rests on S − 1 degrees of freedom and c on hundreds: with c = 0 it is
-the paired t-test over seeds. p is the level at which the interval just reaches 0.
+bootstrap over examples, which works for any metric (see `rkd.report.resampling`). The half-widths of the two parts
+are added in quadrature (Howe; Zou and Donner), since σ² rests on S − 1 degrees of freedom and c on hundreds: with c = 0
+it is the paired t-test over seeds. p is the level at which the interval just reaches 0.
 
 Alternatives, all simulated (docs/statistics.md has the numbers, tests/unit/test_statistics.py runs the main ones):
 a hierarchical bootstrap (seeds, then examples) understates the variance of 5 seeds by a fifth and knows no small-sample
@@ -175,9 +175,7 @@ def pair(row: Runs, base: Runs) -> tuple[Runs, Runs]:
         RkdError: different tasks, no seed in common, or other examples or labels.
     """
     if row.task is not base.task:
-        raise RkdError(
-            f"{row.files[0]} is of {row.task.name}, {base.files[0]} of {base.task.name}; expected one task"
-        )
+        raise RkdError(f"{row.files[0]} is of {row.task.name}, {base.files[0]} of {base.task.name}; expected one task")
     common = [seed for seed in row.seeds if seed in base.seeds]
     if not common:
         raise RkdError(
@@ -233,9 +231,7 @@ class Comparison:
         smallest = 1e-100
         if self._half_width(smallest) <= abs(self.difference):
             return 0.0
-        log_p = brentq(
-            lambda x: self._half_width(math.exp(x)) - abs(self.difference), math.log(smallest), 0.0
-        )
+        log_p = brentq(lambda x: self._half_width(math.exp(x)) - abs(self.difference), math.log(smallest), 0.0)
         return math.exp(log_p)
 
     def interval(self, level: float = LEVEL) -> tuple[float, float]:
@@ -249,9 +245,7 @@ class Comparison:
         """Of the interval that leaves out the truth with chance `p`."""
         z, by_seed = float(ndtri(p / 2)), 0.0
         if not self.examples_only:
-            by_seed = float(stdtrit(len(self.seeds) - 1, p / 2)) * math.sqrt(
-                self._seed_variance / len(self.seeds)
-            )
+            by_seed = float(stdtrit(len(self.seeds) - 1, p / 2)) * math.sqrt(self._seed_variance / len(self.seeds))
         return math.hypot(by_seed, z * math.sqrt(max(self.covariance, 0.0)))
 
     @property
@@ -281,9 +275,7 @@ def compare(row: Runs, base: Runs, resamples: int = RESAMPLES, seed: int = 0) ->
         scale = n / (n - 1)
         sampling_variance = scale * float(defined[count:].var(axis=1, ddof=1).mean())
         table = scale * np.cov(defined[:count] - defined[count:]).reshape(count, count)
-        covariance = (
-            float(table.sum() - np.trace(table)) / (count * (count - 1)) if count > 1 else float(table[0, 0])
-        )
+        covariance = float(table.sum() - np.trace(table)) / (count * (count - 1)) if count > 1 else float(table[0, 0])
     return Comparison(
         row.variant,
         base.variant,
@@ -304,9 +296,7 @@ def average(comparisons: Sequence[Comparison]) -> Comparison:
         comparisons: of the same two rows and the same seeds, one per task.
     """
     if len({(found.row, found.baseline, found.seeds) for found in comparisons}) != 1:
-        raise RkdError(
-            "average: found comparisons of different rows or seeds; expected the same for every task"
-        )
+        raise RkdError("average: found comparisons of different rows or seeds; expected the same for every task")
     first, tasks = comparisons[0], len(comparisons)
     return Comparison(
         first.row,
@@ -344,14 +334,10 @@ def _same_examples(
 ) -> None:
     a, b = np.asarray(idx_a), np.asarray(idx_b)
     if a.size != b.size:
-        raise RkdError(
-            f"{first} and {other} do not pair: {a.size} and {b.size} examples; expected the same ones"
-        )
+        raise RkdError(f"{first} and {other} do not pair: {a.size} and {b.size} examples; expected the same ones")
     if (differing := np.flatnonzero(a != b)).size:
         where = differing[0]
-        raise RkdError(
-            f"{first} and {other} do not pair: idx {a[where]} and {b[where]}; expected the same examples"
-        )
+        raise RkdError(f"{first} and {other} do not pair: idx {a[where]} and {b[where]}; expected the same examples")
     if (differing := np.flatnonzero(np.asarray(labels_a) != np.asarray(labels_b))).size:
         raise RkdError(
             f"{first} and {other} do not pair: other labels for {differing.size} examples, the first is idx "

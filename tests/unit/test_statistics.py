@@ -57,9 +57,7 @@ def answers(task, n, count, rng):
         labels = rng.integers(0, 26, n) / 5
         return labels, np.round(labels + rng.normal(0, 1, (count, n)), 1)
     labels = rng.integers(0, task.num_labels, n).astype(float)
-    return labels, np.where(
-        rng.random((count, n)) < 0.6, labels, rng.integers(0, task.num_labels, (count, n))
-    )
+    return labels, np.where(rng.random((count, n)) < 0.6, labels, rng.integers(0, task.num_labels, (count, n)))
 
 
 @pytest.mark.parametrize("name", ["cola", "mrpc", "stsb", "mnli", "rte"])
@@ -159,15 +157,9 @@ def test_the_sampling_error_is_the_binomial_one_for_accuracy():
 
 def test_what_cannot_be_tested_is_nan():
     labels, constant = np.linspace(0, 5, 50), np.full((2, 50), 3.0)
-    found = compare(
-        runs("stsb", labels, constant), runs("stsb", labels, [labels, labels], "base"), resamples=100
-    )
-    assert all(
-        math.isnan(value) for value in (found.difference, found.p, found.sampling_error, *found.interval())
-    )
-    perfect = compare(
-        runs("rte", np.ones(9), np.ones(9)), runs("rte", np.ones(9), np.zeros(9)), resamples=100
-    )
+    found = compare(runs("stsb", labels, constant), runs("stsb", labels, [labels, labels], "base"), resamples=100)
+    assert all(math.isnan(value) for value in (found.difference, found.p, found.sampling_error, *found.interval()))
+    perfect = compare(runs("rte", np.ones(9), np.ones(9)), runs("rte", np.ones(9), np.zeros(9)), resamples=100)
     assert perfect.difference == 1
     assert math.isnan(perfect.p), "no resample differs: there is no error to hold the difference against"
 
@@ -179,7 +171,7 @@ def test_a_comparison_is_the_same_whenever_it_is_made():
 
 
 def crossed(rng, seeds, examples, seed_sd, shift=0.0):
-    """Right answers of two rows, (2, seeds, examples): examples are easy or hard, and for some rows more than for others."""
+    """Right answers of two rows, (2, seeds, examples): examples are easy or hard, for one row more than the other."""
     difficulty = rng.normal(0.8, 1.0, examples) + rng.normal(0, 0.5, (2, 1, examples))
     ability = rng.normal(0, seed_sd, (2, seeds, 1)) + np.array([shift, 0.0])[:, None, None]
     return (difficulty + ability + rng.normal(0, 0.7, (2, seeds, examples)) > 0).astype(float)
@@ -218,16 +210,12 @@ def test_a_hierarchical_bootstrap_of_few_seeds_errs_too_often():
 
 def test_a_true_difference_is_found_and_lies_in_the_interval():
     rng = np.random.default_rng(10)
-    truth = np.mean(
-        [np.subtract(*crossed(rng, 1, 20_000, 0.1, shift=0.5).mean(axis=(1, 2))) for _ in range(40)]
-    )
+    truth = np.mean([np.subtract(*crossed(rng, 1, 20_000, 0.1, shift=0.5).mean(axis=(1, 2))) for _ in range(40)])
     found = []
     for _ in range(200):
         right = crossed(rng, 5, 250, 0.1, shift=0.5)
         labels = np.ones(250)
-        found.append(
-            compare(runs("rte", labels, right[0]), runs("rte", labels, right[1], "base"), resamples=300)
-        )
+        found.append(compare(runs("rte", labels, right[0]), runs("rte", labels, right[1], "base"), resamples=300))
     covered = np.mean([low <= truth <= high for low, high in (one.interval() for one in found)])
     assert 0.90 <= covered <= 0.995
     assert np.mean([one.p < 0.05 for one in found]) > 0.6
