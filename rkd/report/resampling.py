@@ -3,8 +3,8 @@
 A bootstrap sample of a dev set is a weight (how often it was drawn) per example. Every GLUE metric is a function of
 weighted counts or weighted moments, so that no metric is computed example by example:
 
-* accuracy, F1 and Matthews correlation depend on the label and the predicted classes alone. Examples on which these agree
-  for all runs are interchangeable; one multinomial draw over these patterns is the same distribution as drawing
+* Accuracy, F1 and Matthews correlation depend on the label and the predicted classes alone. Examples on which these
+  agree for all runs are interchangeable; one multinomial draw over these patterns is the same distribution as drawing
   examples one by one, and there are far fewer patterns than examples.
 * Pearson depends on weighted moments, Spearman is Pearson on the mid-ranks of the resample, which follow from cumulated
   weights in the order of the values.

@@ -1,10 +1,10 @@
 """How sure are the differences? Intervals over seeds, paired comparisons over seeds and examples, Holm's correction.
 
-A comparison of two rows is a fully crossed design: every seed of both rows answers every dev example, so that scores vary
-with the seed (initial weights, order of the data) and with the examples that the dev set happens to hold. It is the
-design of multi-reader multi-case studies in radiology, where readers (here seeds) judge the same cases (examples) under
-two modalities (rows), and we take the variance of the difference apart as Obuchowski and Rockette do. With d_s the
-difference of the two rows' scores at seed s, s = 1 … S:
+A comparison of two rows is a fully crossed design: every seed of both rows answers every dev example, so that scores
+vary with the seed (initial weights, order of the data) and with the examples that the dev set happens to hold. It is
+the design of multi-reader multi-case studies in radiology, where readers (here seeds) judge the same cases (examples)
+under two modalities (rows), and we take the variance of the difference apart as Obuchowski and Rockette do. With d_s
+the difference of the two rows' scores at seed s, s = 1 … S:
 
     D  = mean of d_s
     σ² = sample variance of d_s over seeds
