@@ -13,10 +13,12 @@ from jsonschema import Draft202012Validator
 from jsonschema.exceptions import best_match
 
 from rkd.errors import RkdError
-from rkd.tasks import get
+from rkd.tasks import Task, get
 
 TEACHER = "teacher"  # the variant name that stands for the fine-tuned teacher
 
+_METRIC_NAMES = {"matthews_correlation": "MCC", "accuracy": "Accuracy", "f1": "F1"}
+_METRIC_NAMES |= {"pearson": "Pearson", "spearmanr": "Spearman"}
 _TEXT = {"type": "string", "minLength": 1}
 _FRACTION = {"type": ["number", "null"], "minimum": -1, "maximum": 1}
 
@@ -127,6 +129,17 @@ class ReportSpec:
                 first = alien.iloc[0]
                 expected = ", ".join(map(str, values))
                 raise RkdError(f"{first['file']}: {column} is {first[column]}; this report is about {expected}")
+
+
+def score_name(task: Task) -> str:
+    """The task's headline score in print.
+
+    >>> score_name(get("mnli")), score_name(get("mrpc"))
+    ('Accuracy (matched)', 'Accuracy–F1 mean')
+    """
+    names = "–".join(_METRIC_NAMES.get(name, name) for name in task.metrics)
+    matched = " (matched)" if task.headline_split.endswith("_matched") else ""
+    return f"{names} mean" if len(task.metrics) > 1 else f"{names}{matched}"
 
 
 def run_of(file: str) -> Run:
