@@ -6,17 +6,19 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import best_match
 
 from rkd.errors import RkdError
-from rkd.tasks import get
+from rkd.tasks import Task, get
 
 TEACHER = "teacher"  # the variant name that stands for the fine-tuned teacher
 
+_METRIC_NAMES = {"matthews_correlation": "MCC", "accuracy": "Accuracy", "f1": "F1"}
+_METRIC_NAMES |= {"pearson": "Pearson", "spearmanr": "Spearman"}
 _TEXT = {"type": "string", "minLength": 1}
 _FRACTION = {"type": ["number", "null"], "minimum": -1, "maximum": 1}
 
@@ -56,9 +58,17 @@ _METRICS = _schema(
     synthetic={"type": "boolean"},
 )
 _EVALUATION = _schema(epoch={"type": "number"}, step={"type": "integer", "minimum": 0}, headline=_FRACTION)
-_HISTORY_PATH = re.compile(
+_RUN_PATH = re.compile(
     r"(?:students/(?P<task>[^/]+)/(?P<variant>[^/]+)|teachers/(?P<teacher_task>[^/]+))/seed-(?P<seed>\d+)/[^/]+$"
 )
+
+
+class Run(NamedTuple):
+    """What a path says of a run."""
+
+    task: str
+    variant: str
+    seed: int
 
 
 @dataclass(frozen=True)
@@ -121,6 +131,30 @@ class ReportSpec:
                 raise RkdError(f"{first['file']}: {column} is {first[column]}; this report is about {expected}")
 
 
+def score_name(task: Task) -> str:
+    """The task's headline score in print.
+
+    >>> score_name(get("mnli")), score_name(get("mrpc"))
+    ('Accuracy (matched)', 'Accuracy–F1 mean')
+    """
+    names = "–".join(_METRIC_NAMES.get(name, name) for name in task.metrics)
+    matched = " (matched)" if task.headline_split.endswith("_matched") else ""
+    return f"{names} mean" if len(task.metrics) > 1 else f"{names}{matched}"
+
+
+def run_of(file: str) -> Run:
+    """Task, variant ("teacher" for teachers) and seed of a run's file, from its path.
+
+    >>> run_of("results/students/mrpc/kd/seed-1/predictions.parquet")
+    Run(task='mrpc', variant='kd', seed=1)
+    """
+    place = _RUN_PATH.search(Path(file).as_posix())
+    if place is None:
+        raise RkdError(f"{file}: expected a path like students/TASK/VARIANT/seed-N/FILE or teachers/TASK/seed-N/FILE")
+    task = get(place["task"] or place["teacher_task"]).name
+    return Run(task, place["variant"] or TEACHER, int(place["seed"]))
+
+
 def read_metrics(paths: Iterable[str | Path]) -> pd.DataFrame:
     """Read metrics files, one row per number.
 
@@ -181,9 +215,7 @@ def _metrics_records(file: str) -> list[dict[str, Any]]:
 
 
 def _history(file: str) -> pd.DataFrame:
-    place = _HISTORY_PATH.search(Path(file).as_posix())
-    if place is None:
-        raise RkdError(f"{file}: expected a path like students/TASK/VARIANT/seed-N/FILE or teachers/TASK/seed-N/FILE")
+    place = run_of(file)
     evaluations = [
         _valid(_EVALUATION, line, f"{file}, line {number}") for number, line in enumerate(_read(file).splitlines(), 1)
     ]
@@ -191,9 +223,8 @@ def _history(file: str) -> pd.DataFrame:
         raise RkdError(f"{file}: no evaluations; expected one JSON object per line")
     frame = pd.json_normalize(evaluations)
     frame["headline"] = pd.to_numeric(frame["headline"])
-    task, variant = place["task"] or place["teacher_task"], place["variant"] or TEACHER
-    run = {"task": get(task).name, "variant": variant, "seed": int(place["seed"]), "file": file}
-    return pd.concat([pd.DataFrame(run, index=frame.index), frame], axis="columns")
+    run = pd.DataFrame({**place._asdict(), "file": file}, index=frame.index)
+    return pd.concat([run, frame], axis="columns")
 
 
 def _read(file: str) -> str:

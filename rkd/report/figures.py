@@ -20,7 +20,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import MaxNLocator
 
 from rkd.errors import RkdError
-from rkd.report.collect import TEACHER, ReportSpec
+from rkd.report.collect import TEACHER, ReportSpec, score_name
 from rkd.runtime import atomic_path
 from rkd.tasks import Task, get
 
@@ -31,9 +31,6 @@ MARKERS = ("o", "s", "^", "D", "v", "p", "h")
 TEACHER_LINE: dict[str, Any] = {"color": "#333333", "linewidth": 0.8, "linestyle": (0, (7, 4))}
 TEACHER_LABEL = "Teacher before distillation"
 WIDTH = 6.75  # inches: the text width of a two-column paper
-
-_METRICS = {"matthews_correlation": "MCC", "accuracy": "Accuracy", "f1": "F1"}
-_METRICS |= {"pearson": "Pearson", "spearmanr": "Spearman"}
 
 
 def variant_styles(names: Sequence[str]) -> dict[str, dict[str, Any]]:
@@ -67,13 +64,13 @@ def learning_curves(spec: ReportSpec, histories: pd.DataFrame, teachers: pd.Data
         raise RkdError("learning curves: no history files; expected at least one")
     tasks = [get(name) for name in spec.tasks if name in set(histories["task"])]
     with style.context(HOUSE_STYLE):
-        figure, panels = _panels(len(tasks))
-        for task, axes in zip(tasks, panels, strict=True):
+        figure, places = panels(len(tasks), "Training step")
+        for task, axes in zip(tasks, places, strict=True):
             level = _teacher_level(teachers[teachers["task"] == task.name])
             _panel(axes, task, spec, histories[histories["task"] == task.name], level)
-        _legend(figure, panels)
+        legend(figure, places)
         heading = "Synthetic data, not GLUE." if spec.synthetic else ""
-        _note(figure, _remarks(histories, panels), heading)
+        note(figure, _remarks(histories, places), heading)
     return figure
 
 
@@ -94,19 +91,32 @@ def save(figure: Figure, stem: str | Path) -> list[Path]:
     return paths
 
 
-def _panels(count: int) -> tuple[Figure, list[Axes]]:
-    """A figure with `count` panels, up to three in a row; "Training step" is written below each column."""
+def panels(count: int, xlabel: str) -> tuple[Figure, list[Axes]]:
+    """A figure with `count` panels, up to three in a row; `xlabel` is written below each column."""
     columns = {1: 1, 2: 2, 4: 2}.get(count, 3)
     rows = math.ceil(count / columns)
-    figure = Figure(figsize=(WIDTH if count > 1 else WIDTH * 0.75, 2.2 * rows + 0.2), layout="constrained")
-    FigureCanvasAgg(figure)
-    panels = list(figure.subplots(rows, columns, squeeze=False).flat)
-    for place, axes in enumerate(panels[:count]):
+    figure = new_figure(WIDTH if count > 1 else WIDTH * 0.75, 2.2 * rows + 0.2)
+    places = list(figure.subplots(rows, columns, squeeze=False).flat)
+    for place, axes in enumerate(places[:count]):
         if place + columns >= count:
-            axes.set_xlabel("Training step")
-    for axes in panels[count:]:
+            axes.set_xlabel(xlabel)
+    for axes in places[count:]:
         axes.remove()
-    return figure, panels[:count]
+    return figure, places[:count]
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """An empty figure, in inches; no window system is needed."""
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def step_axis(axes: Axes) -> None:
+    """Whole, short numbers on the axis of training steps."""
+    axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+    axes.xaxis.set_major_formatter(lambda step, _: f"{step / 1000:g}k" if step >= 10_000 else f"{step:g}")
+    axes.margins(x=0.03)
 
 
 def _panel(axes: Axes, task: Task, spec: ReportSpec, runs: pd.DataFrame, teacher: float) -> None:
@@ -125,10 +135,8 @@ def _panel(axes: Axes, task: Task, spec: ReportSpec, runs: pd.DataFrame, teacher
     if low < high:
         axes.set_ylim(low - 0.06 * (high - low), high + 0.06 * (high - low))
     axes.set_title(task.title)
-    axes.set_ylabel(_score_name(task))
-    axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
-    axes.xaxis.set_major_formatter(lambda step, _: f"{step / 1000:g}k" if step >= 10_000 else f"{step:g}")
-    axes.margins(x=0.03)
+    axes.set_ylabel(score_name(task))
+    step_axis(axes)
 
 
 def _curve(runs: pd.DataFrame) -> pd.DataFrame:
@@ -150,15 +158,9 @@ def _teacher_level(teachers: pd.DataFrame) -> float:
     return float(scores.mean(skipna=False)) * 100
 
 
-def _score_name(task: Task) -> str:
-    names = "–".join(_METRICS.get(name, name) for name in task.metrics)
-    matched = " (matched)" if task.headline_split.endswith("_matched") else ""
-    return f"{names} mean" if len(task.metrics) > 1 else f"{names}{matched}"
-
-
-def _legend(figure: Figure, panels: Sequence[Axes]) -> None:
+def legend(figure: Figure, places: Sequence[Axes]) -> None:
     """One legend for all panels, above them, in as many columns as fit."""
-    pairs = [pair for axes in panels for pair in zip(*axes.get_legend_handles_labels(), strict=True)]
+    pairs = [pair for axes in places for pair in zip(*axes.get_legend_handles_labels(), strict=True)]
     handles = {label: handle for handle, label in pairs}
     if TEACHER_LABEL in handles:
         handles[TEACHER_LABEL] = handles.pop(TEACHER_LABEL)
@@ -170,17 +172,17 @@ def _legend(figure: Figure, panels: Sequence[Axes]) -> None:
     figure.legend(lines, labels, loc="outside upper left", ncols=columns, handlelength=3.2)
 
 
-def _remarks(histories: pd.DataFrame, panels: Sequence[Axes]) -> str:
+def _remarks(histories: pd.DataFrame, places: Sequence[Axes]) -> str:
     seeds = histories.groupby(["task", "variant"])["seed"].nunique()
     least, most = int(seeds.min()), int(seeds.max())
     count = f"{least}" if least == most else f"{least} to {most}"
     spread = f"mean of {count} seeds, band from lowest to highest" if most > 1 else "one seed"
-    hidden = any(axes.dataLim.y0 < axes.get_ylim()[0] for axes in panels)
+    hidden = any(axes.dataLim.y0 < axes.get_ylim()[0] for axes in places)
     start = " The score before training (step 0) lies below the axis." if hidden else ""
     return f"Dev headline score × 100: {spread}.{start}"
 
 
-def _note(figure: Figure, text: str, heading: str) -> None:
+def note(figure: Figure, text: str, heading: str) -> None:
     """Small print at the lower edge, with room kept free for it; a heading stands above it in bold."""
     width, height = figure.get_size_inches()
     lines = textwrap.wrap(text, width=int(width * 20))

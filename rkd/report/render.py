@@ -124,6 +124,7 @@ _LATEX_SPECIAL = {
     "×": r"$\times$",
     "→": r"$\to$",
     "–": "--",
+    "−": r"$-$",
     "†": r"$\dagger$",
     "‡": r"$\ddagger$",
 }

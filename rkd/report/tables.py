@@ -7,7 +7,7 @@ difference.
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path, PurePath
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import pandas as pd
@@ -15,6 +15,7 @@ import pandas as pd
 from rkd.report import published
 from rkd.report.collect import ReportSpec
 from rkd.report.render import Grid, Note, Part, Section
+from rkd.report.statistics import seed_interval
 from rkd.runtime import atomic_path, atomic_write_text, write_json
 from rkd.tasks import Task, get
 
@@ -72,6 +73,8 @@ class Cell:
     metric: str  # a column's name, "headline", or what a published number says of itself
     mean: float
     std: float = _NAN  # sample standard deviation (n - 1) over seeds
+    low: float = _NAN  # 95 % interval of the mean over seeds (Student's t)
+    high: float = _NAN
     n: int | None = None  # seeds; None where published
     source: str = ""
     files: tuple[str, ...] = ()  # metrics files behind a measured number
@@ -104,14 +107,14 @@ class Table:
         return [row for row in self.rows if row.kind == kind]
 
     def frame(self) -> pd.DataFrame:
-        """All numbers at full precision, one per line: row, kind, task, metric, mean, std, n, source."""
-        names = ["row", "kind", "task", "metric", "mean", "std", "n", "source"]
+        """All numbers at full precision, one per line: row, kind, task, metric, mean, std, low, high, n, source."""
+        names = ["row", "kind", "task", "metric", "mean", "std", "low", "high", "n", "source"]
         cells = [asdict(cell) for row in self.rows for cell in row.cells.values()]
         return pd.DataFrame(cells, columns=names).astype({"n": "Int64"})
 
     def sidecar(self) -> dict[str, object]:
         """Where each measured number comes from: the metrics files it is the mean of."""
-        keys = ("row", "task", "metric", "mean", "std", "n", "files")
+        keys = ("row", "task", "metric", "mean", "std", "low", "high", "n", "files")
         cells = [asdict(cell) for row in self.of_kind("measured") for cell in row.cells.values()]
         return {
             "caption": self.caption,
@@ -171,7 +174,20 @@ def main_table(spec: ReportSpec, metrics: pd.DataFrame) -> Table:
     return Table(shown, tuple(rows), _caption(spec), tuple(_remarks(spec, metrics, rows)))
 
 
-def write(table: Table, folder: str | Path, stem: str = "main") -> list[Path]:
+class Printable(Protocol):
+    """Anything that can be written as a table."""
+
+    def frame(self) -> pd.DataFrame:
+        """All numbers at full precision."""
+
+    def sidecar(self) -> dict[str, object]:
+        """Where each number comes from."""
+
+    def grid(self) -> Grid:
+        """The table as it is printed."""
+
+
+def write(table: Printable, folder: str | Path, stem: str = "main") -> list[Path]:
     """Write {stem}.csv, .md, .tex and .json into `folder`, each replaced as a whole; returns the paths."""
     csv, markdown, latex, sidecar = paths = [Path(folder) / f"{stem}.{end}" for end in ("csv", "md", "tex", "json")]
     with atomic_path(csv) as temporary:
@@ -228,10 +244,9 @@ def _measured_row(name: str, label: str, metrics: pd.DataFrame, shown: Sequence[
 
 
 def _measured(row: str, task: str, metric: str, fractions: pd.Series, files: pd.Series) -> Cell:
-    points = fractions.to_numpy(dtype=float) * 100
-    std = float(np.std(points, ddof=1)) if points.size > 1 else _NAN
+    mean, std, n, low, high = seed_interval(fractions.to_numpy(dtype=float) * 100)
     source = "metrics files listed in the sidecar JSON"
-    return Cell(row, "measured", task, metric, float(points.mean()), std, points.size, source, tuple(files))
+    return Cell(row, "measured", task, metric, mean, std, low, high, n, source, tuple(files))
 
 
 def _published_row(chosen: published.Published, shown: Sequence[Column]) -> Row:
@@ -268,26 +283,34 @@ def _part(cell: Cell | None) -> Part:
     return Part(f"{cell.mean:z.1f}", "" if np.isnan(cell.std) else f"{cell.std:.1f}", cell.mark)
 
 
-def _caption(spec: ReportSpec) -> str:
-    titles = ", ".join(column.title for column, _ in by_task(columns(spec.tasks)))
+def data_text(spec: ReportSpec, what: str = "Dev scores (×100)") -> str:
+    """A caption's sentence on the data, which tells synthetic ones plainly."""
+    titles = ", ".join(get(task).title for task in spec.tasks)
     if spec.synthetic:
-        what = (
-            f"Dev scores (×100) on SYNTHETIC stand-ins for {titles}: generated text, not GLUE. These "
+        return (
+            f"{what} on SYNTHETIC stand-ins for {titles}: generated text, not GLUE. These "
             "numbers say nothing about GLUE and are not comparable with published ones, which are left out."
         )
-    else:
-        what = f"GLUE dev scores (×100) on {titles}."
-    teacher, student = model_name(spec.teacher_model), model_name(spec.student_model)
+    return f"GLUE {what[0].lower()}{what[1:]} on {titles}."
+
+
+def model_text(spec: ReportSpec) -> str:
+    """A caption's sentence on the models."""
+    return f"Teacher: {model_name(spec.teacher_model)}; student: {model_name(spec.student_model)}."
+
+
+def _caption(spec: ReportSpec) -> str:
     seeds = ", ".join(map(str, spec.seeds))
     spread = (
-        f"Measured rows: mean ± sample standard deviation over the seeds {seeds}."
+        f"Measured rows: mean ± sample standard deviation over the seeds {seeds} (95 % intervals in the CSV)."
         if len(spec.seeds) > 1
         else f"Measured rows: one seed ({seeds}), so no deviation."
     )
-    return f"{what} Teacher: {teacher}; student: {student}. {spread} {_selection_text(spec)}"
+    return f"{data_text(spec)} {model_text(spec)} {spread} {selection_text(spec)}"
 
 
-def _selection_text(spec: ReportSpec) -> str:
+def selection_text(spec: ReportSpec) -> str:
+    """A caption's sentence on which epoch's model is scored."""
     teacher, student = (
         _SELECTION.get(rule, f"epoch by the rule '{rule}'") for rule in (spec.teacher_selection, spec.student_selection)
     )
@@ -307,7 +330,7 @@ def _remarks(spec: ReportSpec, metrics: pd.DataFrame, rows: Sequence[Row]) -> It
     if len(averaged(shown)) > 1:
         beside = ", WNLI left out" if any(column.task.name == "wnli" for column in shown) else ""
         yield (f"Avg.: mean over tasks of the headline score (MNLI: matched; two metrics: their mean){beside}.")
-    yield "No score is marked as best: differences between rows are not tested here."
+    yield "No score is marked as best: the table of comparisons tests the differences between rows."
     if any(row.kind == "published" for row in rows):
         yield (
             "Published rows are context, not a comparison: BERT-base teachers with 6-layer students of 66M "

@@ -155,7 +155,7 @@ def test_caption_names_split_models_seeds_and_selection(tmp_path):
     caption = main_table(spec, read_metrics(all_files(tmp_path))).caption
     assert caption == (
         "GLUE dev scores (×100) on CoLA, MRPC. Teacher: big; student: org/small. "
-        "Measured rows: mean ± sample standard deviation over the seeds 1, 2. "
+        "Measured rows: mean ± sample standard deviation over the seeds 1, 2 (95 % intervals in the CSV). "
         "Model scored: last epoch (teacher: best epoch on dev)."
     )
     assert "choosing on dev makes dev scores optimistic" in main_table(SPEC, read_metrics([])).caption
@@ -216,10 +216,11 @@ def test_files_hold_what_the_table_says(tmp_path):
     assert [path.name for path in paths] == ["main.csv", "main.md", "main.tex", "main.json"]
     assert sorted(path.name for path in (tmp_path / "tables").iterdir()) == sorted(path.name for path in paths)
     rows = list(csv.DictReader(io.StringIO(paths[0].read_text())))
-    assert list(rows[0]) == ["row", "kind", "task", "metric", "mean", "std", "n", "source"]
+    assert list(rows[0]) == ["row", "kind", "task", "metric", "mean", "std", "low", "high", "n", "source"]
     kd = next(row for row in rows if (row["row"], row["metric"]) == ("kd", "f1"))
     assert float(kd["mean"]) == pytest.approx(87, abs=1e-12)
     assert float(kd["std"]) == pytest.approx(2**0.5, abs=1e-12)
+    assert float(kd["high"]) - 87 == pytest.approx(12.7062, abs=1e-3), "t of one degree of freedom, times 1"
     paper = next(row for row in rows if (row["row"], row["metric"]) == ("ReptileDistil", "f1"))
     assert (paper["kind"], paper["mean"], paper["std"], paper["n"]) == ("published", "91.6", "", "")
     assert paper["source"].startswith("maxinge8698/ReptileDistil README.md @8f914d9")

@@ -1,0 +1,122 @@
+"""From files to a measurement: what the scripts of `rkd.efficiency` do between arguments and JSON."""
+
+import copy
+import json
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoTokenizer
+from transformers.utils import logging as transformers_logging
+
+from rkd import efficiency, models, runtime
+from rkd.batching import Split, load_splits
+from rkd.errors import RkdError
+from rkd.spec import ModelSpec
+from rkd.tasks import Task, get
+
+
+def measured_task(
+    data: Path, folders: Mapping[str, str], out: str, device: str, threads: int, repeats: int = 50
+) -> None:
+    """Measure trained models on a task's dev examples and write {"task", "length", "rows", …} to `out`.
+
+    Args:
+        data: a prepared task.
+        folders: folder of a trained model by row: "teacher", "student", or a variant's name.
+    """
+    started, where = time.time(), _start(device, threads)
+    task, splits, _ = _prepared(data)
+    split = splits[task.headline_split]
+    loaded = {row: models.load_finetuned(Path(folder)) for row, folder in folders.items()}
+    rows = efficiency.measure_models(loaded, split, where, repeats=repeats)
+    runtime.write_json(
+        out,
+        {
+            "task": task.name,
+            "split": task.headline_split,
+            "length": float(split.lengths.double().mean()),
+            "batch_sizes": [1, 32],
+            "repeats": repeats,
+            "rows": rows,
+            "models": dict(folders),
+            **runtime.provenance(started, str(where), threads),
+        },
+    )
+
+
+def measured_methods(
+    data: Path,
+    student: str,
+    teacher: Path,
+    methods: Sequence[Mapping[str, Any]],
+    out: str,
+    device: str,
+    threads: int,
+    *,
+    batch_size: int = 32,
+    steps: int = 5,
+) -> None:
+    """Measure a training step of each method on the first training batch and write {"task", "rows", …} to `out`.
+
+    Args:
+        student: canonical JSON of the student's `ModelSpec`.
+        teacher: folder of a fine-tuned teacher.
+        methods: {"row", "method", "options"} each, and perhaps "training" with settings of `Method`.
+    """
+    started, where = time.time(), _start(device, threads)
+    task, splits, vocabulary = _prepared(data)
+    rows = splits["train"].shuffled(batch_size, seed=0, epoch=1)[0]
+    batch = {name: tensor.to(where) for name, tensor in splits["train"].batch(rows).items()}
+    fields = json.loads(student)
+    if fields.get("layers_of"):
+        fields["layers_of"] = ModelSpec(**fields["layers_of"])
+    first_student = models.load(ModelSpec(**fields), task, vocabulary, seed=0)
+    first_teacher = models.load_finetuned(teacher)
+    models.check_fit(first_student, first_teacher)
+
+    def build(entry: Mapping[str, Any]) -> Any:
+        pair = (copy.deepcopy(model).to(where) for model in (first_student, first_teacher))
+        settings = {**entry.get("training", {}), **entry["options"]}
+        return efficiency.build_method(entry["method"], *pair, batch, **settings)
+
+    builders = {entry["row"]: partial(build, entry) for entry in methods}
+    if len(builders) < len(methods):
+        raise RkdError("cost: a row occurs twice among the methods; expected each once")
+    found = efficiency.measure_methods(builders, batch, where, steps=steps)
+    by_row = {entry["row"]: entry["method"] for entry in methods}
+    runtime.write_json(
+        out,
+        {
+            "task": task.name,
+            "batch": list(batch["input_ids"].shape),
+            "tokens": int(batch["attention_mask"].sum()),
+            "rows": [{**line, "method": by_row[line["row"]]} for line in found],
+            "methods": list(methods),
+            **runtime.provenance(started, str(where), threads),
+        },
+    )
+
+
+def _start(device: str, threads: int) -> torch.device:
+    transformers_logging.set_verbosity_error()
+    if not sys.stderr.isatty():
+        transformers_logging.disable_progress_bar()
+    if device == "cuda" and not torch.cuda.is_available():
+        raise RkdError("device: found 'cuda', but torch sees no GPU here; expected 'cpu' or 'auto'")
+    runtime.seed_everything(0, threads)
+    return torch.device("cuda" if device != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+def _prepared(data: Path) -> tuple[Task, dict[str, Split], int]:
+    """Task, splits and size of the vocabulary of a prepared task."""
+    try:
+        manifest = json.loads((data / "manifest.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise RkdError(f"{data}: no prepared task: {error}") from None
+    tokenizer = AutoTokenizer.from_pretrained(data / "tokenizer", local_files_only=True)
+    return get(manifest["task"]), load_splits(data, tokenizer.pad_token_id), len(tokenizer)

@@ -1,0 +1,80 @@
+"""Ablation panels: score by value of one axis, with intervals over seeds."""
+
+import math
+from collections.abc import Sequence
+
+from matplotlib import style
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import NullLocator
+
+from rkd.errors import RkdError
+from rkd.report.ablations import AblationTable, value_text
+from rkd.report.collect import score_name
+from rkd.report.figures import COLOURS, HOUSE_STYLE, legend, note, panels
+from rkd.tasks import get
+
+REFERENCES = ("kd", "finetune")
+_REFERENCE_DASHES = ((0, (7, 4)), (0, (1.2, 1.2)))
+
+
+def ablation_figure(table: AblationTable, references: Sequence[str] = REFERENCES) -> Figure:
+    """The dev headline score by value: a panel per task, dots with 95 % intervals over seeds.
+
+    Numbers lie on a linear or, over a factor of 10 or more, logarithmic scale and are joined by a line; other values
+    are dots in the order of the config.
+
+    Args:
+        table: what `ablation_table` returns.
+        references: variants whose mean is a level line, unless the axis has them.
+
+    Raises:
+        RkdError: there is no run of the axis.
+    """
+    axis, spec = table.axis, table.spec
+    tasks = [task for task in axis.tasks if any((variant, task) in table.scores for _, variant in axis.values)]
+    if not tasks:
+        raise RkdError(f"ablation of {axis.name}: no metrics of its variants; expected at least one run")
+    levels = [name for name in references if name not in {variant for _, variant in axis.values}]
+    with style.context(HOUSE_STYLE):
+        figure, places = panels(len(tasks), axis.name)
+        for task, axes in zip(tasks, places, strict=True):
+            _panel(axes, table, task, levels)
+        legend(figure, places)
+        note(figure, _figure_remarks(table, tasks), "Synthetic data, not GLUE." if spec.synthetic else "")
+    return figure
+
+
+def _panel(axes: Axes, table: AblationTable, task: str, levels: Sequence[str]) -> None:
+    axis = table.axis
+    spots = [value for value, _ in axis.values] if axis.numeric else range(len(axis.values))
+    found = [(x, table.scores.get((variant, task))) for x, (_, variant) in zip(spots, axis.values, strict=True)]
+    drawn = [(x, one) for x, one in found if one and not math.isnan(one.mean)]
+    x, means = [spot for spot, _ in drawn], [one.mean for _, one in drawn]
+    half = [0.0 if math.isnan(one.high) else one.high - one.mean for _, one in drawn]
+    line = {"linestyle": "solid" if axis.numeric else "none", "color": COLOURS[0], "marker": "o"}
+    axes.errorbar(x, means, yerr=half, capsize=2.5, elinewidth=0.9, label="Mean, 95 % interval over seeds", **line)
+    for name, dashes in zip(levels, _REFERENCE_DASHES, strict=False):
+        if level := table.scores.get((name, task)):
+            label = f"{table.spec.labels()[name]} (mean)"
+            axes.axhline(level.mean, color="#333333", linewidth=0.9, linestyle=dashes, zorder=1, label=label)
+    if axis.logarithmic:
+        axes.set_xscale("log")
+    axes.xaxis.set_minor_locator(NullLocator())
+    texts = [value_text(value) for value, _ in axis.values]
+    crowded = len(texts) > 4 or max(map(len, texts)) > 8
+    turned = {"rotation": 40, "ha": "right", "rotation_mode": "anchor"} if crowded else {}
+    axes.set_xticks(list(spots), texts, **turned)
+    if not axis.numeric:
+        axes.set_xlim(-0.5, len(texts) - 0.5)
+    axes.set_title(get(task).title)
+    axes.set_ylabel(score_name(get(task)))
+
+
+def _figure_remarks(table: AblationTable, tasks: Sequence[str]) -> str:
+    counts = sorted({one.n for _, _, task, one in table.cells() if task in tasks})
+    seeds = f"{counts[0]}" if counts[0] == counts[-1] else f"{counts[0]} to {counts[-1]}"
+    spread = "" if counts[-1] > 1 else " One seed has no interval."
+    scale = " Logarithmic scale." if table.axis.logarithmic else ""
+    plural = "seed" if seeds == "1" else "seeds"
+    return f"Dev headline score × 100, {seeds} {plural}; Student's t intervals.{spread}{scale}"

@@ -1,0 +1,194 @@
+"""The tables of efficiency (models) and of cost (methods), from what `rkd.efficiency` measured. No torch."""
+
+import json
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from rkd.errors import RkdError
+from rkd.report.render import Grid, Note, Part, Section
+from rkd.report.tables import MISSING
+from rkd.tasks import get
+
+PAPER_SPEEDUP = 1.94  # Ma et al. (2022): 6 layers, 66M parameters, against BERT-base
+MODEL_NUMBERS = ("parameters", "parameters_without_embeddings", "flops", "latency_ms", "throughput")
+METHOD_NUMBERS = ("seconds", "memory_mib", "student_forwards", "teacher_forwards", "backwards", "flops")
+_RATIO = ("metadistil", "reptile")
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One measurement file: a task, where it was measured, and its rows."""
+
+    file: str
+    task: str
+    content: dict[str, Any]
+
+    @property
+    def machine(self) -> str:
+        """Processor or GPU, and threads."""
+        found = self.content
+        threads = found.get("threads")
+        where = found.get("gpu") or f"{found.get('processor', 'unknown')}, {threads} thread{'s' * (threads != 1)}"
+        return str(where)
+
+
+def read_measurements(paths: Iterable[str | Path], numbers: tuple[str, ...]) -> list[Measurement]:
+    """Read JSON files of `measure_efficiency` or `measure_cost`.
+
+    Args:
+        numbers: keys that every row must have, `MODEL_NUMBERS` or `METHOD_NUMBERS`.
+
+    Raises:
+        RkdError: a file is missing, broken or lacks a key.
+    """
+    result = []
+    for file in map(str, paths):
+        try:
+            content = json.loads(Path(file).read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise RkdError(f"{file}: cannot be read as JSON: {error}") from None
+        if not isinstance(content, dict) or not isinstance(content.get("rows"), list) or "task" not in content:
+            raise RkdError(f"{file}: expected a measurement with the keys task and rows")
+        for line in content["rows"]:
+            if absent := [name for name in ("row", *numbers) if name not in line]:
+                raise RkdError(f"{file}: row {line.get('row', '?')} has no '{absent[0]}'")
+        result.append(Measurement(file, get(content["task"]).name, content))
+    return result
+
+
+@dataclass(frozen=True)
+class EfficiencyTable:
+    """Size and speed of teacher and students, by task."""
+
+    measurements: tuple[Measurement, ...]
+
+    def frame(self) -> pd.DataFrame:
+        """One model per line; speedup is the teacher's latency by the model's, NaN without a teacher."""
+        lines = []
+        for one in self.measurements:
+            rows = one.content["rows"]
+            teacher = next((line["latency_ms"] for line in rows if line["row"] == "teacher"), math.nan)
+            for line in rows:
+                found = {name: line[name] for name in MODEL_NUMBERS}
+                speedup = teacher / line["latency_ms"]
+                lines.append(
+                    {"row": line["row"], "task": one.task, "length": one.content["length"], **found}
+                    | {"speedup": speedup}
+                )
+        return pd.DataFrame(lines, columns=["row", "task", "length", *MODEL_NUMBERS, "speedup"])
+
+    def sidecar(self) -> dict[str, object]:
+        """The measurement files."""
+        return {"caption": self._caption(), "files": {one.file: one.content for one in self.measurements}}
+
+    def grid(self) -> Grid:
+        """The table as it is printed."""
+        heads = ("Params, M", "w/o emb., M", "GFLOPs", "Latency, ms", "Examples/s", "Speed-up")
+        sections = []
+        frame = self.frame()
+        for task, group in frame.groupby("task", sort=False):
+            title = f"{get(str(task)).title} ({group['length'].iloc[0]:.0f} tokens)"
+            sections.append(Section(title, tuple(_model_line(line, title) for line in group.to_dict("records"))))
+        return Grid((("", ("Task", *heads)),), tuple(sections), self._caption(), tuple(map(Note, self._remarks())))
+
+    def _caption(self) -> str:
+        machines = "; ".join(dict.fromkeys(one.machine for one in self.measurements))
+        return (
+            "Size and speed of teacher and student on dev examples of real lengths, float32. Latency: median of one example "
+            f"at a time; examples/s: in batches of 32, padded to their longest. Measured on {machines}."
+        )
+
+    def _remarks(self) -> Iterator[str]:
+        yield "Speed-up: the teacher's latency divided by the model's."
+        yield (
+            f"The paper quotes {PAPER_SPEEDUP:.2f}× for a 6-layer student of 66M parameters against BERT-base, on its own "
+            "hardware: context, not a comparison."
+        )
+        yield "GFLOPs: matrix products of one forward pass, mean over dev examples at their own lengths (2 per multiply-add)."
+
+
+@dataclass(frozen=True)
+class CostTable:
+    """One training step of every method on the same batch."""
+
+    measurement: Measurement
+    labels: Mapping[str, str]
+
+    def frame(self) -> pd.DataFrame:
+        """One row per line: row, method, the numbers, and seconds relative to kd (NaN without it)."""
+        frame = pd.DataFrame(self.measurement.content["rows"])[["row", "method", *METHOD_NUMBERS]]
+        frame["memory_mib"] = frame["memory_mib"].astype(float)
+        kd = frame.loc[frame["method"] == "kd", "seconds"]
+        return frame.assign(relative=frame["seconds"] / (kd.iloc[0] if len(kd) else math.nan))
+
+    def ratio(self) -> dict[str, float]:
+        """MetaDistil's cost by Reptile's: seconds, memory_mib, flops; empty unless both were measured."""
+        rows = self.frame().drop_duplicates("method").set_index("method")
+        if not set(_RATIO) <= set(rows.index):
+            return {}
+        second, first = (rows.loc[name] for name in _RATIO)
+        return {name: float(second[name] / first[name]) for name in ("seconds", "memory_mib", "flops")}
+
+    def sidecar(self) -> dict[str, object]:
+        """The measurement, and MetaDistil's cost by Reptile's."""
+        return {
+            "caption": self._caption(),
+            "metadistil_by_reptile": self.ratio(),
+            "files": {self.measurement.file: self.measurement.content},
+        }
+
+    def grid(self) -> Grid:
+        """The table as it is printed."""
+        heads = ("s/step", "relative to kd", "Memory, MiB", "Student fwd", "Teacher fwd", "Backward", "GFLOPs")
+        lines = tuple(self._line(line) for line in self.frame().to_dict("records"))
+        return Grid((("", heads),), (Section("", lines),), self._caption(), tuple(map(Note, self._remarks())))
+
+    def _line(self, line: Mapping[str, Any]) -> tuple[Part, ...]:
+        return (
+            Part(self.labels.get(line["row"], line["row"])),
+            Part(_number(line["seconds"], 3)),
+            Part(_number(line["relative"], 2)),
+            Part(_number(line["memory_mib"], 0)),
+            *(Part(str(line[name])) for name in ("student_forwards", "teacher_forwards", "backwards")),
+            Part(_number(line["flops"] / 1e9, 1)),
+        )
+
+    def _caption(self) -> str:
+        size, length = self.measurement.content["batch"]
+        return (
+            f"Cost of one training step on one batch of {get(self.measurement.task).title} ({size} examples padded to "
+            f"{length} tokens), the same for every method. Measured on {self.measurement.machine}."
+        )
+
+    def _remarks(self) -> Iterator[str]:
+        yield (
+            "s/step: median; memory: peak above what the process held before the models were there; fwd, backward: "
+            "passes in one step; GFLOPs: matrix products of the whole step."
+        )
+        if ratio := self.ratio():
+            yield (
+                f"MetaDistil (second order) by Reptile (first order): {ratio['seconds']:.2f} × the time, "
+                f"{ratio['memory_mib']:.2f} × the memory, {ratio['flops']:.2f} × the FLOPs."
+            )
+
+
+def _model_line(line: Mapping[str, Any], title: str) -> tuple[Part, ...]:
+    millions = (f"{line[name] / 1e6:.1f}" for name in ("parameters", "parameters_without_embeddings"))
+    return (
+        Part(str(line["row"]).capitalize() if line["row"] in ("teacher", "student") else str(line["row"])),
+        Part(title),
+        *map(Part, millions),
+        Part(_number(line["flops"] / 1e9, 2)),
+        Part(_number(line["latency_ms"], 1)),
+        Part(_number(line["throughput"], 0)),
+        Part(MISSING if math.isnan(line["speedup"]) else f"{line['speedup']:.2f}×"),
+    )
+
+
+def _number(value: float, digits: int) -> str:
+    return MISSING if math.isnan(value) else f"{value:.{digits}f}"

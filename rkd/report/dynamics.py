@@ -1,0 +1,108 @@
+"""Teacher dynamics: what becomes of a teacher that moves, over training steps."""
+
+import math
+from typing import Any
+
+import pandas as pd
+from matplotlib import style
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from rkd.errors import RkdError
+from rkd.report.collect import ReportSpec, Variant, score_name
+from rkd.report.figures import HOUSE_STYLE, WIDTH, legend, new_figure, note, step_axis, variant_styles
+from rkd.tasks import Task, get
+
+DISTANCE = "teacher.distance"
+_STUDENT: dict[str, Any] = {"linestyle": (0, (1.2, 1.2)), "marker": None, "linewidth": 1.0}
+_PANEL_WIDTH = 1.7  # inches, at least
+
+
+def teacher_dynamics(spec: ReportSpec, histories: pd.DataFrame) -> Figure:
+    """Distance, dev score, KL and entropy by training step: one column per task, one line per moving teacher.
+
+    A line is the mean over seeds at the steps where every seed was evaluated, a band in the row of distances and of
+    scores spans the lowest to the highest seed. The student's own score is a thin dotted line of the same colour: a
+    teacher that falls to it has nothing left to teach.
+
+    Args:
+        spec: what the figure is about.
+        histories: what `collect.read_histories` returns for the students; variants without a moving teacher are left
+            out, runs may be missing.
+
+    Raises:
+        RkdError: no history has a moving teacher, or a run is one that the spec does not name.
+    """
+    spec.admit(histories)
+    moving = histories[histories[DISTANCE].notna()] if DISTANCE in histories else histories[:0]
+    if moving.empty:
+        raise RkdError(
+            "teacher dynamics: no history has a teacher that moves (teacher.distance); expected at least one"
+        )
+    tasks = [get(name) for name in spec.tasks if name in set(moving["task"])]
+    with style.context(HOUSE_STYLE):
+        figure = new_figure(max(WIDTH, _PANEL_WIDTH * len(tasks)), 5.6)
+        grid = figure.subplots(4, len(tasks), sharex="col", squeeze=False)
+        for task, column in zip(tasks, grid.T, strict=True):
+            _column(column, task, spec, moving[moving["task"] == task.name])
+        names = ("Distance to\nthe student", "Dev score", "KL(T‖S), nats", "Entropy of soft\nlabels, nats")
+        for axes, name in zip(grid[:, 0], names, strict=True):
+            axes.set_ylabel(name)
+        figure.align_ylabels(grid[:, 0])
+        grid[1, 0].plot([], [], color="#333333", label="Student's dev score (same colour)", **_STUDENT)
+        legend(figure, list(grid.flat))
+        note(figure, _remarks(moving, tasks), "Synthetic data, not GLUE." if spec.synthetic else "")
+    return figure
+
+
+def _column(column: Any, task: Task, spec: ReportSpec, runs: pd.DataFrame) -> None:
+    distance, score, kl, entropy = column
+    # Places in the palette among the moving teachers, so that few lines have the first, most distinct, colours.
+    looks = variant_styles([variant.name for variant in _moving(spec, runs)])
+    for variant in _moving(spec, runs):
+        mine, look = runs[runs["variant"] == variant.name], looks[variant.name]
+        _draw(distance, mine, DISTANCE, 1.0, {**look, "label": variant.label}, band=True)
+        _draw(score, mine, "teacher.headline", 100.0, look, band=True)
+        _draw(score, mine, "headline", 100.0, {**look, **_STUDENT})
+        for axes, name in ((kl, "teacher.kl"), (entropy, "teacher.entropy")):
+            _draw(axes, mine, name, 1.0, look)
+    distance.set_title(task.title)
+    distance.set_ylim(bottom=0)
+    score.set_title(score_name(task), fontsize=7, fontweight="normal", color="#444444", pad=3)
+    for axes in (kl, entropy):
+        if task.regression:
+            axes.text(0.5, 0.5, "regression:\nno soft labels", transform=axes.transAxes, ha="center", va="center")
+            axes.set_yticks([])
+        else:
+            axes.set_ylim(bottom=0)
+    entropy.set_xlabel("Training step")
+    step_axis(entropy)
+
+
+def _moving(spec: ReportSpec, runs: pd.DataFrame) -> list[Variant]:
+    return [variant for variant in spec.variants if variant.name in set(runs["variant"])]
+
+
+def _draw(axes: Axes, runs: pd.DataFrame, name: str, factor: float, look: dict[str, Any], band: bool = False) -> None:
+    """Mean over seeds of a column of the histories, at steps where every seed was evaluated."""
+    if name not in runs:
+        return
+    values = factor * runs.pivot(index="step", columns="seed", values=name)
+    values = values[runs.pivot(index="step", columns="seed", values="epoch").notna().all(axis="columns")]
+    if values.isna().all(axis=None):
+        return
+    axes.plot(values.index, values.mean(axis="columns", skipna=False), markevery=math.ceil(len(values) / 6), **look)
+    if band and len(values.columns) > 1:
+        low, high = values.min(axis="columns", skipna=False), values.max(axis="columns", skipna=False)
+        axes.fill_between(values.index, low, high, color=look["color"], alpha=0.15, lw=0)
+
+
+def _remarks(moving: pd.DataFrame, tasks: list[Task]) -> str:
+    counts = moving.groupby(["task", "variant"])["seed"].nunique()
+    least, most = int(counts.min()), int(counts.max())
+    count = f"{least}" if least == most else f"{least} to {most}"
+    seeds = "One seed." if most == 1 else f"Means of {count} seeds, bands from lowest to highest."
+    return (
+        f"{seeds} Distance: ‖θ_T − θ_S‖ over mapped parameters, 1 at the start, 0 when the teacher has become the "
+        "student. Scores × 100. KL and entropy: on the dev set, at the distillation temperature."
+    )

@@ -1,0 +1,177 @@
+"""Headline scores of many runs under resampled dev examples: the same resamples for every run, in plain NumPy.
+
+A bootstrap sample of a dev set is a weight (how often it was drawn) per example. Every GLUE metric is a function of
+weighted counts or weighted moments, so that no metric is computed example by example:
+
+* Accuracy, F1 and Matthews correlation depend on the label and the predicted classes alone. Examples on which these
+  agree for all runs are interchangeable; one multinomial draw over these patterns is the same distribution as drawing
+  examples one by one, and there are far fewer patterns than examples.
+* Pearson depends on weighted moments, Spearman is Pearson on the mid-ranks of the resample, which follow from cumulated
+  weights in the order of the values.
+
+Degenerate resamples are scored as `rkd.metrics` scores them: 0 for F1 and Matthews, NaN for the correlations.
+"""
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rkd.tasks import Task
+
+Values = NDArray[np.float64]
+_CELLS = 1 << 19  # weights in memory at a time
+
+
+def resampled_headlines(
+    task: Task, labels: Values, predictions: Values, resamples: int, rng: np.random.Generator
+) -> Values:
+    """The headline score of each run under each of `resamples` bootstrap samples of the examples.
+
+    Args:
+        task: decides the metrics.
+        labels: true class ids or scores, shape (examples,).
+        predictions: predicted ones, shape (runs, examples); every run sees the same resamples.
+        resamples: number of bootstrap samples.
+        rng: source of randomness.
+
+    Returns:
+        Fractions, shape (runs, resamples); NaN where a correlation is undefined.
+
+    >>> from rkd.tasks import get
+    >>> labels, predictions = np.array([0.0, 1, 1, 0]), np.array([[0.0, 1, 0, 0]])
+    >>> resampled_headlines(get("rte"), labels, predictions, 1000, np.random.default_rng(0)).mean().round(1)
+    np.float64(0.8)
+    """
+    draw = _continuous if task.regression else _patterns
+    parts = [headlines(task, y, p, weights) for y, p, weights in draw(labels, predictions, resamples, rng)]
+    return np.concatenate(parts, axis=1)
+
+
+def headlines(task: Task, labels: Values, predictions: Values, weights: Values) -> Values:
+    """Headline scores of weighted examples, shape (runs, resamples).
+
+    Args:
+        task: decides the metrics.
+        labels: shape (examples,).
+        predictions: shape (runs, examples).
+        weights: how often each example counts, shape (resamples, examples); all lines have the same sum.
+    """
+    scores = [_METRICS[name](labels, predictions, weights) for name in task.metrics]
+    return np.mean(scores, axis=0).T
+
+
+def _patterns(
+    labels: Values, predictions: Values, resamples: int, rng: np.random.Generator
+) -> Iterator[tuple[Values, Values, Values]]:
+    """(labels, predictions, weights) of the distinct answer patterns, some resamples at a time."""
+    patterns, counts = np.unique(np.vstack([labels, predictions]), axis=1, return_counts=True)
+    chances = counts / counts.sum()
+    for size in _portions(resamples, counts.size):
+        weights = rng.multinomial(labels.size, chances, size=size).astype(np.float64)
+        yield patterns[0], patterns[1:], weights
+
+
+def _continuous(
+    labels: Values, predictions: Values, resamples: int, rng: np.random.Generator
+) -> Iterator[tuple[Values, Values, Values]]:
+    """(labels, predictions, weights) of the examples themselves, some resamples at a time."""
+    n = labels.size
+    for size in _portions(resamples, n):
+        drawn = rng.integers(n, size=(size, n)) + n * np.arange(size)[:, None]
+        yield (
+            labels,
+            predictions,
+            np.bincount(drawn.ravel(), minlength=size * n).reshape(size, n).astype(np.float64),
+        )
+
+
+def _portions(resamples: int, width: int) -> Iterator[int]:
+    most = max(1, _CELLS // width)
+    for start in range(0, resamples, most):
+        yield min(most, resamples - start)
+
+
+def _accuracy(labels: Values, predictions: Values, weights: Values) -> Values:
+    return weights @ (predictions == labels).T.astype(np.float64) / weights.sum(axis=1, keepdims=True)
+
+
+def _f1(labels: Values, predictions: Values, weights: Values) -> Values:
+    predicted, true = predictions == 1, labels == 1
+    hits = weights @ (predicted & true).T.astype(np.float64)
+    either = weights @ (predicted.astype(np.float64) + true).T
+    return np.divide(2 * hits, either, out=np.zeros_like(hits), where=either > 0)
+
+
+def _matthews_correlation(labels: Values, predictions: Values, weights: Values) -> Values:
+    """R_K of Gorodkin (2004), as in `rkd.metrics`."""
+    n = weights.sum(axis=1, keepdims=True)
+    covariance = n * (weights @ (predictions == labels).T.astype(np.float64))
+    spread_p, spread_t = n * n, n * n
+    for kind in np.union1d(labels, predictions):
+        p = weights @ (predictions == kind).T.astype(np.float64)
+        t = weights @ (labels == kind).astype(np.float64)[:, None]
+        covariance, spread_p, spread_t = covariance - p * t, spread_p - p * p, spread_t - t * t
+    product = spread_p * spread_t
+    return np.divide(covariance, np.sqrt(product), out=np.zeros_like(covariance), where=product > 0)
+
+
+def _pearson(labels: Values, predictions: Values, weights: Values) -> Values:
+    n = weights.sum(axis=1, keepdims=True)
+    y, x = (
+        labels - labels.mean(),
+        predictions - predictions.mean(axis=1, keepdims=True),
+    )  # smaller rounding errors
+    mean_y, mean_x = weights @ y[:, None] / n, weights @ x.T / n
+    covariance = weights @ (x * y).T / n - mean_x * mean_y
+    var_y = weights @ (y * y)[:, None] / n - mean_y**2
+    var_x = weights @ (x * x).T / n - mean_x**2
+    # What is left of a constant sample's variance is rounding.
+    known = (var_y > 1e-12 * np.mean(y * y)) & (var_x > 1e-12 * np.mean(x * x, axis=1))
+    spread = np.sqrt(np.where(known, var_x * var_y, 1.0))
+    return np.where(known, covariance / spread, np.nan)
+
+
+def _spearmanr(labels: Values, predictions: Values, weights: Values) -> Values:
+    drawn = np.ascontiguousarray(
+        weights.T
+    )  # examples first: picking and cumulating whole lines is several times quicker
+    y = _centred_mid_ranks(labels, drawn)
+    drawn_y = drawn * y
+    var_y = np.einsum("ib,ib->b", drawn_y, y)
+    result = np.full((len(weights), len(predictions)), np.nan)
+    for column, prediction in enumerate(predictions):
+        x = _centred_mid_ranks(prediction, drawn)
+        covariance = np.einsum("ib,ib->b", x, drawn_y)
+        product = np.einsum("ib,ib,ib->b", drawn, x, x) * var_y
+        known = product > 0  # ranks are exact, so that a constant sample has no variance at all
+        result[known, column] = covariance[known] / np.sqrt(product[known])
+    return result
+
+
+def _centred_mid_ranks(values: Values, drawn: Values) -> Values:
+    """Rank of each value in each resample, ties sharing the mean of theirs, less the mean rank.
+
+    Args:
+        values: shape (examples,).
+        drawn: weights, shape (examples, resamples), like the result.
+    """
+    distinct, group, counts = np.unique(values, return_inverse=True, return_counts=True)
+    sizes = drawn[np.argsort(values, kind="stable")]
+    if distinct.size < values.size:
+        sizes = np.add.reduceat(sizes, np.concatenate([[0], np.cumsum(counts)[:-1]]), axis=0)
+    below = np.zeros_like(sizes)  # draws of smaller values; np.cumsum along this axis takes ten times as long
+    for line in range(1, len(sizes)):
+        np.add(below[line - 1], sizes[line - 1], out=below[line])
+    ranks = below + (sizes + 1) / 2 - (drawn.sum(axis=0) + 1) / 2
+    result: Values = ranks[group]
+    return result
+
+
+_METRICS: dict[str, Callable[[Values, Values, Values], Values]] = {
+    "accuracy": _accuracy,
+    "f1": _f1,
+    "matthews_correlation": _matthews_correlation,
+    "pearson": _pearson,
+    "spearmanr": _spearmanr,
+}

@@ -1,0 +1,96 @@
+"""The table of selection: the best epoch on dev, which flatters, beside the last epoch, which does not."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from rkd.report.collect import ReportSpec
+from rkd.report.render import Grid, Note, Part, Section
+from rkd.report.statistics import Interval, seed_interval
+from rkd.report.tables import MISSING, data_text, model_text
+from rkd.tasks import get
+
+RULES = ("best", "last")
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Headline scores in points by (row, task, rule), over seeds, and the files that they come from."""
+
+    spec: ReportSpec
+    scores: dict[tuple[str, str, str], Interval]
+    files: dict[tuple[str, str], tuple[str, ...]]
+
+    def frame(self) -> pd.DataFrame:
+        """One number per line: row, task, selection, mean, std, low, high, n."""
+        lines = [(*key, one.mean, one.sd, one.low, one.high, one.n) for key, one in self.scores.items()]
+        return pd.DataFrame(lines, columns=["row", "task", "selection", "mean", "std", "low", "high", "n"])
+
+    def sidecar(self) -> dict[str, object]:
+        """The history files that each number is the mean of."""
+        cells = [
+            {**line, "files": list(self.files[line["row"], line["task"]])} for line in self.frame().to_dict("records")
+        ]
+        return {"caption": self._caption(), "unit": "points", "cells": cells}
+
+    def grid(self) -> Grid:
+        """The table as it is printed: a line per row, best and last of every task."""
+        groups = tuple((get(task).title, RULES) for task in self.spec.tasks)
+        lines = tuple((Part(label), *self._line(name)) for name, label in self._rows().items())
+        return Grid((*groups, ("", ("Seeds",))), (Section("", lines),), self._caption(), tuple(self._notes()))
+
+    def _rows(self) -> dict[str, str]:
+        return {variant.name: variant.label for variant in self.spec.variants}
+
+    def _line(self, name: str) -> Iterator[Part]:
+        found = [self.scores.get((name, task, rule)) for task in self.spec.tasks for rule in RULES]
+        for one in found:
+            undefined = one is None or math.isnan(one.mean)
+            yield Part(MISSING) if undefined else Part(f"{one.mean:z.1f}", "" if one.n < 2 else f"{one.sd:.1f}")
+        counts = sorted({one.n for one in found if one})
+        yield Part("–".join(map(str, dict.fromkeys(counts[:1] + counts[-1:]))) or MISSING)
+
+    def _caption(self) -> str:
+        return f"{data_text(self.spec, 'Dev headline scores (×100) by selection rule,')} {model_text(self.spec)}"
+
+    def _notes(self) -> Iterator[Note]:
+        planned = len(self.spec.tasks) * len(self.spec.variants) * len(self.spec.seeds)
+        found = sum(len(files) for files in self.files.values())
+        if found < planned:
+            yield Note(f"{planned - found} of {planned} runs are missing; a cell without any run is {MISSING}.")
+        yield Note(
+            "Best: the highest dev score of any epoch, an optimistic choice, as dev chooses and judges; last: the "
+            "score after the last epoch. Both are read from the same runs, whatever rule chose the model that was kept."
+        )
+
+
+def selection(spec: ReportSpec, histories: pd.DataFrame) -> Selection:
+    """Best and last dev score of every row and task.
+
+    The untrained start (step 0) is no candidate. A mean is NaN if a seed has no defined score.
+
+    Args:
+        spec: what the table is about.
+        histories: what `collect.read_histories` returns for the students; runs may be missing.
+
+    Raises:
+        RkdError: `histories` holds runs that the spec does not name.
+    """
+    spec.admit(histories)
+    trained = histories[histories["step"] > 0].sort_values(["seed", "step"])
+    scores: dict[tuple[str, str, str], Interval] = {}
+    files: dict[tuple[str, str], tuple[str, ...]] = {}
+    for variant in spec.variants:
+        for task in spec.tasks:
+            runs = trained[(trained["variant"] == variant.name) & (trained["task"] == task)].groupby("seed")
+            if not len(runs):
+                continue
+            files[variant.name, task] = tuple(runs["file"].first())
+            heads = [100 * run["headline"].to_numpy(dtype=np.float64) for _, run in runs]
+            best = [np.nan if np.isnan(head).all() else np.nanmax(head) for head in heads]
+            scores[variant.name, task, "best"] = seed_interval(best)
+            scores[variant.name, task, "last"] = seed_interval([head[-1] for head in heads])
+    return Selection(spec, scores, files)

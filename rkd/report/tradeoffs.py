@@ -1,0 +1,138 @@
+"""What a score costs: dev score against seconds of training, and against latency."""
+
+import json
+import math
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import pandas as pd
+from matplotlib import style
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from rkd.errors import RkdError
+from rkd.report.collect import TEACHER, ReportSpec, run_of, score_name
+from rkd.report.figures import HOUSE_STYLE, legend, note, panels, variant_styles
+from rkd.report.statistics import seed_interval
+from rkd.report.tables import HEADLINE
+from rkd.tasks import get
+
+STUDENT = "student"  # a line of the efficiency table that stands for all students
+Horizontal = Callable[[str, str], float]  # (variant, task) → place on the horizontal axis, NaN where unknown
+
+
+def read_seconds(paths: Iterable[str | Path]) -> pd.DataFrame:
+    """Wall-clock seconds of training runs, from their run.json.
+
+    Returns:
+        A frame with the columns task, variant, seed, seconds, processor and file.
+
+    Raises:
+        RkdError: a file is missing, broken, lies elsewhere or has no seconds.
+    """
+    lines = []
+    for file in map(str, paths):
+        try:
+            content = json.loads(Path(file).read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise RkdError(f"{file}: cannot be read as JSON: {error}") from None
+        seconds = content.get("seconds") if isinstance(content, dict) else None
+        if not isinstance(seconds, int | float) or not seconds > 0:
+            raise RkdError(f"{file}: seconds: found {seconds!r}; expected a number above 0")
+        device = content.get("gpu") or content.get("processor") or "unknown"
+        lines.append({**run_of(file)._asdict(), "seconds": float(seconds), "processor": device, "file": file})
+    return pd.DataFrame(lines, columns=["task", "variant", "seed", "seconds", "processor", "file"])
+
+
+def cost_figure(spec: ReportSpec, metrics: pd.DataFrame, seconds: pd.DataFrame) -> Figure:
+    """Dev score against the seconds that training the student took: a panel per task, a point per variant.
+
+    Args:
+        spec: what the figure is about.
+        metrics: what `collect.read_metrics` returns.
+        seconds: what `read_seconds` returns. Runs may be missing in both.
+
+    Raises:
+        RkdError: there is no variant with both, or a run that the spec does not name.
+    """
+    spec.admit(metrics)
+    spec.admit(seconds)
+    means = seconds.groupby(["variant", "task"])["seconds"].mean()
+    students = metrics[metrics["variant"] != TEACHER]
+    processors = sorted(set(seconds["processor"]))
+    remark = (
+        "Seconds of a whole student run, dev evaluations included, the teacher's fine-tuning not; mean over seeds. "
+        f"Measured on {', '.join(processors)}{'; machines differ, so do not compare' if len(processors) > 1 else ''}."
+    )
+    place: Horizontal = lambda variant, task: float(means.get((variant, task), math.nan))  # noqa: E731
+    return _scatter(spec, students, place, "Training time, s", remark)
+
+
+def latency_figure(spec: ReportSpec, metrics: pd.DataFrame, efficiency: pd.DataFrame) -> Figure:
+    """Dev score against latency at batch size 1: a panel per task, a point per variant and the teacher.
+
+    Args:
+        spec: what the figure is about.
+        metrics: what `collect.read_metrics` returns; runs may be missing.
+        efficiency: an efficiency table's CSV: columns row, task and latency_ms. A variant has the line of its name,
+            else the line "student".
+
+    Raises:
+        RkdError: a column is missing, there is no variant with both, or a run that the spec does not name.
+    """
+    spec.admit(metrics)
+    if lacking := [name for name in ("row", "task", "latency_ms") if name not in efficiency.columns]:
+        raise RkdError(f"efficiency table: no column '{lacking[0]}'; found {', '.join(efficiency.columns)}")
+    known = efficiency.set_index(["row", "task"])["latency_ms"]
+
+    def place(variant: str, task: str) -> float:
+        own = known.get((variant, task))
+        shared = None if variant == TEACHER else known.get((STUDENT, task))
+        return float(own if own is not None else math.nan if shared is None else shared)
+
+    return _scatter(spec, metrics, place, "Latency at batch size 1, ms", "Latency: median of one example at a time.")
+
+
+def _scatter(spec: ReportSpec, metrics: pd.DataFrame, place: Horizontal, xlabel: str, remark: str) -> Figure:
+    heads = metrics[metrics["metric"] == HEADLINE]
+    points = [
+        (
+            str(task),
+            str(variant),
+            place(str(variant), str(task)),
+            seed_interval(100 * runs["value"].to_numpy(dtype=float)),
+        )
+        for (task, variant), runs in heads.groupby(["task", "variant"])
+    ]
+    points = [point for point in points if math.isfinite(point[2]) and math.isfinite(point[3].mean)]
+    if not points:
+        raise RkdError(f"{xlabel}: no variant has both a score and a place on this axis; expected at least one")
+    tasks = [task for task in spec.tasks if task in {point[0] for point in points}]
+    looks = variant_styles([variant.name for variant in spec.variants])
+    looks[TEACHER] = {"color": "#333333", "marker": "*"}
+    with style.context(HOUSE_STYLE):
+        figure, places = panels(len(tasks), xlabel)
+        for task, axes in zip(tasks, places, strict=True):
+            for name, label in spec.labels().items():
+                for _, _, x, score in (point for point in points if point[:2] == (task, name)):
+                    half = 0.0 if math.isnan(score.high) else score.high - score.mean
+                    look = {key: looks[name][key] for key in ("color", "marker")}
+                    size = 8 if name == TEACHER else 5.5
+                    axes.errorbar(
+                        x, score.mean, yerr=half, ls="none", elinewidth=0.9, capsize=2, ms=size, label=label, **look
+                    )
+            _frame(axes, task)
+        legend(figure, places)
+        counts = {point[3].n for point in points}
+        spread = "Bars: 95 % intervals over seeds (Student's t)." if max(counts) > 1 else "One seed, no interval."
+        heading = "Synthetic data, not GLUE." if spec.synthetic else ""
+        note(figure, f"Dev headline score × 100. {spread} {remark} Up and to the left is better.", heading)
+    return figure
+
+
+def _frame(axes: Axes, task: str) -> None:
+    """From zero to the right: half the time is half the way."""
+    axes.set_xlim(left=0, right=1.12 * axes.dataLim.x1)
+    axes.margins(y=0.12)
+    axes.set_title(get(task).title)
+    axes.set_ylabel(score_name(get(task)))
