@@ -1,5 +1,6 @@
 # Reptile knowledge distillation on GLUE: teachers → students → metrics → tables and figures.
-# `snakemake --cores all` builds everything; `teachers`, `students`, `tables`, `figures` and `TASK_all` (cola_all, …) build a part.
+# `snakemake --cores all` builds everything; `teachers`, `students`, `tables`, `figures`, `ablations`,
+# `ablation_NAME`, `submissions` and `TASK_all` (cola_all, …) build a part.
 
 from snakemake.utils import min_version
 
@@ -15,6 +16,7 @@ include: "rules/teacher.smk"
 include: "rules/student.smk"
 include: "rules/evaluate.smk"
 include: "rules/report.smk"
+include: "rules/efficiency.smk"
 
 
 rule all:
@@ -22,7 +24,7 @@ rule all:
     input:
         TABLES,
         FIGURES,
-        expand(METRICS, task=PLAN.tasks, variant=["teacher", *PLAN.variants], seed=PLAN.seeds),
+        runs(METRICS, ["teacher", *PLAN.variants]),
 
 
 rule teachers:
@@ -43,3 +45,21 @@ rule tables:
 rule figures:
     input:
         FIGURES,
+
+
+rule ablations:
+    input:
+        ABLATION_TABLES,
+        ABLATION_FIGURES,
+
+
+rule efficiency:
+    input:
+        table("efficiency"),
+        table("cost"),
+        figure("latency"),
+
+
+rule submissions:
+    input:
+        expand("results/submission/{variant}.zip", variant=PLAN.variants),

@@ -22,34 +22,10 @@ from rkd import model_source
 from rkd.errors import RkdError
 from rkd.model_source import ModelSource
 from rkd.tasks import TASKS
+from rkd.variants import METHOD_OPTIONS, expand
 
 Config = dict[str, Any]
 KeyPath = tuple[Any, ...]
-
-# The distillation options that each method reads; the training options (learning_rate, …) are read by all.
-METHOD_OPTIONS: dict[str, tuple[str, ...]] = {
-    "finetune": (),
-    "kd": ("alpha", "temperature", "regression_kd"),
-    "reptile": (
-        "alpha",
-        "temperature",
-        "regression_kd",
-        "layer_map",
-        "teacher_lr",
-        "pull_to",
-        "pull_direction",
-        "pull_scope",
-        "inner_steps",
-        "inner_batch",
-        "outer_optimizer",
-        "outer_step_size",
-        "quiz_share",
-    ),
-    "pkd": ("alpha", "temperature", "regression_kd", "layer_map", "beta"),
-    "tinybert": ("layer_map", "intermediate_share"),
-    "metadistil": ("alpha", "temperature", "regression_kd", "teacher_lr", "pilot_lr", "quiz_share"),
-    "online": ("alpha", "temperature", "regression_kd", "teacher_lr"),
-}
 
 # Why a method needs a student as wide as its teacher.
 _SAME_WIDTH = {"reptile": "pairs their parameters", "pkd": "compares their hidden states"}
@@ -70,6 +46,7 @@ _TYPE_NAMES = {
     "string": "text",
     "integer": "a whole number",
     "number": "a number",
+    "boolean": "true or false",
     "null": "null",
 }
 
@@ -101,7 +78,7 @@ class ConfigError(RkdError):
 def load(config: Mapping[str, Any]) -> Config:
     """Check a merged config and return it in normal form, or raise ConfigError with all its problems.
 
-    Normal form: a new plain dict without the variants that an overlay dropped (set to null); numbers are
+    Normal form: a new plain dict without the variants and ablations that an overlay dropped (set to null); numbers are
     float where the schema says number, int where it says integer; `~` in glue_dir is expanded; the revision
     of a model that is not on the hub is None; the sha256 of a packaged model that rkd knows is filled in.
 
@@ -111,7 +88,11 @@ def load(config: Mapping[str, Any]) -> Config:
     problems = check(config)
     if problems:
         raise ConfigError(problems)
-    normal: Config = _numbers(_without_dropped_variants(_plain(config)), schema())
+    normal: Config = _numbers(_without_dropped(_plain(config)), schema())
+    for axis in normal["ablations"].values():
+        if "values" in axis:
+            rule = _variant_keys()[axis["parameter"]]
+            axis["values"] = [_numbers(value, rule) for value in axis["values"]]
     if normal["glue_dir"] is not None:
         normal["glue_dir"] = os.path.expanduser(normal["glue_dir"])
     for role in ("teacher", "student"):
@@ -126,7 +107,7 @@ def typed(config: Mapping[str, Any]) -> dict[str, Any]:
     """The config with the types that Snakemake's command line drops.
 
     `--config 'seeds=[1, 2]'` arrives as a list of two texts: below the top level every text that YAML reads as a
-    number, a truth value or null becomes that.
+    number, a truth value or null becomes that; at the top level Snakemake misses true, false and null.
 
     >>> typed({"seeds": ["1", "2"]})
     {'seeds': [1, 2]}
@@ -137,7 +118,8 @@ def typed(config: Mapping[str, Any]) -> dict[str, Any]:
             return {key: read(item, depth + 1) for key, item in value.items()}
         if isinstance(value, list):
             return [read(item, depth + 1) for item in value]
-        if isinstance(value, str) and depth > 1 and _SCALAR.fullmatch(value):
+        known = value in ("true", "false", "null") if depth == 1 else _SCALAR.fullmatch(str(value))
+        if isinstance(value, str) and known:
             return yaml.safe_load(value)
         return value
 
@@ -149,7 +131,7 @@ def check(config: Mapping[str, Any]) -> list[Problem]:
 
     Reads the disk where models or data are local, never the network. Never raises, whatever the values are.
     """
-    plain = _without_dropped_variants(_plain(config))
+    plain = _without_dropped(_plain(config))
     problems: dict[KeyPath, Problem] = {}
     for error in _validator().iter_errors(plain):
         for path, problem in _schema_problems(error):
@@ -157,6 +139,8 @@ def check(config: Mapping[str, Any]) -> list[Problem]:
     if isinstance(plain, dict):
         for path, problem in _Crosscheck(plain, frozenset(problems)).problems():
             problems.setdefault(path, problem)
+    if not problems:
+        problems = _ablation_problems(plain)
     return [problems[path] for path in sorted(problems, key=_path_order)]
 
 
@@ -210,11 +194,13 @@ def _plain(value: Any, depth: int = 8) -> Any:
     return value
 
 
-def _without_dropped_variants(config: Any) -> Any:
-    if not isinstance(config, dict) or not isinstance(config.get("variants"), dict):
+def _without_dropped(config: Any) -> Any:
+    """The config without the variants and the ablations that an overlay has set to null."""
+    if not isinstance(config, dict):
         return config
-    kept = {name: variant for name, variant in config["variants"].items() if variant is not None}
-    return {**config, "variants": kept}
+    sections = {key: config[key] for key in ("variants", "ablations") if isinstance(config.get(key), dict)}
+    kept = {key: {name: e for name, e in section.items() if e is not None} for key, section in sections.items()}
+    return {**config, **kept}
 
 
 def _numbers(value: Any, rule: Mapping[str, Any]) -> Any:
@@ -431,7 +417,10 @@ class _Crosscheck:
         self.bad = bad
         variants = config.get("variants")
         items = variants.items() if isinstance(variants, dict) else ()
-        self.variants = {name: overrides for name, overrides in items if isinstance(overrides, dict)}
+        given = {name: overrides for name, overrides in items if isinstance(overrides, dict)}
+        # Variants with a student of their own are checked apart, each with that student in the place of the config's.
+        self.other_students = {name: overrides for name, overrides in given.items() if "student_model" in overrides}
+        self.variants = {name: overrides for name, overrides in given.items() if name not in self.other_students}
         self.teacher = _Model.read(self.get("teacher_model"))
         if self.teacher.kind == "teacher-layers":
             self.teacher = _Model(error="only a student can be cut from a teacher")
@@ -453,6 +442,30 @@ class _Crosscheck:
         yield from self._layer_maps()
         yield from self._last_layers()
         yield from self._inner_loops()
+        for name in self.other_students:
+            yield from self._other_student(name)
+
+    def _other_student(self, name: str) -> Iterator[tuple[KeyPath, Problem]]:
+        place: KeyPath = ("variants", name, "student_model")
+        overrides = dict(self.other_students[name])
+        student = overrides.pop("student_model")
+        if place in self.bad:
+            return
+        apart = {
+            **self.config,
+            **{"student_model": student, "student_revision": None, "student_sha256": None},
+            "variants": {name: overrides},
+        }
+        for path, problem in _Crosscheck(apart, self.bad - {("student_model",)}).problems():
+            if path[:2] == ("variants", name):
+                yield path, problem
+            elif path[0] in ("student_model", "student", "max_length"):
+                text = (
+                    f"{_found(student)} with {problem.path} {problem.found}"
+                    if path[0] != "student_model"
+                    else problem.found
+                )
+                yield place, Problem(_path_text(place), text, problem.expected, problem.suggestion)
 
     def get(self, *path: Any) -> Any:
         """The value at `path`, or None when it, something above it or something in it is missing or wrong."""
@@ -638,6 +651,69 @@ def _one_to_one_layer_map(layer_map: str | list[list[int]], student: int, teache
     else:
         several = layer_map == "both" and teacher > student
     return f"exactly one teacher layer per student layer: {method} compares layer with layer" if several else None
+
+
+def _ablation_problems(config: Config) -> dict[KeyPath, Problem]:
+    """Problems of the ablations of a config that is good otherwise.
+
+    The variants that they make are checked as if they stood in the config, and what is wrong is told where their
+    values stand.
+    """
+    problems: dict[KeyPath, Problem] = dict(_axis_problems(config))
+    if problems or not config["ablations"]:
+        return problems
+    variants, cells = expand(config)
+    made = {**config, "variants": variants, "ablations": {}}
+    for error in _validator().iter_errors(made):
+        for path, problem in _schema_problems(error):
+            problems.setdefault(path, problem)
+    for path, problem in _Crosscheck(made, frozenset(problems)).problems():
+        problems.setdefault(path, problem)
+    where = {cell.variant: ("ablations", *cell.key) for cell in reversed(cells)}
+    return dict(_moved(path, problem, where) for path, problem in problems.items())
+
+
+def _moved(path: KeyPath, problem: Problem, where: Mapping[str, KeyPath]) -> tuple[KeyPath, Problem]:
+    """A problem of a variant that an ablation made, told at the ablation's value."""
+    if path[0] != "variants" or path[1] not in where:
+        return path, problem
+    path = where[path[1]]
+    return path, Problem(_path_text(path), problem.found, problem.expected, problem.suggestion)
+
+
+def _axis_problems(config: Config) -> Iterator[tuple[KeyPath, Problem]]:
+    variants, parameters = config["variants"], _variant_keys()
+    for name, axis in config["ablations"].items():
+        path: KeyPath = ("ablations", name)
+        if not isinstance(name, str) or _VARIANT_NAME.fullmatch(name) is None:
+            expected = "a name of lower-case letters, digits and . _ - that begins with a letter or digit"
+            yield path, Problem(_path_text(path), f"the name {_found(name)}", expected)
+        if axis["variant"] not in variants:
+            hint = _closest(axis["variant"], variants)
+            yield _problem((*path, "variant"), axis["variant"], f"one of {', '.join(variants)}", hint)
+        if ("values" in axis) == ("settings" in axis) or ("values" in axis) != ("parameter" in axis):
+            keys = ", ".join(key for key in ("parameter", "values", "settings") if key in axis) or "none of them"
+            yield path, Problem(_path_text(path), keys, "either parameter and values, or settings")
+        elif "parameter" in axis and axis["parameter"] not in parameters:
+            hint = _closest(axis["parameter"], parameters)
+            yield _problem((*path, "parameter"), axis["parameter"], f"one of {', '.join(parameters)}", hint)
+        elif axis["variant"] in variants and axis.get("parameter") in _distillation_options():
+            method = variants[axis["variant"]]["method"]
+            if axis["parameter"] not in METHOD_OPTIONS[method]:
+                reads = ", ".join(METHOD_OPTIONS[method]) or "no distillation option"
+                expected = f"another one: method {method} of {axis['variant']} reads {reads}"
+                yield _problem((*path, "parameter"), axis["parameter"], expected)
+        for index, task in enumerate(axis.get("tasks", ())):
+            if task not in config["tasks"]:
+                yield _problem(
+                    (*path, "tasks", index), task, f"one of the config's tasks: {', '.join(config['tasks'])}"
+                )
+
+
+def _variant_keys() -> dict[str, Any]:
+    """What a variant may override, by name: the rule of its value."""
+    rules: dict[str, Any] = schema()["properties"]["variants"]["additionalProperties"]["properties"]
+    return {key: rule for key, rule in rules.items() if key != "method"}
 
 
 def _distillation_options() -> list[str]:

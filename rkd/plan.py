@@ -3,8 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
-from rkd.config import METHOD_OPTIONS
+from rkd import model_source
 from rkd.spec import TRAINING_KEYS, DataSpec, ModelSpec, RunSpec, canonical_json
+from rkd.variants import METHOD_OPTIONS, Cell, expand, resolve
 
 
 class Plan:
@@ -24,6 +25,7 @@ class Plan:
         self.tasks: list[str] = list(config["tasks"])
         self.seeds: list[int] = list(config["seeds"])
         self.variants: list[str] = list(config["variants"])
+        self._overrides, self.cells = expand(config)
 
     @property
     def synthetic(self) -> bool:
@@ -62,26 +64,70 @@ class Plan:
 
     def student(self, task: str, variant: str, seed: int) -> RunSpec:
         """One student; holds only the settings that its method reads, so that others may change without a re-run."""
-        overrides = dict(self.config["variants"][variant])
-        method = overrides.pop("method")
-        settings = {**self.config["student"], **overrides}
+        settings = resolve(self.config, self._overrides[variant])
+        method = settings["method"]
         return RunSpec(
             task,
             variant,
             method,
             seed,
-            self._student_model(),
+            self._student_model(settings["student_model"]),
             _pick(settings, TRAINING_KEYS),
             _pick(settings, METHOD_OPTIONS[method]),
         )
 
     def method(self, variant: str) -> str:
         """The training method of a variant."""
-        return str(self.config["variants"][variant]["method"])
+        return str(self._overrides[variant]["method"])
 
     def needs_teacher(self, variant: str) -> bool:
         """Whether the variant's method learns from the fine-tuned teacher."""
         return self.method(variant) != "finetune"
+
+    @property
+    def partial(self) -> bool:
+        """Whether tables and figures are made from the runs that there are, without training any."""
+        return bool(self.config["partial"])
+
+    def has_own_student(self, variant: str) -> bool:
+        """Whether the variant starts from another student than the config's."""
+        return (
+            self._overrides[variant].get("student_model", self.config["student_model"]) != self.config["student_model"]
+        )
+
+    @property
+    def all_variants(self) -> list[str]:
+        """The variants of the config and those that its ablations add."""
+        return list(self._overrides)
+
+    @property
+    def axes(self) -> dict[str, list[Cell]]:
+        """The cells of every axis of ablation."""
+        return {axis: [cell for cell in self.cells if cell.axis == axis] for axis in self.config["ablations"]}
+
+    def student_model(self) -> str:
+        """Canonical JSON of the config's student before training."""
+        return self._student_model(self.config["student_model"]).json()
+
+    def measured_methods(self, task: str) -> str:
+        """Canonical JSON of the variants whose steps are timed, all on one batch and with the config's student."""
+        keys = ("weight_decay", "max_grad_norm", "adam_epsilon", "gradient_accumulation")
+        rows = []
+        for name in (name for name in self.variants if not self.has_own_student(name)):
+            spec = self.student(task, name, self.seeds[0])
+            training = {"student_lr": spec.training["learning_rate"], **_pick(spec.training, keys)}
+            rows.append({"row": name, "method": spec.method, "options": spec.options, "training": training})
+        return canonical_json(rows)
+
+    def method_modules(self) -> list[str]:
+        """Modules of all methods of the config's variants."""
+        return sorted({f"rkd.methods.{self.method(name)}" for name in self.variants})
+
+    def ablations(self) -> str:
+        """Canonical JSON of all cells, as the reports read it."""
+        return canonical_json(
+            [{"axis": c.axis, "value": c.value, "variant": c.variant, "tasks": list(c.tasks)} for c in self.cells]
+        )
 
     def metrics(self, task: str, variant: str, seed: int) -> str:
         """Canonical JSON of what a metrics file says beside its numbers."""
@@ -90,15 +136,17 @@ class Plan:
             {"task": task, "variant": variant, "method": method, "seed": seed, "synthetic": self.synthetic}
         )
 
-    def report(self) -> dict[str, Any]:
-        """What tables and figures need to know beside the numbers: order, names, selection."""
-        selections = {self.student(self.tasks[0], v, self.seeds[0]).training["selection"] for v in self.variants}
+    def report(self, variants: list[str] | None = None) -> dict[str, Any]:
+        """What tables and figures need to know beside the numbers: order, names, selection.
+
+        Args:
+            variants: the rows; those that the config names by default.
+        """
+        rows = self.variants if variants is None else variants
+        selections = {self.student(self.tasks[0], v, self.seeds[0]).training["selection"] for v in rows}
         return {
             "tasks": self.tasks,
-            "variants": [
-                {"name": name, "method": self.config["variants"][name]["method"], "label": name}
-                for name in self.variants
-            ],
+            "variants": [{"name": name, "method": self.method(name), "label": name} for name in rows],
             "seeds": self.seeds,
             "synthetic": self.synthetic,
             "teacher_model": self.config["teacher_model"],
@@ -112,8 +160,11 @@ class Plan:
     def _teacher_model(self) -> ModelSpec:
         return ModelSpec(*(self.config[f"teacher_{key}"] for key in ("model", "revision", "sha256")))
 
-    def _student_model(self) -> ModelSpec:
-        source, revision, checksum = (self.config[f"student_{key}"] for key in ("model", "revision", "sha256"))
+    def _student_model(self, source: str) -> ModelSpec:
+        if source == self.config["student_model"]:
+            revision, checksum = self.config["student_revision"], self.config["student_sha256"]
+        else:
+            revision, checksum = None, model_source.parse(source).known_sha256()
         layers_of = self._teacher_model() if source.startswith("teacher-layers:") else None
         return ModelSpec(source, revision, checksum, layers_of)
 

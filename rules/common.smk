@@ -1,5 +1,7 @@
 # The plan, the paths and the outputs that all rules speak of.
 
+import os
+import re
 import sys
 
 try:
@@ -9,7 +11,7 @@ try:
     from rkd.plan import Plan
     from rkd.spec import canonical_json
 except ImportError as error:
-    sys.exit(f"error: {error}; run `make install` and put .venv/bin into PATH, or `pip install -e .`")
+    sys.exit(f"error: {error}; run `make results` once, then put .venv/bin into PATH, or `pip install -e .`")
 
 try:
     PLAN = Plan(load(typed(config)))
@@ -20,14 +22,59 @@ DATA = "results/data/{task}"
 TEACHER = "results/teachers/{task}/seed-{seed}"
 STUDENT = "results/students/{task}/{variant}/seed-{seed}"
 METRICS = "results/metrics/{task}/{variant}/seed-{seed}.json"
-TABLES = expand("results/tables/main.{format}", format=["csv", "md", "tex"])
-FIGURES = expand("results/figures/learning_curves.{format}", format=["pdf", "png"])
+EVERY_VARIANT = ["teacher", *PLAN.all_variants]
 
 
 wildcard_constraints:
     task="|".join(PLAN.tasks),
-    variant="|".join(["teacher", *PLAN.variants]),
+    variant="|".join(map(re.escape, EVERY_VARIANT)),
+    axis="|".join(map(re.escape, PLAN.axes)) or "none",
     seed="[0-9]+",
+
+
+def table(name):
+    """A table in the three formats that it is written in."""
+    return [f"results/tables/{name}.{suffix}" for suffix in ("csv", "md", "tex")]
+
+
+def figure(name):
+    """A figure in the two formats that it is drawn in."""
+    return [f"results/figures/{name}.{suffix}" for suffix in ("pdf", "png")]
+
+
+def runs(pattern, variants, tasks=None):
+    """One file of every run of the variants; in the partial mode of those that there are."""
+    files = expand(pattern, task=tasks or PLAN.tasks, variant=variants, seed=PLAN.seeds)
+    return [file for file in files if os.path.exists(file)] if PLAN.partial else files
+
+
+def axis_variants(axis):
+    """The variants of an axis of ablation, each once."""
+    return list(dict.fromkeys(cell.variant for cell in PLAN.axes[axis]))
+
+
+def axis_runs(axis):
+    """Metrics of all runs of an axis of ablation."""
+    return runs(METRICS, axis_variants(axis), PLAN.axes[axis][0].tasks)
+
+
+def axis_spec(axis):
+    """What the table and the figure of an axis are about."""
+    return canonical_json(PLAN.report(list(dict.fromkeys([*PLAN.variants, *PLAN.all_variants]))))
+
+
+def measured_models(wildcards):
+    """The models whose speed is measured: the teacher, the students' one, and students that differ."""
+    seed = PLAN.seeds[0]
+    rows = {"teacher": TEACHER, "student": STUDENT.replace("{variant}", PLAN.variants[0])}
+    rows |= {name: STUDENT.replace("{variant}", name) for name in PLAN.all_variants if PLAN.has_own_student(name)}
+    return {row: f"{folder}/model".format(task=wildcards.task, seed=seed) for row, folder in rows.items()}
+
+
+ABLATION_TABLES = [file for axis in PLAN.axes for file in table(f"ablation_{axis}")]
+ABLATION_FIGURES = [file for axis in PLAN.axes for file in figure(f"ablation_{axis}")]
+TABLES = [*table("main"), *table("selection"), *table("comparisons"), *ABLATION_TABLES]
+FIGURES = [*figure("learning_curves"), *figure("teacher_dynamics"), *figure("cost"), *ABLATION_FIGURES]
 
 
 def trained(folder):

@@ -63,7 +63,9 @@ def _distinct(task: tasks.Task, rng: random.Random) -> Iterator[Example]:
         elif rng.random() < LABEL_NOISE:
             label = (int(label) + rng.randrange(1, task.num_labels)) % task.num_labels
         yield tuple(text[0].upper() + text[1:] for text in texts), label
-    raise RkdError(f"synthetic {task.name}: the grammar has only about {len(seen)} different examples; ask for fewer rows")
+    raise RkdError(
+        f"synthetic {task.name}: the grammar has only about {len(seen)} different examples; ask for fewer rows"
+    )
 
 
 def _columns(task: tasks.Task, split: str) -> list[str]:

@@ -28,8 +28,45 @@ def test_the_paper(fresh):
         "train_student": 9 * 5 * 3,
         "compute_metrics": 9 * 5 * 4,
         "main_table": 1,
+        "selection_table": 1,
+        "comparisons": 1,
         "learning_curves": 1,
+        "teacher_dynamics": 1,
+        "score_against_cost": 1,
     }
+
+
+def test_ablations_train_equal_cells_once(fresh):
+    """Four temperatures and four layer maps, one of each as in the config: three new variants each, on one task."""
+    fresh.overlay(
+        {
+            "tasks": ["cola", "mrpc"],
+            "seeds": [1, 2],
+            "ablations": {
+                "heat": {
+                    "variant": "kd",
+                    "parameter": "temperature",
+                    "values": [1.0, 2.0, 5.0, 10.0],
+                    "tasks": ["cola"],
+                },
+                "maps": {
+                    "variant": "reptile",
+                    "parameter": "layer_map",
+                    "values": ["first", "last", "skip", "both"],
+                    "tasks": ["cola"],
+                },
+            },
+        }  # fmt: skip
+    )
+    try:
+        planned, one = fresh.planned(), fresh.planned("ablation_heat")
+        both = fresh.planned("ablations")
+    finally:
+        fresh.overlay({})
+    assert planned["train_student"] == 2 * 3 * 2 + (3 + 3) * 2
+    assert planned["ablation_table"] == planned["ablation_figure"] == 2
+    assert one["train_student"] == 4 * 2
+    assert both["train_student"] == 8 * 2
 
 
 def test_real_data_on_a_cpu(fresh, tmp_path):

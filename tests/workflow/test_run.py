@@ -55,7 +55,7 @@ def test_every_run_leaves_its_files(finished):
         history = [json.loads(line) for line in (folder / "history.jsonl").read_text().splitlines()]
         assert [line["epoch"] for line in history] == [0, 1]
     logs = list((finished.folder / "results/logs").rglob("*.log"))
-    assert len(logs) == len(list((finished.folder / "results/benchmarks").rglob("*.tsv"))) == 11
+    assert len(logs) == len(list((finished.folder / "results/benchmarks").rglob("*.tsv"))) == 15
 
 
 def test_metrics_follow_from_the_predictions(finished):
@@ -130,6 +130,10 @@ def test_an_edit_runs_what_uses_the_file(finished, file, runs_again, stays):
         ({"tasks": ["mrpc", "rte"]}, {"prepare_data": 1, "finetune_teacher": 1, "train_student": 3}),
         ({"variants": {"kd-hot": {"method": "kd", "temperature": 9.0}}}, {"train_student": 1}),
         ({"variants": {"reptile": None}}, {}),
+        (
+            {"ablations": {"heat": {"variant": "kd", "parameter": "temperature", "values": [5.0, 9.0]}}},
+            {"train_student": 1},
+        ),
         ({"teacher": {"epochs": 2}}, {"finetune_teacher": 1, "train_student": 2}),
         ({"device": "cpu"}, {}),
         ({"threads": 2}, {}),
@@ -169,7 +173,7 @@ def test_a_lost_metrics_file_trains_nothing(finished):
     text = path.read_text()
     path.unlink()
     planned = finished.planned()
-    assert planned == {"all": 1, "compute_metrics": 1, "main_table": 1}
+    assert planned == {"all": 1, "compute_metrics": 1, "main_table": 1, "score_against_cost": 1}
     finished.snakemake()
     assert path.read_text() == text
 
