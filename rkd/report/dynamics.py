@@ -14,6 +14,7 @@ from rkd.report.figures import HOUSE_STYLE, WIDTH, legend, new_figure, note, ste
 from rkd.tasks import Task, get
 
 DISTANCE = "teacher.distance"
+QUANTITIES = (DISTANCE, "teacher.headline", "teacher.entropy")
 _STUDENT: dict[str, Any] = {"linestyle": (0, (1.2, 1.2)), "marker": None, "linewidth": 1.0}
 _PANEL_WIDTH = 1.7  # inches, at least
 
@@ -27,18 +28,16 @@ def teacher_dynamics(spec: ReportSpec, histories: pd.DataFrame) -> Figure:
 
     Args:
         spec: what the figure is about.
-        histories: what `collect.read_histories` returns for the students; variants without a moving teacher are left
-            out, runs may be missing.
+        histories: what `collect.read_histories` returns for the students; variants without a teacher or with a
+            frozen one are left out, runs may be missing.
 
     Raises:
         RkdError: no history has a moving teacher, or a run is one that the spec does not name.
     """
     spec.admit(histories)
-    moving = histories[histories[DISTANCE].notna()] if DISTANCE in histories else histories[:0]
+    moving = _with_moving_teacher(histories)
     if moving.empty:
-        raise RkdError(
-            "teacher dynamics: no history has a teacher that moves (teacher.distance); expected at least one"
-        )
+        raise RkdError("teacher dynamics: no history has a teacher that moves; expected at least one")
     tasks = [get(name) for name in spec.tasks if name in set(moving["task"])]
     with style.context(HOUSE_STYLE):
         figure = new_figure(max(WIDTH, _PANEL_WIDTH * len(tasks)), 5.6)
@@ -53,6 +52,17 @@ def teacher_dynamics(spec: ReportSpec, histories: pd.DataFrame) -> Figure:
         legend(figure, list(grid.flat))
         note(figure, _remarks(moving, tasks), "Synthetic data, not GLUE." if spec.synthetic else "")
     return figure
+
+
+def _with_moving_teacher(histories: pd.DataFrame) -> pd.DataFrame:
+    """The variants of which a run tells a distance, or of a teacher that changes; a frozen one never does."""
+    quantities = [name for name in QUANTITIES if name in histories]
+    runs = histories.groupby(["task", "variant", "seed"])[quantities].nunique()
+    changing = runs.drop(columns=DISTANCE, errors="ignore").gt(1).any(axis="columns")
+    if DISTANCE in quantities:
+        changing |= runs[DISTANCE] > 0
+    moving = {variant for (_, variant, _), moves in changing.items() if moves}
+    return histories[histories["variant"].isin(moving)]
 
 
 def _column(column: Any, task: Task, spec: ReportSpec, runs: pd.DataFrame) -> None:

@@ -159,7 +159,7 @@ def test_latency_falls_back_on_the_student(metrics):
 def test_broken_run_files_are_told(tmp_path, content):
     path = Path(run_file(tmp_path, "rte", "kd", 1, 1))
     path.write_text(content)
-    with pytest.raises(RkdError, match="run.json: "):
+    with pytest.raises(RkdError, match=r"run\.json: "):
         read_seconds([path])
 
 
