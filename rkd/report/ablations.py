@@ -148,7 +148,7 @@ class AblationTable:
         yield Part("–".join(map(str, dict.fromkeys(counts[:1] + counts[-1:]))) or MISSING)
 
     def _caption(self) -> str:
-        what = f"Ablation of {self.axis.name}: dev headline scores (×100)"
+        what = f"Ablation of {self.axis.name}: GLUE dev headline scores (×100)"
         spread = "Mean ± sample standard deviation over seeds."
         return f"{data_text(self.spec, what)} {model_text(self.spec)} {spread} {selection_text(self.spec)}"
 

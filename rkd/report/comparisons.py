@@ -79,7 +79,7 @@ class Comparisons:
         return Grid((("", heads),), sections, self._caption(), tuple(map(Note, self._remarks())))
 
     def _caption(self) -> str:
-        what = "Differences of dev headline scores (×100) between rows, paired by seed and dev example,"
+        what = "Differences of GLUE dev headline scores (×100) between rows, paired by seed and dev example,"
         return f"{data_text(self.spec, what)} {model_text(self.spec)} {selection_text(self.spec)}"
 
     def _remarks(self) -> Iterator[str]:

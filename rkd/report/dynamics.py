@@ -3,6 +3,7 @@
 import math
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from matplotlib import style
 from matplotlib.axes import Axes
@@ -79,14 +80,18 @@ def _column(column: Any, task: Task, spec: ReportSpec, runs: pd.DataFrame) -> No
     distance.set_title(task.title)
     distance.set_ylim(bottom=0)
     score.set_title(score_name(task), fontsize=7, fontweight="normal", color="#444444", pad=3)
-    for axes in (kl, entropy):
-        if task.regression:
+    kl.set_ylim(bottom=0)
+    if task.regression:
+        for axes in (kl, entropy):
             axes.text(0.5, 0.5, "regression:\nno soft labels", transform=axes.transAxes, ha="center", va="center")
             axes.set_yticks([])
-        else:
-            axes.set_ylim(bottom=0)
+    # An untrained student may lie far below; differences between teachers would vanish beside it.
+    trained = 100 * runs.loc[runs["step"] > 0, ["headline", "teacher.headline"]].to_numpy(dtype=float)
+    if trained.size and np.nanmax(trained) > np.nanmin(trained):
+        low, high = np.nanmin(trained), np.nanmax(trained)
+        score.set_ylim(low - 0.06 * (high - low), high + 0.06 * (high - low))
     entropy.set_xlabel("Training step")
-    step_axis(entropy)
+    step_axis(entropy, intervals=3)
 
 
 def _moving(spec: ReportSpec, runs: pd.DataFrame) -> list[Variant]:
@@ -114,5 +119,5 @@ def _remarks(moving: pd.DataFrame, tasks: list[Task]) -> str:
     seeds = "One seed." if most == 1 else f"Means of {count} seeds, bands from lowest to highest."
     return (
         f"{seeds} Distance: ‖θ_T − θ_S‖ over mapped parameters, 1 at the start, 0 when the teacher has become the "
-        "student. Scores × 100. KL and entropy: on the dev set, at the distillation temperature."
+        "student. Scores × 100; an untrained student (step 0) may lie below the axis. KL and entropy: on the dev set, at the distillation temperature."
     )

@@ -54,7 +54,7 @@ class Selection:
         yield Part("–".join(map(str, dict.fromkeys(counts[:1] + counts[-1:]))) or MISSING)
 
     def _caption(self) -> str:
-        return f"{data_text(self.spec, 'Dev headline scores (×100) by selection rule,')} {model_text(self.spec)}"
+        return f"{data_text(self.spec, 'GLUE dev headline scores (×100) by selection rule,')} {model_text(self.spec)}"
 
     def _notes(self) -> Iterator[Note]:
         planned = len(self.spec.tasks) * len(self.spec.variants) * len(self.spec.seeds)

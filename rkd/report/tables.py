@@ -283,15 +283,16 @@ def _part(cell: Cell | None) -> Part:
     return Part(f"{cell.mean:z.1f}", "" if np.isnan(cell.std) else f"{cell.std:.1f}", cell.mark)
 
 
-def data_text(spec: ReportSpec, what: str = "Dev scores (×100)") -> str:
+def data_text(spec: ReportSpec, what: str = "GLUE dev scores (×100)") -> str:
     """A caption's sentence on the data, which tells synthetic ones plainly."""
     titles = ", ".join(get(task).title for task in spec.tasks)
-    if spec.synthetic:
-        return (
-            f"{what} on SYNTHETIC stand-ins for {titles}: generated text, not GLUE. These "
-            "numbers say nothing about GLUE and are not comparable with published ones, which are left out."
-        )
-    return f"GLUE {what[0].lower()}{what[1:]} on {titles}."
+    if not spec.synthetic:
+        return f"{what} on {titles}."
+    bare = what.replace("GLUE ", "")
+    return (
+        f"{bare[0].upper()}{bare[1:]} on SYNTHETIC stand-ins for {titles}: generated text, not GLUE. These "
+        "numbers say nothing about GLUE and are not comparable with published ones, which are left out."
+    )
 
 
 def model_text(spec: ReportSpec) -> str:

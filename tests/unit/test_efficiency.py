@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import bert, random_batch
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import (
     BertConfig,
@@ -24,6 +23,7 @@ from rkd.efficiency import build_method, count_step, flops, measure_methods, mea
 from rkd.errors import RkdError
 from rkd.report.costs import METHOD_NUMBERS, MODEL_NUMBERS, CostTable, EfficiencyTable, read_measurements
 from rkd.report.tables import write
+from tests.conftest import bert, random_batch
 
 CPU = torch.device("cpu")
 SIZES = {"vocab_size": 60, "max_position_embeddings": 140, "num_labels": 3}

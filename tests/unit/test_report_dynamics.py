@@ -151,6 +151,9 @@ def test_latency_falls_back_on_the_student(metrics):
     figure = latency_figure(SPEC, read_metrics(metrics), table)
     expected = {"Teacher": [40, 81.5], "KD": [20, 61.5], "Reptile": [15, 71.5]}
     assert points(figure.axes[0]) == {name: pytest.approx(place) for name, place in expected.items()}
+    alike = latency_figure(SPEC, read_metrics(metrics), table[:2])
+    places = {name: x for name, (x, _) in points(alike.axes[0]).items()}
+    assert places == pytest.approx({"Teacher": 40, "KD": 19.5, "Reptile": 20.5}), "side by side around 20"
     with pytest.raises(RkdError, match="no column 'latency_ms'; found row, task"):
         latency_figure(SPEC, read_metrics(metrics), table.drop(columns="latency_ms"))
 
