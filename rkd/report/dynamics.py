@@ -119,5 +119,6 @@ def _remarks(moving: pd.DataFrame, tasks: list[Task]) -> str:
     seeds = "One seed." if most == 1 else f"Means of {count} seeds, bands from lowest to highest."
     return (
         f"{seeds} Distance: ‖θ_T − θ_S‖ over mapped parameters, 1 at the start, 0 when the teacher has become the "
-        "student. Scores × 100; an untrained student (step 0) may lie below the axis. KL and entropy: on the dev set, at the distillation temperature."
+        "student. Scores × 100; an untrained student (step 0) may lie below the axis. KL and entropy: on the dev set, "
+        "at the distillation temperature."
     )
