@@ -1,7 +1,7 @@
 """The table of comparisons: every row against `kd` and `finetune`, on the same seeds and dev examples."""
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -163,7 +163,7 @@ def _average(parts: Sequence[Comparison | None]) -> Comparison | None:
     return average(known) if len(known) == len(parts) and len({part.seeds for part in known}) == 1 else None
 
 
-def _parts(task: str, line: dict[str, Any] | None) -> Iterator[Part]:
+def _parts(task: str, line: Mapping[Hashable, Any] | None) -> Iterator[Part]:
     yield Part(AVERAGE if task == AVERAGE else get(task).title)
     if line is None or math.isnan(line["difference"]):
         yield from [Part(MISSING)] * 6

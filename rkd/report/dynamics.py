@@ -102,7 +102,7 @@ def _draw(axes: Axes, runs: pd.DataFrame, name: str, factor: float, look: dict[s
     """Mean over seeds of a column of the histories, at steps where every seed was evaluated."""
     if name not in runs:
         return
-    values = factor * runs.pivot(index="step", columns="seed", values=name)
+    values = factor * runs.pivot(index="step", columns="seed", values=name).astype(float)  # null is None
     values = values[runs.pivot(index="step", columns="seed", values="epoch").notna().all(axis="columns")]
     if values.isna().all(axis=None):
         return
