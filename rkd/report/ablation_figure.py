@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 from matplotlib import style
 from matplotlib.axes import Axes
@@ -52,7 +53,7 @@ def _panel(axes: Axes, table: AblationTable, task: str, levels: Sequence[str]) -
     drawn = [(x, one) for x, one in found if one and not math.isnan(one.mean)]
     x, means = [spot for spot, _ in drawn], [one.mean for _, one in drawn]
     half = [0.0 if math.isnan(one.high) else one.high - one.mean for _, one in drawn]
-    line = {"linestyle": "solid" if axis.numeric else "none", "color": COLOURS[0], "marker": "o"}
+    line: dict[str, Any] = {"linestyle": "solid" if axis.numeric else "none", "color": COLOURS[0], "marker": "o"}
     axes.errorbar(x, means, yerr=half, capsize=2.5, elinewidth=0.9, label="Mean, 95 % interval over seeds", **line)
     for name, dashes in zip(levels, _REFERENCE_DASHES, strict=False):
         if level := table.scores.get((name, task)):
@@ -63,7 +64,7 @@ def _panel(axes: Axes, table: AblationTable, task: str, levels: Sequence[str]) -
     axes.xaxis.set_minor_locator(NullLocator())
     texts = [value_text(value) for value, _ in axis.values]
     crowded = len(texts) > 4 or max(map(len, texts)) > 8
-    turned = {"rotation": 40, "ha": "right", "rotation_mode": "anchor"} if crowded else {}
+    turned: dict[str, Any] = {"rotation": 40, "ha": "right", "rotation_mode": "anchor"} if crowded else {}
     axes.set_xticks(list(spots), texts, **turned)
     if not axis.numeric:
         axes.set_xlim(-0.5, len(texts) - 0.5)

@@ -1,7 +1,6 @@
 """Ablations: the axes and one table each."""
 
 import json
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +13,7 @@ from rkd.errors import RkdError
 from rkd.report.collect import ReportSpec, score_name
 from rkd.report.render import Grid, Note, Part, Section
 from rkd.report.statistics import Interval, seed_interval
-from rkd.report.tables import HEADLINE, MISSING, data_text, model_text, selection_text
+from rkd.report.tables import HEADLINE, MISSING, count_range, data_text, model_text, score_part, selection_text
 from rkd.tasks import get
 
 _VALUE = {"type": ["string", "number", "boolean", "null", "array"]}
@@ -141,14 +140,11 @@ class AblationTable:
 
     def _line(self, variant: str) -> Iterator[Part]:
         found = [self.scores.get((variant, task)) for task in self.axis.tasks]
-        for one in found:
-            undefined = one is None or math.isnan(one.mean)
-            yield Part(MISSING) if undefined else Part(f"{one.mean:z.1f}", "" if one.n < 2 else f"{one.sd:.1f}")
-        counts = sorted({one.n for one in found if one})
-        yield Part("–".join(map(str, dict.fromkeys(counts[:1] + counts[-1:]))) or MISSING)
+        yield from map(score_part, found)
+        yield Part(count_range(sorted({one.n for one in found if one})))
 
     def _caption(self) -> str:
-        what = f"Ablation of {self.axis.name}: dev headline scores (×100)"
+        what = f"Ablation of {self.axis.name}: GLUE dev headline scores (×100)"
         spread = "Mean ± sample standard deviation over seeds."
         return f"{data_text(self.spec, what)} {model_text(self.spec)} {spread} {selection_text(self.spec)}"
 

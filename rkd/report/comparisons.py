@@ -1,7 +1,7 @@
 """The table of comparisons: every row against `kd` and `finetune`, on the same seeds and dev examples."""
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -79,7 +79,7 @@ class Comparisons:
         return Grid((("", heads),), sections, self._caption(), tuple(map(Note, self._remarks())))
 
     def _caption(self) -> str:
-        what = "Differences of dev headline scores (×100) between rows, paired by seed and dev example,"
+        what = "Differences of GLUE dev headline scores (×100) between rows, paired by seed and dev example,"
         return f"{data_text(self.spec, what)} {model_text(self.spec)} {selection_text(self.spec)}"
 
     def _remarks(self) -> Iterator[str]:
@@ -163,7 +163,7 @@ def _average(parts: Sequence[Comparison | None]) -> Comparison | None:
     return average(known) if len(known) == len(parts) and len({part.seeds for part in known}) == 1 else None
 
 
-def _parts(task: str, line: dict[str, Any] | None) -> Iterator[Part]:
+def _parts(task: str, line: Mapping[Hashable, Any] | None) -> Iterator[Part]:
     yield Part(AVERAGE if task == AVERAGE else get(task).title)
     if line is None or math.isnan(line["difference"]):
         yield from [Part(MISSING)] * 6

@@ -99,17 +99,17 @@ class EfficiencyTable:
     def _caption(self) -> str:
         machines = "; ".join(dict.fromkeys(one.machine for one in self.measurements))
         return (
-            "Size and speed of teacher and student on dev examples of real lengths, float32. Latency: median of one example "
-            f"at a time; examples/s: in batches of 32, padded to their longest. Measured on {machines}."
+            "Size and speed of teacher and student on dev examples of real lengths, float32. Latency: median of one "
+            f"example at a time; examples/s: in batches of 32, padded to their longest. Measured on {machines}."
         )
 
     def _remarks(self) -> Iterator[str]:
         yield "Speed-up: the teacher's latency divided by the model's."
         yield (
-            f"The paper quotes {PAPER_SPEEDUP:.2f}× for a 6-layer student of 66M parameters against BERT-base, on its own "
-            "hardware: context, not a comparison."
+            f"The paper quotes {PAPER_SPEEDUP:.2f}× for a 6-layer student of 66M parameters against BERT-base, on its "
+            "own hardware: context, not a comparison."
         )
-        yield "GFLOPs: matrix products of one forward pass, mean over dev examples at their own lengths (2 per multiply-add)."
+        yield "GFLOPs: matrix products of one forward pass (2 per multiply-add), mean over dev examples at own lengths."
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 import math
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from matplotlib import style
 from matplotlib.axes import Axes
@@ -14,6 +15,7 @@ from rkd.report.figures import HOUSE_STYLE, WIDTH, legend, new_figure, note, ste
 from rkd.tasks import Task, get
 
 DISTANCE = "teacher.distance"
+QUANTITIES = (DISTANCE, "teacher.headline", "teacher.entropy")
 _STUDENT: dict[str, Any] = {"linestyle": (0, (1.2, 1.2)), "marker": None, "linewidth": 1.0}
 _PANEL_WIDTH = 1.7  # inches, at least
 
@@ -27,18 +29,16 @@ def teacher_dynamics(spec: ReportSpec, histories: pd.DataFrame) -> Figure:
 
     Args:
         spec: what the figure is about.
-        histories: what `collect.read_histories` returns for the students; variants without a moving teacher are left
-            out, runs may be missing.
+        histories: what `collect.read_histories` returns for the students; variants without a teacher or with a
+            frozen one are left out, runs may be missing.
 
     Raises:
         RkdError: no history has a moving teacher, or a run is one that the spec does not name.
     """
     spec.admit(histories)
-    moving = histories[histories[DISTANCE].notna()] if DISTANCE in histories else histories[:0]
+    moving = _with_moving_teacher(histories)
     if moving.empty:
-        raise RkdError(
-            "teacher dynamics: no history has a teacher that moves (teacher.distance); expected at least one"
-        )
+        raise RkdError("teacher dynamics: no history has a teacher that moves; expected at least one")
     tasks = [get(name) for name in spec.tasks if name in set(moving["task"])]
     with style.context(HOUSE_STYLE):
         figure = new_figure(max(WIDTH, _PANEL_WIDTH * len(tasks)), 5.6)
@@ -55,6 +55,17 @@ def teacher_dynamics(spec: ReportSpec, histories: pd.DataFrame) -> Figure:
     return figure
 
 
+def _with_moving_teacher(histories: pd.DataFrame) -> pd.DataFrame:
+    """The variants of which a run tells a distance, or of a teacher that changes; a frozen one never does."""
+    quantities = [name for name in QUANTITIES if name in histories]
+    runs = histories.groupby(["task", "variant", "seed"])[quantities].nunique()
+    changing = runs.drop(columns=DISTANCE, errors="ignore").gt(1).any(axis="columns")
+    if DISTANCE in quantities:
+        changing |= runs[DISTANCE] > 0
+    moving = {variant for (_, variant, _), moves in changing.items() if moves}
+    return histories[histories["variant"].isin(moving)]
+
+
 def _column(column: Any, task: Task, spec: ReportSpec, runs: pd.DataFrame) -> None:
     distance, score, kl, entropy = column
     # Places in the palette among the moving teachers, so that few lines have the first, most distinct, colours.
@@ -69,14 +80,18 @@ def _column(column: Any, task: Task, spec: ReportSpec, runs: pd.DataFrame) -> No
     distance.set_title(task.title)
     distance.set_ylim(bottom=0)
     score.set_title(score_name(task), fontsize=7, fontweight="normal", color="#444444", pad=3)
-    for axes in (kl, entropy):
-        if task.regression:
+    kl.set_ylim(bottom=0)
+    if task.regression:
+        for axes in (kl, entropy):
             axes.text(0.5, 0.5, "regression:\nno soft labels", transform=axes.transAxes, ha="center", va="center")
             axes.set_yticks([])
-        else:
-            axes.set_ylim(bottom=0)
+    # An untrained student may lie far below; differences between teachers would vanish beside it.
+    trained = 100 * runs.loc[runs["step"] > 0, ["headline", "teacher.headline"]].to_numpy(dtype=float)
+    if trained.size and np.nanmax(trained) > np.nanmin(trained):
+        low, high = np.nanmin(trained), np.nanmax(trained)
+        score.set_ylim(low - 0.06 * (high - low), high + 0.06 * (high - low))
     entropy.set_xlabel("Training step")
-    step_axis(entropy)
+    step_axis(entropy, intervals=3)
 
 
 def _moving(spec: ReportSpec, runs: pd.DataFrame) -> list[Variant]:
@@ -87,7 +102,7 @@ def _draw(axes: Axes, runs: pd.DataFrame, name: str, factor: float, look: dict[s
     """Mean over seeds of a column of the histories, at steps where every seed was evaluated."""
     if name not in runs:
         return
-    values = factor * runs.pivot(index="step", columns="seed", values=name)
+    values = factor * runs.pivot(index="step", columns="seed", values=name).astype(float)  # null is None
     values = values[runs.pivot(index="step", columns="seed", values="epoch").notna().all(axis="columns")]
     if values.isna().all(axis=None):
         return
@@ -104,5 +119,6 @@ def _remarks(moving: pd.DataFrame, tasks: list[Task]) -> str:
     seeds = "One seed." if most == 1 else f"Means of {count} seeds, bands from lowest to highest."
     return (
         f"{seeds} Distance: ‖θ_T − θ_S‖ over mapped parameters, 1 at the start, 0 when the teacher has become the "
-        "student. Scores × 100. KL and entropy: on the dev set, at the distillation temperature."
+        "student. Scores × 100; an untrained student (step 0) may lie below the axis. KL and entropy: on the dev set, "
+        "at the distillation temperature."
     )

@@ -112,9 +112,9 @@ def new_figure(width: float, height: float) -> Figure:
     return figure
 
 
-def step_axis(axes: Axes) -> None:
-    """Whole, short numbers on the axis of training steps."""
-    axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+def step_axis(axes: Axes, intervals: int = 5) -> None:
+    """Whole, short numbers on the axis of training steps, with at most so many intervals."""
+    axes.xaxis.set_major_locator(MaxNLocator(intervals, integer=True))
     axes.xaxis.set_major_formatter(lambda step, _: f"{step / 1000:g}k" if step >= 10_000 else f"{step:g}")
     axes.margins(x=0.03)
 

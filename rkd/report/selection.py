@@ -1,6 +1,5 @@
 """The table of selection: the best epoch on dev, which flatters, beside the last epoch, which does not."""
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -10,7 +9,7 @@ import pandas as pd
 from rkd.report.collect import ReportSpec
 from rkd.report.render import Grid, Note, Part, Section
 from rkd.report.statistics import Interval, seed_interval
-from rkd.report.tables import MISSING, data_text, model_text
+from rkd.report.tables import MISSING, count_range, data_text, model_text, score_part
 from rkd.tasks import get
 
 RULES = ("best", "last")
@@ -47,14 +46,11 @@ class Selection:
 
     def _line(self, name: str) -> Iterator[Part]:
         found = [self.scores.get((name, task, rule)) for task in self.spec.tasks for rule in RULES]
-        for one in found:
-            undefined = one is None or math.isnan(one.mean)
-            yield Part(MISSING) if undefined else Part(f"{one.mean:z.1f}", "" if one.n < 2 else f"{one.sd:.1f}")
-        counts = sorted({one.n for one in found if one})
-        yield Part("–".join(map(str, dict.fromkeys(counts[:1] + counts[-1:]))) or MISSING)
+        yield from map(score_part, found)
+        yield Part(count_range(sorted({one.n for one in found if one})))
 
     def _caption(self) -> str:
-        return f"{data_text(self.spec, 'Dev headline scores (×100) by selection rule,')} {model_text(self.spec)}"
+        return f"{data_text(self.spec, 'GLUE dev headline scores (×100) by selection rule,')} {model_text(self.spec)}"
 
     def _notes(self) -> Iterator[Note]:
         planned = len(self.spec.tasks) * len(self.spec.variants) * len(self.spec.seeds)

@@ -15,7 +15,7 @@ import pandas as pd
 from rkd.report import published
 from rkd.report.collect import ReportSpec
 from rkd.report.render import Grid, Note, Part, Section
-from rkd.report.statistics import seed_interval
+from rkd.report.statistics import Interval, seed_interval
 from rkd.runtime import atomic_path, atomic_write_text, write_json
 from rkd.tasks import Task, get
 
@@ -240,7 +240,7 @@ def _measured_row(name: str, label: str, metrics: pd.DataFrame, shown: Sequence[
         means = by_seed.mean(axis="columns", skipna=False)
         cells[AVERAGE, HEADLINE] = _measured(name, AVERAGE, HEADLINE, means, heads["file"])
     counts = sorted({cell.n for cell in cells.values() if cell.n})
-    return Row(name, label, "measured", _range(counts), cells)
+    return Row(name, label, "measured", count_range(counts), cells)
 
 
 def _measured(row: str, task: str, metric: str, fractions: pd.Series, files: pd.Series) -> Cell:
@@ -283,15 +283,23 @@ def _part(cell: Cell | None) -> Part:
     return Part(f"{cell.mean:z.1f}", "" if np.isnan(cell.std) else f"{cell.std:.1f}", cell.mark)
 
 
-def data_text(spec: ReportSpec, what: str = "Dev scores (×100)") -> str:
+def data_text(spec: ReportSpec, what: str = "GLUE dev scores (×100)") -> str:
     """A caption's sentence on the data, which tells synthetic ones plainly."""
     titles = ", ".join(get(task).title for task in spec.tasks)
-    if spec.synthetic:
-        return (
-            f"{what} on SYNTHETIC stand-ins for {titles}: generated text, not GLUE. These "
-            "numbers say nothing about GLUE and are not comparable with published ones, which are left out."
-        )
-    return f"GLUE {what[0].lower()}{what[1:]} on {titles}."
+    if not spec.synthetic:
+        return f"{what} on {titles}."
+    bare = what.replace("GLUE ", "")
+    return (
+        f"{bare[0].upper()}{bare[1:]} on SYNTHETIC stand-ins for {titles}: generated text, not GLUE. These "
+        "numbers say nothing about GLUE and are not comparable with published ones, which are left out."
+    )
+
+
+def score_part(score: Interval | None) -> Part:
+    """Mean ± standard deviation in points, a dash where there is none."""
+    if score is None or np.isnan(score.mean):
+        return Part(MISSING)
+    return Part(f"{score.mean:z.1f}", f"{score.sd:.1f}" if score.n > 1 else "")
 
 
 def model_text(spec: ReportSpec) -> str:
@@ -344,7 +352,8 @@ def model_name(name: str) -> str:
     return PurePath(name).name if PurePath(name).is_absolute() else name
 
 
-def _range(counts: Sequence[int]) -> str:
+def count_range(counts: Sequence[int]) -> str:
+    """The least and the largest of ascending counts: "5", "1–3"."""
     if not counts:
         return MISSING
     return str(counts[0]) if counts[0] == counts[-1] else f"{counts[0]}–{counts[-1]}"

@@ -4,6 +4,7 @@ import json
 import math
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from matplotlib import style
@@ -13,11 +14,12 @@ from matplotlib.figure import Figure
 from rkd.errors import RkdError
 from rkd.report.collect import TEACHER, ReportSpec, run_of, score_name
 from rkd.report.figures import HOUSE_STYLE, legend, note, panels, variant_styles
-from rkd.report.statistics import seed_interval
+from rkd.report.statistics import Interval, seed_interval
 from rkd.report.tables import HEADLINE
 from rkd.tasks import get
 
 STUDENT = "student"  # a line of the efficiency table that stands for all students
+_LATENCY_NOTE = "Latency: median of one example at a time; rows with the same model size stand side by side around it."
 Horizontal = Callable[[str, str], float]  # (variant, task) → place on the horizontal axis, NaN where unknown
 
 
@@ -90,7 +92,7 @@ def latency_figure(spec: ReportSpec, metrics: pd.DataFrame, efficiency: pd.DataF
         shared = None if variant == TEACHER else known.get((STUDENT, task))
         return float(own if own is not None else math.nan if shared is None else shared)
 
-    return _scatter(spec, metrics, place, "Latency at batch size 1, ms", "Latency: median of one example at a time.")
+    return _scatter(spec, metrics, place, "Latency at batch size 1, ms", _LATENCY_NOTE)
 
 
 def _scatter(spec: ReportSpec, metrics: pd.DataFrame, place: Horizontal, xlabel: str, remark: str) -> Figure:
@@ -113,14 +115,13 @@ def _scatter(spec: ReportSpec, metrics: pd.DataFrame, place: Horizontal, xlabel:
     with style.context(HOUSE_STYLE):
         figure, places = panels(len(tasks), xlabel)
         for task, axes in zip(tasks, places, strict=True):
-            for name, label in spec.labels().items():
-                for _, _, x, score in (point for point in points if point[:2] == (task, name)):
-                    half = 0.0 if math.isnan(score.high) else score.high - score.mean
-                    look = {key: looks[name][key] for key in ("color", "marker")}
-                    size = 8 if name == TEACHER else 5.5
-                    axes.errorbar(
-                        x, score.mean, yerr=half, ls="none", elinewidth=0.9, capsize=2, ms=size, label=label, **look
-                    )
+            here = _spread({variant: (x, score) for found, variant, x, score in points if found == task})
+            for name in (name for name in spec.labels() if name in here):
+                x, score = here[name]
+                half = 0.0 if math.isnan(score.high) else score.high - score.mean
+                look: dict[str, Any] = {key: looks[name][key] for key in ("color", "marker")}
+                look |= {"ms": 8 if name == TEACHER else 5.5, "label": spec.labels()[name]}
+                axes.errorbar(x, score.mean, yerr=half, ls="none", elinewidth=0.9, capsize=2, **look)
             _frame(axes, task)
         legend(figure, places)
         counts = {point[3].n for point in points}
@@ -128,6 +129,16 @@ def _scatter(spec: ReportSpec, metrics: pd.DataFrame, place: Horizontal, xlabel:
         heading = "Synthetic data, not GLUE." if spec.synthetic else ""
         note(figure, f"Dev headline score × 100. {spread} {remark} Up and to the left is better.", heading)
     return figure
+
+
+def _spread(points: dict[str, tuple[float, Interval]]) -> dict[str, tuple[float, Interval]]:
+    """Points at one and the same place set side by side around it, in steps of 2.5 % of the axis."""
+    step = 0.025 * max(x for x, _ in points.values())
+    result = {}
+    for name, (x, score) in points.items():
+        together = [other for other, (place, _) in points.items() if place == x]
+        result[name] = x + step * (together.index(name) - (len(together) - 1) / 2), score
+    return result
 
 
 def _frame(axes: Axes, task: str) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import statistics
 import subprocess
 import sys
@@ -93,7 +94,7 @@ def test_each_pair_is_compared_once_and_corrected_over_the_table(files):
     assert (line["low"], line["high"]) == pytest.approx([100 * end for end in one.interval()])
     assert (line["p"], line["sampling_error"]) == pytest.approx((one.p, 100 * one.sampling_error))
     assert (line["seeds"], line["examples"]) == (3, N)
-    assert frame.query("row == 'kd' and task == 'average'")["p"].item() < 0.001 < frame["p"].iloc[0]
+    assert frame.query("row == 'kd' and task == 'average'")["p"].item() < 0.05 < frame["p"].iloc[0]
 
 
 def test_it_prints_signs_intervals_and_corrections(files):
@@ -102,7 +103,7 @@ def test_it_prints_signs_intervals_and_corrections(files):
     shown = lines["KD − Fine-tuning", "average"]
     assert "| +" in shown
     assert " to +" in shown
-    assert "<0.001" in shown.replace("\\", "")
+    assert re.search(r"\| 0\.0\d\d \|    0\.\d{3} \|", shown)
     assert "paired by seed and dev example, on CoLA, RTE" in markdown
     assert "corrected for the table's 9 tests" in markdown
     assert "missing" not in markdown
@@ -120,7 +121,8 @@ def test_missing_runs_are_dashes_and_counted(files):
     assert frame.query("row == 'kd' and task == 'average'").empty, "its tasks have different seeds"
     markdown = table.grid().markdown()
     assert "4 of 18 runs are missing; a comparison without a common seed is –." in markdown
-    assert sum("| –" in line or "–  |" in line for line in markdown.splitlines()) >= 3
+    dashes = [line for line in markdown.splitlines() if line.count(" – |") == 6]
+    assert len(dashes) == 5, "two of reptile against either baseline, and the average of kd"
     empty = comparisons(SPEC, [], resamples=100)
     assert empty.frame().empty
     assert "18 of 18 runs are missing" in empty.grid().markdown()
