@@ -682,7 +682,7 @@ def _moved(path: KeyPath, problem: Problem, where: Mapping[str, KeyPath]) -> tup
 
 
 def _axis_problems(config: Config) -> Iterator[tuple[KeyPath, Problem]]:
-    variants, parameters = config["variants"], _variant_keys()
+    variants = config["variants"]
     for name, axis in config["ablations"].items():
         path: KeyPath = ("ablations", name)
         if not isinstance(name, str) or _VARIANT_NAME.fullmatch(name) is None:
@@ -694,20 +694,27 @@ def _axis_problems(config: Config) -> Iterator[tuple[KeyPath, Problem]]:
         if ("values" in axis) == ("settings" in axis) or ("values" in axis) != ("parameter" in axis):
             keys = ", ".join(key for key in ("parameter", "values", "settings") if key in axis) or "none of them"
             yield path, Problem(_path_text(path), keys, "either parameter and values, or settings")
-        elif "parameter" in axis and axis["parameter"] not in parameters:
-            hint = _closest(axis["parameter"], parameters)
-            yield _problem((*path, "parameter"), axis["parameter"], f"one of {', '.join(parameters)}", hint)
-        elif axis["variant"] in variants and axis.get("parameter") in _distillation_options():
+        elif axis["variant"] in variants:
             method = variants[axis["variant"]]["method"]
-            if axis["parameter"] not in METHOD_OPTIONS[method]:
-                reads = ", ".join(METHOD_OPTIONS[method]) or "no distillation option"
-                expected = f"another one: method {method} of {axis['variant']} reads {reads}"
-                yield _problem((*path, "parameter"), axis["parameter"], expected)
+            if "parameter" in axis:
+                yield from _parameter_problems((*path, "parameter"), axis["parameter"], method)
+            for setting, changes in axis.get("settings", {}).items():
+                for key in changes:
+                    yield from _parameter_problems((*path, "settings", setting), key, method)
         for index, task in enumerate(axis.get("tasks", ())):
             if task not in config["tasks"]:
                 yield _problem(
                     (*path, "tasks", index), task, f"one of the config's tasks: {', '.join(config['tasks'])}"
                 )
+
+
+def _parameter_problems(path: KeyPath, parameter: str, method: str) -> Iterator[tuple[KeyPath, Problem]]:
+    """A parameter that no variant has, or that the method would not read: its values would all be one run."""
+    if parameter not in _variant_keys():
+        yield _problem(path, parameter, f"one of {', '.join(_variant_keys())}", _closest(parameter, _variant_keys()))
+    elif parameter in _distillation_options() and parameter not in METHOD_OPTIONS[method]:
+        reads = ", ".join(METHOD_OPTIONS[method]) or "no distillation option"
+        yield _problem(path, parameter, f"another key: method {method} reads {reads}")
 
 
 def _variant_keys() -> dict[str, Any]:

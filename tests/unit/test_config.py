@@ -570,7 +570,7 @@ def test_circular_yaml_is_refused() -> None:
 def test_methods_of_the_schema_and_of_the_code_are_the_same() -> None:
     variant = schema()["properties"]["variants"]["additionalProperties"]["properties"]
     assert variant["method"]["enum"] == list(METHOD_OPTIONS)
-    assert set(variant) == {"method", *schema()["properties"]["student"]["properties"]}
+    assert set(variant) == {"method", "student_model", *schema()["properties"]["student"]["properties"]}
     read_by_some = {option for options in METHOD_OPTIONS.values() for option in options}
     assert read_by_some == set(rkd_config._distillation_options())
 

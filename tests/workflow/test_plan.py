@@ -56,7 +56,7 @@ def test_ablations_train_equal_cells_once(fresh):
                     "tasks": ["cola"],
                 },
             },
-        }  # fmt: skip
+        }
     )
     try:
         planned, one = fresh.planned(), fresh.planned("ablation_heat")
