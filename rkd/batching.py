@@ -59,7 +59,8 @@ class Split:
 
     def by_length(self, batch_size: int) -> Iterator[Tensor]:
         """Row numbers of batches of similar length, longest first: the quick order for evaluation."""
-        yield from torch.argsort(self.lengths, descending=True, stable=True).split(batch_size)
+        if len(self):  # splitting nothing would give one empty batch
+            yield from torch.argsort(self.lengths, descending=True, stable=True).split(batch_size)
 
     def shuffled(self, batch_size: int, seed: int, epoch: int) -> list[Tensor]:
         """Row numbers of the batches of one training epoch, the last one perhaps smaller.

@@ -96,8 +96,9 @@ class LayerMap:
                     raise RkdError(f"layer_map: student parameter {name} maps to {other}, which the teacher lacks")
                 if parameter.shape != theirs[other].shape:
                     raise RkdError(
-                        f"layer_map: student parameter {name} has shape {tuple(parameter.shape)}, but teacher parameter "
-                        f"{other} has {tuple(theirs[other].shape)}; this method needs a student as wide as its teacher"
+                        f"layer_map: student parameter {name} has shape {tuple(parameter.shape)}, but teacher "
+                        f"parameter {other} has {tuple(theirs[other].shape)}; this method needs a student as wide as "
+                        "its teacher"
                     )
                 result.append((parameter, theirs[other]))
         return result

@@ -1,6 +1,7 @@
 """Load or initialise the teacher and the student, and check that they fit each other and the data."""
 
 import json
+import os
 import pickle
 import textwrap
 from collections.abc import Callable
@@ -20,6 +21,9 @@ from rkd.spec import ModelSpec
 from rkd.tasks import Task
 
 T = TypeVar("T")
+
+# Reading a .bin from the hub, transformers would ask a service to convert its repository and propose that to its owner.
+os.environ.setdefault("DISABLE_SAFETENSORS_CONVERSION", "1")
 
 
 def load(spec: ModelSpec, task: Task, vocab_size: int, seed: int) -> PreTrainedModel:

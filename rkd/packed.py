@@ -27,7 +27,9 @@ def logits(model: Any, batch: Batch) -> Tensor:
         Shape (batch, classes); one column for regression.
     """
     kind = getattr(model.config, "model_type", None)
-    if kind in PACKED and not model.config.output_attentions and not model.config.output_hidden_states:
+    # Causal attention and the inner states of a pass are not rebuilt here.
+    special = ("is_decoder", "output_attentions", "output_hidden_states")
+    if kind in PACKED and not any(getattr(model.config, name, False) for name in special):
         return PACKED[kind](model, batch)
     inputs = {name: batch[name] for name in ("input_ids", "attention_mask", "token_type_ids") if name in batch}
     return model(**inputs).logits

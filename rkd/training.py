@@ -130,8 +130,8 @@ def train(
         means = {name: total / len(batches) for name, total in sums.items()}
         record = evaluate(method, task, splits, accelerator.device)
         _write(history, record, epoch=epoch, step=step, started=started, train=means)
-        # An undefined score (NaN) ranks below every other; the first epoch is always kept.
-        score = -math.inf if math.isnan(record["headline"]) else record["headline"]
+        score = _rank(record["headline"])
+        # The first epoch is always kept.
         if settings["selection"] == "best" and (best_state is None or score > best_score):
             best_score, best_state = score, copy.deepcopy(method.student.state_dict())
 
@@ -157,13 +157,18 @@ def evaluate(method: Method, task: Task, splits: dict[str, Split], device: torch
     teacher |= evaluation.soft_label_statistics(z_s[split], z_t[split], temperature)
     if method.teacher_moves:
         teacher["distance"] = method.distance()  # type: ignore[attr-defined]
-        if teacher["headline"] < record["headline"]:
+        if _rank(teacher["headline"]) < _rank(record["headline"]):
             record["warnings"].append(
                 f"the moving teacher's dev score ({100 * teacher['headline']:.1f}) has fallen below the student's "
                 f"({100 * record['headline']:.1f}); a lower teacher_lr moves it less"
             )
     record["teacher"] = teacher
     return record
+
+
+def _rank(score: float) -> float:
+    """What dev scores are compared by: an undefined one (NaN) is below every other."""
+    return -math.inf if math.isnan(score) else score
 
 
 def _dev_logits(

@@ -1,35 +1,32 @@
-"""Tokenises one task: `python workflow_scripts/prepare_data.py --spec JSON --out results/data/cola`."""
+"""Read, check and tokenise one task: writes dataset/, tokenizer/ and manifest.json."""
 
 import argparse
 import json
 import logging
 import sys
 
-import datasets
-
-from rkd.data.prepare import prepare
-from rkd.errors import RkdError
+from rkd.runtime import run_script
 
 
-def main() -> int:
-    """Exit code 0, or 2 with one line `error: …` for bad input."""
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--spec", required=True, help="JSON object with the arguments of rkd.data.prepare.prepare")
-    parser.add_argument("--out", required=True, help="folder to write")
+    parser.add_argument(
+        "--spec", required=True, type=json.loads, help="JSON: the arguments of rkd.data.prepare.prepare"
+    )
+    parser.add_argument("--out", required=True, help="folder of the prepared task")
     arguments = parser.parse_args()
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s: %(message)s")
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
+
+    import datasets  # with the tokenizers, seconds: only once the arguments are right
+
+    from rkd.data.prepare import prepare
+
     if not sys.stderr.isatty():
         datasets.disable_progress_bars()
-    spec = json.loads(arguments.spec)
-    try:
-        manifest = prepare(spec.pop("task"), arguments.out, **spec)
-    except RkdError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    manifest = prepare(arguments.spec.pop("task"), arguments.out, **arguments.spec)
     rows = ", ".join(f"{name} {split['rows']}" for name, split in manifest["splits"].items())
     print(f"{arguments.out}: {rows} rows, sha256 {manifest['sha256'][:12]}")
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_script(main)

@@ -24,8 +24,8 @@ def load_raw(
 ) -> DatasetDict:
     """The texts and labels of a GLUE task: the hub's column names, `label` and `idx`, official splits.
 
-    `label` is an int64 class id (-1 where unlabelled) or a float32 score (NaN where unlabelled). MNLI has the extra split
-    `ax`. Row counts are checked against the official ones, except for synthetic data.
+    `label` is an int64 class id (-1 where unlabelled) or a float32 score (NaN where unlabelled). MNLI has the extra
+    split `ax`. Row counts are checked against the official ones, except for synthetic data.
 
     Args:
         name: task name, a key of `rkd.tasks.TASKS`.

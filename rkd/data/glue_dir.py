@@ -7,7 +7,7 @@ breaks inside a question; like the hub's version, we leave the pieces out.
 
 import math
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from datasets import ClassLabel, Dataset, Features, Value
 
@@ -27,7 +27,7 @@ class Row(NamedTuple):
 
 
 def features(task: Task) -> Features:
-    """Columns of a raw split: the hub's names; label as class id or float32 score; idx, the row's number in its file."""
+    """Columns of a raw split: texts under the hub's names; label, class id or float32 score; idx, row number from 0."""
     label = Value("float32") if task.regression else ClassLabel(names=list(task.labels))
     return Features({field: Value("string") for field in task.text_fields} | {"label": label, "idx": Value("int64")})
 
@@ -35,8 +35,8 @@ def features(task: Task) -> Features:
 def read_split(task: Task, split: str, folder: Path, official_counts: bool = True) -> Dataset:
     """One split of `task` from the GLUE folder `folder`; unlabelled rows have label -1 (NaN for regression).
 
-    Raises `RkdError` naming file, line, what was found and what was expected for: a missing file, missing columns, a row
-    of another width, an unknown label, a score outside 0–5, bytes that are not UTF-8, NUL bytes, and (with
+    Raises `RkdError` naming file, line, what was found and what was expected for: a missing file, missing columns, a
+    row of another width, an unknown label, a score outside 0–5, bytes that are not UTF-8, NUL bytes, and (with
     `official_counts`) a number of rows other than the official one.
 
     >>> read_split(get("cola"), "validation", Path("glue")).num_rows
@@ -47,7 +47,7 @@ def read_split(task: Task, split: str, folder: Path, official_counts: bool = Tru
     expected = task.splits[split].rows
     if official_counts and len(rows) != expected:
         raise RkdError(f"{path}: found {len(rows)} rows, expected {expected} (the official {task.title} {split} split)")
-    data: dict[str, list] = {}
+    data: dict[str, list[Any]] = {}
     for field, column in zip(task.text_fields, task.text_columns, strict=True):
         position = _position(columns, column, path)
         data[field] = [row.cells[position] for row in rows]

@@ -6,8 +6,7 @@ AX), an answer that is there or not (QNLI), a pronoun (WNLI). A bag of words doe
 """
 
 import random
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
 
 Example = tuple[tuple[str, ...], int | float]  # texts, and a class id or score
 Pair = tuple[str, str]
@@ -17,8 +16,8 @@ PEOPLE = (("lawyers", "attorneys"), ("doctors", "physicians"), ("teachers", "ins
 DEEDS = (("fixed", "repaired"), ("cleaned", "washed"), ("wanted", "desired"))
 THINGS = (("cars", "automobiles"), ("boats", "ships"), ("phones", "telephones"))
 TIMES = (("at noon", "at midday"), ("on monday", "this monday"), ("last year", "a year ago"))
+EVENT = (PEOPLE, DEEDS, THINGS, TIMES)  # who did what to which things, when
 PLACES = ("in paris", "in rome", "at the station", "at the market", "near the river", "near the castle")
-REASONS = ("to win a prize", "to learn more", "to save time", "to please a friend")
 
 # (singular, plural)
 NOUNS = (
@@ -39,7 +38,7 @@ VERBS = (
     ("smiles", "smile"),
     ("works", "work"),
 )
-DETERMINERS = (("the", "the"), ("this", "these"), ("that", "those"), ("every", "all"))
+DETERMINERS = (("the", "the"), ("this", "these"), ("that", "those"), ("a", "some"))
 LINKS = ("near", "behind", "beside")
 ADVERBS = ("quietly", "often", "today", "again", "slowly", "here")
 
@@ -53,6 +52,7 @@ INTENTS = (("how can i", "how do i"), ("why should i", "why would i"), ("where c
 ACTIONS = (("learn", "study"), ("teach", "explain"), ("watch", "see"))
 OBJECTS = (("maths", "mathematics"), ("films", "movies"), ("football", "soccer"))
 CITIES = (("in paris", "around paris"), ("in rome", "around rome"), ("in london", "around london"))
+QUESTION = (INTENTS, ACTIONS, OBJECTS, CITIES)
 
 # (kind, what it is)
 KINDS = (
@@ -95,15 +95,14 @@ def _wrong_verb(_: random.Random, words: list[str], verb: str) -> list[str]:
 
 
 def _swapped(rng: random.Random, words: list[str], _: str) -> list[str]:
-    """The verb, or the first noun, before the word it should follow."""
+    """The first noun, or the verb, before the word it should follow."""
     at = rng.choice((0, len(words) - 3))
     return [*words[:at], words[at + 1], words[at], *words[at + 2 :]]
 
 
-def _dropped(rng: random.Random, words: list[str], _: str) -> list[str]:
-    """The first noun or the verb is missing."""
-    at = rng.choice((1, len(words) - 2))
-    return words[:at] + words[at + 1 :]
+def _dropped(_: random.Random, words: list[str], __: str) -> list[str]:
+    """The verb is missing."""
+    return [*words[:-2], words[-1]]
 
 
 def sst2(rng: random.Random) -> Example:
@@ -129,33 +128,11 @@ def _opinion(rng: random.Random, positive: int) -> str:
     return " ".join(part for part in parts if part)
 
 
-class Event(NamedTuple):
-    """Who did what to which things, when; every slot a (word, synonym) pair."""
-
-    who: Pair
-    deed: Pair
-    thing: Pair
-    time: Pair
-
-    def words(self, rng: random.Random, passive: bool = False) -> list[str]:
-        """The event in words, each slot by either of its names."""
-        who, deed, thing, time = (_either(rng, slot) for slot in self)
-        return [thing, "were", deed, "by", who, time] if passive else [who, deed, thing, time]
+def _fill(rng: random.Random, fillers: Sequence[Sequence[Pair]]) -> list[Pair]:
+    return [rng.choice(filler) for filler in fillers]
 
 
-_FILLERS = Event(PEOPLE, DEEDS, THINGS, TIMES)
-
-
-def _either(rng: random.Random, slot: Pair) -> str:
-    """Mostly the first name."""
-    return slot[rng.random() < 0.3]
-
-
-def _event(rng: random.Random) -> Event:
-    return Event(*(rng.choice(fillers) for fillers in _FILLERS))
-
-
-def _change(rng: random.Random, slots: list, fillers: list, count: int) -> list:
+def _change(rng: random.Random, slots: list[Pair], fillers: Sequence[Sequence[Pair]], count: int) -> list[Pair]:
     """`slots` with another filler in `count` of them."""
     changed = set(rng.sample(range(len(slots)), count))
     return [
@@ -164,28 +141,38 @@ def _change(rng: random.Random, slots: list, fillers: list, count: int) -> list:
     ]
 
 
+def _words(rng: random.Random, slots: list[Pair]) -> list[str]:
+    """Each slot by one of its two names, mostly the first."""
+    return [slot[rng.random() < 0.3] for slot in slots]
+
+
+def _passive(words: list[str]) -> list[str]:
+    who, deed, thing, time = words
+    return [thing, "were", deed, "by", who, time]
+
+
 def mrpc(rng: random.Random) -> Example:
     """Label 1: the same event, in synonyms and in either voice. Label 0: one to three slots changed."""
-    event, label = _event(rng), int(rng.random() < 0.6)
-    second = event if label else Event(*_change(rng, event, _FILLERS, rng.choice((1, 2, 3))))
-    return (_sentence(event.words(rng)), _sentence(second.words(rng, passive=rng.random() < 0.15))), label
+    label = int(rng.random() < 0.6)
+    event = _fill(rng, EVENT)
+    other = event if label else _change(rng, event, EVENT, rng.choice((1, 2, 3)))
+    first, second = _words(rng, event), _words(rng, other)
+    return (_sentence(first), _sentence(_passive(second) if rng.random() < 0.15 else second)), label
 
 
 def qqp(rng: random.Random) -> Example:
     """Label 1: the same intent, action, object and city in other words."""
     label = int(rng.random() < 0.45)
-    fillers = (INTENTS, ACTIONS, OBJECTS, CITIES)
-    question = [rng.choice(filler) for filler in fillers]
-    other = question if label else _change(rng, question, fillers, rng.choice((1, 2, 2, 3)))
-    first, second = ([_either(rng, slot) for slot in words] for words in (question, other))
-    return (_sentence(first, "?"), _sentence(second, "?")), label
+    question = _fill(rng, QUESTION)
+    other = question if label else _change(rng, question, QUESTION, rng.choice((1, 2, 2, 3)))
+    return (_sentence(_words(rng, question), "?"), _sentence(_words(rng, other), "?")), label
 
 
 def stsb(rng: random.Random) -> Example:
     """Score: 5 points shared out evenly among the four slots of an event; a synonym counts in full."""
-    event, changed = _event(rng), rng.randrange(5)
-    second = Event(*_change(rng, event, _FILLERS, changed))
-    return (_sentence(event.words(rng)), _sentence(second.words(rng))), 5.0 * (4 - changed) / 4
+    event, changed = _fill(rng, EVENT), rng.randrange(5)
+    other = _change(rng, event, EVENT, changed)
+    return (_sentence(_words(rng, event)), _sentence(_words(rng, other))), 5.0 * (4 - changed) / 4
 
 
 def nli(rng: random.Random) -> Example:
@@ -194,10 +181,8 @@ def nli(rng: random.Random) -> Example:
     kind, parent = rng.choice(KINDS)
     (state, opposite), other = (rng.choice((pair, pair[::-1])) for pair in rng.sample(STATES, 2))
     negated = rng.random() < (0.2, 0.2, 0.6)[label]
-    if label == 1:
-        claim = other[0]
-    else:
-        claim = state if (label == 0) != negated else opposite
+    related = state if (label == 0) != negated else opposite
+    claim = other[0] if label == 1 else related
     hypothesis = ["the", rng.choice((kind, parent)), "is", *["not"] * negated, claim]
     premise = ["the", kind, rng.choice(PLACES), "is", state, rng.choice(MOMENTS)]
     return (_sentence(premise), _sentence(hypothesis)), label
@@ -213,20 +198,18 @@ def rte(rng: random.Random) -> Example:
 
 
 def qnli(rng: random.Random) -> Example:
-    """0: the sentence answers the question; 1: it lacks the answer, or is about another thing."""
+    """0: the sentence tells the time or place asked for; 1: it tells the other one, or is about another thing."""
     label = rng.randrange(2)
-    event = _event(rng)
-    who, deed, thing = (rng.choice(slot) for slot in event[:3])
-    details = {"when": event.time[0], "where": rng.choice(PLACES), "why": rng.choice(REASONS)}
-    asked, *others = rng.sample(tuple(details), 3)
-    told, about = others, thing
-    if label == 0:
-        told = [asked, others[0]]
-    elif rng.random() < 0.1:
-        told, about = [asked, others[0]], rng.choice([slot[0] for slot in THINGS if thing not in slot])
-    told = rng.sample(told, 2) if rng.random() < 0.4 else told[:1]
-    sentence = [who, deed, about, *(details[word] for word in told)]
-    return (_sentence([asked, "were", thing, deed], "?"), _sentence(sentence)), label
+    who, deed, thing, time = _fill(rng, EVENT)
+    asked = rng.choice(("when", "where"))
+    about, told = thing, asked
+    if label and rng.random() < 0.15:
+        about = rng.choice([other for other in THINGS if other != thing])
+    elif label:
+        told = "where" if asked == "when" else "when"
+    verb = rng.choice(deed)
+    sentence = [rng.choice(who), verb, rng.choice(about), time[0] if told == "when" else rng.choice(PLACES)]
+    return (_sentence([asked, "were", rng.choice(thing), verb], "?"), _sentence(sentence)), label
 
 
 def wnli(rng: random.Random) -> Example:

@@ -4,9 +4,6 @@ import hashlib
 import json
 import logging
 import math
-import os
-import shutil
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +16,7 @@ from rkd.data import load_raw, synthetic
 from rkd.data.hub import HUB_NAME, HUB_REVISION
 from rkd.data.tokenizer import build_tokenizer, load_tokenizer
 from rkd.errors import RkdError
+from rkd.runtime import atomic_path, write_json
 
 logger = logging.getLogger(__name__)
 
@@ -95,7 +93,7 @@ def prepare(
 def encode(data: Dataset, tokenizer: PreTrainedTokenizerBase, fields: Sequence[str], max_length: int) -> Dataset:
     """Token ids of every row, truncated to `max_length` (the longer text of a pair first) and not padded."""
 
-    def batch_ids(batch: dict[str, list]) -> dict[str, list]:
+    def batch_ids(batch: dict[str, list[str]]) -> dict[str, list[list[int]]]:
         texts = [batch[field] for field in fields]
         return dict(tokenizer(*texts, truncation=True, max_length=max_length, return_attention_mask=False))
 
@@ -108,11 +106,14 @@ def encode(data: Dataset, tokenizer: PreTrainedTokenizerBase, fields: Sequence[s
 def content_hash(data: Dataset, fields: Sequence[str]) -> str:
     """SHA-256 over texts and labels in order, one JSON array per row: the same for any library version and source."""
     digest = hashlib.sha256()
-    for *texts, label in zip(*(data[field] for field in fields), data["label"], strict=True):
-        if isinstance(label, float):  # float32 scores have at most three decimals in the files
-            label = None if math.isnan(label) else round(label, 3)
-        digest.update(json.dumps([*texts, label], ensure_ascii=False).encode() + b"\n")
+    for row in zip(*(data[field] for field in fields), map(_canonical, data["label"]), strict=True):
+        digest.update(json.dumps(row, ensure_ascii=False).encode() + b"\n")
     return digest.hexdigest()
+
+
+def _canonical(label: float) -> float | None:
+    """Scores have at most three decimals in the files and are held as float32; JSON has no NaN."""
+    return None if math.isnan(label) else round(label, 3)
 
 
 def _tokenizer(
@@ -121,8 +122,8 @@ def _tokenizer(
     source = model_source.parse(reference)
     if source.kind == "hub":
         return load_tokenizer(source.location, revision)
-    if source.kind in ("folder", "package"):
-        return load_tokenizer(source.path())
+    if source.kind in ("folder", "package") and (folder := source.path()):
+        return load_tokenizer(folder)
     if source.kind == "config":
         if "train" not in raw:
             raise RkdError(f"tokenizer '{reference}': a vocabulary is trained on the train split, which is not read")
@@ -153,18 +154,10 @@ def _warn_about_blank_texts(raw: DatasetDict, fields: Sequence[str]) -> None:
 
 
 def _write(out_dir: Path, data: DatasetDict, tokenizer: PreTrainedTokenizerBase, manifest: dict[str, Any]) -> None:
-    """Written aside and renamed at the end, so that a folder with half its files is never taken for whole."""
-    out_dir.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=out_dir.parent, prefix=f".{out_dir.name}-") as aside:
-        whole = Path(aside) / out_dir.name
-        data.save_to_disk(whole / "dataset")
+    with atomic_path(out_dir) as folder:
+        data.save_to_disk(folder / "dataset")
         # Calls leave their truncation behind, and packaged tokenizers bring some padding: both are the caller's choice.
         tokenizer.backend_tokenizer.no_truncation()
         tokenizer.backend_tokenizer.no_padding()
-        tokenizer.save_pretrained(whole / "tokenizer")
-        (whole / "manifest.json").write_text(
-            json.dumps(manifest, indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
-        )
-        if out_dir.exists():
-            shutil.rmtree(out_dir)
-        os.replace(whole, out_dir)
+        tokenizer.save_pretrained(folder / "tokenizer")
+        write_json(folder / "manifest.json", manifest)

@@ -1,7 +1,8 @@
 """Synthetic GLUE: sentences of our grammar as files in the official TSV layout, to run the whole chain offline.
 
-They go through the same reader as the official files. The sentences are made up and their scores mean nothing beyond this
-program: tables made from them say so. A few per cent of the labels are wrong on purpose, so that no model reaches 100.
+They go through the same reader as the official files. The sentences are made up and their scores mean nothing beyond
+this program: tables made from them say so. A few per cent of the labels are wrong on purpose, so that no model reaches
+100.
 """
 
 import random
@@ -49,21 +50,26 @@ def _distinct(task: tasks.Task, rng: random.Random) -> Iterator[Example]:
     """Examples whose texts, in either order, have not come before (nor twice the same text); some labels are wrong."""
     generate = grammar.GENERATORS[task.name]
     seen: set[frozenset[str]] = set()
-    misses = 0
+    wanted, misses = None, 0
     while misses < 1000:
         texts, label = generate(rng)
+        if wanted not in (None, label):
+            continue
         key = frozenset(texts)
         if key in seen or len(key) < len(texts):
-            misses += 1
+            # Another of the same label, or classes with fewer sentences would become rare.
+            wanted, misses = label, misses + 1
             continue
-        misses = 0
+        wanted, misses = None, 0
         seen.add(key)
         if task.regression:
             label = min(5.0, max(0.0, rng.gauss(label, SCORE_NOISE)))
         elif rng.random() < LABEL_NOISE:
             label = (int(label) + rng.randrange(1, task.num_labels)) % task.num_labels
         yield tuple(text[0].upper() + text[1:] for text in texts), label
-    raise RkdError(f"synthetic {task.name}: the grammar has only about {len(seen)} different examples; ask for fewer rows")
+    raise RkdError(
+        f"synthetic {task.name}: the grammar has only about {len(seen)} different examples; ask for fewer rows"
+    )
 
 
 def _columns(task: tasks.Task, split: str) -> list[str]:

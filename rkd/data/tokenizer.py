@@ -36,8 +36,8 @@ def build_tokenizer(texts: Iterable[str], vocab_size: int) -> PreTrainedTokenize
     texts = list(texts)
     normalizer, splitter = normalizers.BertNormalizer(lowercase=True), pre_tokenizers.BertPreTokenizer()
     words = {word for text in texts for word, _ in splitter.pre_tokenize_str(normalizer.normalize_str(text))}
-    # The trainer numbers the inner letters ("##a") in the random order of a hash map, which also decides between equally
-    # frequent merges. Listed here in sorted order, they have fixed numbers.
+    # The trainer numbers the inner letters ("##a") in the random order of a hash map, and the numbers decide between
+    # equally frequent merges. Listed here in sorted order, they have fixed numbers.
     inner = sorted({f"##{letter}" for word in words for letter in word[1:]})
     needed = len(_SPECIAL) + len(inner) + len({letter for word in words for letter in word})
     if vocab_size < needed:

@@ -1,5 +1,6 @@
 """What all methods share: the optimizer with its schedule, exact gradient accumulation and a saved state."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from itertools import pairwise
 from typing import Any
@@ -65,14 +66,13 @@ class Optimizer:
         self.schedule.load_state_dict(state["schedule"])
 
 
-class Method:
+class Method(ABC):
     """A way to train a student; subclasses define `step`.
 
     Attributes:
         student: the model that is trained, in place. Its train or eval mode is the caller's business.
         teacher: the model that it learns from, always in eval mode, or None.
         teacher_moves: whether `step` changes the teacher.
-        options: names of the constructor's keywords that belong to the distillation, beyond those below.
 
     Args:
         student_lr: peak learning rate of the student's AdamW.
@@ -110,6 +110,7 @@ class Method:
         }
         self.student_optimizer = Optimizer(student, student.parameters(), lr=student_lr, **self.settings)
 
+    @abstractmethod
     def step(self, batch: Batch) -> dict[str, float]:
         """Train on one batch.
 
@@ -119,7 +120,6 @@ class Method:
         Returns:
             Parts of the loss by name, means over the batch before the update; at least `loss`.
         """
-        raise NotImplementedError
 
     def chunks(self, batch: Batch) -> list[tuple[Batch, float]]:
         """Split a batch for gradient accumulation: (chunk, its share of the examples)."""

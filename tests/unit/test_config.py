@@ -152,7 +152,7 @@ BAD: list[tuple[str, str, str, str]] = [
         "teacher: {gradient_accumulation: 64}",
         "teacher.gradient_accumulation",
         "64",
-        "a divisor of batch_size 32",
+        "a divisor of batch_size 16",
     ),
     (
         "{student: {gradient_accumulation: 4}, variants: {kd: {batch_size: 6}}}",

@@ -15,7 +15,7 @@ from rkd.tasks import TASKS, get
 ENDS = {
     ("cola", "train"): (
         (["Our friends won't buy this analysis, let alone the next one we propose."], 1),
-        (["As you eat the most, you want the least."], 0),
+        (["What all did you get for Christmas?"], 1),
     ),
     ("cola", "test"): ((["Bill whistled past the house."], -1), (["A picture of himself frightened John."], -1)),
     ("stsb", "train"): (
@@ -34,9 +34,9 @@ ENDS = {
             [
                 "George got free tickets to the play, but he gave them to Eric, because he was not particularly eager "
                 "to see it.",
-                "George was not particularly eager to see it.",
+                "Eric was not particularly eager to see it.",
             ],
-            1,
+            0,
         ),
     ),
     ("mnli", "validation_matched"): (
@@ -57,7 +57,7 @@ ENDS = {
 REAL = [(name, split) for name, task in TASKS.items() for split in task.splits]
 
 
-@pytest.mark.parametrize(("name", "split"), REAL, ids="-".join)
+@pytest.mark.parametrize(("name", "split"), REAL, ids=map("-".join, REAL))
 def test_official_row_counts(glue_dir: Path, name: str, split: str) -> None:
     file, rows = get(name).splits[split]
     if not (glue_dir / file).is_file():
@@ -68,7 +68,7 @@ def test_official_row_counts(glue_dir: Path, name: str, split: str) -> None:
     assert data.column_names == [*get(name).text_fields, "label", "idx"]
 
 
-@pytest.mark.parametrize(("name", "split"), ENDS, ids="-".join)
+@pytest.mark.parametrize(("name", "split"), ENDS, ids=map("-".join, ENDS))
 def test_first_and_last_official_rows(glue_dir: Path, name: str, split: str) -> None:
     task = get(name)
     data = read_split(task, split, glue_dir)
@@ -262,5 +262,5 @@ def test_hub_row_counts_are_checked(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_offline_hub_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    with pytest.raises(RkdError, match="could not be loaded from the hub: .*source 'glue_dir' with the path"):
+    with pytest.raises(RkdError, match=r"could not be loaded from the hub: .*source 'glue_dir' with the path"):
         hub.read_splits(get("cola"), ["train"])

@@ -1,0 +1,139 @@
+"""The listed code inputs of a job are the files of this project that its process really imports."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from rkd.code_inputs import code_inputs
+from rkd.methods import MODULES
+from tests.conftest import ROOT
+
+SCRIPTS = sorted(path.name for path in (ROOT / "workflow_scripts").glob("*.py"))
+METHODS = sorted(MODULES.values())
+
+# Runs the imports of each given script, those inside its functions too, then imports the modules named with it, and
+# prints which files of rkd are loaded then. One process for all, as torch takes seconds; rkd is loaded anew each time.
+PROBE = """
+import ast, importlib, json, runpy, sys
+from pathlib import Path
+for script, *modules in json.loads(sys.argv[1]):
+    for name in [name for name in sys.modules if name.partition(".")[0] == "rkd"]:
+        del sys.modules[name]
+    runpy.run_path(script, run_name="probe")
+    for node in ast.walk(ast.parse(Path(script).read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            exec(ast.unparse(node), {})
+    for name in modules:
+        importlib.import_module(name)
+    loaded = [module.__file__ for name, module in list(sys.modules.items()) if name.partition(".")[0] == "rkd"]
+    files = sorted([script, *(str(Path(file).relative_to(Path.cwd())) for file in loaded)])
+    print("PROBE", json.dumps([[script, *modules], files]))
+"""
+
+
+@pytest.fixture(scope="module")
+def really_imported():
+    """Script and modules → the files of this project that are loaded by them, as Python itself says."""
+    cases = [[f"workflow_scripts/{name}"] for name in SCRIPTS if name != "train.py"]
+    cases += [["workflow_scripts/train.py", f"rkd.methods.{method}"] for method in METHODS]
+    command = [sys.executable, "-c", PROBE, json.dumps(cases)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    lines = [json.loads(line[6:]) for line in done.stdout.splitlines() if line.startswith("PROBE ")]
+    return {tuple(case): files for case, files in lines}
+
+
+def training_list(method):
+    return code_inputs("workflow_scripts/train.py", f"rkd.methods.{method}")
+
+
+@pytest.mark.parametrize("script", [name for name in SCRIPTS if name != "train.py"])
+def test_a_script_is_listed_with_all_that_it_imports(script, really_imported):
+    path = f"workflow_scripts/{script}"
+    assert code_inputs(path) == really_imported[(path,)]
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_training_is_listed_with_its_method(method, really_imported):
+    """The loop imports its method by a computed name."""
+    assert training_list(method) == really_imported["workflow_scripts/train.py", f"rkd.methods.{method}"]
+
+
+def test_a_method_is_retrained_only_for_what_it_uses():
+    lists = {method: set(training_list(method)) for method in METHODS}
+    assert "rkd/losses.py" not in lists["finetune"]
+    assert "rkd/losses.py" in lists["kd"] & lists["reptile"]
+    for method, files in lists.items():
+        own = {f"rkd/methods/{name}.py" for name in METHODS} & files
+        assert f"rkd/methods/{method}.py" in own
+        assert {"rkd/training.py", "rkd/packed.py", "rkd/methods/base.py", "workflow_scripts/train.py"} < files
+    assert "rkd/methods/reptile.py" not in lists["finetune"] | lists["kd"]
+    assert "rkd/methods/kd.py" not in lists["finetune"]
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_plan_config_report_and_data_readers_retrain_nothing(method):
+    files = training_list(method)
+    assert not {"rkd/plan.py", "rkd/config.py", "rkd/glue_metric.py"} & set(files)
+    assert not [file for file in files if file.startswith(("rkd/report/", "rkd/data/"))]
+
+
+def test_the_list_is_sorted_and_of_files_that_exist():
+    files = training_list("reptile")
+    assert files == sorted(set(files))
+    assert all((ROOT / file).is_file() for file in files)
+    assert all(file.endswith(".py") for file in files)
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    """`project(**files)` writes a small project of its own, by names such as rkd__a for rkd/a.py."""
+    monkeypatch.setattr("rkd.code_inputs.ROOT", tmp_path)
+
+    def write(**files):
+        for name, content in files.items():
+            path = tmp_path / (name.replace("__", "/") + ".py")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            (path.parent / "__init__.py").touch()
+            path.write_text(content)
+
+    return write
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "import rkd.pack.a",
+        "import os, rkd.pack.a as x",
+        "from rkd.pack import a",
+        "from rkd.pack.a import something",
+        "def f():\n    from rkd.pack.a import something",
+        "if True:\n    try:\n        import rkd.pack.a\n    except ImportError:\n        pass",
+        "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    pass\nelse:\n    import rkd.pack.a",
+    ],
+)
+def test_every_form_of_import_is_seen_and_followed(project, statement):
+    project(main=statement, rkd__pack__a="from rkd import b", rkd__b="import json", rkd__c="", rkd__pack__d="")
+    expected = ["main.py", "rkd/__init__.py", "rkd/b.py", "rkd/pack/__init__.py", "rkd/pack/a.py"]
+    assert code_inputs("main.py") == expected
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "import os.path, json",
+        "import rkdother.a",
+        "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from rkd.a import something",
+        "text = 'import rkd.a'",
+        "# import rkd.a",
+    ],
+)
+def test_nothing_else_is_listed(project, statement):
+    project(main=statement, rkd__a="")
+    assert code_inputs("main.py") == ["main.py"]
+
+
+def test_circles_end(project):
+    project(main="import rkd.a", rkd__a="import rkd.b", rkd__b="import rkd.a")
+    assert code_inputs("main.py") == ["main.py", "rkd/__init__.py", "rkd/a.py", "rkd/b.py"]

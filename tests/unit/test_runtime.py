@@ -1,0 +1,278 @@
+"""Atomic writes, JSON without NaN, digests, seeds, provenance and one-line errors."""
+
+import hashlib
+import json
+import math
+import os
+import random
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rkd import runtime
+from rkd.errors import RkdError
+from tests.conftest import ROOT
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+# Atomic writes.
+
+
+def test_a_file_takes_its_name_at_the_end(tmp_path):
+    path = tmp_path / "new" / "table.csv"
+    with runtime.atomic_path(path) as temporary:
+        temporary.write_text("a,b")
+        assert not path.exists()
+        assert temporary.parent == path.parent, "another file system could not rename it in one go"
+    assert path.read_text() == "a,b"
+    assert names(path.parent) == ["table.csv"]
+
+
+def test_a_folder_takes_its_name_at_the_end(tmp_path):
+    path = tmp_path / "model"
+    path.mkdir()
+    (path / "old.bin").touch()
+    with runtime.atomic_path(path) as temporary:
+        temporary.mkdir()
+        (temporary / "new.bin").touch()
+        assert names(path) == ["old.bin"]
+    assert names(path) == ["new.bin"]
+    assert names(tmp_path) == ["model"]
+
+
+@pytest.mark.parametrize("folder", [False, True])
+@pytest.mark.parametrize("old_is_folder", [False, True])
+def test_failure_leaves_the_old_content_and_nothing_else(tmp_path, folder, old_is_folder):
+    path = tmp_path / "result"
+    if old_is_folder:
+        path.mkdir()
+        (path / "old").touch()
+    else:
+        path.write_text("old")
+
+    def fail():
+        with runtime.atomic_path(path) as temporary:
+            if folder:
+                temporary.mkdir()
+                (temporary / "half").touch()
+            else:
+                temporary.write_text("half")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fail()
+    assert names(tmp_path) == ["result"]
+    assert names(path) == ["old"] if old_is_folder else path.read_text() == "old"
+
+
+def test_a_block_that_writes_nothing_is_an_error_and_loses_nothing(tmp_path):
+    (tmp_path / "result").mkdir()
+    with pytest.raises(FileNotFoundError), runtime.atomic_path(tmp_path / "result"):
+        pass
+    assert names(tmp_path) == ["result"]
+
+
+@pytest.mark.parametrize("folder", [False, True])
+def test_a_file_may_replace_a_folder_and_a_folder_a_file(tmp_path, folder):
+    path = tmp_path / "result"
+    if folder:
+        path.write_text("old")
+    else:
+        path.mkdir()
+        (path / "old").touch()
+    with runtime.atomic_path(path) as temporary:
+        if folder:
+            temporary.mkdir()
+        else:
+            temporary.write_text("new")
+    assert path.is_dir() == folder
+    assert names(tmp_path) == ["result"]
+
+
+def test_a_link_is_replaced_and_its_target_kept(tmp_path):
+    target, path = tmp_path / "target", tmp_path / "result"
+    target.mkdir()
+    (target / "kept").touch()
+    path.symlink_to(target)
+    with runtime.atomic_path(path) as temporary:
+        temporary.mkdir()
+        (temporary / "new").touch()
+    assert (names(target), names(path), path.is_symlink()) == (["kept"], ["new"], False)
+
+
+def test_what_a_killed_process_left_is_not_mixed_in(tmp_path):
+    stale = tmp_path / f".model.{os.getpid()}.tmp"
+    stale.mkdir()
+    (stale / "half").touch()
+    with runtime.atomic_path(tmp_path / "model") as temporary:
+        temporary.mkdir()
+    assert names(tmp_path / "model") == []
+
+
+def test_text_is_utf_8(tmp_path):
+    runtime.atomic_write_text(tmp_path / "text", "α → β")
+    assert (tmp_path / "text").read_bytes() == "α → β".encode()
+
+
+# JSON.
+
+
+def test_undefined_numbers_become_null(tmp_path):
+    value = {"a": [1.5, math.nan, (math.inf, -math.inf)], "b": {"c": np.float64("nan"), "d": "NaN"}, 3: True}
+    runtime.write_json(tmp_path / "x.json", value)
+    found = json.loads((tmp_path / "x.json").read_text(), parse_constant=pytest.fail)
+    assert found == {"a": [1.5, None, [None, None]], "b": {"c": None, "d": "NaN"}, "3": True}
+
+
+@settings(deadline=None)
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+        lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+        max_leaves=10,
+    )
+)
+def test_anything_becomes_strict_json(value):
+    text = json.dumps(runtime.jsonable(value), allow_nan=False)
+    assert runtime.jsonable(json.loads(text)) == json.loads(text)
+
+
+# Digests.
+
+
+def test_sha256(tmp_path):
+    content = os.urandom((1 << 20) + 17)  # longer than a block
+    (tmp_path / "file").write_bytes(content)
+    assert runtime.sha256(tmp_path / "file") == hashlib.sha256(content).hexdigest()
+
+
+def test_the_code_digest_sees_names_and_contents_but_no_order(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("a.py", "b.py"):
+        (tmp_path / name).write_text(name)
+    first = runtime.code_digest(["a.py", "b.py"])
+    assert runtime.code_digest(("b.py", "a.py")) == first
+    assert len(first) == 64
+    assert runtime.code_digest(["a.py"]) != first
+    (tmp_path / "a.py").write_text("b.py")
+    (tmp_path / "b.py").write_text("a.py")
+    assert runtime.code_digest(["a.py", "b.py"]) != first, "swapped"
+    (tmp_path / "a.py").write_text("a.py")
+    (tmp_path / "b.py").write_text("b.py ")
+    assert runtime.code_digest(["a.py", "b.py"]) != first, "edited"
+
+
+# Seeds and threads.
+
+
+def draws():
+    return random.random(), np.random.rand(), torch.rand(1).item()
+
+
+def test_one_seed_for_all_generators():
+    runtime.seed_everything(3)
+    first = draws()
+    runtime.seed_everything(3)
+    assert draws() == first
+    runtime.seed_everything(4)
+    assert not set(draws()) & set(first)
+    runtime.seed_everything(2**40)  # more than NumPy takes
+
+
+def test_the_number_of_threads_is_set():
+    before = torch.get_num_threads()
+    try:
+        runtime.seed_everything(0, threads=2)
+        assert torch.get_num_threads() == 2
+        runtime.seed_everything(0)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_memory_is_reused_or_left_alone(monkeypatch):
+    """With a C library that has no mallopt, nothing happens."""
+    calls = []
+
+    class Library:
+        mallopt = staticmethod(lambda *arguments: calls.append(arguments))
+
+    monkeypatch.setattr(runtime.ctypes, "CDLL", lambda _: Library)
+    runtime.reuse_memory()
+    assert len(calls) == 3
+    monkeypatch.setattr(runtime.ctypes, "CDLL", lambda _: object())
+    runtime.reuse_memory()
+    assert len(calls) == 3
+
+
+# Provenance.
+
+
+def git(folder, *arguments):
+    identity = ("-c", "user.name=n", "-c", "user.email=e@example.org", "-c", "commit.gpgsign=false")
+    command = ["git", *identity, *arguments]
+    return subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True).stdout.strip()
+
+
+def test_git_state(tmp_path):
+    assert runtime.git_state(tmp_path) == {}
+    git(tmp_path, "init", "--quiet")
+    (tmp_path / "file").write_text("1")
+    git(tmp_path, "add", "file")
+    git(tmp_path, "commit", "--quiet", "--no-verify", "--message", "first")
+    commit = git(tmp_path, "rev-parse", "HEAD")
+    assert runtime.git_state(tmp_path) == {"commit": commit, "dirty": False}
+    (tmp_path / "untracked").touch()
+    assert runtime.git_state(tmp_path)["dirty"] is False
+    (tmp_path / "file").write_text("2")
+    assert runtime.git_state(tmp_path) == {"commit": commit, "dirty": True}
+
+
+def test_no_git_is_no_error(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert runtime.git_state(tmp_path) == {}
+
+
+def test_provenance_is_plain_json():
+    found = runtime.provenance(started=0.0, device="cpu", threads=3)
+    assert set(found["packages"]) == set(runtime.PACKAGES)
+    assert (found["device"], found["threads"], found["started"]) == ("cpu", 3, "1970-01-01T00:00:00Z")
+    assert found["seconds"] > 1e9
+    assert found["peak_memory_mib"] > 10
+    assert found["processor"]
+    assert found["python"] == ".".join(map(str, sys.version_info[:3]))
+    assert "gpu" not in found
+    json.dumps(found, allow_nan=False)
+
+
+# Scripts.
+
+
+def test_bad_input_ends_a_script_with_one_line(capsys):
+    def main():
+        raise RkdError("config.yaml: found 3; expected 4")
+
+    with pytest.raises(SystemExit) as ended:
+        runtime.run_script(main)
+    assert ended.value.code == 2
+    assert capsys.readouterr() == ("", "error: config.yaml: found 3; expected 4\n")
+
+
+def test_a_bug_keeps_its_traceback_and_success_says_nothing(capsys):
+    with pytest.raises(ZeroDivisionError):
+        runtime.run_script(lambda: 1 / 0)
+    runtime.run_script(lambda: None)
+    assert capsys.readouterr() == ("", "")
+
+
+def test_the_module_alone_loads_no_torch():
+    code = "import sys, rkd.runtime; sys.exit('torch' in sys.modules or 'pandas' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
