@@ -76,7 +76,7 @@ def measure_models(
     if len(split) < batch_size:
         raise RkdError(f"efficiency: {len(split)} examples; expected at least {batch_size}, the batch size")
     for model in models.values():
-        model.to(device).eval()
+        model.to(device).eval()  # type: ignore[arg-type]
     generator = torch.Generator().manual_seed(seed)
     single, many = (
         [

@@ -80,9 +80,11 @@ def measured_methods(
     models.check_fit(first_student, first_teacher)
 
     def build(entry: Mapping[str, Any]) -> Any:
-        pair = (copy.deepcopy(model).to(where) for model in (first_student, first_teacher))
+        ours, theirs = copy.deepcopy(first_student), copy.deepcopy(first_teacher)
+        for model in (ours, theirs):
+            model.to(where)  # type: ignore[arg-type]
         settings = {**entry.get("training", {}), **entry["options"]}
-        return efficiency.build_method(entry["method"], *pair, batch, **settings)
+        return efficiency.build_method(entry["method"], ours, theirs, batch, **settings)
 
     builders = {entry["row"]: partial(build, entry) for entry in methods}
     if len(builders) < len(methods):

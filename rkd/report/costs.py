@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -128,10 +128,10 @@ class CostTable:
 
     def ratio(self) -> dict[str, float]:
         """MetaDistil's cost by Reptile's: seconds, memory_mib, flops; empty unless both were measured."""
-        rows = self.frame().drop_duplicates("method").set_index("method")
-        if not set(_RATIO) <= set(rows.index):
+        rows = {line["method"]: line for line in reversed(self.frame().to_dict("records"))}  # the first of each method
+        if not set(_RATIO) <= set(rows):
             return {}
-        second, first = (rows.loc[name] for name in _RATIO)
+        second, first = (rows[name] for name in _RATIO)
         return {name: float(second[name] / first[name]) for name in ("seconds", "memory_mib", "flops")}
 
     def sidecar(self) -> dict[str, object]:
@@ -148,7 +148,7 @@ class CostTable:
         lines = tuple(self._line(line) for line in self.frame().to_dict("records"))
         return Grid((("", heads),), (Section("", lines),), self._caption(), tuple(map(Note, self._remarks())))
 
-    def _line(self, line: Mapping[str, Any]) -> tuple[Part, ...]:
+    def _line(self, line: Mapping[Hashable, Any]) -> tuple[Part, ...]:
         return (
             Part(self.labels.get(line["row"], line["row"])),
             Part(_number(line["seconds"], 3)),
@@ -177,7 +177,7 @@ class CostTable:
             )
 
 
-def _model_line(line: Mapping[str, Any], title: str) -> tuple[Part, ...]:
+def _model_line(line: Mapping[Hashable, Any], title: str) -> tuple[Part, ...]:
     millions = (f"{line[name] / 1e6:.1f}" for name in ("parameters", "parameters_without_embeddings"))
     return (
         Part(str(line["row"]).capitalize() if line["row"] in ("teacher", "student") else str(line["row"])),

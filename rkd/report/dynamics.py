@@ -62,7 +62,7 @@ def _with_moving_teacher(histories: pd.DataFrame) -> pd.DataFrame:
     changing = runs.drop(columns=DISTANCE, errors="ignore").gt(1).any(axis="columns")
     if DISTANCE in quantities:
         changing |= runs[DISTANCE] > 0
-    moving = {variant for (_, variant, _), moves in changing.items() if moves}
+    moving = changing[changing].reset_index()["variant"]
     return histories[histories["variant"].isin(moving)]
 
 
@@ -72,8 +72,9 @@ def _column(column: Any, task: Task, spec: ReportSpec, runs: pd.DataFrame) -> No
     looks = variant_styles([variant.name for variant in _moving(spec, runs)])
     for variant in _moving(spec, runs):
         mine, look = runs[runs["variant"] == variant.name], looks[variant.name]
-        _draw(distance, mine, DISTANCE, 1.0, {**look, "label": variant.label}, band=True)
-        _draw(score, mine, "teacher.headline", 100.0, look, band=True)
+        labelled = {**look, "label": variant.label}
+        _draw(distance, mine, DISTANCE, 1.0, labelled, band=True)
+        _draw(score, mine, "teacher.headline", 100.0, labelled, band=True)
         _draw(score, mine, "headline", 100.0, {**look, **_STUDENT})
         for axes, name in ((kl, "teacher.kl"), (entropy, "teacher.entropy")):
             _draw(axes, mine, name, 1.0, look)

@@ -115,9 +115,8 @@ def _scatter(spec: ReportSpec, metrics: pd.DataFrame, place: Horizontal, xlabel:
     with style.context(HOUSE_STYLE):
         figure, places = panels(len(tasks), xlabel)
         for task, axes in zip(tasks, places, strict=True):
-            here = _spread({variant: (x, score) for found, variant, x, score in points if found == task})
-            for name in (name for name in spec.labels() if name in here):
-                x, score = here[name]
+            mine = {variant: (x, score) for found, variant, x, score in points if found == task}
+            for name, (x, score) in _spread({name: mine[name] for name in spec.labels() if name in mine}).items():
                 half = 0.0 if math.isnan(score.high) else score.high - score.mean
                 look: dict[str, Any] = {key: looks[name][key] for key in ("color", "marker")}
                 look |= {"ms": 8 if name == TEACHER else 5.5, "label": spec.labels()[name]}
