@@ -95,7 +95,7 @@ def test_an_overlay_drops_an_axis():
         ({"variant": "kd"}, "ablations.x", "none of them", "either parameter and values, or settings"),
         ({"variant": "kd", "settings": {"a": {"alpha": 2}}}, "ablations.x.settings.a", "2", "from 0 to 1"),
         ({"variant": "kd", "settings": {"a": {"pull_to": "student"}}}, "ablations.x.settings.a", "pull_to", "kd reads"),
-        ({"variant": "kd", "settings": {"a": {"alhpa": 0.1}}}, "ablations.x.settings.a", "alhpa", "did you mean alpha?"),
+        ({"variant": "kd", "settings": {"a": {"alhpa": 0.1}}}, "ablations.x.settings.a", "alhpa", "mean alpha?"),
         (
             {"variant": "reptile", "parameter": "layer_map", "values": ["skpi"]},
             "ablations.x.values[0]", "'skpi'", "did you mean skip?",
