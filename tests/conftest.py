@@ -5,11 +5,16 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import settings
 from torch import Tensor, nn
 from transformers import BertConfig, BertForSequenceClassification
 
 ROOT = Path(__file__).resolve().parent.parent
 VOCABULARY = 60
+
+# How long an example takes says more about the machine than about the code.
+settings.register_profile("rkd", deadline=None)
+settings.load_profile("rkd")
 
 
 @pytest.fixture(scope="session")
