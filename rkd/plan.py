@@ -5,7 +5,7 @@ from typing import Any
 
 from rkd import model_source
 from rkd.spec import TRAINING_KEYS, DataSpec, ModelSpec, RunSpec, canonical_json
-from rkd.variants import METHOD_OPTIONS, Cell, expand, resolve
+from rkd.variants import METHOD_OPTIONS, Cell, expand, resolve, without_unread
 
 
 class Plan:
@@ -59,7 +59,7 @@ class Plan:
             "finetune",
             seed,
             self._teacher_model(),
-            _pick(self.config["teacher"], TRAINING_KEYS),
+            _pick(without_unread(self.config["teacher"]), TRAINING_KEYS),
         )
 
     def student(self, task: str, variant: str, seed: int) -> RunSpec:
@@ -170,4 +170,5 @@ class Plan:
 
 
 def _pick(settings: Mapping[str, Any], keys: tuple[str, ...]) -> dict[str, Any]:
-    return {key: settings[key] for key in keys}
+    """Those of the keys that the settings have."""
+    return {key: settings[key] for key in keys if key in settings}

@@ -1,4 +1,4 @@
-"""The quiz set: a part of the training data that the student does not train on, for methods that ask it questions."""
+"""Training data that the student does not train on: to choose its epoch by, or as a quiz for methods that ask one."""
 
 from typing import Any
 
@@ -25,26 +25,27 @@ class Part(Split):
         return self.whole.batch(self.rows[rows])
 
 
-def hold_out(train: Split, share: float, batch_size: int, seed: int) -> tuple[Part, Part]:
-    """Split the training data by chance into a smaller training set and a quiz set.
+def hold_out(train: Split, share: float, at_least: int, seed: int, key: str = "quiz_share") -> tuple[Part, Part]:
+    """Split the training data by chance into a smaller training set and a held-out one.
 
     Args:
         train: the whole training split.
-        share: share of its rows that become the quiz, above 0 and below 1.
-        batch_size: rows of a quiz batch.
+        share: share of its rows that are held out, above 0 and below 1.
+        at_least: rows that are needed, for example one batch.
         seed: decides which rows.
+        key: the share's name in the config, for the error.
 
     Returns:
-        What is left to train on, in the order of the split, and the quiz.
+        What is left to train on and what is held out, both in the order of the split.
 
     Raises:
-        RkdError: the quiz would not fill a batch, or nothing would be left to train on.
+        RkdError: too few rows would be held out, or none would be left to train on.
     """
     size = round(share * len(train))
-    if not batch_size <= size < len(train):
+    if not at_least <= size < len(train):
         raise RkdError(
-            f"quiz_share: {share} of {len(train)} training rows are {size} rows; expected at least one batch of "
-            f"{batch_size} for the quiz, and rows left to train on"
+            f"{key}: {share} of {len(train)} training rows are {size} rows; expected at least {at_least} to hold out, "
+            "and rows left to train on"
         )
     # Epoch 0 is the order that no training epoch has.
     order = torch.cat(train.shuffled(len(train), seed, epoch=0))

@@ -18,6 +18,7 @@ TRAINING_KEYS = (
     "max_grad_norm",
     "adam_epsilon",
     "selection",
+    "held_out_share",
 )
 
 
@@ -65,7 +66,7 @@ class RunSpec(Spec):
 
     Attributes:
         variant: "teacher", or a name from `variants` in the config.
-        training: the keys of TRAINING_KEYS.
+        training: the keys of TRAINING_KEYS, but for what the selection does not read.
         options: what the method itself reads, for example alpha and layer_map.
     """
 

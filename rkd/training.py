@@ -18,7 +18,7 @@ from tqdm import tqdm
 from transformers import AutoTokenizer, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
-from rkd import evaluation, models, runtime
+from rkd import evaluation, metrics, models, runtime
 from rkd.batching import Split, load_splits
 from rkd.errors import RkdError
 from rkd.layer_map import LayerMap
@@ -26,9 +26,12 @@ from rkd.methods import by_name
 from rkd.methods.base import Method
 from rkd.quiz import QuizBatches, hold_out
 from rkd.spec import RunSpec
-from rkd.tasks import Task, get
+from rkd.tasks import Task, get, headline
 
 log = logging.getLogger("rkd")
+
+# The selection rule, and the name of the split that it chooses the epoch by.
+HELD_OUT = "held-out"
 
 
 def run(
@@ -66,6 +69,9 @@ def run(
     manifest = json.loads((data / "manifest.json").read_text(encoding="utf-8"))
     tokenizer = AutoTokenizer.from_pretrained(data / "tokenizer", local_files_only=True)
     splits = load_splits(data, tokenizer.pad_token_id)
+    if spec.training["selection"] == HELD_OUT:
+        share = spec.training["held_out_share"]
+        splits["train"], splits[HELD_OUT] = hold_out(splits["train"], share, 1, spec.seed, "held_out_share")
     splits["train"], quiz = _hold_out_quiz(spec, splits["train"], accelerator.device)
     max_length = manifest["max_length"]
     method = _build(spec, task, tokenizer, max_length, splits["train"], teacher, accelerator.device, quiz)
@@ -75,7 +81,7 @@ def run(
     with (out / "history.jsonl").open("w", encoding="utf-8") as history:
         train(method, task, splits, spec, accelerator, history)
 
-    predicted = [name for name in splits if name != "train"]
+    predicted = [name for name in splits if name not in ("train", HELD_OUT)]
     z = {name: evaluation.predict(method.student, splits[name], accelerator.device) for name in predicted}
     with runtime.atomic_path(out / "predictions.parquet") as path:
         evaluation.predictions_frame(task, z, splits).to_parquet(path, index=False)
@@ -104,7 +110,8 @@ def train(
 ) -> None:
     """Train `method.student` for the spec's epochs and leave in it the weights that the selection rule chooses.
 
-    The dev splits are evaluated before the first step and after every epoch, one line of `history` each.
+    The dev splits, and held-out training data where there are some, are evaluated before the first step and after
+    every epoch, one line of `history` each.
 
     Raises:
         RkdError: a loss is NaN or infinite; the message names the step.
@@ -136,9 +143,9 @@ def train(
         means = {name: total / counts[name] for name, total in sums.items()}
         record = evaluate(method, task, splits, accelerator.device)
         _write(history, record, epoch=epoch, step=step, started=started, train=means)
-        score = _rank(record["headline"])
+        score = _rank(record.get("held_out", record["headline"]))
         # The first epoch is always kept.
-        if settings["selection"] == "best" and (best_state is None or score > best_score):
+        if settings["selection"] != "last" and (best_state is None or score > best_score):
             best_score, best_state = score, copy.deepcopy(method.student.state_dict())
 
     if best_state is not None:
@@ -149,12 +156,17 @@ def evaluate(method: Method, task: Task, splits: dict[str, Split], device: torch
     """Dev scores of the student and, where there is a teacher, what has become of it.
 
     Returns:
-        `dev` (metrics by split), `headline`, `warnings`, and for a teacher `teacher`: its `headline`, `kl` and
-        `entropy` (see `evaluation.soft_label_statistics`), and its `distance` from the student if the method pulls it.
+        `dev` (metrics by split), `headline`, `warnings`, `held_out` (the headline metric on held-out training
+        data, where `splits` has some), and for a teacher `teacher`: its `headline`, `kl` and `entropy` (see
+        `evaluation.soft_label_statistics`), and its `distance` from the student if the method pulls it.
     """
     z_s = _dev_logits(method.student, task, splits, device)
     dev = evaluation.scores(task, z_s, splits)
     record: dict[str, Any] = {"dev": dev, "headline": evaluation.dev_headline(task, dev), "warnings": []}
+    if HELD_OUT in splits:
+        z = evaluation.predict(method.student, splits[HELD_OUT], device)
+        decided, labels = evaluation.decide(task, z), splits[HELD_OUT].labels.numpy()
+        record["held_out"] = headline(task, metrics.compute(task.name, decided, labels))
     if method.teacher is None:
         return record
     z_t = _dev_logits(method.teacher, task, splits, device)

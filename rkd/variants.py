@@ -36,6 +36,14 @@ METHOD_OPTIONS: dict[str, tuple[str, ...]] = {
 }
 
 
+# Settings that are read only while another one has a certain value.
+READ_WITH = {
+    "held_out_share": ("selection", "held-out"),
+    "quiz_share": ("inner_batch", "quiz"),
+    "outer_step_size": ("outer_optimizer", "sgd"),
+}
+
+
 @dataclass(frozen=True)
 class Cell:
     """One value on an axis of ablation, and the variant that is trained with it.
@@ -59,7 +67,17 @@ def resolve(config: Mapping[str, Any], overrides: Mapping[str, Any]) -> Override
     """All that decides how a variant is trained: its method, the settings that the method reads, and its student."""
     settings = {**config["student"], "student_model": config["student_model"], **overrides}
     read = ("method", "student_model", *TRAINING_KEYS, *METHOD_OPTIONS[overrides["method"]])
-    return {key: settings[key] for key in read}
+    return without_unread({key: settings[key] for key in read})
+
+
+def without_unread(settings: Mapping[str, Any]) -> Overrides:
+    """The settings but for those that nothing reads because of the value that another one of them has.
+
+    >>> without_unread({"outer_optimizer": "adamw", "outer_step_size": 0.001})
+    {'outer_optimizer': 'adamw'}
+    """
+    unread = {key for key, (other, value) in READ_WITH.items() if settings.get(other, value) != value}
+    return {key: value for key, value in settings.items() if key not in unread}
 
 
 def expand(config: Mapping[str, Any]) -> tuple[dict[str, Overrides], list[Cell]]:

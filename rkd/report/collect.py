@@ -222,7 +222,8 @@ def _history(file: str) -> pd.DataFrame:
     if not evaluations:
         raise RkdError(f"{file}: no evaluations; expected one JSON object per line")
     frame = pd.json_normalize(evaluations)
-    frame["headline"] = pd.to_numeric(frame["headline"])
+    for column in {"headline", "held_out"} & set(frame):
+        frame[column] = pd.to_numeric(frame[column])
     run = pd.DataFrame({**place._asdict(), "file": file}, index=frame.index)
     return pd.concat([run, frame], axis="columns")
 

@@ -1,4 +1,4 @@
-"""The table of selection: the best epoch on dev, which flatters, beside the last epoch, which does not."""
+"""The table of selection: the best epoch on dev, which flatters, beside choices that do not look at dev."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from rkd.report.statistics import Interval, seed_interval
 from rkd.report.tables import MISSING, count_range, data_text, model_text, score_part
 from rkd.tasks import get
 
-RULES = ("best", "last")
+RULES = ("best", "held-out", "last")
 
 
 @dataclass(frozen=True)
@@ -22,6 +22,11 @@ class Selection:
     spec: ReportSpec
     scores: dict[tuple[str, str, str], Interval]
     files: dict[tuple[str, str], tuple[str, ...]]
+
+    @property
+    def rules(self) -> tuple[str, ...]:
+        """The rules that some run can be judged by."""
+        return tuple(rule for rule in RULES if any(rule == key[2] for key in self.scores) or rule != "held-out")
 
     def frame(self) -> pd.DataFrame:
         """One number per line: row, task, selection, mean, std, low, high, n."""
@@ -36,8 +41,8 @@ class Selection:
         return {"caption": self._caption(), "unit": "points", "cells": cells}
 
     def grid(self) -> Grid:
-        """The table as it is printed: a line per row, best and last of every task."""
-        groups = tuple((get(task).title, RULES) for task in self.spec.tasks)
+        """The table as it is printed: a line per row, a column per rule of every task."""
+        groups = tuple((get(task).title, self.rules) for task in self.spec.tasks)
         lines = tuple((Part(label), *self._line(name)) for name, label in self._rows().items())
         return Grid((*groups, ("", ("Seeds",))), (Section("", lines),), self._caption(), tuple(self._notes()))
 
@@ -45,7 +50,7 @@ class Selection:
         return {variant.name: variant.label for variant in self.spec.variants}
 
     def _line(self, name: str) -> Iterator[Part]:
-        found = [self.scores.get((name, task, rule)) for task in self.spec.tasks for rule in RULES]
+        found = [self.scores.get((name, task, rule)) for task in self.spec.tasks for rule in self.rules]
         yield from map(score_part, found)
         yield Part(count_range(sorted({one.n for one in found if one})))
 
@@ -57,14 +62,16 @@ class Selection:
         found = sum(len(files) for files in self.files.values())
         if found < planned:
             yield Note(f"{planned - found} of {planned} runs are missing; a cell without any run is {MISSING}.")
+        if "held-out" in self.rules:
+            yield Note("Held-out: the dev score of the epoch that is best on training examples set aside.")
         yield Note(
             "Best: the highest dev score of any epoch, an optimistic choice, as dev chooses and judges; last: the "
-            "score after the last epoch. Both are read from the same runs, whatever rule chose the model that was kept."
+            "score after the last epoch. All are read from the same runs, whatever rule chose the model that was kept."
         )
 
 
 def selection(spec: ReportSpec, histories: pd.DataFrame) -> Selection:
-    """Best and last dev score of every row and task.
+    """Dev score of every row and task under each selection rule.
 
     The untrained start (step 0) is no candidate. A mean is NaN if a seed has no defined score.
 
@@ -88,5 +95,8 @@ def selection(spec: ReportSpec, histories: pd.DataFrame) -> Selection:
             heads = [100 * run["headline"].to_numpy(dtype=np.float64) for _, run in runs]
             best = [np.nan if np.isnan(head).all() else np.nanmax(head) for head in heads]
             scores[variant.name, task, "best"] = seed_interval(best)
+            if "held_out" in trained and all(run["held_out"].notna().any() for _, run in runs):
+                chosen = [run["headline"][run["held_out"].idxmax()] for _, run in runs]
+                scores[variant.name, task, "held-out"] = seed_interval([100 * head for head in chosen])
             scores[variant.name, task, "last"] = seed_interval([head[-1] for head in heads])
     return Selection(spec, scores, files)

@@ -31,7 +31,7 @@ _HEADERS = {
     "spearmanr": "Spear",
 }
 _SPLIT_HEADERS = {"matched": "m", "mismatched": "mm"}
-_SELECTION = {"best": "best epoch on dev", "last": "last epoch"}
+_SELECTION = {"best": "best epoch on dev", "held-out": "best epoch on held-out training data", "last": "last epoch"}
 _MARKS = {published.PAIR_MEAN: "†", published.UNSTATED: "‡"}
 _MARK_NOTES = {
     "†": "one number for the task: the mean of its columns, as published",

@@ -180,16 +180,16 @@ def split(rows):
 
 def test_hold_out_parts_the_rows():
     whole = split(20)
-    rest, quiz = hold_out(whole, 0.25, batch_size=4, seed=1)
+    rest, quiz = hold_out(whole, 0.25, at_least=4, seed=1)
     assert (len(rest), len(quiz)) == (15, 5)
     assert sorted([*rest.labels.tolist(), *quiz.labels.tolist()]) == list(range(20))
     assert rest.labels.tolist() == sorted(rest.labels.tolist())
-    assert hold_out(whole, 0.25, batch_size=4, seed=1)[1].labels.tolist() == quiz.labels.tolist()
-    assert hold_out(whole, 0.25, batch_size=4, seed=2)[1].labels.tolist() != quiz.labels.tolist()
+    assert hold_out(whole, 0.25, at_least=4, seed=1)[1].labels.tolist() == quiz.labels.tolist()
+    assert hold_out(whole, 0.25, at_least=4, seed=2)[1].labels.tolist() != quiz.labels.tolist()
 
 
 def test_a_part_is_a_split():
-    rest, _ = hold_out(split(20), 0.25, batch_size=4, seed=1)
+    rest, _ = hold_out(split(20), 0.25, at_least=4, seed=1)
     batch = rest.batch(torch.tensor([2, 0]))
     labels = [int(rest.labels[2]), int(rest.labels[0])]
     assert batch["labels"].tolist() == labels
@@ -200,9 +200,9 @@ def test_a_part_is_a_split():
 
 @pytest.mark.parametrize(("share", "rows"), [(0.1, 2), (0.0, 0), (1.0, 20)])
 def test_quiz_too_small_or_too_large(share, rows):
-    message = f"quiz_share: {share} of 20 training rows are {rows} rows; expected at least one batch of 4"
+    message = f"quiz_share: {share} of 20 training rows are {rows} rows; expected at least 4 to hold out"
     with pytest.raises(RkdError, match=message):
-        hold_out(split(20), share, batch_size=4, seed=1)
+        hold_out(split(20), share, at_least=4, seed=1)
 
 
 def test_quiz_batches_are_full_and_every_pass_is_shuffled_anew():

@@ -119,7 +119,7 @@ def test_means_are_over_the_steps_that_have_the_part(prepared):
 
 
 def test_quiz_too_small(prepared):
-    with pytest.raises(RkdError, match=r"quiz_share: 0\.05 of 40 training rows are 2 rows; expected at least one"):
+    with pytest.raises(RkdError, match=r"quiz_share: 0\.05 of 40 training rows are 2 rows; expected at least"):
         train(prepared, "metadistil", quiz_share=0.05)
 
 

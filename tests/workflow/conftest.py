@@ -19,6 +19,8 @@ TINY = {
     "vocab_size": 300,
     "teacher": {"epochs": 1},
     "student": {"epochs": 1},
+    "variants": {"no-lookahead": None},
+    "ablations": {"teacher-lr": None},
 }
 
 
