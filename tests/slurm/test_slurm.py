@@ -20,7 +20,11 @@ from tests.workflow.conftest import TINY, Workflow
 PROFILE = yaml.safe_load((ROOT / "profiles/slurm/config.yaml").read_text())
 TRAINING = ("finetune_teacher", "train_student")
 # Long enough to be killed on the way.
-SMALL = TINY | {"synthetic_rows": {"train": 1000, "dev": 40, "test": 10}, "teacher": {"epochs": 3}, "student": {"epochs": 4}}
+SMALL = TINY | {
+    "synthetic_rows": {"train": 1000, "dev": 40, "test": 10},
+    "teacher": {"epochs": 3},
+    "student": {"epochs": 4},
+}
 # No accounting here, and a check each few seconds instead of after 40.
 OPTIONS = ("--slurm-status-command", "squeue", "--slurm-init-seconds-before-status-checks", "1")
 
@@ -117,10 +121,11 @@ def test_the_workflow_survives_a_killed_job_and_a_dead_node(cluster: Cluster, tm
         for pid in cluster.processes(submitted(killed)[0]["JobId"]):
             if "workflow_scripts/train.py" in Path(f"/proc/{pid}/cmdline").read_text():
                 os.kill(pid, signal.SIGKILL)
+        wait_for(lambda: submitted(killed)[0]["JobState"] == "FAILED", "the killed job has failed", process, log)
 
         wait_for(lambda: trains(lost), f"{lost} trains", process, log)
         crash(cluster)
-        wait_for(lambda: submitted(lost)[0]["JobState"] == "PENDING", "the lost job is in the queue again", process, log)
+        wait_for(lambda: submitted(lost)[0]["JobState"] == "PENDING", "the lost job is queued again", process, log)
         cluster.start("slurmd")
         process.wait(timeout=1200)
     finally:
