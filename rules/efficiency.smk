@@ -15,7 +15,8 @@ rule measure_efficiency:
         "results/benchmarks/measure_efficiency/{task}.tsv"
     conda:
         "../environment.yaml"
-    threads: workflow.cores
+    # All of this machine, to be alone on it; late, as on a cluster there is no such number (profiles/slurm sets its own).
+    threads: lambda wildcards: workflow.cores
     resources:
         device=config["device"],
     params:
@@ -39,7 +40,7 @@ rule measure_cost:
         "results/benchmarks/measure_cost/{task}.tsv"
     conda:
         "../environment.yaml"
-    threads: workflow.cores
+    threads: lambda wildcards: workflow.cores
     resources:
         device=config["device"],
     params:
