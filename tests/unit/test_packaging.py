@@ -122,7 +122,7 @@ def test_the_checks_run_what_the_makefile_offers() -> None:
     assert os.access(script, os.X_OK)
     assert "set -euo pipefail" in script.read_text()
     called = re.findall(r"^make (\S+)", script.read_text(), re.MULTILINE)
-    assert called == ["lint", "test", "test-slurm"]
+    assert called == ["lint", "test"]
     assert set(called) <= set(targets())
 
 
