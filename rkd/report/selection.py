@@ -96,7 +96,7 @@ def selection(spec: ReportSpec, histories: pd.DataFrame) -> Selection:
             best = [np.nan if np.isnan(head).all() else np.nanmax(head) for head in heads]
             scores[variant.name, task, "best"] = seed_interval(best)
             if "held_out" in trained and all(run["held_out"].notna().any() for _, run in runs):
-                chosen = [run["headline"][run["held_out"].idxmax()] for _, run in runs]
+                chosen = [run["headline"].to_numpy(dtype=np.float64)[run["held_out"].argmax()] for _, run in runs]
                 scores[variant.name, task, "held-out"] = seed_interval([100 * head for head in chosen])
             scores[variant.name, task, "last"] = seed_interval([head[-1] for head in heads])
     return Selection(spec, scores, files)

@@ -195,6 +195,19 @@ def test_best_and_last_epoch_stand_side_by_side(tmp_path):
     assert {tuple(cell["files"]) for cell in json.loads(cells)["cells"]} == {tuple(map(str, paths))}
 
 
+def test_held_out_data_choose_an_epoch_of_their_own(tmp_path):
+    path = history(tmp_path, "rte", "kd", 1, [0.9, 0.5, 0.6, 0.55])
+    lines = [json.loads(line) for line in Path(path).read_text().splitlines()]
+    held_out = [0.9, 0.7, None, 0.1]
+    Path(path).write_text(
+        "".join(json.dumps({**line, "held_out": h}) + "\n" for line, h in zip(lines, held_out, strict=True))
+    )
+    table = selection(SPEC, read_histories([path]))
+    means = table.frame().set_index("selection")["mean"].to_dict()
+    assert means == pytest.approx({"best": 60.0, "held-out": 50.0, "last": 55.0})
+    assert "Held-out: the dev score" in table.grid().markdown()
+
+
 def test_an_undefined_last_epoch_is_a_dash(tmp_path):
     paths = [history(tmp_path, "rte", "kd", seed, [0.1, 0.5, None]) for seed in (1, 2)]
     found = selection(SPEC, read_histories(paths)).scores

@@ -388,6 +388,22 @@ def test_best_is_what_is_saved_and_predicted(place, data, tmp_path):
     assert found["headline"] == scores[-1] == history_of(tmp_path)[-1]["headline"]
 
 
+def test_selection_on_held_out_training_data(place, data, tmp_path):
+    """A part of train is set aside and scored; what is kept is the epoch that is best on it."""
+    spec = spec_of(place, "cola", epochs=3)
+    spec = replace(spec, training={**spec.training, "selection": "held-out", "held_out_share": 0.25})
+    training.run(spec, data("cola"), tmp_path, device="cpu")
+    history = history_of(tmp_path)
+    train_rows = len(load_splits(data("cola"), 0)["train"])
+    batches = -(-(train_rows - round(0.25 * train_rows)) // spec.training["batch_size"])
+    assert [line["step"] for line in history] == [batches * epoch for epoch in range(4)]
+    ranks = [-math.inf if line["held_out"] is None else line["held_out"] for line in history[1:]]
+    chosen = history[1:][ranks.index(max(ranks))]
+    predictions = pd.read_parquet(tmp_path / "predictions.parquet")
+    assert "held-out" not in set(predictions["split"])
+    assert metrics.from_predictions("cola", predictions)["headline"] == pytest.approx(chosen["headline"], nan_ok=True)
+
+
 # Losses that are no numbers.
 
 
