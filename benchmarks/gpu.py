@@ -51,7 +51,9 @@ def on_device(
             for side in sides.values():
                 side(0)
             seconds[precision] = paired(sides, rounds, device=device)
-            name = f"Reptile step on {_name(device)}, BERT-base {layers[1]} → {layers[0]}, {batch_size} × {width} tokens"
+            name = (
+                f"Reptile step on {_name(device)}, BERT-base {layers[1]} → {layers[0]}, {batch_size} × {width} tokens"
+            )
             found.append(versus(f"{name}, {precision}", seconds[precision], *SIDES))
     finally:
         torch.set_float32_matmul_precision(before)

@@ -61,10 +61,19 @@ def real_data(
 
 
 def equal_padding(
-    rounds: int, batch_size: int = 8, clock: Callable[[], float] = time.perf_counter, **config: Any
+    rounds: int,
+    batch_size: int = 8,
+    clock: Callable[[], float] = time.perf_counter,
+    layers: tuple[int, int] = (6, 12),
+    **config: Any,
 ) -> tuple[list[Row], dict[str, Seconds]]:
-    """BERT-base 12 → 6 on batches without padding, where packing saves nothing."""
-    pair = random_pair(6, 12, **config)
+    """Models of BERT-base's shape on batches without padding, where packing saves nothing.
+
+    Args:
+        layers: of student and teacher.
+        config: makes the models other than BERT-base.
+    """
+    pair = random_pair(*layers, **config)
     batches = [full_batch(batch_size, WIDTH, pair.student.config.vocab_size, seed) for seed in range(rounds)]
     bf16 = cpu_has_bf16()
     sides: dict[str, Callable[[int], object]] = {}
@@ -75,7 +84,8 @@ def equal_padding(
             sides[f"{side} bf16"] = _at(stepper(method, "bf16"), batches)
         sides[side](0)
     found = paired(sides, rounds, clock)
-    what = f"Reptile step without padding, BERT-base 12 → 6, {batch_size} × {WIDTH} tokens"
+    models = f"BERT-base {layers[1]} → {layers[0]}"
+    what = f"Reptile step without padding, {models}, {batch_size} × {WIDTH} tokens"
     rows = [versus(f"{what}, fp32", found, "literal", "reptile", SPEED_FULL)]
     if bf16:
         rows.append(versus(f"{what}, both bf16", found, "literal bf16", "reptile bf16"))
@@ -133,9 +143,7 @@ def _share(pair: Pair, batch: Batch, products: Products, step: float, bare: floa
 def _rows(seconds: Mapping[str, Seconds], bf16: bool) -> list[Row]:
     """Reptile against the literal implementation, against kd, and MetaDistil against Reptile."""
     what = "Reptile step, real batches, MiniLM 6 → 3"
-    rows = [
-        versus(f"{what}, {get(task).title}, fp32", found, "literal", "reptile") for task, found in seconds.items()
-    ]
+    rows = [versus(f"{what}, {get(task).title}, fp32", found, "literal", "reptile") for task, found in seconds.items()]
     rows.append(over_tasks(f"{what}, geometric mean, fp32", seconds, "literal", "reptile", SPEED))
     if bf16:
         rows += [
