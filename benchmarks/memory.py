@@ -1,0 +1,149 @@
+"""Peak memory of a training step above the models and the optimizer states, each side in a process of its own.
+
+The number held to the goal counts what tensors take: the profiler of torch reports every allocation and every release
+of torch's CPU allocator, from before the method is made to the end of its second step. Of the largest sum the
+optimizer states are taken off, which the first step creates; the models were there before. So gradients, graph,
+copies of the student and whatever the method keeps between steps count, and the number is the same at every run,
+whatever else the machine does. The rise of the process's resident memory over the same two steps is told beside it:
+it holds work space of the matrix libraries too, but also depends on what the C library has kept.
+
+    python -m benchmarks.memory SIDE FOLDER TASK[,TASK…] BATCH_SIZE THREADS
+"""
+
+import copy
+import gc
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.profiler import ProfilerActivity, profile
+
+from benchmarks.data import ROOT, WIDTH, Batch, pad_to, random_batches, splits_of
+from benchmarks.report import Goal, Row
+from benchmarks.sides import Pair, build, minilm
+from benchmarks.timing import geometric
+from rkd import runtime
+from rkd.efficiency import peak_memory
+from rkd.errors import RkdError
+from rkd.tasks import get
+
+GOAL, METADISTIL = Goal("≤", 1 / 3), Goal(">", 1.0)
+SIDES = ("literal", "reptile", "metadistil")
+Record = dict[str, dict[str, float]]
+
+
+def rows(folder: Path, tasks: Sequence[str], batch_size: int, threads: int) -> tuple[list[Row], dict[str, Record]]:
+    """Measure every side in a process of its own and compare them."""
+    records = {side: in_own_process(side, folder, tasks, batch_size, threads) for side in SIDES}
+    name = f"Peak memory of a step above models and optimizer states, MiniLM 6 → 3, {batch_size} examples"
+    found = [_row(f"{name}, Reptile, {get(task).title}", records, [task], "reptile", "literal") for task in tasks]
+    return [
+        *found,
+        _row(f"{name}, Reptile, geometric mean", records, tasks, "reptile", "literal", GOAL),
+        _row(f"{name}, Reptile, geometric mean", records, tasks, "reptile", "literal", what="resident"),
+        _row(f"{name}, MetaDistil against Reptile", records, tasks, "metadistil", "reptile", METADISTIL),
+    ], records
+
+
+def in_own_process(side: str, folder: Path, tasks: Sequence[str], batch_size: int, threads: int) -> Record:
+    """By task, `allocated` and `resident`: MiB above models and optimizer states."""
+    command = [sys.executable, "-m", __spec__.name, side, str(folder), ",".join(tasks), str(batch_size), str(threads)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    result = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, check=False)
+    if result.returncode:
+        raise RkdError(f"benchmark: {' '.join(command)} failed: {result.stderr[-2000:]}")
+    record: Record = json.loads(result.stdout.splitlines()[-1])
+    return record
+
+
+def measure(side: str, pair: Pair, batch: Batch) -> dict[str, float]:
+    """MiB of two steps above models and optimizer states: `allocated` by tensors, and `resident`."""
+    copies = [Pair(*map(copy.deepcopy, pair)) for _ in range(2)]
+    gc.collect()
+    with peak_memory(torch.device("cpu")) as resident:
+        states = optimizer_bytes(_two_steps(side, copies[0], batch))
+    with allocations() as sizes:
+        method = _two_steps(side, copies[1], batch)
+    return {
+        "allocated": (peak(sizes) - optimizer_bytes(method)) / 2**20,
+        "resident": resident["mib"] - states / 2**20,
+    }
+
+
+@contextmanager
+def allocations() -> Iterator[list[int]]:
+    """Collect the bytes of every allocation (positive) and release (negative) of torch on the CPU, in order."""
+    sizes: list[int] = []
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as recorded:
+        yield sizes
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "trace.json"
+        recorded.export_chrome_trace(str(path))
+        events = json.loads(path.read_text())["traceEvents"]
+    ordered = sorted((event for event in events if event.get("name") == "[memory]"), key=lambda event: event["ts"])
+    sizes += [event["args"]["Bytes"] for event in ordered]
+
+
+def peak(sizes: Sequence[int]) -> int:
+    """The largest sum on the way.
+
+    >>> peak([3, -2, 4, -5])
+    5
+    """
+    total = largest = 0
+    for size in sizes:
+        total += size
+        largest = max(largest, total)
+    return largest
+
+
+def optimizer_bytes(method: Any) -> int:
+    """What the states of the student's and the teacher's AdamW take."""
+    optimizers = [getattr(method, name) for name in ("student_optimizer", "teacher_optimizer") if hasattr(method, name)]
+    states = [getattr(optimizer, "adamw", optimizer).state for optimizer in optimizers]
+    tensors = [value for state in states for one in state.values() for value in one.values()]
+    return sum(tensor.nbytes for tensor in tensors if isinstance(tensor, torch.Tensor))
+
+
+def _two_steps(side: str, pair: Pair, batch: Batch) -> Any:
+    method = build(side, pair, batch, copies=False)
+    for _ in range(2):
+        method.step(batch)
+    return method
+
+
+def _row(
+    name: str,
+    records: dict[str, Record],
+    tasks: Sequence[str],
+    above: str,
+    below: str,
+    goal: Goal | None = None,
+    what: str = "allocated",
+) -> Row:
+    """Ratio of two sides over tasks; the medians are those of the tasks' largest."""
+    value = geometric({task: [records[above][task][what] / records[below][task][what]] for task in tasks})
+    medians = {side: max(records[side][task][what] for task in tasks) for side in (above, below)}
+    note = "resident memory, as a check" if what == "resident" else ""
+    return Row(name, value, "×", goal, medians, "MiB", note=note)
+
+
+def main() -> None:
+    side, folder, tasks, batch_size, threads = sys.argv[1:]
+    runtime.seed_everything(0, int(threads))
+    record = {}
+    for task in tasks.split(","):
+        [batch] = random_batches(splits_of(Path(folder), task)["train"], int(batch_size), 1)
+        record[task] = measure(side, minilm(task), pad_to(batch, WIDTH) if side == "literal" else batch)
+    print(json.dumps(record))
+
+
+if __name__ == "__main__":
+    main()

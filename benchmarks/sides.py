@@ -1,0 +1,109 @@
+"""The two sides of every comparison: a method of rkd, or the literal implementation, with models of its own."""
+
+import copy
+import itertools
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from transformers import BertConfig, BertForSequenceClassification
+
+from benchmarks.data import MINILM, Batch
+from benchmarks.literal import LiteralReptileKD
+from rkd import efficiency, models
+from rkd.spec import ModelSpec
+from rkd.tasks import get
+
+SETTINGS: dict[str, Any] = {
+    "alpha": 0.5,
+    "temperature": 5.0,
+    "student_lr": 5e-5,
+    "weight_decay": 0.0,
+    "max_grad_norm": 1.0,
+    "total_steps": 1000,
+}
+TEACHER_LR = 5e-5
+# What the methods of rkd take beside SETTINGS.
+OPTIONS: dict[str, dict[str, Any]] = {
+    "reptile": {"layer_map": "skip", "teacher_lr": TEACHER_LR},
+    "kd": {},
+    "metadistil": {"teacher_lr": TEACHER_LR},
+}
+Step = Callable[[Batch], object]
+
+
+class Pair(NamedTuple):
+    """A student and its teacher, on the CPU; every side gets copies of its own."""
+
+    student: Any
+    teacher: Any
+
+
+def minilm(task: str) -> Pair:
+    """MiniLM 6 → 3 layers, 384 wide, with a classifier for the task."""
+    teacher = ModelSpec(MINILM)
+    vocabulary = 30522
+    student = ModelSpec("teacher-layers:1,3,5", layers_of=teacher)
+    return Pair(*(models.load(spec, get(task), vocabulary, seed=0) for spec in (student, teacher)))
+
+
+def random_pair(student_layers: int, teacher_layers: int, **config: Any) -> Pair:
+    """BERT classifiers with random weights; BERT-base's shape unless `config` says otherwise."""
+    torch.manual_seed(0)
+    student, teacher = (
+        BertForSequenceClassification(BertConfig(num_hidden_layers=layers, **config))
+        for layers in (student_layers, teacher_layers)
+    )
+    return Pair(student, teacher)
+
+
+def build(side: str, pair: Pair, batch: Batch, device: str = "cpu", copies: bool = True) -> Any:
+    """A method with its models, copies of the pair unless `copies` is false.
+
+    Args:
+        side: "literal", or the name of a method of rkd.
+        batch: the quiz of the methods that ask for one.
+    """
+    student, teacher = map(copy.deepcopy, pair) if copies else pair
+    student, teacher = student.to(device).train(), teacher.to(device)
+    if side == "literal":
+        return LiteralReptileKD(student, teacher, strategy="skip", teacher_lr=TEACHER_LR, **SETTINGS)
+    return efficiency.build_method(side, student, teacher, batch, **SETTINGS, **OPTIONS[side])
+
+
+def take_quiz(method: Any, batches: list[Batch]) -> None:
+    """Let a method that asks questions ask each time those of the next step's batch."""
+    if getattr(method, "quiz", None) is not None:
+        method.quiz = itertools.cycle(batches[1:] + batches[:1])
+
+
+def precision(name: str, device: str = "cpu") -> AbstractContextManager[Any]:
+    """The context of a step in "fp32" or, by autocast, "bf16".
+
+    Autocast keeps its copies of the weights until the context ends, even those of a teacher that has moved meanwhile:
+    the third update would learn from the teacher as it was before the second. So it is told to keep none.
+    """
+    if name != "bf16":
+        return nullcontext()
+    return torch.autocast(torch.device(device).type, torch.bfloat16, cache_enabled=False)
+
+
+def stepper(method: Any, name: str = "fp32", device: str = "cpu") -> Step:
+    """`method.step` in a precision."""
+
+    def step(batch: Batch) -> object:
+        with precision(name, device):
+            return method.step(batch)
+
+    return step
+
+
+def cpu_has_bf16() -> bool:
+    """Whether the CPU multiplies bfloat16 matrices by itself: elsewhere it is emulated and slower than float32."""
+    try:
+        text = Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return False
+    return any(flag in text.split() for flag in ("avx512_bf16", "amx_bf16"))

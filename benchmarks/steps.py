@@ -1,0 +1,169 @@
+"""Training steps, timed: Reptile against the literal implementation, kd, MetaDistil and bare matrix products."""
+
+import gc
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from benchmarks.data import WIDTH, Batch, full_batch, lengths, pad_to, random_batches, splits_of
+from benchmarks.flops import Products, reptile_flops
+from benchmarks.report import Goal, Row, not_measured
+from benchmarks.sides import Pair, build, cpu_has_bf16, minilm, random_pair, stepper, take_quiz
+from benchmarks.timing import Seconds, geometric, paired, ratios, spread
+from rkd.tasks import get
+
+SPEED, SPEED_BF16, SPEED_FULL = Goal("≥", 4.5), Goal("≥", 8.0), Goal("≥", 1.5)
+SHARE, KD, METADISTIL = Goal("≥", 0.7), Goal("≤", 1.8), Goal(">", 1.0)
+NO_BF16 = "this CPU has no bf16"
+
+
+def real_data(
+    folder: Path, tasks: Sequence[str], batch_size: int, rounds: int, clock: Callable[[], float] = time.perf_counter
+) -> tuple[list[Row], dict[str, Seconds]]:
+    """All sides on the same real batches of each task, MiniLM 6 → 3.
+
+    Returns:
+        The rows, and the seconds of every round by task and side.
+    """
+    bf16 = cpu_has_bf16()
+    seconds: dict[str, Seconds] = {}
+    shares: dict[str, list[float]] = {}
+    for outputs in sorted({get(task).num_labels for task in tasks}, reverse=True):
+        group = [task for task in tasks if get(task).num_labels == outputs]
+        pair = minilm(group[0])
+        methods = _methods(pair, bf16)
+        for number, task in enumerate(group):
+            batches = random_batches(splits_of(folder, task)["train"], batch_size, rounds)
+            products = []
+            for batch in batches:
+                with Products() as recorded:
+                    methods["reptile"].step(batch)
+                products.append(recorded)
+            sides = _sides(methods, batches)
+            if number == 0:
+                for side in sides.values():  # optimizer states, thread pools, memory from the system
+                    side(0)
+            replays = [recorded.replay() for recorded in products]
+            found = paired({**sides, "products": partial(_call, replays)}, rounds, clock)
+            seconds[task] = found
+            shares[task] = [
+                _share(pair, batch, recorded, step, bare)
+                for batch, recorded, step, bare in zip(
+                    batches, products, found["reptile"], found["products"], strict=True
+                )
+            ]
+        del methods
+        gc.collect()
+    return [*_rows(seconds, bf16), *_share_rows(seconds, shares)], seconds
+
+
+def equal_padding(
+    rounds: int,
+    batch_size: int = 8,
+    clock: Callable[[], float] = time.perf_counter,
+    layers: tuple[int, int] = (6, 12),
+    **config: Any,
+) -> tuple[list[Row], dict[str, Seconds]]:
+    """Models of BERT-base's shape on batches without padding, where packing saves nothing.
+
+    Args:
+        layers: of student and teacher.
+        config: makes the models other than BERT-base.
+    """
+    pair = random_pair(*layers, **config)
+    batches = [full_batch(batch_size, WIDTH, pair.student.config.vocab_size, seed) for seed in range(rounds)]
+    bf16 = cpu_has_bf16()
+    sides: dict[str, Callable[[int], object]] = {}
+    for side in ("literal", "reptile"):
+        method = build(side, pair, batches[0])
+        sides[side] = _at(stepper(method), batches)
+        if bf16:
+            sides[f"{side} bf16"] = _at(stepper(method, "bf16"), batches)
+        sides[side](0)
+    found = paired(sides, rounds, clock)
+    models = f"BERT-base {layers[1]} → {layers[0]}"
+    what = f"Reptile step without padding, {models}, {batch_size} × {WIDTH} tokens"
+    rows = [versus(f"{what}, fp32", found, "literal", "reptile", SPEED_FULL)]
+    if bf16:
+        rows.append(versus(f"{what}, both bf16", found, "literal bf16", "reptile bf16"))
+    return rows, {"bert-base": found}
+
+
+def versus(name: str, seconds: Seconds, above: str, below: str, goal: Goal | None = None, note: str = "") -> Row:
+    """The ratio of two sides."""
+    value = spread(ratios(seconds[above], seconds[below]))
+    medians = {side: statistics.median(seconds[side]) for side in (above, below)}
+    return Row(name, value, goal=goal, medians=medians, rounds=len(seconds[above]), note=note)
+
+
+def over_tasks(
+    name: str, seconds: Mapping[str, Seconds], above: str, below: str, goal: Goal | None = None, note: str = ""
+) -> Row:
+    """The geometric mean over tasks of the ratio of two sides; the medians are sums over tasks."""
+    value = geometric({task: ratios(found[above], found[below]) for task, found in seconds.items()})
+    medians = {side: sum(statistics.median(found[side]) for found in seconds.values()) for side in (above, below)}
+    rounds = len(next(iter(seconds.values()))[above])
+    return Row(name, value, goal=goal, medians=medians, rounds=rounds, note=note)
+
+
+def _methods(pair: Pair, bf16: bool) -> dict[str, Any]:
+    """One method per side; those in bf16 are others, with weights of their own."""
+    names = ["literal", "reptile", "kd", "metadistil", *(["literal bf16", "reptile bf16"] if bf16 else [])]
+    batch = full_batch(2, 8, vocabulary=1000)  # in the place of a quiz, until there is one
+    return {name: build(name.removesuffix(" bf16"), pair, batch) for name in names}
+
+
+def _sides(methods: Mapping[str, Any], batches: list[Batch]) -> dict[str, Callable[[int], object]]:
+    padded = [pad_to(batch, WIDTH) for batch in batches]
+    sides = {}
+    for name, method in methods.items():
+        take_quiz(method, batches)
+        kind, _, suffix = name.partition(" ")
+        sides[name] = _at(stepper(method, suffix or "fp32"), padded if kind == "literal" else batches)
+    return sides
+
+
+def _at(step: Callable[[Batch], object], batches: list[Batch]) -> Callable[[int], object]:
+    return lambda turn: step(batches[turn])
+
+
+def _call(functions: list[Callable[[], None]], turn: int) -> None:
+    functions[turn]()
+
+
+def _share(pair: Pair, batch: Batch, products: Products, step: float, bare: float) -> float:
+    """(FLOPs that the step needs ÷ its seconds) ÷ (FLOPs of its products ÷ the seconds of doing nothing else)."""
+    needed = reptile_flops(pair.student.config, pair.teacher.config, lengths(batch))
+    return (needed / step) / (products.flops / bare)
+
+
+def _rows(seconds: Mapping[str, Seconds], bf16: bool) -> list[Row]:
+    """Reptile against the literal implementation, against kd, and MetaDistil against Reptile."""
+    what = "Reptile step, real batches, MiniLM 6 → 3"
+    rows = [versus(f"{what}, {get(task).title}, fp32", found, "literal", "reptile") for task, found in seconds.items()]
+    rows.append(over_tasks(f"{what}, geometric mean, fp32", seconds, "literal", "reptile", SPEED))
+    if bf16:
+        rows += [
+            over_tasks(f"{what}, geometric mean, both bf16", seconds, "literal bf16", "reptile bf16", SPEED_BF16),
+            over_tasks(f"{what}, geometric mean, bf16 against fp32", seconds, "literal", "reptile bf16", SPEED_BF16),
+        ]
+    else:
+        rows.append(not_measured(f"{what}, geometric mean, bf16", NO_BF16, SPEED_BF16))
+    return [
+        *rows,
+        over_tasks("Reptile step against kd step, geometric mean", seconds, "reptile", "kd", KD),
+        over_tasks("MetaDistil step against Reptile step, time", seconds, "metadistil", "reptile", METADISTIL),
+    ]
+
+
+def _share_rows(seconds: Mapping[str, Seconds], shares: Mapping[str, list[float]]) -> list[Row]:
+    what = "Reptile step: share of the machine's rate of matrix products, MiniLM 6 → 3"
+    rows = []
+    for task, found in shares.items():
+        medians = {side: statistics.median(seconds[task][side]) for side in ("reptile", "products")}
+        rows.append(Row(f"{what}, {get(task).title}", spread(found), "%", None, medians, rounds=len(found)))
+    rounds = len(next(iter(shares.values())))
+    return [*rows, Row(f"{what}, geometric mean, fp32", geometric(shares), "%", SHARE, rounds=rounds)]

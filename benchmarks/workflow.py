@@ -1,0 +1,92 @@
+"""What the workflow costs around its training steps, in a clone of this checkout at its last commit."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+from benchmarks.data import ROOT
+from benchmarks.report import Goal, Row
+from benchmarks.timing import Spread, spread
+from rkd.errors import RkdError
+
+AROUND, DRY_RUN, REDRAW = Goal("≤", 0.35), Goal("≤", 5.0), Goal("≤", 10.0)
+STYLE = "rkd/report/rkd.mplstyle"
+
+
+def rows(folder: Path, dry_runs: int = 3) -> tuple[list[Row], dict[str, list[float]]]:
+    """Plan the paper, run the default, draw its figures once more.
+
+    Args:
+        folder: an empty folder, for the clone.
+
+    Raises:
+        RkdError: git or Snakemake fails; with the end of its output.
+    """
+    _run(["git", "clone", "--quiet", str(ROOT), str(folder)], ROOT)
+    planned = [snakemake(folder, "--dry-run", "--configfile", "configs/paper.yaml") for _ in range(dry_runs)]
+    wall = snakemake(folder)
+    redrawn = redraw(folder)
+    cores = len(os.sched_getaffinity(0))
+    histories = list((folder / "results").glob("*/**/history.jsonl"))
+    around = 1 - sum(map(step_seconds, histories)) / (wall * cores)
+    beside = 1 - sum(map(training_seconds, histories)) / (wall * cores)
+    name = "Default run, share of its time"
+    return [
+        Row(f"{name} outside training steps", _single(around), "%", AROUND, {"wall": wall}, note=f"{cores} cores"),
+        Row(f"{name} outside training steps and dev evaluations", _single(beside), "%"),
+        Row("Dry run of the paper's plan", spread(planned), "s", DRY_RUN, rounds=dry_runs),
+        Row("Tables and figures after a change of their style", _single(redrawn), "s", REDRAW),
+    ], {"dry_run": planned, "default": [wall], "redraw": [redrawn]}
+
+
+def redraw(folder: Path) -> float:
+    """Seconds of `snakemake tables figures` after a change of the figures' style in a finished folder."""
+    style = folder / STYLE
+    figure = folder / "results/figures/learning_curves.png"
+    before = figure.stat().st_mtime_ns
+    style.write_text(style.read_text(encoding="utf-8") + "\nfigure.dpi: 99\n", encoding="utf-8")
+    seconds = snakemake(folder, "tables", "figures")
+    if figure.stat().st_mtime_ns == before:
+        raise RkdError(f"benchmark: {figure} was not drawn again after a change of {STYLE}")
+    return seconds
+
+
+def training_seconds(history: Path) -> float:
+    """Seconds of a run from its first evaluation to its last: training steps and evaluations."""
+    return _seconds(history)[-1]
+
+
+def step_seconds(history: Path) -> float:
+    """The same without the evaluations, each of which is taken to last as long as the first, before training."""
+    seconds = _seconds(history)
+    return max(0.0, seconds[-1] - len(seconds) * seconds[0])
+
+
+def snakemake(folder: Path, *arguments: str) -> float:
+    """Seconds of a call in a checkout, with that checkout's own library."""
+    started = time.perf_counter()
+    _run([str(Path(sys.executable).with_name("snakemake")), "--cores", "all", *arguments], folder)
+    return time.perf_counter() - started
+
+
+def _run(command: list[str], folder: Path) -> None:
+    # The jobs take the interpreter from PATH and the library of their folder.
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
+    environment = {**os.environ, "PATH": path, "PYTHONPATH": str(folder)}
+    result = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    if result.returncode:
+        end = (result.stdout + result.stderr)[-2000:]
+        raise RkdError(f"benchmark: {' '.join(command)} failed in {folder}: {end}")
+
+
+def _seconds(history: Path) -> list[float]:
+    lines: Iterable[str] = history.read_text(encoding="utf-8").splitlines()
+    return [float(json.loads(line)["seconds"]) for line in lines]
+
+
+def _single(value: float) -> Spread:
+    return spread([value])
