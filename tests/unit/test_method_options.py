@@ -14,6 +14,8 @@ from rkd.plan import Plan
 
 ROOT = Path(__file__).resolve().parents[2]
 DEFAULT = yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8"))
+# The cases speak of the three rows alone: the control and the axis would add problems of their own.
+del DEFAULT["variants"]["no-lookahead"], DEFAULT["ablations"]["teacher-lr"]
 
 
 @pytest.fixture(autouse=True)
@@ -93,7 +95,8 @@ def test_a_run_holds_what_its_method_reads():
     update_config(config, {"variants": {method: {"method": method} for method in METHOD_OPTIONS}})
     plan = Plan(load(config))
     for method, options in METHOD_OPTIONS.items():
-        assert set(plan.student("mrpc", method, 1).options) == set(options)
+        unread = {"outer_step_size", "quiz_share"} if method == "reptile" else set()  # with AdamW and its own batch
+        assert set(plan.student("mrpc", method, 1).options) == set(options) - unread
 
 
 @pytest.mark.parametrize("method", METHOD_OPTIONS)

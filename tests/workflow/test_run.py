@@ -34,7 +34,15 @@ def edited(path, edit):
 @contextmanager
 def overlay(workflow, **changes):
     """Another overlay for the time of the block."""
-    workflow.overlay({**TINY, **changes})
+    workflow.overlay(
+        {
+            **TINY,
+            **{
+                key: {**TINY[key], **value} if isinstance(TINY.get(key), dict) else value
+                for key, value in changes.items()
+            },
+        }
+    )
     try:
         yield
     finally:
