@@ -1,8 +1,10 @@
-"""Which source files a job runs, read from their import statements."""
+"""Which source files a job runs, read from their import statements, and what their code is."""
 
 import ast
+import hashlib
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -10,8 +12,7 @@ ROOT = Path(__file__).resolve().parent.parent
 def code_inputs(script: str, *modules: str) -> list[str]:
     """The files of this project whose code a job runs: its script, `modules`, and all that they import from rkd.
 
-    Snakemake re-runs a job when the content of one of its inputs changes. The list is read from the import
-    statements themselves, so it can be neither too long nor forgotten.
+    The list is read from the import statements themselves, so it can be neither too long nor forgotten.
 
     Args:
         script: path of the job's script, relative to the project's root, for example workflow_scripts/train.py.
@@ -28,6 +29,55 @@ def code_inputs(script: str, *modules: str) -> list[str]:
             found.add(path)
             todo.extend(_imports(path))
     return sorted(str(path.relative_to(ROOT)) for path in found)
+
+
+@cache
+def code_digest(script: str, *modules: str) -> str:
+    """One digest of all files of `code_inputs`: a parameter of every rule, by which Snakemake sees changed code.
+
+    Files as inputs would do nearly the same, but a comment in one of them would retrain all students, and thousands
+    of jobs would each check some twenty files.
+
+    Example:
+        >>> code_digest("workflow_scripts/compute_metrics.py")
+        '1f0e9c6b52a4'
+    """
+    digests = code_digests(script, *modules)
+    return hashlib.sha256(repr(sorted(digests.items())).encode()).hexdigest()[:12]
+
+
+def code_digests(script: str, *modules: str) -> dict[str, str]:
+    """The digest of each file of `code_inputs`, as run.json records it: which file has changed since?
+
+    Example:
+        >>> code_digests("workflow_scripts/compute_metrics.py")["rkd/__init__.py"]
+        'eb254ec5e8f4'
+    """
+    return {file: _digest(ROOT / file) for file in code_inputs(script, *modules)}
+
+
+@cache
+def _digest(path: Path) -> str:
+    """Twelve hexadecimal digits of what a source file does: layout, comments and docstrings are left out."""
+    tree = ast.parse(path.read_text(encoding="utf-8"), str(path))
+    return hashlib.sha256(repr(_structure(tree)).encode()).hexdigest()[:12]
+
+
+def _structure(node: Any) -> Any:
+    """A syntax tree as nested tuples. `ast.dump` would do, but what it writes differs between Python versions."""
+    if isinstance(node, list):
+        return tuple(_structure(item) for item in node)
+    if not isinstance(node, ast.AST):
+        return node
+    fields = dict(ast.iter_fields(node))
+    documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+    if isinstance(node, documented) and ast.get_docstring(node, clean=False) is not None:
+        fields["body"] = node.body[1:]
+    # Fields that a later Python adds are empty in code that an earlier one reads.
+    return (
+        type(node).__name__,
+        *((key, _structure(value)) for key, value in fields.items() if value not in (None, [])),
+    )
 
 
 @cache

@@ -145,14 +145,6 @@ def git_state(folder: Path) -> dict[str, Any]:
     return {"commit": commit.strip(), "dirty": bool(status.strip())}
 
 
-def code_digest(files: list[str] | tuple[str, ...]) -> str:
-    """One SHA-256 over the names and contents of source files, independent of their order."""
-    digest = hashlib.sha256()
-    for name in sorted(files):
-        digest.update(f"{name}\0{sha256(name)}\n".encode())
-    return digest.hexdigest()
-
-
 def provenance(started: float, device: str, threads: int) -> dict[str, Any]:
     """Where, with what and for how long a run was made: the part of run.json that is not the spec.
 

@@ -42,7 +42,7 @@ def run(
     teacher: Path | None = None,
     device: str = "auto",
     threads: int = 1,
-    code: list[str] | None = None,
+    code: dict[str, str] | None = None,
 ) -> None:
     """Make one run of the plan and write model/, predictions.parquet, history.jsonl and run.json into `out`.
 
@@ -53,7 +53,7 @@ def run(
         teacher: folder of the fine-tuned teacher's model, for the methods that need one.
         device: "auto", "cpu" or "cuda".
         threads: CPU threads.
-        code: source files to record the digest of.
+        code: digests of the source files, to be recorded; see `rkd.code_inputs.code_digests`.
 
     Raises:
         RkdError: the models, the data or the spec do not fit each other, or the loss is no longer finite.
@@ -93,7 +93,7 @@ def run(
         {
             "spec": asdict(spec),
             "data": {key: manifest.get(key) for key in ("source", "revision", "sha256")},
-            "code_sha256": runtime.code_digest(code) if code else None,
+            "code": code,
             "parameters": models.count_parameters(method.student),
             **runtime.provenance(started, str(accelerator.device), threads),
         },

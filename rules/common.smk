@@ -5,7 +5,7 @@ import re
 import sys
 
 try:
-    from rkd.code_inputs import code_inputs
+    from rkd.code_inputs import code_digest
     from rkd.config import load, typed
     from rkd.errors import RkdError
     from rkd.plan import Plan
@@ -88,8 +88,8 @@ def trained(folder):
 
 
 def student_code(wildcards):
-    """The files that train a student of this variant's method."""
-    return code_inputs("workflow_scripts/train.py", f"rkd.methods.{PLAN.method(wildcards.variant)}")
+    """The code that trains a student of this variant's method."""
+    return code_digest("workflow_scripts/train.py", f"rkd.methods.{PLAN.method(wildcards.variant)}")
 
 
 def teacher_of(wildcards):

@@ -2,8 +2,6 @@
 
 
 rule prepare_data:
-    input:
-        code=code_inputs("workflow_scripts/prepare_data.py"),
     output:
         manifest=f"{DATA}/manifest.json",
         dataset=directory(f"{DATA}/dataset"),
@@ -16,5 +14,6 @@ rule prepare_data:
         "../environment.yaml"
     params:
         spec=lambda wildcards: PLAN.data(wildcards.task).json(),
+        code=code_digest("workflow_scripts/prepare_data.py"),
     shell:
         "python workflow_scripts/prepare_data.py --spec {params.spec:q} --out results/data/{wildcards.task} > {log} 2>&1"

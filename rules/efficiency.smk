@@ -6,7 +6,6 @@ rule measure_efficiency:
     input:
         data=f"{DATA}/manifest.json",
         models=lambda wildcards: [f"{folder}/model.safetensors" for folder in measured_models(wildcards).values()],
-        code=code_inputs("workflow_scripts/measure_efficiency.py"),
     output:
         "results/measurements/efficiency/{task}.json",
     log:
@@ -22,6 +21,7 @@ rule measure_efficiency:
     params:
         models=lambda wildcards: [f"{row}={folder}" for row, folder in measured_models(wildcards).items()],
         threads=config["threads"],
+        code=code_digest("workflow_scripts/measure_efficiency.py"),
     shell:
         "python workflow_scripts/measure_efficiency.py --data results/data/{wildcards.task} --models {params.models:q} "
         "--out {output:q} --device {resources.device} --threads {params.threads} > {log} 2>&1"
@@ -31,7 +31,6 @@ rule measure_cost:
     input:
         data=f"{DATA}/manifest.json",
         teacher=f"{TEACHER}/model/model.safetensors".replace("{seed}", str(PLAN.seeds[0])),
-        code=code_inputs("workflow_scripts/measure_cost.py", *PLAN.method_modules()),
     output:
         "results/measurements/cost/{task}.json",
     log:
@@ -48,6 +47,7 @@ rule measure_cost:
         methods=lambda wildcards: PLAN.measured_methods(wildcards.task),
         batch_size=config["student"]["batch_size"],
         threads=config["threads"],
+        code=code_digest("workflow_scripts/measure_cost.py", *PLAN.method_modules()),
     shell:
         "python workflow_scripts/measure_cost.py --data results/data/{wildcards.task} --student {params.student:q} "
         "--teacher $(dirname {input.teacher:q}) --methods {params.methods:q} --batch-size {params.batch_size} "
@@ -57,7 +57,6 @@ rule measure_cost:
 rule efficiency_table:
     input:
         measurement=f"results/measurements/efficiency/{PLAN.tasks[0]}.json",
-        code=code_inputs("workflow_scripts/make_efficiency_table.py"),
     output:
         table("efficiency"),
         sources="results/tables/efficiency.json",
@@ -67,6 +66,8 @@ rule efficiency_table:
         "results/benchmarks/efficiency_table.tsv"
     conda:
         "../environment.yaml"
+    params:
+        code=code_digest("workflow_scripts/make_efficiency_table.py"),
     shell:
         "python workflow_scripts/make_efficiency_table.py --out-dir results/tables "
         "--measurements {input.measurement:q} > {log} 2>&1"
@@ -75,7 +76,6 @@ rule efficiency_table:
 rule cost_table:
     input:
         measurement=f"results/measurements/cost/{PLAN.tasks[0]}.json",
-        code=code_inputs("workflow_scripts/make_cost_table.py"),
     output:
         table("cost"),
         sources="results/tables/cost.json",
@@ -87,6 +87,7 @@ rule cost_table:
         "../environment.yaml"
     params:
         spec=canonical_json(PLAN.report()),
+        code=code_digest("workflow_scripts/make_cost_table.py"),
     shell:
         "python workflow_scripts/make_cost_table.py --spec {params.spec:q} --out-dir results/tables "
         "--measurement {input.measurement:q} > {log} 2>&1"
@@ -96,7 +97,6 @@ rule score_against_latency:
     input:
         metrics=runs(METRICS, ["teacher", *PLAN.variants]),
         efficiency="results/tables/efficiency.csv",
-        code=code_inputs("workflow_scripts/plot_latency.py"),
         style="rkd/report/rkd.mplstyle",
     output:
         figure("latency"),
@@ -108,6 +108,7 @@ rule score_against_latency:
         "../environment.yaml"
     params:
         spec=canonical_json(PLAN.report()),
+        code=code_digest("workflow_scripts/plot_latency.py"),
     shell:
         "python workflow_scripts/plot_latency.py --spec {params.spec:q} --out results/figures/latency "
         "--metrics {input.metrics:q} --efficiency {input.efficiency:q} > {log} 2>&1"

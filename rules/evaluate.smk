@@ -4,7 +4,6 @@
 rule compute_metrics:
     input:
         predictions=predictions_of,
-        code=code_inputs("workflow_scripts/compute_metrics.py"),
     output:
         METRICS,
     log:
@@ -15,6 +14,7 @@ rule compute_metrics:
         "../environment.yaml"
     params:
         spec=lambda wildcards: PLAN.metrics(wildcards.task, wildcards.variant, int(wildcards.seed)),
+        code=code_digest("workflow_scripts/compute_metrics.py"),
     shell:
         "python workflow_scripts/compute_metrics.py --spec {params.spec:q} --predictions {input.predictions:q} "
         "--out {output:q} > {log} 2>&1"

@@ -4,7 +4,6 @@
 rule main_table:
     input:
         metrics=runs(METRICS, ["teacher", *PLAN.variants]),
-        code=code_inputs("workflow_scripts/make_table.py"),
         published="rkd/report/published_glue.csv",
     output:
         table("main"),
@@ -17,6 +16,7 @@ rule main_table:
         "../environment.yaml"
     params:
         spec=canonical_json(PLAN.report()),
+        code=code_digest("workflow_scripts/make_table.py"),
     shell:
         "python workflow_scripts/make_table.py --spec {params.spec:q} --out-dir results/tables "
         "--metrics {input.metrics:q} > {log} 2>&1"
@@ -25,7 +25,6 @@ rule main_table:
 rule selection_table:
     input:
         histories=runs(f"{STUDENT}/history.jsonl", PLAN.variants),
-        code=code_inputs("workflow_scripts/make_selection_table.py"),
     output:
         table("selection"),
         sources="results/tables/selection.json",
@@ -37,6 +36,7 @@ rule selection_table:
         "../environment.yaml"
     params:
         spec=canonical_json(PLAN.report()),
+        code=code_digest("workflow_scripts/make_selection_table.py"),
     shell:
         "python workflow_scripts/make_selection_table.py --spec {params.spec:q} --out-dir results/tables "
         "--histories {input.histories:q} > {log} 2>&1"
@@ -45,7 +45,6 @@ rule selection_table:
 rule comparisons:
     input:
         predictions=runs(f"{STUDENT}/predictions.parquet", PLAN.variants),
-        code=code_inputs("workflow_scripts/make_comparisons.py"),
     output:
         table("comparisons"),
         sources="results/tables/comparisons.json",
@@ -58,6 +57,7 @@ rule comparisons:
     params:
         spec=canonical_json(PLAN.report()),
         baselines=[name for name in ("kd", "finetune") if name in PLAN.variants] or PLAN.variants[:1],
+        code=code_digest("workflow_scripts/make_comparisons.py"),
     shell:
         "python workflow_scripts/make_comparisons.py --spec {params.spec:q} --out-dir results/tables "
         "--baselines {params.baselines} --predictions {input.predictions:q} > {log} 2>&1"
@@ -67,7 +67,6 @@ rule learning_curves:
     input:
         histories=runs(f"{STUDENT}/history.jsonl", PLAN.variants),
         teachers=runs(METRICS, ["teacher"]),
-        code=code_inputs("workflow_scripts/plot_learning_curves.py"),
         style="rkd/report/rkd.mplstyle",
     output:
         figure("learning_curves"),
@@ -79,6 +78,7 @@ rule learning_curves:
         "../environment.yaml"
     params:
         spec=canonical_json(PLAN.report()),
+        code=code_digest("workflow_scripts/plot_learning_curves.py"),
     shell:
         "python workflow_scripts/plot_learning_curves.py --spec {params.spec:q} --out results/figures/learning_curves "
         "--histories {input.histories:q} --teacher-metrics {input.teachers:q} > {log} 2>&1"
@@ -87,7 +87,6 @@ rule learning_curves:
 rule teacher_dynamics:
     input:
         histories=runs(f"{STUDENT}/history.jsonl", PLAN.variants),
-        code=code_inputs("workflow_scripts/plot_teacher_dynamics.py"),
         style="rkd/report/rkd.mplstyle",
     output:
         figure("teacher_dynamics"),
@@ -99,6 +98,7 @@ rule teacher_dynamics:
         "../environment.yaml"
     params:
         spec=canonical_json(PLAN.report()),
+        code=code_digest("workflow_scripts/plot_teacher_dynamics.py"),
     shell:
         "python workflow_scripts/plot_teacher_dynamics.py --spec {params.spec:q} "
         "--out results/figures/teacher_dynamics --histories {input.histories:q} > {log} 2>&1"
@@ -108,7 +108,6 @@ rule score_against_cost:
     input:
         metrics=runs(METRICS, PLAN.variants),
         records=runs(f"{STUDENT}/run.json", PLAN.variants),
-        code=code_inputs("workflow_scripts/plot_cost.py"),
         style="rkd/report/rkd.mplstyle",
     output:
         figure("cost"),
@@ -120,6 +119,7 @@ rule score_against_cost:
         "../environment.yaml"
     params:
         spec=canonical_json(PLAN.report()),
+        code=code_digest("workflow_scripts/plot_cost.py"),
     shell:
         "python workflow_scripts/plot_cost.py --spec {params.spec:q} --out results/figures/cost "
         "--metrics {input.metrics:q} --runs {input.records:q} > {log} 2>&1"
@@ -128,7 +128,6 @@ rule score_against_cost:
 rule ablation_table:
     input:
         metrics=lambda wildcards: axis_runs(wildcards.axis),
-        code=code_inputs("workflow_scripts/make_ablation_table.py"),
     output:
         table("ablation_{axis}"),
         sources="results/tables/ablation_{axis}.json",
@@ -141,6 +140,7 @@ rule ablation_table:
     params:
         spec=lambda wildcards: axis_spec(wildcards.axis),
         axes=PLAN.ablations(),
+        code=code_digest("workflow_scripts/make_ablation_table.py"),
     shell:
         "python workflow_scripts/make_ablation_table.py --spec {params.spec:q} --ablations {params.axes:q} "
         "--axis {wildcards.axis:q} --out-dir results/tables --metrics {input.metrics:q} > {log} 2>&1"
@@ -149,7 +149,6 @@ rule ablation_table:
 rule ablation_figure:
     input:
         metrics=lambda wildcards: axis_runs(wildcards.axis),
-        code=code_inputs("workflow_scripts/plot_ablation.py"),
         style="rkd/report/rkd.mplstyle",
     output:
         figure("ablation_{axis}"),
@@ -162,6 +161,7 @@ rule ablation_figure:
     params:
         spec=lambda wildcards: axis_spec(wildcards.axis),
         axes=PLAN.ablations(),
+        code=code_digest("workflow_scripts/plot_ablation.py"),
     shell:
         "python workflow_scripts/plot_ablation.py --spec {params.spec:q} --ablations {params.axes:q} "
         "--axis {wildcards.axis:q} --out results/figures/ablation_{wildcards.axis} --references "
@@ -171,7 +171,6 @@ rule ablation_figure:
 rule submission:
     input:
         predictions=lambda wildcards: runs(f"{STUDENT}/predictions.parquet", [wildcards.variant]),
-        code=code_inputs("workflow_scripts/make_submission.py"),
     output:
         "results/submission/{variant}.zip",
     log:
@@ -182,6 +181,7 @@ rule submission:
         "../environment.yaml"
     params:
         fill="--fill-missing" if config["fill_missing_tasks"] else "",
+        code=code_digest("workflow_scripts/make_submission.py"),
     shell:
         "python workflow_scripts/make_submission.py --out {output:q} {params.fill} "
         "--predictions {input.predictions:q} > {log} 2>&1"

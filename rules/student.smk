@@ -8,7 +8,6 @@ rule train_student:
         dataset=ancient(f"{DATA}/dataset"),
         tokenizer=ancient(f"{DATA}/tokenizer"),
         teacher=teacher_of,
-        code=student_code,
     output:
         **trained(STUDENT),
     log:
@@ -25,6 +24,7 @@ rule train_student:
         spec=lambda wildcards: PLAN.student(wildcards.task, wildcards.variant, int(wildcards.seed)).json(),
         folder=STUDENT,
         teacher=teacher_option,
+        code=student_code,
     shell:
         "python workflow_scripts/train.py --spec {params.spec:q} --data results/data/{wildcards.task} {params.teacher} "
         "--out {params.folder} --device {resources.device} --threads {threads} > {log} 2>&1"

@@ -7,7 +7,6 @@ rule finetune_teacher:
         # The manifest names their content: their age does not matter.
         dataset=ancient(f"{DATA}/dataset"),
         tokenizer=ancient(f"{DATA}/tokenizer"),
-        code=code_inputs("workflow_scripts/train.py", "rkd.methods.finetune"),
     output:
         **trained(TEACHER),
     log:
@@ -23,6 +22,7 @@ rule finetune_teacher:
     params:
         spec=lambda wildcards: PLAN.teacher(wildcards.task, int(wildcards.seed)).json(),
         folder=TEACHER,
+        code=code_digest("workflow_scripts/train.py", "rkd.methods.finetune"),
     shell:
         "python workflow_scripts/train.py --spec {params.spec:q} --data results/data/{wildcards.task} "
         "--out {params.folder} --device {resources.device} --threads {threads} > {log} 2>&1"

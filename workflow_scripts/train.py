@@ -4,7 +4,7 @@ import argparse
 import logging
 from pathlib import Path
 
-from rkd.code_inputs import code_inputs
+from rkd.code_inputs import code_digests
 from rkd.runtime import run_script
 from rkd.spec import RunSpec
 
@@ -31,7 +31,7 @@ def main() -> None:
         teacher=arguments.teacher,
         device=arguments.device,
         threads=arguments.threads,
-        code=code_inputs("workflow_scripts/train.py", f"rkd.methods.{spec.method}"),
+        code=code_digests("workflow_scripts/train.py", f"rkd.methods.{spec.method}"),
     )
 
 

@@ -1,12 +1,13 @@
 """The listed code inputs of a job are the files of this project that its process really imports."""
 
 import json
+import re
 import subprocess
 import sys
 
 import pytest
 
-from rkd.code_inputs import code_inputs
+from rkd.code_inputs import _digest, _imports, code_digest, code_digests, code_inputs
 from rkd.methods import MODULES
 from tests.conftest import ROOT
 
@@ -137,3 +138,79 @@ def test_nothing_else_is_listed(project, statement):
 def test_circles_end(project):
     project(main="import rkd.a", rkd__a="import rkd.b", rkd__b="import rkd.a")
     assert code_inputs("main.py") == ["main.py", "rkd/__init__.py", "rkd/a.py", "rkd/b.py"]
+
+
+def test_every_listed_file_has_a_digest():
+    digests = code_digests("workflow_scripts/train.py", "rkd.methods.kd")
+    assert list(digests) == training_list("kd")
+    assert all(re.fullmatch(r"[0-9a-f]{12}", digest) for digest in digests.values())
+
+
+def test_one_digest_for_all_files_sees_each_of_them_and_their_names(project):
+    def digest(**files):
+        project(**files)
+        _digest.cache_clear()
+        _imports.cache_clear()
+        code_digest.cache_clear()
+        return code_digest("main.py")
+
+    first = digest(main="import rkd.a, rkd.b", rkd__a="A = 1", rkd__b="B = 2")
+    assert re.fullmatch(r"[0-9a-f]{12}", first)
+    assert digest(main="import rkd.a, rkd.b", rkd__a="A = 1", rkd__b="B = 2") == first
+    assert digest(rkd__a="A = 2") != first, "edited"
+    assert digest(rkd__a="B = 2", rkd__b="A = 1") != first, "swapped"
+
+
+FUNCTION = '''
+"""Module."""
+import math
+
+
+def area(radius: float) -> float:
+    """Area of a circle."""
+    # Comment.
+    return math.pi * radius**2
+'''
+
+
+def digest_of(tmp_path, text):
+    path = tmp_path / f"{len(list(tmp_path.iterdir()))}.py"
+    path.write_text(text)
+    return _digest(path)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("# Comment.", "# Another comment."),
+        ("    # Comment.\n", ""),
+        ("Area of a circle.", "The area of a circle, in the unit of the radius squared."),
+        ('    """Area of a circle."""\n', ""),
+        ('"""Module."""\n', ""),
+        ("math.pi * radius**2", "(math.pi\n        * radius ** 2)"),
+    ],
+)
+def test_the_digest_leaves_out_layout_and_words(tmp_path, old, new):
+    assert old in FUNCTION
+    assert digest_of(tmp_path, FUNCTION) == digest_of(tmp_path, FUNCTION.replace(old, new))
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("radius**2", "radius**3"),
+        ("radius**2", "radius**2.0"),
+        ("radius**2", "(-radius)**2"),
+        ("math.pi * radius", "radius * math.pi"),
+        ("math.pi", "math.tau"),
+        ("import math", "import cmath as math"),
+        ("(radius: float)", "(radius: float = 1.0)"),
+        ("(radius: float)", "(radius: float = None)"),
+        ("(radius: float)", "(*, radius: float)"),
+        ("return math.pi * radius**2", "return None"),
+        ("return math.pi * radius**2", "return"),
+    ],
+)
+def test_the_digest_sees_what_code_does(tmp_path, old, new):
+    assert old in FUNCTION
+    assert digest_of(tmp_path, FUNCTION) != digest_of(tmp_path, FUNCTION.replace(old, new))

@@ -154,22 +154,6 @@ def test_sha256(tmp_path):
     assert runtime.sha256(tmp_path / "file") == hashlib.sha256(content).hexdigest()
 
 
-def test_the_code_digest_sees_names_and_contents_but_no_order(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    for name in ("a.py", "b.py"):
-        (tmp_path / name).write_text(name)
-    first = runtime.code_digest(["a.py", "b.py"])
-    assert runtime.code_digest(("b.py", "a.py")) == first
-    assert len(first) == 64
-    assert runtime.code_digest(["a.py"]) != first
-    (tmp_path / "a.py").write_text("b.py")
-    (tmp_path / "b.py").write_text("a.py")
-    assert runtime.code_digest(["a.py", "b.py"]) != first, "swapped"
-    (tmp_path / "a.py").write_text("a.py")
-    (tmp_path / "b.py").write_text("b.py ")
-    assert runtime.code_digest(["a.py", "b.py"]) != first, "edited"
-
-
 # Seeds and threads.
 
 

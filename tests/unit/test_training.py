@@ -20,10 +20,9 @@ from rkd.data.prepare import prepare
 from rkd.errors import RkdError
 from rkd.layer_map import LayerMap
 from rkd.methods import KD, FineTune, ReptileKD
-from rkd.runtime import code_digest, sha256
+from rkd.runtime import sha256
 from rkd.spec import ModelSpec, RunSpec
 from rkd.tasks import get
-from tests.conftest import ROOT
 
 TRAINING = {
     "learning_rate": 1e-3,
@@ -127,7 +126,7 @@ def timeless(history):
 def test_a_run_leaves_model_predictions_history_and_record(method, place, data, teacher, tmp_path):
     spec = spec_of(place, "cola", method)
     guide = None if method == "finetune" else teacher("cola")
-    code = [str(ROOT / "rkd" / "losses.py"), str(ROOT / "rkd" / "packed.py")]
+    code = {"rkd/losses.py": "b3c86eb12e8a"}
     training.run(spec, data("cola"), tmp_path, teacher=guide, device="cpu", threads=1, code=code)
     assert {path.name for path in tmp_path.iterdir()} == {
         "model",
@@ -166,7 +165,7 @@ def test_a_run_leaves_model_predictions_history_and_record(method, place, data, 
     assert RunSpec.from_json(json.dumps(run["spec"])) == spec
     manifest = json.loads((data("cola") / "manifest.json").read_text())
     assert run["data"] == {"source": "synthetic", "revision": None, "sha256": manifest["sha256"]}
-    assert run["code_sha256"] == code_digest(code)
+    assert run["code"] == code
     assert run["parameters"] == models.count_parameters(model)
     assert run["packages"]["torch"].partition("+")[0] == torch.__version__.partition("+")[0]
     assert {"transformers", "datasets", "accelerate", "numpy", "pandas", "snakemake"} < set(run["packages"])

@@ -1,7 +1,7 @@
 """The workflow run for real on small models: what it leaves, and what a change makes it do again."""
 
 import json
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 import pandas as pd
 import pytest
@@ -121,11 +121,22 @@ def test_comments_and_order_of_the_config_are_no_change(finished):
     ],
 )
 def test_an_edit_runs_what_uses_the_file(finished, file, runs_again, stays):
-    with edited(finished.folder / file, lambda text: text + "\n# edited\n"):
+    addition = "\nEDITED = True\n" if file.endswith(".py") else "\n# edited\n"
+    with edited(finished.folder / file, lambda text: text + addition):
         planned = finished.planned()
     for rule, count in runs_again.items():
         assert planned.get(rule) == count, planned
     assert not stays & planned.keys(), planned
+
+
+def test_layout_comments_and_docstrings_of_code_are_no_change(finished):
+    def reword(text):
+        return text.replace('"""', '"""Reworded. ', 1).replace("\n\n\n", "\n\n\n\n# Another comment.\n")
+
+    with ExitStack() as files:
+        for file in ("rkd/losses.py", "rkd/methods/base.py", "workflow_scripts/train.py", "rkd/report/tables.py"):
+            files.enter_context(edited(finished.folder / file, reword))
+        assert finished.planned() == {}
 
 
 @pytest.mark.parametrize(
