@@ -49,7 +49,7 @@ class Workflow:
             "HF_HUB_OFFLINE": "1",
             "OMP_NUM_THREADS": "1",
         }
-        command = ["snakemake", "--cores", "2", "--configfile", "overlay.yaml", *arguments]
+        command = ["snakemake", "--configfile", "overlay.yaml", "--cores", "2", *arguments]
         result = subprocess.run(command, cwd=self.folder, env=environment, capture_output=True, text=True, check=False)
         output = result.stdout + result.stderr
         assert not check or result.returncode == 0, output
