@@ -1,7 +1,6 @@
 """Table of the cost of a training step of every method (CSV, Markdown, LaTeX and a sidecar JSON)."""
 
-import argparse
-
+from rkd.report.arguments import parser
 from rkd.report.collect import ReportSpec
 from rkd.report.costs import METHOD_NUMBERS, CostTable, read_measurements
 from rkd.report.tables import write
@@ -9,11 +8,9 @@ from rkd.runtime import run_script
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--spec", required=True, help="JSON: tasks, variants, seeds, models, selection, synthetic")
-    parser.add_argument("--out-dir", required=True, help="folder for cost.csv, .md, .tex and .json")
-    parser.add_argument("--measurement", required=True, help="JSON file of measure_cost.py")
-    args = parser.parse_args()
+    options = parser(__doc__, "--spec", "--out-dir")
+    options.add_argument("--measurement", required=True, help="JSON file of measure_cost.py")
+    args = options.parse_args()
     (measurement,) = read_measurements([args.measurement], METHOD_NUMBERS)
     write(CostTable(measurement, ReportSpec.from_json(args.spec).labels()), args.out_dir, "cost")
 

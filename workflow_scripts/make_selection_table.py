@@ -1,7 +1,6 @@
 """Dev scores of the best and of the last epoch side by side (CSV, Markdown, LaTeX and a sidecar JSON)."""
 
-import argparse
-
+from rkd.report.arguments import parser
 from rkd.report.collect import ReportSpec, read_histories
 from rkd.report.selection import selection
 from rkd.report.tables import write
@@ -9,15 +8,7 @@ from rkd.runtime import run_script
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__,
-        epilog="@FILE reads arguments from FILE, one per line.",
-        fromfile_prefix_chars="@",
-    )
-    parser.add_argument("--spec", required=True, help="JSON: tasks, variants, seeds, models, selection, synthetic")
-    parser.add_argument("--out-dir", required=True, help="folder for selection.csv, .md, .tex and .json")
-    parser.add_argument("--histories", required=True, nargs="*", help="students' history.jsonl files")
-    args = parser.parse_args()
+    args = parser(__doc__, "--spec", "--histories", "--out-dir").parse_args()
     write(selection(ReportSpec.from_json(args.spec), read_histories(args.histories)), args.out_dir, "selection")
 
 

@@ -246,6 +246,20 @@ def _rank(chosen: Chosen) -> float:
     return -math.inf if math.isnan(chosen.headline) else chosen.headline
 
 
+def submit(files: Iterable[str], out: str | Path, seed: int | None = None, fill_missing: bool = False) -> list[str]:
+    """Choose, write and check a submission; prints what it holds, and on stderr the problems, which it returns."""
+    chosen = choose(files, seed)
+    why = "best on dev" if seed is None else "asked for"
+    for task, one in chosen.items():
+        print(f"{task}: seed {one.run.seed} ({why}; dev {100 * one.headline:.2f}), {one.file}")
+    for name in build(chosen, out, fill_missing):
+        print(f"{name}: no run of this task; FILLED with a constant answer, its score means nothing")
+    problems = validate(out)
+    for problem in problems:
+        print(f"{out}: {problem}", file=sys.stderr)
+    return problems
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code: 0 if the zip is fine, 1 if not."""
     parser = argparse.ArgumentParser(prog="python -m rkd.report.submission", description="Check a GLUE submission.")

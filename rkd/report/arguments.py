@@ -1,0 +1,36 @@
+"""The command-line arguments that the scripts of tables and figures share, each described once."""
+
+import argparse
+from typing import Any
+
+_SHARED: dict[str, dict[str, Any]] = {
+    "--spec": {"help": "JSON: tasks, variants, seeds, models, selection, synthetic"},
+    "--out": {"help": "path of the figure without suffix; .pdf and .png are written"},
+    "--out-dir": {"help": "folder of the table's files: .csv, .md, .tex and .json"},
+    "--metrics": {"nargs": "*", "help": "metrics files; runs without one are missing"},
+    "--histories": {"nargs": "*", "help": "students' history.jsonl files; runs without one are missing"},
+    "--predictions": {"nargs": "*", "help": "students' predictions.parquet files; runs without one are missing"},
+    "--runs": {"nargs": "*", "help": "run.json files; runs without one are missing"},
+    "--ablations": {"help": 'JSON list of {"axis", "value", "variant"}, perhaps "tasks"'},
+    "--axis": {"help": "axis to show"},
+}
+
+
+def parser(description: str | None, *names: str) -> argparse.ArgumentParser:
+    """A parser with some of the shared arguments, all required; @FILE stands for arguments in FILE, one per line.
+
+    Args:
+        description: the script's docstring.
+        names: of shared arguments; a script's own are added to what is returned.
+
+    >>> parser("A table.", "--out-dir", "--metrics").parse_args(["--out-dir", "tables", "--metrics", "a.json"])
+    Namespace(out_dir='tables', metrics=['a.json'])
+    """
+    result = argparse.ArgumentParser(
+        description=description,
+        epilog="@FILE reads arguments from FILE, one per line.",
+        fromfile_prefix_chars="@",
+    )
+    for name in names:
+        result.add_argument(name, required=True, **_SHARED[name])
+    return result
