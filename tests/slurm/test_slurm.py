@@ -136,7 +136,7 @@ def test_the_workflow_survives_a_killed_job_and_a_dead_node(cluster: Cluster, tm
     # All trainings, and nothing else, went through sbatch, and asked for what the profile says.
     folder = on_slurm.folder / "results"
     runs = [str(path.parent.relative_to(folder)) for path in folder.glob("*/**/seed-*/run.json")]
-    assert len(runs) == (4 if config == "small" else 16)
+    assert len(runs) == (4 if config == "small" else 24)
     assert {job["Comment"] for job in cluster.jobs()[earlier:]} == set(map(comment, runs))
     for run in runs:
         for attempt, job in enumerate(submitted(run), start=1):
