@@ -86,6 +86,21 @@ def sha256(path: str | Path) -> str:
     return digest.hexdigest()
 
 
+def digests(folder: str | Path, *names: str) -> dict[str, str]:
+    """SHA-256 of the files in a folder by their path in it: of all, or of those files and folders that are named.
+
+    Hidden files are left out: other programs, such as Snakemake, leave theirs.
+
+    >>> digests("results/data/cola", "tokenizer").keys()
+    dict_keys(['tokenizer/tokenizer.json', 'tokenizer/tokenizer_config.json'])
+    """
+    folder = Path(folder)
+    places = [folder / name for name in names] or [folder]
+    files = {file for place in places for file in (place.rglob("*") if place.is_dir() else [place])}
+    shown = sorted(file for file in files if file.is_file() and not file.name.startswith("."))
+    return {file.relative_to(folder).as_posix(): sha256(file) for file in shown}
+
+
 def seed_everything(seed: int, threads: int | None = None) -> None:
     """Seed Python, NumPy and torch, fix the number of CPU threads and ask torch for deterministic kernels.
 

@@ -92,8 +92,14 @@ def run(
         out / "run.json",
         {
             "spec": asdict(spec),
-            "data": {key: manifest.get(key) for key in ("source", "revision", "sha256")},
+            "data": {
+                **{key: manifest.get(key) for key in ("source", "revision", "sha256")},
+                "files": runtime.digests(data, "dataset"),
+            },
+            "teacher": runtime.digests(teacher) if teacher else None,
             "code": code,
+            "outputs": runtime.digests(out, "model", "predictions.parquet", "history.jsonl"),
+            "precision": "float32",
             "parameters": models.count_parameters(method.student),
             **runtime.provenance(started, str(accelerator.device), threads),
         },

@@ -6,7 +6,7 @@ import json
 import pandas as pd
 
 from rkd.metrics import metrics_file
-from rkd.runtime import run_script, write_json
+from rkd.runtime import run_script, sha256, write_json
 
 
 def main() -> None:
@@ -16,7 +16,8 @@ def main() -> None:
     parser.add_argument("--out", required=True, help="metrics file to write")
     args = parser.parse_args()
     columns = ["split", "idx", "label", "prediction"]
-    write_json(args.out, metrics_file(args.spec, pd.read_parquet(args.predictions, columns=columns)))
+    scores = metrics_file(args.spec, pd.read_parquet(args.predictions, columns=columns))
+    write_json(args.out, {**scores, "predictions_sha256": sha256(args.predictions)})
 
 
 if __name__ == "__main__":

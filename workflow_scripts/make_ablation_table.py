@@ -3,6 +3,7 @@
 from rkd.report.ablations import ablation_table, read_axis
 from rkd.report.arguments import parser
 from rkd.report.collect import ReportSpec, read_metrics
+from rkd.report.origin import origin
 from rkd.report.tables import write
 from rkd.runtime import run_script
 
@@ -11,7 +12,7 @@ def main() -> None:
     args = parser(__doc__, "--spec", "--ablations", "--axis", "--metrics", "--out-dir").parse_args()
     spec = ReportSpec.from_json(args.spec)
     table = ablation_table(spec, read_axis(args.ablations, spec, args.axis), read_metrics(args.metrics))
-    write(table, args.out_dir, f"ablation_{args.axis}")
+    write(table, args.out_dir, f"ablation_{args.axis}", origin(__file__, args.metrics))
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from rkd.report.arguments import parser
 from rkd.report.collect import ReportSpec
 from rkd.report.comparisons import BASELINES, comparisons
+from rkd.report.origin import origin
 from rkd.report.statistics import RESAMPLES
 from rkd.report.tables import write
 from rkd.runtime import reuse_memory, run_script
@@ -15,7 +16,8 @@ def main() -> None:
     args = options.parse_args()
     reuse_memory()
     spec = ReportSpec.from_json(args.spec)
-    write(comparisons(spec, args.predictions, args.baselines, args.resamples), args.out_dir, "comparisons")
+    table = comparisons(spec, args.predictions, args.baselines, args.resamples)
+    write(table, args.out_dir, "comparisons", origin(__file__, args.predictions))
 
 
 if __name__ == "__main__":

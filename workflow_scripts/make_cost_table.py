@@ -3,6 +3,7 @@
 from rkd.report.arguments import parser
 from rkd.report.collect import ReportSpec
 from rkd.report.costs import METHOD_NUMBERS, CostTable, read_measurements
+from rkd.report.origin import origin
 from rkd.report.tables import write
 from rkd.runtime import run_script
 
@@ -12,7 +13,8 @@ def main() -> None:
     options.add_argument("--measurement", required=True, help="JSON file of measure_cost.py")
     args = options.parse_args()
     (measurement,) = read_measurements([args.measurement], METHOD_NUMBERS)
-    write(CostTable(measurement, ReportSpec.from_json(args.spec).labels()), args.out_dir, "cost")
+    table = CostTable(measurement, ReportSpec.from_json(args.spec).labels())
+    write(table, args.out_dir, "cost", origin(__file__, [args.measurement]))
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from rkd.report.arguments import parser
 from rkd.report.costs import MODEL_NUMBERS, EfficiencyTable, read_measurements
+from rkd.report.origin import origin
 from rkd.report.tables import write
 from rkd.runtime import run_script
 
@@ -10,7 +11,8 @@ def main() -> None:
     options = parser(__doc__, "--out-dir")
     options.add_argument("--measurements", required=True, nargs="+", help="JSON files of measure_efficiency.py")
     args = options.parse_args()
-    write(EfficiencyTable(tuple(read_measurements(args.measurements, MODEL_NUMBERS))), args.out_dir, "efficiency")
+    table = EfficiencyTable(tuple(read_measurements(args.measurements, MODEL_NUMBERS)))
+    write(table, args.out_dir, "efficiency", origin(__file__, args.measurements))
 
 
 if __name__ == "__main__":

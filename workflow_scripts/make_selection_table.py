@@ -2,6 +2,7 @@
 
 from rkd.report.arguments import parser
 from rkd.report.collect import ReportSpec, read_histories
+from rkd.report.origin import origin
 from rkd.report.selection import selection
 from rkd.report.tables import write
 from rkd.runtime import run_script
@@ -9,7 +10,8 @@ from rkd.runtime import run_script
 
 def main() -> None:
     args = parser(__doc__, "--spec", "--histories", "--out-dir").parse_args()
-    write(selection(ReportSpec.from_json(args.spec), read_histories(args.histories)), args.out_dir, "selection")
+    table = selection(ReportSpec.from_json(args.spec), read_histories(args.histories))
+    write(table, args.out_dir, "selection", origin(__file__, args.histories))
 
 
 if __name__ == "__main__":

@@ -2,13 +2,15 @@
 
 from rkd.report.arguments import parser
 from rkd.report.collect import ReportSpec, read_metrics
+from rkd.report.origin import origin
 from rkd.report.tables import main_table, write
 from rkd.runtime import run_script
 
 
 def main() -> None:
     args = parser(__doc__, "--spec", "--metrics", "--out-dir").parse_args()
-    write(main_table(ReportSpec.from_json(args.spec), read_metrics(args.metrics)), args.out_dir)
+    table = main_table(ReportSpec.from_json(args.spec), read_metrics(args.metrics))
+    write(table, args.out_dir, "main", origin(__file__, args.metrics))
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ Numbers are points (fractions × 100). Nothing is set in bold: the best of a few
 difference.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path, PurePath
 from typing import NamedTuple, Protocol
@@ -187,14 +187,19 @@ class Printable(Protocol):
         """The table as it is printed."""
 
 
-def write(table: Printable, folder: str | Path, stem: str = "main") -> list[Path]:
-    """Write {stem}.csv, .md, .tex and .json into `folder`, each replaced as a whole; returns the paths."""
+def write(
+    table: Printable, folder: str | Path, stem: str = "main", origin: Mapping[str, object] | None = None
+) -> list[Path]:
+    """Write {stem}.csv, .md, .tex and .json into `folder`, each replaced as a whole; returns the paths.
+
+    `origin`, what `rkd.report.origin.origin` tells, goes into the sidecar JSON.
+    """
     csv, markdown, latex, sidecar = paths = [Path(folder) / f"{stem}.{end}" for end in ("csv", "md", "tex", "json")]
     with atomic_path(csv) as temporary:
         table.frame().to_csv(temporary, index=False, lineterminator="\n")
     atomic_write_text(markdown, table.grid().markdown())
     atomic_write_text(latex, table.grid().latex(label=f"tab:{stem}"))
-    write_json(sidecar, table.sidecar())
+    write_json(sidecar, {**table.sidecar(), **({"origin": origin} if origin else {})})
     return paths
 
 

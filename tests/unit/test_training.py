@@ -1,5 +1,6 @@
 """The training loop and what a run leaves behind, on tiny synthetic tasks and random models."""
 
+import hashlib
 import io
 import json
 import logging
@@ -122,6 +123,10 @@ def timeless(history):
 # What a run leaves behind.
 
 
+def sha256_of(path):
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
 @pytest.mark.parametrize("method", ["finetune", "kd", "reptile"])
 def test_a_run_leaves_model_predictions_history_and_record(method, place, data, teacher, tmp_path):
     spec = spec_of(place, "cola", method)
@@ -164,7 +169,16 @@ def test_a_run_leaves_model_predictions_history_and_record(method, place, data, 
     run = json.loads((tmp_path / "run.json").read_text())
     assert RunSpec.from_json(json.dumps(run["spec"])) == spec
     manifest = json.loads((data("cola") / "manifest.json").read_text())
+    files = run["data"].pop("files")
     assert run["data"] == {"source": "synthetic", "revision": None, "sha256": manifest["sha256"]}
+    assert files["dataset/train/data-00000-of-00001.arrow"] == sha256_of(
+        data("cola") / "dataset/train/data-00000-of-00001.arrow"
+    )
+    written = [path for path in tmp_path.rglob("*") if path.is_file() and path.name != "run.json"]
+    assert run["outputs"] == {str(path.relative_to(tmp_path)): sha256_of(path) for path in written}
+    weights = guide and sha256_of(guide / "model.safetensors")
+    assert (run["teacher"] or {}).get("model.safetensors") == weights
+    assert run["precision"] == "float32"
     assert run["code"] == code
     assert run["parameters"] == models.count_parameters(model)
     assert run["packages"]["torch"].partition("+")[0] == torch.__version__.partition("+")[0]

@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from rkd.metrics import compute
+from rkd.verify import verify
 from tests.workflow.conftest import TINY
 
 RUNS = (
@@ -83,6 +84,18 @@ def test_tables_and_figures_say_that_the_data_are_synthetic(finished):
         assert row in (tables / "main.md").read_text().lower()
     for suffix in ("pdf", "png"):
         assert (finished.folder / f"results/figures/learning_curves.{suffix}").stat().st_size > 1000
+
+
+def test_the_results_match_what_they_say_of_themselves(finished):
+    checked = verify([finished.folder / "results"])
+    assert checked.counts == {"runs": 4, "metrics files": 4, "tables": 3}
+    assert checked.findings == ()
+    record = json.loads((finished.folder / "results/students/mrpc/kd/seed-1/run.json").read_text())
+    assert {"model/model.safetensors", "predictions.parquet", "history.jsonl"} <= set(record["outputs"])
+    expected = {"spec", "code", "git", "packages", "processor", "threads", "precision", "seconds", "peak_memory_mib"}
+    assert expected <= set(record)
+    assert record["data"].keys() == {"source", "revision", "sha256", "files"}
+    assert len(record["teacher"]["model.safetensors"]) == len(record["data"]["sha256"]) == 64
 
 
 def test_nothing_to_do_the_second_time(finished):
