@@ -11,10 +11,17 @@ configfile: "config.yaml"
 
 
 include: "rules/common.smk"
-include: "rules/data.smk"
-include: "rules/teacher.smk"
-include: "rules/student.smk"
-include: "rules/evaluate.smk"
+
+
+# The partial mode trains nothing: what is there, however it came there, is all that there is.
+if not PLAN.partial:
+
+    include: "rules/data.smk"
+    include: "rules/teacher.smk"
+    include: "rules/student.smk"
+    include: "rules/evaluate.smk"
+
+
 include: "rules/report.smk"
 include: "rules/efficiency.smk"
 

@@ -85,6 +85,11 @@ class Plan:
         return self.method(variant) != "finetune"
 
     @property
+    def moving(self) -> list[str]:
+        """The variants whose teacher learns too."""
+        return [name for name in self.variants if "teacher_lr" in METHOD_OPTIONS[self.method(name)]]
+
+    @property
     def partial(self) -> bool:
         """Whether tables and figures are made from the runs that there are, without training any."""
         return bool(self.config["partial"])
@@ -102,8 +107,9 @@ class Plan:
 
     @property
     def axes(self) -> dict[str, list[Cell]]:
-        """The cells of every axis of ablation."""
-        return {axis: [cell for cell in self.cells if cell.axis == axis] for axis in self.config["ablations"]}
+        """The cells of every axis of ablation that has some."""
+        names = dict.fromkeys(cell.axis for cell in self.cells)
+        return {axis: [cell for cell in self.cells if cell.axis == axis] for axis in names}
 
     def student_model(self) -> str:
         """Canonical JSON of the config's student before training."""

@@ -84,7 +84,7 @@ def expand(config: Mapping[str, Any]) -> tuple[dict[str, Overrides], list[Cell]]
     """The variants of a config with those that its ablations add, and the cells of all axes.
 
     A cell with the settings of a variant that exists already, named or made by another axis, is that variant: it is
-    trained once.
+    trained once. An axis of which no task is run has no cells.
 
     Example:
         >>> variants, cells = expand({**config, "ablations": {"heat": {
@@ -98,6 +98,8 @@ def expand(config: Mapping[str, Any]) -> tuple[dict[str, Overrides], list[Cell]]
     for axis, entry in config["ablations"].items():
         base = config["variants"][entry["variant"]]
         tasks = tuple(task for task in config["tasks"] if task in entry.get("tasks", config["tasks"]))
+        if not tasks:
+            continue
         for key, value, label, changes in _steps(entry):
             overrides = {**base, **changes}
             name = names.setdefault(_identity(config, overrides), f"{entry['variant']}.{label}")

@@ -71,10 +71,29 @@ def measured_models(wildcards):
     return {row: f"{folder}/model".format(task=wildcards.task, seed=seed) for row, folder in rows.items()}
 
 
-ABLATION_TABLES = [file for axis in PLAN.axes for file in table(f"ablation_{axis}")]
-ABLATION_FIGURES = [file for axis in PLAN.axes for file in figure(f"ablation_{axis}")]
-TABLES = [*table("main"), *table("selection"), *table("comparisons"), *ABLATION_TABLES]
-FIGURES = [*figure("learning_curves"), *figure("teacher_dynamics"), *figure("cost"), *ABLATION_FIGURES]
+AXES = [axis for axis in PLAN.axes if axis_runs(axis)]
+ABLATION_TABLES = [file for axis in AXES for file in table(f"ablation_{axis}")]
+ABLATION_FIGURES = [file for axis in AXES for file in figure(f"ablation_{axis}")]
+# Only what there are runs for: without a moving teacher it has no dynamics, and the partial mode may lack anything.
+STUDENT_METRICS = runs(METRICS, PLAN.variants)
+HISTORIES = runs(f"{STUDENT}/history.jsonl", PLAN.variants)
+PREDICTIONS = runs(f"{STUDENT}/predictions.parquet", PLAN.variants)
+TABLES = [
+    *table("main"),
+    *(table("selection") if HISTORIES else []),
+    *(table("comparisons") if PREDICTIONS else []),
+    *ABLATION_TABLES,
+]
+FIGURES = [
+    *(figure("learning_curves") if HISTORIES else []),
+    *(figure("teacher_dynamics") if runs(f"{STUDENT}/history.jsonl", PLAN.moving) else []),
+    *(figure("cost") if STUDENT_METRICS and runs(f"{STUDENT}/run.json", PLAN.variants) else []),
+    *ABLATION_FIGURES,
+]
+if PLAN.partial and not (STUDENT_METRICS or runs(METRICS, ["teacher"])):
+    sys.exit(
+        "error: partial: found no metrics of this config's runs in results/metrics; expected those of one run at least"
+    )
 
 
 def trained(folder):

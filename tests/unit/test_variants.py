@@ -76,6 +76,13 @@ def test_an_axis_runs_on_its_tasks():
     }  # fmt: skip
 
 
+def test_an_axis_of_other_tasks_trains_nothing():
+    plan = Plan(load(config(heat=heat(tasks=["rte"]), maps=heat(tasks=["rte", "cola"]))))
+    assert list(plan.axes) == ["maps"]
+    assert {cell.tasks for cell in plan.cells} == {("cola",)}
+    assert not [name for name in Plan(load(config(heat=heat(tasks=["rte"])))).all_variants if "temperature" in name]
+
+
 def test_an_overlay_drops_an_axis():
     assert Plan(load(config(heat=None))).cells == []
 
@@ -90,7 +97,7 @@ def test_an_overlay_drops_an_axis():
         (heat(values=["5e-1"]), "ablations.x.values[0]", "'5e-1'", "a number above 0"),
         (heat(values=[]), "ablations.x.values", "[]", "a list of at least one"),
         (heat(values=[1.0, 1.0]), "ablations.x.values[1]", "1.0", "only once"),
-        (heat(tasks=["rte"]), "ablations.x.tasks[0]", "'rte'", "cola, mrpc"),
+        (heat(tasks=["mprc"]), "ablations.x.tasks[0]", "'mprc'", "did you mean mrpc?"),
         (heat(settings={"a": {"alpha": 0.1}}), "ablations.x", "parameter, values, settings", "either"),
         ({"variant": "kd"}, "ablations.x", "none of them", "either parameter and values, or settings"),
         ({"variant": "kd", "settings": {"a": {"alpha": 2}}}, "ablations.x.settings.a", "2", "from 0 to 1"),

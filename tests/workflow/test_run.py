@@ -210,6 +210,33 @@ def test_a_lost_metrics_file_trains_nothing(finished):
     assert path.read_text() == text
 
 
+def test_the_partial_mode_reports_what_is_there_and_trains_nothing(finished, tmp_path):
+    results = finished.folder / "results"
+    lost = [
+        results / "students/mrpc/reptile",
+        results / "metrics/mrpc/reptile",
+        results / "teachers/mrpc/seed-1/run.json",
+    ]
+    for number, path in enumerate(lost):
+        path.rename(tmp_path / str(number))
+    try:
+        with edited(finished.folder / "rkd/losses.py", lambda text: text + "\nEDITED = True\n"):
+            planned = finished.planned("--config", "partial=true")
+            assert {"main_table", "comparisons", "learning_curves"} < planned.keys()
+            assert "teacher_dynamics" not in planned, "no teacher moves in what is left"
+            assert not (TRAINING | {"prepare_data", "compute_metrics"}) & planned.keys()
+            finished.snakemake("--config", "partial=true")
+        table = (results / "tables/main.md").read_text()
+        assert "–" in table.split("| reptile")[1].splitlines()[0]
+        assert "1 of 4 runs" in table
+    finally:
+        for number, path in enumerate(lost):
+            (tmp_path / str(number)).rename(path)
+        finished.snakemake()
+    assert finished.planned() == {}
+    assert "runs are missing" not in (results / "tables/main.md").read_text()
+
+
 def test_the_same_spec_gives_the_same_predictions_and_history(finished):
     results = finished.folder / "results"
     run = results / "students/mrpc/reptile/seed-1"
