@@ -36,6 +36,13 @@ class Workflow:
                 shutil.copy2(ROOT / part, folder / part)
         self.overlay(TINY)
 
+    @classmethod
+    def at(cls, folder: Path) -> "Workflow":
+        """The workflow that is in a folder already, with its overlay."""
+        workflow = cls.__new__(cls)
+        workflow.folder = folder
+        return workflow
+
     def overlay(self, config: dict) -> None:
         """Write the overlay that every later call uses."""
         (self.folder / "overlay.yaml").write_text(yaml.safe_dump(config))

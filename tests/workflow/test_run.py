@@ -1,6 +1,9 @@
 """The workflow run for real on small models: what it leaves, and what a change makes it do again."""
 
 import json
+import shutil
+import subprocess
+import sys
 from contextlib import ExitStack, contextmanager
 
 import pandas as pd
@@ -9,7 +12,7 @@ import yaml
 
 from rkd.metrics import compute
 from rkd.verify import verify
-from tests.workflow.conftest import TINY
+from tests.workflow.conftest import TINY, Workflow
 
 RUNS = (
     "teachers/mrpc/seed-1",
@@ -150,6 +153,37 @@ def test_layout_comments_and_docstrings_of_code_are_no_change(finished):
         for file in ("rkd/losses.py", "rkd/methods/base.py", "workflow_scripts/train.py", "rkd/report/tables.py"):
             files.enter_context(edited(finished.folder / file, reword))
         assert finished.planned() == {}
+
+
+def test_another_house_style_is_no_change(finished):
+    """All code set anew by the formatters, to a narrower page, which breaks lines in most files."""
+    folder, page = finished.folder, ["--line-length", "79"]
+    code = [path for part in ("rkd", "workflow_scripts", "rules") for path in (folder / part).rglob("*.[ps][ym]*")]
+    before = {path: path.read_text() for path in (*code, folder / "Snakefile")}
+    (folder / "pyproject.toml").write_text("[tool.snakefmt]\nline_length = 79\nformat_shell = false\n")
+    try:
+        for command in (["ruff", "format", "--isolated", *page, "rkd", "workflow_scripts"], ["snakefmt", "."]):
+            subprocess.run([sys.executable, "-m", *command], cwd=folder, check=True, capture_output=True)
+        assert sum(path.read_text() != text for path, text in before.items()) > 30
+        assert finished.planned() == {}
+    finally:
+        for path, text in before.items():
+            path.write_text(text)
+        (folder / "pyproject.toml").unlink()
+
+
+@pytest.mark.parametrize("copy", [shutil.copy2, shutil.copy], ids=["with times", "without times"])
+def test_finished_results_in_a_fresh_clone_are_no_change(finished, tmp_path, copy):
+    """`git clone` gives all files the time of now; the results come from elsewhere, with Snakemake's metadata."""
+    git = ["git", "-c", "user.name=n", "-c", "user.email=e@example.org", "-c", "commit.gpgsign=false"]
+    (tmp_path / "origin").mkdir()
+    Workflow(tmp_path / "origin")
+    for command in (["init", "--quiet"], ["add", "."], ["commit", "--quiet", "--no-verify", "--message", "all"]):
+        subprocess.run([*git, *command], cwd=tmp_path / "origin", check=True)
+    subprocess.run([*git, "clone", "--quiet", "origin", "clone"], cwd=tmp_path, check=True)
+    for part in ("results", ".snakemake/metadata"):
+        shutil.copytree(finished.folder / part, tmp_path / "clone" / part, copy_function=copy)
+    assert Workflow.at(tmp_path / "clone").planned() == {}
 
 
 @pytest.mark.parametrize(
