@@ -234,6 +234,21 @@ def test_named_targets(finished):
         assert finished.planned(target) == {}
 
 
+def test_efficiency_and_cost_are_measured_when_asked_for(finished):
+    assert not {"measure_efficiency", "measure_cost"} & finished.planned("--forceall").keys()
+    finished.snakemake("efficiency")
+    results = finished.folder / "results"
+    models = pd.read_csv(results / "tables/efficiency.csv").set_index("row")
+    assert models.loc["teacher", "parameters"] > models.loc["student", "parameters"]
+    assert (models[["flops", "latency_ms", "throughput"]] > 0).all(axis=None)
+    steps = pd.read_csv(results / "tables/cost.csv").set_index("row")
+    assert steps.loc["finetune", "teacher_forwards"] == 0
+    assert steps.loc["kd", "backwards"] == 1
+    assert steps.loc["reptile", "backwards"] == 2
+    assert "1.94×" in (results / "tables/efficiency.md").read_text()
+    assert (results / "figures/latency.png").stat().st_size > 10_000
+
+
 def test_a_lost_metrics_file_trains_nothing(finished):
     path = finished.folder / "results/metrics/mrpc/kd/seed-1.json"
     text = path.read_text()
