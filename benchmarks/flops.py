@@ -7,6 +7,8 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from rkd import linear
+
 Layout = tuple[tuple[int, ...], tuple[int, ...]]  # shape and strides
 
 
@@ -59,6 +61,8 @@ class Products(TorchDispatchMode):
             self._record(args[1], args[2])
         elif func is torch.ops.aten.mm.default:
             self._record(args[0], args[1])
+        elif getattr(func, "overloadpacket", None) in linear.counted():
+            self._record(args[0], args[1].t())
         return func(*args, **(kwargs or {}))
 
     def _record(self, left: Tensor, right: Tensor) -> None:
@@ -69,8 +73,13 @@ class Products(TorchDispatchMode):
         """Floating-point operations of all recorded products."""
         return sum(2 * left[0][0] * left[0][1] * right[0][1] for left, right in self.calls)
 
-    def replay(self, dtype: torch.dtype = torch.float32) -> Callable[[], None]:
-        """A function that does the recorded products in their order, on random operands in their memory layouts."""
+    def replay(self, routine: str = "torch") -> Callable[[], None]:
+        """A function that does the recorded products in their order, on random operands in their memory layouts.
+
+        Args:
+            routine: "torch" multiplies by `torch.mm`, "oneDNN" by that library.
+        """
+        dtype = torch.float32
         operands: dict[tuple[Layout, Layout], tuple[Tensor, Tensor, Tensor]] = {}
         for left, right in self.calls:
             if (left, right) not in operands:
@@ -80,6 +89,9 @@ class Products(TorchDispatchMode):
         def run() -> None:
             for call in self.calls:
                 a, b, out = operands[call]
-                torch.mm(a, b, out=out)
+                if routine == "torch":
+                    torch.mm(a, b, out=out)
+                else:
+                    linear.product(a, b.t())
 
         return run

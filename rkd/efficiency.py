@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PretrainedConfig, PreTrainedModel
 
+from rkd import linear
 from rkd.batching import Split
 from rkd.errors import RkdError
 from rkd.layer_map import LayerMap
@@ -196,7 +197,10 @@ def count_step(method: Method, batch: Batch) -> dict[str, int]:
         _embedding(model).register_forward_hook(count(name)) for name, model in models.items() if model is not None
     ]
     try:
-        with FlopCounterMode(display=False) as counter, mock.patch("torch.autograd._engine_run_backward", run_backward):
+        with (
+            FlopCounterMode(display=False, custom_mapping=linear.counted()) as counter,
+            mock.patch("torch.autograd._engine_run_backward", run_backward),
+        ):
             method.step(batch)
     finally:
         for hook in hooks:

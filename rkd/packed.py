@@ -1,9 +1,9 @@
 """A classifier's forward pass that computes nothing it does not need: no padding, and a last layer for [CLS] only.
 
 A padded batch of real sentences is mostly padding, and a sequence classifier reads one vector of its last layer. All
-linear maps here run on the real tokens alone, laid end to end; only the attention product itself sees the padded
-shape, so no example attends to another. In the last layer keys and values are computed for every token, everything
-else for the first one. The logits equal those of the padded model up to rounding; the tests hold them to it.
+linear maps here run on the real tokens alone, laid end to end; the attention product runs on groups of examples of
+similar length, so no example attends to another. In the last layer keys and values are computed for every token,
+everything else for the first one. The logits equal those of the padded model up to rounding; the tests hold them to it.
 """
 
 from typing import Any
@@ -11,6 +11,8 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from rkd.linear import OneDNN
 
 Batch = dict[str, Tensor]
 
@@ -30,7 +32,8 @@ def logits(model: Any, batch: Batch) -> Tensor:
     # Causal attention and the inner states of a pass are not rebuilt here.
     special = ("is_decoder", "output_attentions", "output_hidden_states")
     if kind in PACKED and not any(getattr(model.config, name, False) for name in special):
-        return PACKED[kind](model, batch)
+        with OneDNN():
+            return PACKED[kind](model, batch)
     inputs = {name: batch[name] for name in ("input_ids", "attention_mask", "token_type_ids") if name in batch}
     return model(**inputs).logits
 
@@ -38,23 +41,30 @@ def logits(model: Any, batch: Batch) -> Tensor:
 class Packing:
     """Where each real token of a padded batch lies, and the way there and back.
 
+    Tokens lie example by example, the shortest first. Attention is computed by groups of examples of similar length,
+    each padded to its own longest.
+
     Attributes:
         positions: position of every real token in its own example, shape (tokens,).
-        cls: index of each example's first token among the real tokens, shape (batch,).
+        cls: index of each example's first token among the real tokens, in the order of the batch, shape (batch,).
     """
 
     def __init__(self, attention_mask: Tensor) -> None:
-        self.batch, self.length = attention_mask.shape
-        keep = attention_mask.bool()
-        self.index = keep.flatten().nonzero().squeeze(1)
-        self.positions = self.index % self.length
-        self.cls = (self.positions == 0).nonzero().squeeze(1)
-        # Queries may look at real keys only; broadcast over heads and queries.
-        self.mask = None if keep.all() else keep[:, None, None, :]
+        lengths, width = attention_mask.sum(dim=1), attention_mask.shape[1]
+        order = torch.argsort(lengths, stable=True)
+        token = attention_mask[order].flatten().nonzero().squeeze(1)
+        self.positions = token % width
+        self.index = order[token // width] * width + self.positions
+        self.cls = torch.empty_like(order)
+        self.cls[order] = (self.positions == 0).nonzero().squeeze(1)
+        self.inverse = torch.argsort(order)
+        self.examples = order.split(group_sizes(lengths[order].tolist()))
+        self.groups = [_Group(lengths[rows]) for rows in self.examples]
+        self.tokens = [group.tokens for group in self.groups]
 
     def pack(self, padded: Tensor) -> Tensor:
         """(batch, length, …) → (tokens, …)."""
-        return padded.flatten(0, 1)[self.index]
+        return padded.flatten(0, 1).index_select(0, self.index)
 
     def attend(self, query: Tensor, key: Tensor, value: Tensor, heads: int, dropout: float, last: bool) -> Tensor:
         """Scaled dot-product attention inside each example.
@@ -66,19 +76,84 @@ class Packing:
         Returns:
             The shape of `query`.
         """
-        q = query.view(self.batch, 1, heads, -1) if last else self._unpack(query, heads)
-        k, v = self._unpack(key, heads), self._unpack(value, heads)
-        context = F.scaled_dot_product_attention(
-            q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2), attn_mask=self.mask, dropout_p=dropout
+        queries = [query[rows] for rows in self.examples] if last else query.split(self.tokens)
+        context = torch.cat(
+            [
+                group.attend(q, k, v, heads, dropout, last)
+                for group, q, k, v in zip(
+                    self.groups, queries, key.split(self.tokens), value.split(self.tokens), strict=True
+                )
+            ]
         )
-        context = context.transpose(1, 2).flatten(2)
-        return context.flatten(0, 1) if last else self.pack(context)
+        return context[self.inverse] if last else context
 
-    def _unpack(self, packed: Tensor, heads: int) -> Tensor:
-        if self.mask is not None:
-            padded = packed.new_zeros(self.batch * self.length, packed.shape[-1])
-            packed = padded.index_copy(0, self.index, packed)
-        return packed.view(self.batch, self.length, heads, -1)
+
+class _Group:
+    """Examples of similar length, one after the other."""
+
+    def __init__(self, lengths: Tensor) -> None:
+        self.shape = len(lengths), int(lengths.max())
+        self.tokens = int(lengths.sum())
+        keep = torch.arange(self.shape[1], device=lengths.device) < lengths[:, None]
+        self.padded = self.tokens < keep.numel()
+        self.index = keep.flatten().nonzero().squeeze(1)
+        # Queries may look at real keys only; broadcast over heads and queries.
+        self.mask = keep[:, None, None, :] if self.padded else None
+
+    def attend(self, query: Tensor, key: Tensor, value: Tensor, heads: int, dropout: float, last: bool) -> Tensor:
+        q = query.view(len(query), 1, heads, -1) if last else self._pad(query, heads)
+        q, k, v = (part.transpose(1, 2) for part in (q, self._pad(key, heads), self._pad(value, heads)))
+        context = attention(q, k, v, self.mask, dropout).transpose(1, 2).flatten(2).flatten(0, 1)
+        return context.index_select(0, self.index) if self.padded and not last else context
+
+    def _pad(self, packed: Tensor, heads: int) -> Tensor:
+        """(tokens, hidden) → (examples, longest, heads, head size)."""
+        examples, width = self.shape
+        if self.padded:
+            packed = packed.new_zeros(examples * width, packed.shape[-1]).index_copy(0, self.index, packed)
+        return packed.view(examples, width, heads, -1)
+
+
+# What one more group costs, in scores of one head: as long as the machine takes to compute them in vain.
+GROUP_COST = 1000
+
+
+def group_sizes(lengths: list[int]) -> list[int]:
+    """How many examples go into each group, so that padding and the number of groups cost least together.
+
+    Args:
+        lengths: tokens of each example, ascending.
+
+    >>> group_sizes([9, 9, 10, 100])
+    [3, 1]
+    """
+    ends = [i for i in range(1, len(lengths) + 1) if i == len(lengths) or lengths[i] > lengths[i - 1]]
+    best: dict[int, tuple[int, int]] = {0: (0, 0)}  # up to an example: the least cost, and where its last group starts
+    for end in ends:
+        width = lengths[end - 1]
+        best[end] = min((best[start][0] + GROUP_COST + (end - start) * width**2, start) for start in best)
+    sizes, end = [], len(lengths)
+    while end:
+        sizes.append(end - best[end][1])
+        end = best[end][1]
+    return sizes[::-1]
+
+
+def attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, dropout: float) -> Tensor:
+    """softmax(Q·Kᵀ / √d)·V with dropout on the probabilities.
+
+    Args:
+        q, k, v: (batch, heads, length, d).
+        mask: false where a query may not look at a key, broadcast to (batch, heads, queries, keys); None: nowhere.
+        dropout: probability.
+    """
+    if not dropout or q.device.type != "cpu":
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout)
+    # The CPU has no fused attention with dropout. What torch takes instead also guards against rows without a key.
+    scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)
+    if mask is not None:
+        scores = scores + torch.zeros_like(mask, dtype=scores.dtype).masked_fill_(~mask, -torch.inf)
+    return F.dropout(scores.softmax(dim=-1), dropout) @ v
 
 
 def _bert_encoder(base: Any, batch: Batch, first_position: int) -> Tensor:

@@ -1,6 +1,7 @@
 """The packed forward pass against the classifiers' own padded one: logits, gradients, dropout, and other models."""
 
 import copy
+import itertools
 from pathlib import Path
 
 import pytest
@@ -271,3 +272,53 @@ def test_nothing_is_changed_by_a_forward_pass():
     packed.logits(model, batch)
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
     assert all(torch.equal(tensor, copied[name]) for name, tensor in batch.items())
+
+
+def cost(lengths, sizes):
+    """Scores of one head that groups compute, and what the groups themselves cost."""
+    ends = [sum(sizes[: i + 1]) for i in range(len(sizes))]
+    return sum(size * lengths[end - 1] ** 2 + packed.GROUP_COST for size, end in zip(sizes, ends, strict=True))
+
+
+@pytest.mark.parametrize(
+    "lengths", [[4], [7, 7, 7], [5, 9, 40, 41, 41, 90], [2, 128], [10, 20, 30, 40, 50, 60, 70, 80], list(range(20, 29))]
+)
+def test_no_other_grouping_costs_less(lengths):
+    sizes = packed.group_sizes(lengths)
+    assert sum(sizes) == len(lengths)
+    n = len(lengths)
+    every = [
+        [b - a for a, b in itertools.pairwise([0, *cuts, n])]
+        for count in range(n)
+        for cuts in itertools.combinations(range(1, n), count)
+    ]
+    assert cost(lengths, sizes) == min(cost(lengths, other) for other in every)
+
+
+@pytest.mark.parametrize("group_cost", [0, 10**9], ids=["many groups", "one group"])
+@pytest.mark.parametrize("kind", ["bert", "roberta", "distilbert"])
+def test_the_grouping_changes_no_logit(kind, group_cost, monkeypatch):
+    model, batch = small(kind).double(), batch_for(kind, [5, 90, 2, 9, 3, 90, 41])
+    expected = own_forward(model, batch)
+    monkeypatch.setattr(packed, "GROUP_COST", group_cost)
+    assert len(packed.Packing(batch["attention_mask"]).groups) == (6 if group_cost == 0 else 1)
+    ours = packed.logits(model, batch)
+    torch.testing.assert_close(ours, expected, rtol=0, atol=1e-10)
+    theirs = gradients(model, expected)
+    for name, gradient in gradients(model, ours).items():
+        if theirs[name] is not None:
+            torch.testing.assert_close(gradient, theirs[name], rtol=0, atol=1e-10, msg=name)
+
+
+@pytest.mark.parametrize("masked", [True, False])
+def test_attention_with_dropout_keeps_its_mean(masked):
+    """The mean over many masks is the attention without dropout, as it is linear in the mask."""
+    torch.manual_seed(0)
+    q, k, v = (torch.randn(2, 3, 5, 4, dtype=torch.float64) for _ in range(3))
+    mask = torch.tensor([[1, 1, 1, 1, 1], [1, 1, 1, 0, 0]], dtype=torch.bool)[:, None, None] if masked else None
+    expected = packed.attention(q, k, v, mask, 0.0)
+    draws = torch.stack([packed.attention(q, k, v, mask, 0.2) for _ in range(4000)])
+    assert (draws[0] - expected).abs().max() > 0.01
+    torch.testing.assert_close(draws.mean(dim=0), expected, rtol=0, atol=0.05)
+    tiny = packed.attention(q, k, v, mask, 1e-12)
+    torch.testing.assert_close(tiny, expected, rtol=0, atol=1e-9)
