@@ -10,6 +10,7 @@ import math
 import os
 import platform
 import random
+import re
 import shutil
 import subprocess
 import sys
@@ -30,22 +31,61 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; it takes the final name only if the block succeeds.
 
     Works for files and folders. A reader therefore sees the old content, the new content or nothing, never half
-    of it; whatever stood at `path` is replaced.
+    of it; whatever stood at `path` is replaced. What has the name is on disk: no power failure empties it.
+
+    Raises:
+        RkdError: nothing can be written there, for example as the disk is full; the old content is still there.
 
     >>> with atomic_path("table.csv") as temporary:
     ...     temporary.write_text("a,b")
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    _remove(temporary)  # left by a killed process of the same number
+    with _writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _remove(temporary)  # left by a killed process of the same number
     try:
-        yield temporary
-        if temporary.is_dir() or (temporary.exists() and path.is_dir()):  # os.replace puts files over files only
-            _remove(path)
-        os.replace(temporary, path)
+        with _writing(path):
+            yield temporary
+            _sync(temporary)
+            if temporary.is_dir() or (temporary.exists() and path.is_dir()):  # os.replace puts files over files only
+                _remove(path)
+            os.replace(temporary, path)
+            _sync(path.parent, inside=False)
     finally:
         _remove(temporary)
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    """A block whose failures to write become one clear error that names `path`."""
+    try:
+        yield
+    except Exception as error:
+        if (reason := _write_failure(error)) is None:
+            raise
+        raise RkdError(f"{path}: cannot be written: {reason}; what stood there before is untouched") from error
+
+
+def _write_failure(error: BaseException | None) -> str | None:
+    """What the system said when a file could not be written, None for other errors."""
+    if isinstance(error, FileNotFoundError | RkdError) or error is None:
+        return None
+    if isinstance(error, OSError):
+        return os.strerror(error.errno) if error.errno else str(error)
+    if number := re.search(r"\(os error (\d+)\)", str(error)):  # safetensors
+        return os.strerror(int(number[1]))
+    return _write_failure(error.__context__)  # torch replaces the error of the file that it writes to
+
+
+def _sync(path: Path, inside: bool = True) -> None:
+    """Wait until a file, or a folder and all that is inside, is on disk."""
+    for part in [path, *(path.rglob("*") if inside and path.is_dir() else ())]:
+        descriptor = os.open(part, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def _remove(path: Path) -> None:
@@ -53,6 +93,37 @@ def _remove(path: Path) -> None:
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
+
+
+@contextmanager
+def staged(folder: str | Path, last: str) -> Iterator[Path]:
+    """Yield a temporary folder inside `folder`; what is put there moves up, over the same names, if the block succeeds.
+
+    `last` goes away first and comes last: where it stands, all of it is whole and belongs together.
+
+    Raises:
+        RkdError: nothing can be written there; what `folder` held is still there.
+
+    >>> with staged("results/teachers/cola/seed-1", last="run.json") as temporary:
+    ...     (temporary / "run.json").write_text("{}")
+    """
+    folder = Path(folder)
+    temporary = folder / ".partial"
+    with _writing(folder):
+        _remove(temporary)  # left by a killed process
+        temporary.mkdir(parents=True)
+    try:
+        with _writing(folder):
+            yield temporary
+            _sync(temporary)
+            names = sorted(path.name for path in temporary.iterdir() if path.name != last)
+            _remove(folder / last)
+            for name in [*names, last]:
+                _remove(folder / name)
+                os.replace(temporary / name, folder / name)
+            _sync(folder, inside=False)
+    finally:
+        _remove(temporary)
 
 
 def atomic_write_text(path: str | Path, text: str) -> None:

@@ -9,7 +9,7 @@ import time
 from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, TextIO, cast
+from typing import Any, cast
 
 import torch
 from accelerate import Accelerator
@@ -20,6 +20,7 @@ from transformers.utils import logging as transformers_logging
 
 from rkd import evaluation, metrics, models, runtime
 from rkd.batching import Split, load_splits
+from rkd.checkpoint import Checkpoint, Progress, fingerprint
 from rkd.errors import RkdError
 from rkd.layer_map import LayerMap
 from rkd.methods import by_name
@@ -43,8 +44,12 @@ def run(
     device: str = "auto",
     threads: int = 1,
     code: dict[str, str] | None = None,
+    checkpoints: Path | None = None,
+    checkpoint_minutes: float = 15,
 ) -> None:
     """Make one run of the plan and write model/, predictions.parquet, history.jsonl and run.json into `out`.
+
+    The four appear together at the end, run.json last: a folder with a run.json holds a whole run.
 
     Args:
         spec: what to train.
@@ -54,9 +59,14 @@ def run(
         device: "auto", "cpu" or "cuda".
         threads: CPU threads.
         code: digests of the source files, to be recorded; see `rkd.code_inputs.code_digests`.
+        checkpoints: folder for this run's state, so that a run which was stopped goes on when it is started again, and
+            ends as if it had not been stopped; it is removed at the end. None: a run that is stopped is lost.
+        checkpoint_minutes: time between two checkpoints; there is one at the end of every epoch too.
 
     Raises:
-        RkdError: the models, the data or the spec do not fit each other, or the loss is no longer finite.
+        RkdError: the models, the data or the spec do not fit each other, the loss is no longer finite, or a folder
+            cannot be written.
+        Interrupted: by SIGINT, SIGTERM or SIGHUP, with `checkpoints`; a checkpoint has been written.
     """
     started = time.time()
     runtime.reuse_memory()
@@ -77,33 +87,45 @@ def run(
     method = _build(spec, task, tokenizer, max_length, splits["train"], teacher, accelerator.device, quiz)
     log.info("%s", _headline(spec, method, splits))
 
-    out.mkdir(parents=True, exist_ok=True)
-    with (out / "history.jsonl").open("w", encoding="utf-8") as history:
-        train(method, task, splits, spec, accelerator, history)
+    identity = {
+        "spec": asdict(spec),
+        "code": code,
+        "data": manifest["sha256"],
+        "student": fingerprint(method.student),
+        "teacher": None if method.teacher is None else fingerprint(method.teacher),
+        "threads": threads,
+        "device": accelerator.device.type,
+        "torch": torch.__version__,
+    }
+    with Checkpoint(checkpoints, checkpoint_minutes, identity) as checkpoint:
+        done = train(method, task, splits, spec, accelerator, checkpoint)
 
-    predicted = [name for name in splits if name not in ("train", HELD_OUT)]
-    z = {name: evaluation.predict(method.student, splits[name], accelerator.device) for name in predicted}
-    with runtime.atomic_path(out / "predictions.parquet") as path:
-        evaluation.predictions_frame(task, z, splits).to_parquet(path, index=False)
-    with runtime.atomic_path(out / "model") as path:
-        cast(PreTrainedModel, method.student).save_pretrained(path)
-        tokenizer.save_pretrained(path)
-    runtime.write_json(
-        out / "run.json",
-        {
-            "spec": asdict(spec),
-            "data": {
-                **{key: manifest.get(key) for key in ("source", "revision", "sha256")},
-                "files": runtime.digests(data, "dataset"),
-            },
-            "teacher": runtime.digests(teacher) if teacher else None,
-            "code": code,
-            "outputs": runtime.digests(out, "model", "predictions.parquet", "history.jsonl"),
-            "precision": "float32",
-            "parameters": models.count_parameters(method.student),
-            **runtime.provenance(started, str(accelerator.device), threads),
-        },
-    )
+        predicted = [name for name in splits if name not in ("train", HELD_OUT)]
+        with checkpoint.interruptible():
+            z = {name: evaluation.predict(method.student, splits[name], accelerator.device) for name in predicted}
+        with runtime.staged(out, last="run.json") as folder:
+            evaluation.predictions_frame(task, z, splits).to_parquet(folder / "predictions.parquet", index=False)
+            cast(PreTrainedModel, method.student).save_pretrained(folder / "model")
+            tokenizer.save_pretrained(folder / "model")
+            history = [json.dumps(runtime.jsonable(record), allow_nan=False) + "\n" for record in done.history]
+            (folder / "history.jsonl").write_text("".join(history), encoding="utf-8")
+            record = {
+                "spec": asdict(spec),
+                "data": {
+                    **{key: manifest.get(key) for key in ("source", "revision", "sha256")},
+                    "files": runtime.digests(data, "dataset"),
+                },
+                "teacher": runtime.digests(teacher) if teacher else None,
+                "code": code,
+                "outputs": runtime.digests(folder),
+                "precision": "float32",
+                "parameters": models.count_parameters(method.student),
+                "resumed": done.resumed,
+                **runtime.provenance(started, str(accelerator.device), threads),
+            }
+            record["seconds"] += round(done.seconds, 1)  # those before the run was continued
+            runtime.write_json(folder / "run.json", record)
+        checkpoint.remove()
 
 
 def train(
@@ -112,50 +134,58 @@ def train(
     splits: dict[str, Split],
     spec: RunSpec,
     accelerator: Accelerator,
-    history: TextIO,
-) -> None:
+    checkpoint: Checkpoint | None = None,
+) -> Progress:
     """Train `method.student` for the spec's epochs and leave in it the weights that the selection rule chooses.
 
     The dev splits, and held-out training data where there are some, are evaluated before the first step and after
-    every epoch, one line of `history` each.
+    every epoch.
+
+    Returns:
+        The progress at the end, with one record of `history` per evaluation.
 
     Raises:
         RkdError: a loss is NaN or infinite; the message names the step.
     """
     settings = spec.training
-    started, step = time.time(), 0
-    best_score, best_state = -math.inf, None
-    record = evaluate(method, task, splits, accelerator.device)
-    _write(history, record, epoch=0, step=0, started=started, train={})
+    checkpoint = checkpoint or Checkpoint(None)
+    at = checkpoint.restore(method)  # from here on `method` and `at` are all the state that there is
+    if not at.history:
+        with checkpoint.interruptible():
+            record = evaluate(method, task, splits, accelerator.device)
+        at.history.append(_told(record, epoch=0, step=0, seconds=checkpoint.seconds(at), train={}))
 
-    for epoch in range(1, settings["epochs"] + 1):
+    for epoch in range(at.epoch, settings["epochs"] + 1):
         method.student.train()
-        sums: dict[str, float] = {}
-        counts: Counter[str] = Counter()  # not every step has every part of the loss
-        batches = splits["train"].shuffled(settings["batch_size"], spec.seed, epoch)
+        batches = splits["train"].shuffled(settings["batch_size"], spec.seed, epoch)[at.batch :]
         for rows in tqdm(batches, desc=f"epoch {epoch}", leave=False, disable=not sys.stderr.isatty()):
             batch = {name: tensor.to(accelerator.device) for name, tensor in splits["train"].batch(rows).items()}
             with accelerator.autocast():
                 losses = method.step(batch)
-            step += 1
+            at.step, at.batch = at.step + 1, at.batch + 1
             for name, loss in losses.items():
                 if not math.isfinite(loss):
                     raise RkdError(
-                        f"{spec.task}/{spec.variant}/seed-{spec.seed}: {name} is {loss} at step {step} "
+                        f"{spec.task}/{spec.variant}/seed-{spec.seed}: {name} is {loss} at step {at.step} "
                         f"(epoch {epoch}); expected a finite number; try a lower learning rate"
                     )
-                sums[name] = sums.get(name, 0.0) + loss
-                counts[name] += 1
-        means = {name: total / counts[name] for name, total in sums.items()}
-        record = evaluate(method, task, splits, accelerator.device)
-        _write(history, record, epoch=epoch, step=step, started=started, train=means)
+                at.sums[name] = at.sums.get(name, 0.0) + loss
+                at.counts[name] += 1
+            checkpoint.after_step(method, at)
+        checkpoint.save(method, at)
+        with checkpoint.interruptible():
+            record = evaluate(method, task, splits, accelerator.device)
+        means = {name: total / at.counts[name] for name, total in at.sums.items()}
+        at.history.append(_told(record, epoch=epoch, step=at.step, seconds=checkpoint.seconds(at), train=means))
         score = _rank(record.get("held_out", record["headline"]))
         # The first epoch is always kept.
-        if settings["selection"] != "last" and (best_state is None or score > best_score):
-            best_score, best_state = score, copy.deepcopy(method.student.state_dict())
+        if settings["selection"] != "last" and (at.best_state is None or score > at.best_score):
+            at.best_score, at.best_state = score, copy.deepcopy(method.student.state_dict())
+        at.epoch, at.batch, at.sums, at.counts = epoch + 1, 0, {}, Counter()
 
-    if best_state is not None:
-        method.student.load_state_dict(best_state)
+    if at.best_state is not None:
+        method.student.load_state_dict(at.best_state)
+    return at
 
 
 def evaluate(method: Method, task: Task, splits: dict[str, Split], device: torch.device) -> dict[str, Any]:
@@ -260,20 +290,10 @@ def _headline(spec: RunSpec, method: Method, splits: dict[str, Split]) -> str:
     return f"{spec.task}/{spec.variant}/seed-{spec.seed}: {spec.method}, {parameters:.1f}M parameters; rows: {sizes}"
 
 
-def _write(
-    history: TextIO, record: dict[str, Any], *, epoch: int, step: int, started: float, train: dict[str, float]
-) -> None:
-    """Append one evaluation to the history and tell it in one line of the log."""
-    line = {
-        "epoch": epoch,
-        "step": step,
-        "seconds": round(time.time() - started, 2),
-        "train": train,
-        **record,
-    }
-    history.write(json.dumps(runtime.jsonable(line), allow_nan=False) + "\n")
-    history.flush()
+def _told(record: dict[str, Any], *, epoch: int, step: int, seconds: float, train: dict[str, float]) -> dict[str, Any]:
+    """A line of the history from an evaluation, which is also told in one line of the log."""
     told = " ".join(f"{name} {value:.4f}" for name, value in train.items())
-    log.info("epoch %d step %d dev %.2f %s (%.0f s)", epoch, step, 100 * record["headline"], told, line["seconds"])
+    log.info("epoch %d step %d dev %.2f %s (%.0f s)", epoch, step, 100 * record["headline"], told, seconds)
     for warning in record["warnings"]:
         log.warning("%s", warning)
+    return {"epoch": epoch, "step": step, "seconds": round(seconds, 2), "train": train, **record}

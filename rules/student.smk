@@ -20,11 +20,15 @@ rule train_student:
     # Where a job runs is no part of what it computes: a resource, as parameters that change run a job again.
     resources:
         device=config["device"],
+        checkpoint_minutes=str(config["checkpoint_minutes"]),
     params:
         spec=lambda wildcards: PLAN.student(wildcards.task, wildcards.variant, int(wildcards.seed)).json(),
+        # No output: what a job leaves here when it is stopped is what its next start goes on from.
+        checkpoints="results/.checkpoints/{task}/{variant}/seed-{seed}",
         folder=STUDENT,
         teacher=teacher_option,
         code=student_code,
     shell:
         "python workflow_scripts/train.py --spec {params.spec:q} --data results/data/{wildcards.task} {params.teacher} "
-        "--out {params.folder} --device {resources.device} --threads {threads} > {log} 2>&1"
+        "--out {params.folder} --device {resources.device} --threads {threads} "
+        "--checkpoints {params.checkpoints} --checkpoint-minutes {resources.checkpoint_minutes} > {log} 2>&1"

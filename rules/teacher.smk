@@ -19,10 +19,14 @@ rule finetune_teacher:
     # Where a job runs is no part of what it computes: a resource, as parameters that change run a job again.
     resources:
         device=config["device"],
+        checkpoint_minutes=str(config["checkpoint_minutes"]),
     params:
         spec=lambda wildcards: PLAN.teacher(wildcards.task, int(wildcards.seed)).json(),
+        # No output: what a job leaves here when it is stopped is what its next start goes on from.
+        checkpoints="results/.checkpoints/{task}/teacher/seed-{seed}",
         folder=TEACHER,
         code=code_digest("workflow_scripts/train.py", "rkd.methods.finetune"),
     shell:
         "python workflow_scripts/train.py --spec {params.spec:q} --data results/data/{wildcards.task} "
-        "--out {params.folder} --device {resources.device} --threads {threads} > {log} 2>&1"
+        "--out {params.folder} --device {resources.device} --threads {threads} "
+        "--checkpoints {params.checkpoints} --checkpoint-minutes {resources.checkpoint_minutes} > {log} 2>&1"

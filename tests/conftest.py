@@ -65,3 +65,9 @@ def random_batch(seed: int, size: int = 6, labels: int = 2, length: int | None =
     else:
         y = torch.randint(0, labels, (size,), generator=generator)
     return {"input_ids": tokens * mask, "token_type_ids": types * mask, "attention_mask": mask, "labels": y}
+
+
+def pytest_report_header() -> str:
+    from tests.interruption import SEED
+
+    return f"interruptions: RKD_TEST_SEED={SEED}"

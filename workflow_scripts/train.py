@@ -17,6 +17,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder of the run")
     parser.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"])
     parser.add_argument("--threads", type=int, default=1, help="CPU threads")
+    parser.add_argument("--checkpoints", type=Path, help="folder for the run's state while it trains; none by default")
+    parser.add_argument("--checkpoint-minutes", type=float, default=15, help="time between two checkpoints")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     logging.getLogger("rkd").setLevel(logging.INFO)
@@ -31,6 +33,8 @@ def main() -> None:
         teacher=arguments.teacher,
         device=arguments.device,
         threads=arguments.threads,
+        checkpoints=arguments.checkpoints,
+        checkpoint_minutes=arguments.checkpoint_minutes,
         code=code_digests("workflow_scripts/train.py", f"rkd.methods.{spec.method}"),
     )
 

@@ -22,19 +22,10 @@ from rkd.packed import logits
 from rkd.spec import ModelSpec, RunSpec
 from rkd.tasks import get
 from rkd.training import run
+from tests.interruption import ROWS
 
 ROOT = Path(__file__).resolve().parents[2]
 STUDENT_OPTIONS = yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8"))["student"]
-CONTROLS = {
-    "no-lookahead": {"pull_to": "student"},
-    "pull-to-initial": {"pull_to": "initial"},
-    "random-direction": {"pull_direction": "random"},
-    "encoder-only": {"pull_scope": "encoder"},
-    "inner-steps-2": {"inner_steps": 2},
-    "quiz-batch": {"inner_batch": "quiz"},
-    "sgd-outer": {"outer_optimizer": "sgd"},
-}
-ROWS = {**{method: (method, {}) for method in METHOD_OPTIONS}, **{k: ("reptile", v) for k, v in CONTROLS.items()}}
 
 
 def options_of(row, **more):
