@@ -16,10 +16,11 @@ IN_VENV := PATH="$(CURDIR)/$(BIN):$$PATH"
 INSTALLED := $(VENV)/.installed
 INSTALLED_TEST := $(VENV)/.installed-test
 INSTALLED_SLURM := $(VENV)/.installed-slurm
+INSTALLED_DOCS := $(VENV)/.installed-docs
 SNAKEFILES := Snakefile rules
 
 .DEFAULT_GOAL := help
-.PHONY: help results test test-slurm lint format clean
+.PHONY: help results test test-slurm lint format docs clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -47,8 +48,12 @@ format: $(INSTALLED_TEST) ## Put all code in house style
 	@$(IN_VENV) ruff format .
 	@$(IN_VENV) snakefmt $(SNAKEFILES)
 
+docs: $(INSTALLED_DOCS) ## Build the site of docs/ into site/; warnings are errors
+	@$(IN_VENV) NO_MKDOCS_2_WARNING=1 mkdocs build --strict --quiet
+	@echo "Open site/index.html, or serve it: $(BIN)/python -m http.server --directory site"
+
 clean: ## Remove .venv and caches; results are kept
-	rm -rf $(VENV) build *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build site *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(INSTALLED): pyproject.toml
@@ -68,4 +73,9 @@ $(INSTALLED_TEST): $(INSTALLED)
 
 $(INSTALLED_SLURM): $(INSTALLED_TEST)
 	@$(PIP) --editable ".[test,slurm]"
+	@touch $@
+
+$(INSTALLED_DOCS): $(INSTALLED)
+	@echo "Installing what the documentation needs into $(VENV) (once) …"
+	@$(PIP) --editable ".[docs]"
 	@touch $@

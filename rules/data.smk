@@ -2,8 +2,6 @@
 
 
 rule prepare_data:
-    input:
-        own_files,
     output:
         manifest=f"{DATA}/manifest.json",
         dataset=directory(f"{DATA}/dataset"),
