@@ -36,6 +36,10 @@ _ONE_TO_ONE = {"pkd": 1, "tinybert": 0}
 # Without ax, which has no training data: it is an extra test split of mnli.
 TRAINABLE_TASKS = tuple(name for name, task in TASKS.items() if task.trainable)
 
+# The metrics of own tasks; the correlations are those of scores.
+_OWN_METRICS = ("accuracy", "f1", "macro_f1", "balanced_accuracy", "matthews_correlation", "pearson", "spearmanr")
+_CORRELATIONS = ("pearson", "spearmanr")
+
 _VARIANT_NAME = re.compile(r"[a-z0-9][a-z0-9_.-]*")
 _RESERVED_VARIANT = "teacher"
 _SCALAR = re.compile(r"[-+]?[0-9]+(\.[0-9]*([eE][-+][0-9]+)?)?|true|false|null")
@@ -78,9 +82,10 @@ class ConfigError(RkdError):
 def load(config: Mapping[str, Any]) -> Config:
     """Check a merged config and return it in normal form, or raise ConfigError with all its problems.
 
-    Normal form: a new plain dict without the variants and ablations that an overlay dropped (set to null); numbers are
-    float where the schema says number, int where it says integer; `~` in glue_dir is expanded; the revision
-    of a model that is not on the hub is None; the sha256 of a packaged model that rkd knows is filled in.
+    Normal form: a new plain dict without the variants, ablations and own tasks that an overlay dropped (set to null);
+    numbers are float where the schema says number, int where it says integer; `~` in glue_dir is expanded; the revision
+    of a model that is not on the hub is None; the sha256 of a packaged model that rkd knows is filled in, and so are
+    the defaults of own tasks.
 
     >>> load(yaml.safe_load(Path("config.yaml").read_text()))["student"]["alpha"]
     0.5
@@ -93,6 +98,7 @@ def load(config: Mapping[str, Any]) -> Config:
         if "values" in axis:
             rule = _variant_keys()[axis["parameter"]]
             axis["values"] = [_numbers(value, rule) for value in axis["values"]]
+    normal["own_tasks"] = {name: _own_task(name, entry) for name, entry in normal["own_tasks"].items()}
     if normal["glue_dir"] is not None:
         normal["glue_dir"] = os.path.expanduser(normal["glue_dir"])
     for role in ("teacher", "student"):
@@ -123,7 +129,8 @@ def typed(config: Mapping[str, Any]) -> dict[str, Any]:
             return yaml.safe_load(value)
         return value
 
-    return {key: read(value, 1) for key, value in config.items()}
+    # Names of labels and columns are text, whatever they look like, and no part of a command line.
+    return {key: value if key == "own_tasks" else read(value, 1) for key, value in config.items()}
 
 
 def check(config: Mapping[str, Any]) -> list[Problem]:
@@ -195,12 +202,20 @@ def _plain(value: Any, depth: int = 8) -> Any:
 
 
 def _without_dropped(config: Any) -> Any:
-    """The config without the variants and the ablations that an overlay has set to null."""
+    """The config without the variants, the ablations and the own tasks that an overlay has set to null."""
     if not isinstance(config, dict):
         return config
-    sections = {key: config[key] for key in ("variants", "ablations") if isinstance(config.get(key), dict)}
+    sections = {key: config[key] for key in ("variants", "ablations", "own_tasks") if isinstance(config.get(key), dict)}
     kept = {key: {name: e for name, e in section.items() if e is not None} for key, section in sections.items()}
     return {**config, **kept}
+
+
+def _own_task(name: str, entry: Mapping[str, Any]) -> Config:
+    """An own task with all keys, its labels as text."""
+    labels = [str(label) for label in entry.get("labels", ())]
+    metrics = entry.get("metrics", ["accuracy"] if labels else ["pearson", "spearmanr"])
+    defaults = {"title": name, "dev": None, "test": None, "dev_share": 0.1, "dev_seed": 0, "scores": None}
+    return {**defaults, **entry, "labels": labels, "metrics": metrics, "headline": entry.get("headline", metrics)}
 
 
 def _numbers(value: Any, rule: Mapping[str, Any]) -> Any:
@@ -302,6 +317,8 @@ def _type_suggestion(value: Any, rule: Mapping[str, Any]) -> str:
         return f"write [{value if _PLAIN_KEY.fullmatch(str(value)) else _short(repr(value))}]"
     if "string" in types and _finite(value):
         return "put it in quotes: YAML reads it as a number"
+    if "string" in types and isinstance(value, bool):
+        return "put it in quotes: YAML reads it as a truth value"
     return ""
 
 
@@ -428,6 +445,7 @@ class _Crosscheck:
 
     def problems(self) -> Iterator[tuple[KeyPath, Problem]]:
         yield from self._tasks()
+        yield from self._own_tasks()
         yield from self._glue_dir()
         yield from self._variant_names()
         yield from self._unread_overrides()
@@ -489,12 +507,66 @@ class _Crosscheck:
         return [name for name, method in methods.items() if key in METHOD_OPTIONS.get(method, ())]
 
     def _tasks(self) -> Iterator[tuple[KeyPath, Problem]]:
-        tasks = self.config.get("tasks")
+        tasks, own = self.config.get("tasks"), self.config.get("own_tasks")
+        known = [*TRAINABLE_TASKS, *(map(str, own) if isinstance(own, dict) else ())]
         for index, task in enumerate(tasks if isinstance(tasks, list) else ()):
-            if isinstance(task, str) and task not in TRAINABLE_TASKS:
+            if isinstance(task, str) and task not in known:
                 ax = "ax is predicted by the mnli models: write mnli"
-                hint = ax if task == "ax" else _closest(task, TRAINABLE_TASKS)
-                yield _problem(("tasks", index), task, f"one of {', '.join(TRAINABLE_TASKS)}", hint)
+                hint = ax if task == "ax" else _closest(task, known)
+                yield _problem(("tasks", index), task, f"one of {', '.join(known)}", hint)
+
+    def _own_tasks(self) -> Iterator[tuple[KeyPath, Problem]]:
+        entries = self.config.get("own_tasks")
+        for name, entry in entries.items() if isinstance(entries, dict) else ():
+            path: KeyPath = ("own_tasks", name)
+            if not isinstance(name, str) or _VARIANT_NAME.fullmatch(name) is None or name in TASKS:
+                expected = "a name of lower-case letters, digits and . _ - that begins with a letter or digit"
+                expected += " and that no GLUE task has" if name in TASKS else ""
+                yield path, Problem(_path_text(path), f"the name {_found(name)}", expected)
+            if not isinstance(entry, dict):
+                continue
+            if ("labels" in entry) == ("scores" in entry):
+                keys = "both labels and scores" if "labels" in entry else "neither labels nor scores"
+                yield path, Problem(_path_text(path), keys, "labels (classification) or scores (regression)")
+            else:
+                yield from self._own_metrics(path, entry)
+            yield from self._own_files(path)
+            text, label = self.get(*path, "text"), self.get(*path, "label")
+            if text and label in text:
+                yield _problem((*path, "label"), label, "another column than those of text")
+
+    def _own_files(self, path: KeyPath) -> Iterator[tuple[KeyPath, Problem]]:
+        for key in ("train", "dev", "test"):
+            file = self.get(*path, key)
+            allowed = schema()["properties"]["own_tasks"]["additionalProperties"]["properties"][key]["x-allowed"]
+            if file is None:
+                continue
+            if Path(file).suffix not in (".csv", ".tsv", ".jsonl", ".parquet"):
+                yield _problem((*path, key), file, allowed)
+            elif not os.path.isfile(os.path.expanduser(file)):
+                there = os.path.exists(os.path.expanduser(file))
+                hint = "this is no file" if there else "there is nothing at this path"
+                yield _problem((*path, key), file, allowed, hint)
+
+    def _own_metrics(self, path: KeyPath, entry: Config) -> Iterator[tuple[KeyPath, Problem]]:
+        """Metrics of the other kind of task, a headline that is not computed, an empty range, equal names."""
+        fits = [name for name in _OWN_METRICS if (name in _CORRELATIONS) == ("scores" in entry)]
+        labels, scores = self.get(*path, "labels"), self.get(*path, "scores")
+        if labels and len(labels) != 2:
+            fits.remove("f1")
+        for key in ("metrics", "headline"):
+            for index, name in enumerate(self.get(*path, key) or ()):
+                if name not in fits:
+                    yield _problem((*path, key, index), name, f"one of {', '.join(fits)} for this task")
+        computed = self.get(*path, "metrics") or fits
+        for index, name in enumerate(self.get(*path, "headline") or ()):
+            if name in fits and name not in computed:
+                yield _problem((*path, "headline", index), name, f"one of the task's metrics: {', '.join(computed)}")
+        if isinstance(scores, list) and scores[0] >= scores[1]:
+            yield _problem((*path, "scores"), scores, "a lowest score below the highest")
+        for index, label in enumerate(labels or ()):
+            if str(label) in map(str, labels[:index]):
+                yield _problem((*path, "labels", index), label, "every label only once")
 
     def _glue_dir(self) -> Iterator[tuple[KeyPath, Problem]]:
         folder = self.get("glue_dir")

@@ -44,9 +44,7 @@ def decide(task: Task, z: Tensor) -> np.ndarray:
 
 def scores(task: Task, z: dict[str, Tensor], splits: dict[str, Split]) -> dict[str, dict[str, float]]:
     """Metrics of the dev splits, from logits by split."""
-    return {
-        name: metrics.compute(task.name, decide(task, z[name]), splits[name].labels.numpy()) for name in task.dev_splits
-    }
+    return {name: metrics.compute(task, decide(task, z[name]), splits[name].labels.numpy()) for name in task.dev_splits}
 
 
 def dev_headline(task: Task, dev: dict[str, dict[str, float]]) -> float:

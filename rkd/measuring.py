@@ -38,6 +38,7 @@ def measured_task(
         out,
         {
             "task": task.name,
+            "own_task": task.own,
             "split": task.headline_split,
             "length": float(split.lengths.double().mean()),
             "batch_sizes": [1, 32],
@@ -95,6 +96,7 @@ def measured_methods(
         out,
         {
             "task": task.name,
+            "own_task": task.own,
             "batch": list(batch["input_ids"].shape),
             "tokens": int(batch["attention_mask"].sum()),
             "rows": [{**line, "method": by_row[line["row"]]} for line in found],
@@ -121,4 +123,4 @@ def _prepared(data: Path) -> tuple[Task, dict[str, Split], int]:
     except (OSError, ValueError) as error:
         raise RkdError(f"{data}: no prepared task: {error}") from None
     tokenizer = AutoTokenizer.from_pretrained(data / "tokenizer", local_files_only=True)
-    return get(manifest["task"]), load_splits(data, tokenizer.pad_token_id), len(tokenizer)
+    return get(manifest["task"], manifest.get("own_task")), load_splits(data, tokenizer.pad_token_id), len(tokenizer)

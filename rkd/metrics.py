@@ -1,4 +1,4 @@
-"""GLUE's metrics: numbers from predictions and labels, with every degenerate case defined.
+"""GLUE's metrics and two more: numbers from predictions and labels, with every degenerate case defined.
 
 NumPy does the counting, SciPy (imported only for STS-B) the correlations. scikit-learn agrees, as the tests
 show, but takes seconds to import, which every evaluation job would pay.
@@ -7,6 +7,8 @@ Undefined or extreme cases:
 
 * Matthews correlation is 0.0 when all predictions or all labels are of one class, as in scikit-learn.
 * F1 (of class 1) is 0.0 when nothing is predicted as class 1 or nothing is labelled so.
+* Macro-F1 is the mean of F1 over the classes that are predicted or labelled at all, balanced accuracy the mean of
+  recall over the classes that are labelled, as in scikit-learn.
 * Pearson and Spearman are NaN, "undefined", when either side is constant (as one example is). Files hold
   null, tables show "–", and model selection ranks NaN below every number.
 * No examples, different lengths, NaN or infinite values, unlabelled examples and class ids outside the task's
@@ -39,7 +41,7 @@ def compute(task: str | Task, predictions: ArrayLike, labels: ArrayLike) -> dict
     """The task's metrics, in the order of `Task.metrics`.
 
     Args:
-        task: a GLUE task's name, or a `Task`.
+        task: a task's name, or a `Task`.
         predictions: class ids, or scores for regression; shape (n,).
         labels: the true class ids or scores; shape (n,).
 
@@ -63,12 +65,13 @@ def from_predictions(task: str | Task, frame: "pd.DataFrame") -> dict[str, Any]:
     """The scores of one run: what its metrics file says beside who made it.
 
     Args:
-        task: a GLUE task's name, or a `Task`.
+        task: a task's name, or a `Task`.
         frame: predictions with the columns split, idx, label and prediction, one row per example. Splits
             other than the task's dev splits are left alone.
 
     Returns:
-        `{"splits": {split: {metric: fraction, …, "rows": n}}, "headline": fraction}`, NaN where undefined.
+        `{"splits": {split: {metric: fraction, …, "rows": n}}, "headline": fraction}`, NaN where undefined. A test
+        split is among the splits where all its examples have labels (never GLUE's).
 
     Raises:
         RkdError: a column or dev split is missing, an example occurs twice, or `compute` refuses the values.
@@ -78,7 +81,7 @@ def from_predictions(task: str | Task, frame: "pd.DataFrame") -> dict[str, Any]:
     if missing:
         raise RkdError(f"predictions of {task.name}: no column '{missing[0]}'; found {', '.join(frame.columns)}")
     splits: dict[str, dict[str, float]] = {}
-    for split in task.dev_splits:
+    for split in (*task.dev_splits, *_labelled_tests(task, frame)):
         rows = frame[frame["split"] == split]
         if rows.empty:
             found = ", ".join(map(str, frame["split"].unique())) or "no rows"
@@ -94,10 +97,21 @@ def from_predictions(task: str | Task, frame: "pd.DataFrame") -> dict[str, Any]:
 
 
 def metrics_file(spec: Mapping[str, Any], frame: "pd.DataFrame") -> dict[str, Any]:
-    """A metrics file's content: who made the predictions (`SPEC_KEYS` of `spec`) and their scores."""
+    """A metrics file's content: who made the predictions (`SPEC_KEYS` of `spec`) and their scores.
+
+    A task that is not GLUE's is known by its definition, `own_task` of `spec`, which the file then has too.
+    """
     if absent := [key for key in SPEC_KEYS if key not in spec]:
         raise RkdError(f"evaluation spec: key '{absent[0]}' is missing; expected {', '.join(SPEC_KEYS)}")
-    return {key: spec[key] for key in SPEC_KEYS} | from_predictions(spec["task"], frame)
+    task = get(spec["task"], spec.get("own_task"))
+    own = {"own_task": dict(task.own)} if task.own else {}
+    return {key: spec[key] for key in SPEC_KEYS} | own | from_predictions(task, frame)
+
+
+def _labelled_tests(task: Task, frame: "pd.DataFrame") -> list[str]:
+    """The test splits of a task of one's own of which every example has a label."""
+    labels = {split: frame.loc[frame["split"] == split, "label"] for split in (task.test_splits if task.own else ())}
+    return [split for split, found in labels.items() if not found.empty and found.notna().all()]
 
 
 def _checked(task: Task, what: str, values: ArrayLike) -> Values:
@@ -132,6 +146,19 @@ def _f1(predicted: Values, true: Values) -> float:
     return float(2 * hits / claimed_or_due) if claimed_or_due else 0.0
 
 
+def _macro_f1(predicted: Values, true: Values) -> float:
+    """Mean over classes of 2·TP / (2·TP + FP + FN)."""
+    kinds = np.union1d(predicted, true)
+    hits = [2 * np.count_nonzero((predicted == kind) & (true == kind)) for kind in kinds]
+    either = [np.count_nonzero(predicted == kind) + np.count_nonzero(true == kind) for kind in kinds]
+    return float(np.mean(np.divide(hits, either)))
+
+
+def _balanced_accuracy(predicted: Values, true: Values) -> float:
+    """Mean over classes of TP / (TP + FN)."""
+    return float(np.mean([np.mean(predicted[true == kind] == kind) for kind in np.unique(true)]))
+
+
 def _matthews_correlation(predicted: Values, true: Values) -> float:
     """R_K of Gorodkin (2004), which for two classes is Matthews' coefficient."""
     counts_p, counts_t = np.bincount(predicted.astype(int)), np.bincount(true.astype(int))
@@ -157,6 +184,8 @@ def _correlation(name: str) -> Callable[[Values, Values], float]:
 _METRICS: dict[str, Callable[[Values, Values], float]] = {
     "accuracy": _accuracy,
     "f1": _f1,
+    "macro_f1": _macro_f1,
+    "balanced_accuracy": _balanced_accuracy,
     "matthews_correlation": _matthews_correlation,
     "pearson": _correlation("pearsonr"),
     "spearmanr": _correlation("spearmanr"),

@@ -1,10 +1,13 @@
 """From a checked config to runs: what is trained, and from which spec. No torch, no pandas."""
 
+import functools
+import os
 from collections.abc import Mapping
 from typing import Any
 
-from rkd import model_source
+from rkd import model_source, runtime
 from rkd.spec import TRAINING_KEYS, DataSpec, ModelSpec, RunSpec, canonical_json
+from rkd.tasks import define
 from rkd.variants import METHOD_OPTIONS, Cell, expand, resolve, without_unread
 
 
@@ -29,15 +32,49 @@ class Plan:
 
     @property
     def synthetic(self) -> bool:
-        """True when the data are made up by our own grammar."""
-        return self._source() == "synthetic"
+        """True when the data of some task are made up by our own grammar."""
+        return any(self.is_synthetic(task) for task in self.tasks)
 
-    def _source(self) -> str:
+    def is_synthetic(self, task: str) -> bool:
+        """True when the task's data are made up by our own grammar."""
+        return self._source(task) == "synthetic"
+
+    @property
+    def glue_tasks(self) -> list[str]:
+        """The tasks of GLUE among the config's."""
+        return [task for task in self.tasks if task not in self.config["own_tasks"]]
+
+    def _source(self, task: str) -> str:
+        if task in self.config["own_tasks"]:
+            return "files"
         return "glue_dir" if self.config["glue_dir"] else self.config["data_source"]
+
+    def files(self, task: str) -> dict[str, str]:
+        """The user's files of a task by split; empty for GLUE's."""
+        entry = self.config["own_tasks"].get(task, {})
+        keys = {"train": "train", "validation": "dev", "test": "test"}
+        return {split: entry[key] for split, key in keys.items() if entry.get(key) is not None}
+
+    def _own_data(self, task: str) -> dict[str, Any] | None:
+        """What decides the data of a task of one's own; files by their content, whatever their age."""
+        if task not in self.config["own_tasks"]:
+            return None
+        entry, files = self.config["own_tasks"][task], self.files(task)
+        shared = {} if "validation" in files else {key: entry[key] for key in ("dev_share", "dev_seed")}
+        return {
+            **define(entry, training=True),
+            "files": {split: {"path": path, "sha256": _sha256(path)} for split, path in files.items()},
+            "scores": entry.get("scores"),
+            **shared,
+        }
+
+    def _own_task(self, task: str, *, training: bool) -> dict[str, Any] | None:
+        entry = self.config["own_tasks"].get(task)
+        return define(entry, training=training) if entry else None
 
     def data(self, task: str) -> DataSpec:
         """How `task` is prepared."""
-        config, source = self.config, self._source()
+        config, source = self.config, self._source(task)
         rows = config["synthetic_rows"]
         return DataSpec(
             task=task,
@@ -49,6 +86,7 @@ class Plan:
             vocab_size=config["vocab_size"],
             max_length=config["max_length"],
             synthetic_rows=[rows["train"], rows["dev"], rows["test"]] if source == "synthetic" else None,
+            own_task=self._own_data(task),
         )
 
     def teacher(self, task: str, seed: int) -> RunSpec:
@@ -60,6 +98,7 @@ class Plan:
             seed,
             self._teacher_model(),
             _pick(without_unread(self.config["teacher"]), TRAINING_KEYS),
+            own_task=self._own_task(task, training=True),
         )
 
     def student(self, task: str, variant: str, seed: int) -> RunSpec:
@@ -74,6 +113,7 @@ class Plan:
             self._student_model(settings["student_model"]),
             _pick(settings, TRAINING_KEYS),
             _pick(settings, METHOD_OPTIONS[method]),
+            self._own_task(task, training=True),
         )
 
     def method(self, variant: str) -> str:
@@ -138,9 +178,9 @@ class Plan:
     def metrics(self, task: str, variant: str, seed: int) -> str:
         """Canonical JSON of what a metrics file says beside its numbers."""
         method = "finetune" if variant == "teacher" else self.method(variant)
-        return canonical_json(
-            {"task": task, "variant": variant, "method": method, "seed": seed, "synthetic": self.synthetic}
-        )
+        synthetic, own = self.is_synthetic(task), self._own_task(task, training=False)
+        spec = {"task": task, "variant": variant, "method": method, "seed": seed, "synthetic": synthetic}
+        return canonical_json({**spec, "own_task": own} if own else spec)
 
     def report(self, variants: list[str] | None = None) -> dict[str, Any]:
         """What tables and figures need to know beside the numbers: order, names, selection.
@@ -150,7 +190,9 @@ class Plan:
         """
         rows = self.variants if variants is None else variants
         selections = {self.student(self.tasks[0], v, self.seeds[0]).training["selection"] for v in rows}
+        own = {task: define(entry) for task, entry in self.config["own_tasks"].items() if task in self.tasks}
         return {
+            **({"own_tasks": own} if own else {}),
             "tasks": self.tasks,
             "variants": [{"name": name, "method": self.method(name), "label": name} for name in rows],
             "seeds": self.seeds,
@@ -178,3 +220,8 @@ class Plan:
 def _pick(settings: Mapping[str, Any], keys: tuple[str, ...]) -> dict[str, Any]:
     """Those of the keys that the settings have."""
     return {key: settings[key] for key in keys if key in settings}
+
+
+@functools.cache
+def _sha256(path: str) -> str:
+    return runtime.sha256(os.path.expanduser(path))

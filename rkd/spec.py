@@ -31,13 +31,19 @@ class Spec:
     """A frozen dataclass with a canonical JSON form."""
 
     def json(self) -> str:
-        """Canonical JSON of all fields."""
-        return canonical_json(asdict(self))  # type: ignore[call-overload]
+        """Canonical JSON of all fields, but for those that only tasks of one's own have."""
+        fields = asdict(self)  # type: ignore[call-overload]
+        return canonical_json({key: value for key, value in fields.items() if (key, value) != ("own_task", None)})
 
 
 @dataclass(frozen=True)
 class DataSpec(Spec):
-    """How one task's data are read and tokenised; the arguments of `prepare_data`."""
+    """How one task's data are read and tokenised; the arguments of `prepare_data`.
+
+    Attributes:
+        own_task: of a task of one's own: its definition (see `tasks.define`), `files` (path and SHA-256 by split),
+            `scores`, `dev_share` and `dev_seed`.
+    """
 
     task: str
     source: str
@@ -48,6 +54,7 @@ class DataSpec(Spec):
     vocab_size: int
     max_length: int
     synthetic_rows: list[int] | None
+    own_task: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -68,6 +75,7 @@ class RunSpec(Spec):
         variant: "teacher", or a name from `variants` in the config.
         training: the keys of TRAINING_KEYS, but for what the selection does not read.
         options: what the method itself reads, for example alpha and layer_map.
+        own_task: the definition of a task of one's own, see `tasks.define`.
     """
 
     task: str
@@ -77,6 +85,7 @@ class RunSpec(Spec):
     model: ModelSpec
     training: dict[str, Any]
     options: dict[str, Any] = field(default_factory=dict)
+    own_task: dict[str, Any] | None = None
 
     @classmethod
     def from_json(cls, text: str) -> "RunSpec":

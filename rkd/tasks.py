@@ -1,13 +1,15 @@
-"""The GLUE registry: what each task's files, labels, metrics and submission look like. Standard library only.
+"""The registry of tasks: what each one's files, labels, metrics and submission look like. Standard library only.
 
-Label names and their order are those of the hub's `nyu-mll/glue`; row counts are those of the official release.
+GLUE's tasks are always known: label names and their order are those of the hub's `nyu-mll/glue`, row counts those of
+the official release. Tasks of one's own (`own_tasks` in the config) are known by a definition, which every job gets
+with its spec.
 """
 
 import difflib
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from rkd.errors import RkdError
 
@@ -15,13 +17,13 @@ from rkd.errors import RkdError
 class SplitFile(NamedTuple):
     """Where a split lies in the official release, and how many rows it has there."""
 
-    file: str  # relative to the GLUE folder, e.g. "MNLI/dev_matched.tsv"
-    rows: int
+    file: str  # relative to the GLUE folder, e.g. "MNLI/dev_matched.tsv"; empty for a task of one's own
+    rows: int  # 0 for a task of one's own
 
 
 @dataclass(frozen=True, eq=False)
 class Task:
-    """One GLUE task.
+    """One task, GLUE's or one's own.
 
     >>> get("mnli").labels
     ('entailment', 'neutral', 'contradiction')
@@ -35,13 +37,20 @@ class Task:
     label_column: str | None  # None where no split is labelled (AX)
     labels: tuple[str, ...]  # label names by class id; empty for regression
     file_labels: tuple[str, ...]  # the same labels as TSV files and GLUE submissions spell them
-    metrics: tuple[str, ...]  # the headline number is their mean
+    metrics: tuple[str, ...]
     splits: Mapping[str, SplitFile]  # our split name → official file and row count
     submission: Mapping[str, str]  # test split → file name inside a GLUE submission
+    headline: tuple[str, ...] = ()  # those of the metrics whose mean is the headline number; empty: all of them
+    own: Mapping[str, Any] | None = None  # definition of a task that is not GLUE's; None for GLUE
+
+    @property
+    def headline_metrics(self) -> tuple[str, ...]:
+        """The metrics whose mean is the headline number."""
+        return self.headline or self.metrics
 
     @property
     def regression(self) -> bool:
-        """True for STS-B: the label is a score from 0 to 5."""
+        """True where the label is a score: from 0 to 5 for STS-B."""
         return not self.labels
 
     @property
@@ -77,25 +86,94 @@ class Task:
         return self.dev_splits[0]
 
 
-def get(name: str) -> Task:
-    """The task called `name`; an unknown name raises `RkdError` with the nearest known one."""
-    if name in TASKS:
-        return TASKS[name]
-    near = difflib.get_close_matches(name.lower().replace("-", "").replace("_", ""), TASKS, n=1)
+def get(name: str, definition: Mapping[str, Any] | None = None) -> Task:
+    """The task called `name`.
+
+    Args:
+        name: a GLUE task, or one whose definition this process has seen.
+        definition: of a task of one's own, as `define` writes it; its name is known from then on.
+
+    Raises:
+        RkdError: the task is unknown (the message names the nearest known one), or its definition is none.
+    """
+    if definition is not None:
+        try:
+            _OWN[name] = _from_definition(name, definition)
+        except (KeyError, TypeError) as error:
+            raise RkdError(f"task '{name}': its definition is not one that rkd writes: {error!r}") from None
+    if name in TASKS or name in _OWN:
+        return TASKS.get(name) or _OWN[name]
+    known = [*TASKS, *_OWN]
+    near = difflib.get_close_matches(name.lower().replace("-", "").replace("_", ""), known, n=1)
     hint = f" (did you mean '{near[0]}'?)" if near else ""
-    raise RkdError(f"unknown task '{name}'{hint}; known tasks: {', '.join(TASKS)}")
+    raise RkdError(f"unknown task '{name}'{hint}; known tasks: {', '.join(known)}")
+
+
+def define(entry: Mapping[str, Any], *, training: bool = False) -> dict[str, Any]:
+    """The definition of a task of one's own: what a job that has its prepared data still needs to know, as JSON.
+
+    Args:
+        entry: the task's entry in a checked config.
+        training: leave out what no training reads (the title, metrics beside the headline), so that it may change
+            without a new training.
+
+    >>> define({"labels": ["no", "yes"], "text": ["question"], "metrics": ["accuracy", "f1"], "headline": ["f1"],
+    ...         "label": "answer", "title": "Answers", "test": None}, training=True)["metrics"]
+    ['f1']
+    """
+    definition = {
+        "text": list(entry["text"]),
+        "label": entry["label"],
+        "labels": list(entry.get("labels") or []),
+        "metrics": list(entry["headline"] if training else entry["metrics"]),
+        "headline": list(entry["headline"]),
+        "test": entry["test"] is not None,
+    }
+    return definition if training else {**definition, "title": entry["title"]}
+
+
+def _from_definition(name: str, definition: Mapping[str, Any]) -> Task:
+    columns, labels = tuple(definition["text"]), tuple(definition["labels"])
+    splits = ("train", "validation", "test") if definition["test"] else ("train", "validation")
+    return Task(
+        name=name,
+        title=definition.get("title", name),
+        folder="",
+        # Names of our own: a column of the user's may be called as one of ours, such as "label" or "idx".
+        text_fields=tuple(f"text_{number}" for number in range(1, len(columns) + 1)),
+        text_columns=columns,
+        label_column=definition["label"],
+        labels=labels,
+        file_labels=labels,
+        metrics=tuple(definition["metrics"]),
+        splits={split: SplitFile("", 0) for split in splits},
+        submission={},
+        headline=tuple(definition["headline"]),
+        own=dict(definition),
+    )
+
+
+def averaged(names: Iterable[str]) -> list[str]:
+    """Those of some tasks that an average is over: GLUE's but WNLI, or tasks of one's own where there are no others.
+
+    >>> averaged(["cola", "wnli", "rte"])
+    ['cola', 'rte']
+    """
+    names = list(names)
+    glue = [name for name in names if not get(name).own]
+    return [name for name in glue or names if name != "wnli"]
 
 
 def headline(task: Task, metrics: Mapping[str, float | None]) -> float:
-    """Mean of the task's metrics, the number that chooses epochs and fills tables; NaN if one is undefined.
+    """Mean of the task's headline metrics, the number that chooses epochs and fills tables; NaN if one is undefined.
 
     >>> headline(get("mrpc"), {"accuracy": 0.8, "f1": 0.9})
     0.85
     """
-    missing = [name for name in task.metrics if name not in metrics]
+    missing = [name for name in task.headline_metrics if name not in metrics]
     if missing:
         raise RkdError(f"{task.name}: metric {missing[0]} is missing; found {', '.join(metrics) or 'none'}")
-    values = [metrics[name] for name in task.metrics]
+    values = [metrics[name] for name in task.headline_metrics]
     return math.nan if None in values else math.fsum(v for v in values if v is not None) / len(values)
 
 
@@ -254,3 +332,6 @@ _ALL = (
 )
 
 TASKS: dict[str, Task] = {task.name: task for task in _ALL}
+
+# Tasks of one's own that this process has seen a definition of.
+_OWN: dict[str, Task] = {}

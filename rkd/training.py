@@ -75,7 +75,7 @@ def run(
     if not sys.stderr.isatty():
         transformers_logging.disable_progress_bar()
     accelerator = Accelerator(cpu=_use_cpu(device))
-    task = get(spec.task)
+    task = get(spec.task, spec.own_task)
     manifest = json.loads((data / "manifest.json").read_text(encoding="utf-8"))
     tokenizer = AutoTokenizer.from_pretrained(data / "tokenizer", local_files_only=True)
     splits = load_splits(data, tokenizer.pad_token_id)
@@ -202,7 +202,7 @@ def evaluate(method: Method, task: Task, splits: dict[str, Split], device: torch
     if HELD_OUT in splits:
         z = evaluation.predict(method.student, splits[HELD_OUT], device)
         decided, labels = evaluation.decide(task, z), splits[HELD_OUT].labels.numpy()
-        record["held_out"] = headline(task, metrics.compute(task.name, decided, labels))
+        record["held_out"] = headline(task, metrics.compute(task, decided, labels))
     if method.teacher is None:
         return record
     z_t = _dev_logits(method.teacher, task, splits, device)

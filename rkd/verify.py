@@ -36,6 +36,7 @@ from rkd.errors import RkdError
 from rkd.metrics import metrics_file
 from rkd.report.collect import TEACHER, run_of
 from rkd.runtime import jsonable, sha256
+from rkd.tasks import get
 
 MISMATCH, CHANGED, UNCHECKED = "mismatch", "changed since", "not checked"
 _TITLES = {MISMATCH: "does not match", CHANGED: "changed since", UNCHECKED: "not checked"}
@@ -137,6 +138,8 @@ def check_run(path: Path, root: Path) -> Findings:
         yield _finding(MISMATCH, path, "is no run record (a JSON object with a spec)")
         return
     spec = record["spec"]
+    if spec.get("own_task"):
+        get(str(spec.get("task")), spec["own_task"])  # a task that is not GLUE's is known from here on
     for key, here in run_of(path.as_posix())._asdict().items():
         if spec.get(key) != here:
             yield _finding(MISMATCH, path, f"its spec has {key} {spec.get(key)}, its folder {here}")
@@ -200,8 +203,7 @@ def check_metrics(path: Path, root: Path) -> Findings:
         return
     try:
         frame = pd.read_parquet(predictions, columns=["split", "idx", "label", "prediction"])
-        spec = {**recorded, "own_task": record.get("spec", {}).get("own_task")}
-        made = jsonable(metrics_file(spec, frame))
+        made = jsonable(metrics_file(recorded, frame))
     except (RkdError, OSError, ValueError, KeyError) as error:
         yield _finding(MISMATCH, path, f"its predictions give no metrics: {error}")
         return

@@ -26,7 +26,7 @@ EVERY_VARIANT = ["teacher", *PLAN.all_variants]
 
 
 wildcard_constraints:
-    task="|".join(PLAN.tasks),
+    task="|".join(map(re.escape, PLAN.tasks)),
     variant="|".join(map(re.escape, EVERY_VARIANT)),
     axis="|".join(map(re.escape, PLAN.axes)) or "none",
     seed="[0-9]+",
@@ -44,7 +44,7 @@ def figure(name):
 
 def runs(pattern, variants, tasks=None):
     """One file of every run of the variants; in the partial mode of those that there are."""
-    files = expand(pattern, task=tasks or PLAN.tasks, variant=variants, seed=PLAN.seeds)
+    files = expand(pattern, task=PLAN.tasks if tasks is None else tasks, variant=variants, seed=PLAN.seeds)
     return [file for file in files if os.path.exists(file)] if PLAN.partial else files
 
 
@@ -109,6 +109,11 @@ def trained(folder):
 def student_code(wildcards):
     """The code that trains a student of this variant's method."""
     return code_digest("workflow_scripts/train.py", f"rkd.methods.{PLAN.method(wildcards.variant)}")
+
+
+def own_files(wildcards):
+    """The user's files of a task of one's own; their content is part of the spec, so that their age does not matter."""
+    return [ancient(file) for file in PLAN.files(wildcards.task).values()]
 
 
 def teacher_of(wildcards):

@@ -2,6 +2,8 @@
 
 
 rule prepare_data:
+    input:
+        own_files,
     output:
         manifest=f"{DATA}/manifest.json",
         dataset=directory(f"{DATA}/dataset"),

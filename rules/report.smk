@@ -170,7 +170,7 @@ rule ablation_figure:
 
 rule submission:
     input:
-        predictions=lambda wildcards: runs(f"{STUDENT}/predictions.parquet", [wildcards.variant]),
+        predictions=lambda wildcards: runs(f"{STUDENT}/predictions.parquet", [wildcards.variant], PLAN.glue_tasks),
     output:
         "results/submission/{variant}.zip",
     log:

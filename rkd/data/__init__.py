@@ -1,16 +1,17 @@
-"""Data: three sources of GLUE → one tokenised Arrow dataset per task."""
+"""Data: three sources of GLUE, or a user's own files → one tokenised Arrow dataset per task."""
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from datasets import DatasetDict
 
 from rkd import tasks
-from rkd.data import glue_dir, hub, synthetic
+from rkd.data import files, glue_dir, hub, synthetic
 from rkd.errors import RkdError
 
-SOURCES = ("hub", "glue_dir", "synthetic")
+SOURCES = ("hub", "glue_dir", "synthetic", "files")
 
 
 def load_raw(
@@ -21,20 +22,23 @@ def load_raw(
     splits: Sequence[str] | None = None,
     rows: Sequence[int] = synthetic.ROWS,
     seed: int = 0,
+    own_task: Mapping[str, Any] | None = None,
 ) -> DatasetDict:
-    """The texts and labels of a GLUE task: the hub's column names, `label` and `idx`, official splits.
+    """The texts and labels of a task: the hub's column names, `label` and `idx`, official splits.
 
     `label` is an int64 class id (-1 where unlabelled) or a float32 score (NaN where unlabelled). MNLI has the extra
     split `ax`. Row counts are checked against the official ones, except for synthetic data.
 
     Args:
-        name: task name, a key of `rkd.tasks.TASKS`.
-        source: "hub"; "glue_dir", the official TSV folders in `path`; or "synthetic", generated sentences.
+        name: task name, a key of `rkd.tasks.TASKS` or a name of one's own.
+        source: "hub"; "glue_dir", the official TSV folders in `path`; "synthetic", generated sentences; or "files",
+            a user's own, which `own_task` names.
         path: the folder that holds `CoLA/`, `SST-2/`, …; needed by "glue_dir", refused by the others.
         revision: commit of the hub's dataset, "hub" only; ours by default.
         splits: the splits to read; all by default.
         rows: (train, dev, test) rows per file, "synthetic" only.
         seed: seed of the generator, "synthetic" only.
+        own_task: definition and files of a task of one's own, "files" only; see `rkd.spec.DataSpec`.
 
     Raises:
         RkdError: unknown task, source or split, a file that is not as released, hub not reachable.
@@ -42,7 +46,9 @@ def load_raw(
     >>> load_raw("rte", source="glue_dir", path="glue")["validation"].num_rows
     277
     """
-    task = tasks.get(name)
+    task = tasks.get(name, own_task)
+    if (source == "files") != (own_task is not None):
+        raise RkdError(f"source: found '{source}'; a task of one's own is read by 'files', and no other by it")
     names = _split_names(task, splits)
     if (source == "glue_dir") != (path is not None):
         found = "none" if path is None else f"'{path}'"
@@ -55,6 +61,9 @@ def load_raw(
         return DatasetDict(hub.read_splits(task, names, revision))
     if source == "glue_dir":
         return DatasetDict({split: glue_dir.read_split(task, split, Path(path or "")) for split in names})
+    if source == "files" and own_task is not None:
+        own = files.read_splits(task, own_task)
+        return DatasetDict({split: own[split] for split in names})
     if source == "synthetic":
         with tempfile.TemporaryDirectory() as folder:
             synthetic.write(Path(folder), name, rows, seed)

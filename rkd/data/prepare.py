@@ -4,7 +4,7 @@ import hashlib
 import json
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,7 @@ def prepare(
     synthetic_rows: Sequence[int] | None = None,
     synthetic_seed: int = 0,
     splits: Sequence[str] | None = None,
+    own_task: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Write `dataset/`, `tokenizer/` and `manifest.json` to `out_dir`, and return the manifest.
 
@@ -45,7 +46,8 @@ def prepare(
     Args:
         task: task name.
         out_dir: the folder to write.
-        source: "hub", "glue_dir" or "synthetic"; with `path`, `revision` and `splits` as in `rkd.data.load_raw`.
+        source: "hub", "glue_dir", "synthetic" or "files"; with `path`, `revision`, `splits` and `own_task` as in
+            `rkd.data.load_raw`.
         tokenizer: a model reference: hub name, folder, "package:…", or the path of a `.json` config of a model that is
             initialised at random, for which a vocabulary is trained on the train split.
         tokenizer_revision: commit of a hub name in `tokenizer`.
@@ -61,12 +63,14 @@ def prepare(
     >>> manifest["splits"]["train"]["rows"]
     2000
     """
-    raw = load_raw(task, source, path, revision, splits, synthetic_rows or synthetic.ROWS, synthetic_seed)
+    raw = load_raw(task, source, path, revision, splits, synthetic_rows or synthetic.ROWS, synthetic_seed, own_task)
     fields = tasks.get(task).text_fields
     encoder = _tokenizer(tokenizer, tokenizer_revision, raw, fields, vocab_size)
     if not 0 < max_length <= encoder.model_max_length:
         raise RkdError(f"max_length: found {max_length}, expected 1 to {encoder.model_max_length} for '{tokenizer}'")
     _warn_about_blank_texts(raw, fields)
+    if own_task is not None:
+        _warn_about_own_data(raw, tasks.get(task))
     manifest: dict[str, Any] = {
         "task": task,
         "source": source,
@@ -81,8 +85,10 @@ def prepare(
         "tokenizer": _describe(encoder, tokenizer, tokenizer_revision),
         "max_length": max_length,
     }
+    if own_task is not None:
+        manifest["own_task"] = dict(own_task)
     manifest["sha256"] = _sha256(
-        {key: manifest[key] for key in ("task", "splits", "max_length")}
+        {key: manifest[key] for key in ("task", "splits", "max_length", "own_task") if key in manifest}
         | {"tokenizer": manifest["tokenizer"]["sha256"]}
     )
     encoded = DatasetDict({name: encode(split, encoder, fields, max_length) for name, split in raw.items()})
@@ -151,6 +157,17 @@ def _warn_about_blank_texts(raw: DatasetDict, fields: Sequence[str]) -> None:
         blank = sum(not text.strip() for field in fields for text in split[field])
         if blank:
             logger.warning("%s: %d texts are empty or white space", name, blank)
+
+
+def _warn_about_own_data(raw: DatasetDict, task: tasks.Task) -> None:
+    """What is no error, but seldom meant: labels that are never trained, and dev examples that are."""
+    for index, label in enumerate(task.labels):
+        if index not in raw["train"].unique("label"):
+            logger.warning("train: the label '%s' never occurs", label)
+    known = set(zip(*(raw["train"][field] for field in task.text_fields), strict=True))
+    repeated = sum(texts in known for texts in zip(*(raw["validation"][f] for f in task.text_fields), strict=True))
+    if repeated:
+        logger.warning("validation: %d of %d texts occur in train, too", repeated, raw["validation"].num_rows)
 
 
 def _write(out_dir: Path, data: DatasetDict, tokenizer: PreTrainedTokenizerBase, manifest: dict[str, Any]) -> None:

@@ -42,7 +42,7 @@ def ablation_figure(table: AblationTable, references: Sequence[str] = REFERENCES
         for task, axes in zip(tasks, places, strict=True):
             _panel(axes, table, task, levels)
         legend(figure, places)
-        note(figure, _figure_remarks(table, tasks), "Synthetic data, not GLUE." if spec.synthetic else "")
+        note(figure, _figure_remarks(table, tasks), spec.heading)
     return figure
 
 

@@ -19,6 +19,7 @@ TEACHER = "teacher"  # the variant name that stands for the fine-tuned teacher
 
 _METRIC_NAMES = {"matthews_correlation": "MCC", "accuracy": "Accuracy", "f1": "F1"}
 _METRIC_NAMES |= {"pearson": "Pearson", "spearmanr": "Spearman"}
+_METRIC_NAMES |= {"macro_f1": "Macro-F1", "balanced_accuracy": "Balanced accuracy"}
 _TEXT = {"type": "string", "minLength": 1}
 _FRACTION = {"type": ["number", "null"], "minimum": -1, "maximum": 1}
 
@@ -87,7 +88,7 @@ class ReportSpec:
     tasks: tuple[str, ...]
     variants: tuple[Variant, ...]  # in the order of the config
     seeds: tuple[int, ...]
-    synthetic: bool
+    synthetic: bool  # that of GLUE's tasks; a task of one's own never is
     teacher_model: str
     student_model: str
     teacher_selection: str
@@ -102,7 +103,7 @@ class ReportSpec:
         if TEACHER in names or len(set(names)) < len(names):
             raise RkdError(f"report spec: variants must have different names other than '{TEACHER}'; found {names}")
         for task in found["tasks"]:
-            get(task)
+            get(task, found.get("own_tasks", {}).get(task))
         return cls(
             tasks=tuple(found["tasks"]),
             variants=variants,
@@ -118,17 +119,34 @@ class ReportSpec:
         """Row names in print by variant name, the teacher first."""
         return {TEACHER: "Teacher"} | {variant.name: variant.label for variant in self.variants}
 
+    def is_synthetic(self, task: str) -> bool:
+        """Whether a task's data are made up by our own grammar."""
+        return self.synthetic and not get(task).own
+
+    @property
+    def heading(self) -> str:
+        """What a figure says above its panels: which of them show synthetic data."""
+        made_up = [get(task).title for task in self.tasks if self.is_synthetic(task)]
+        if not made_up:
+            return ""
+        whose = "" if len(made_up) == len(self.tasks) else f"{', '.join(made_up)}: "
+        return f"{whose}{'s' if whose else 'S'}ynthetic data, not GLUE."
+
     def admit(self, runs: pd.DataFrame) -> None:
         """Refuse runs that the report is not about: a stale file must not slip into a mean."""
         allowed = {"task": self.tasks, "variant": tuple(self.labels()), "seed": self.seeds}
-        if "synthetic" in runs:
-            allowed["synthetic"] = (self.synthetic,)
         for column, values in allowed.items():
             alien = runs[~runs[column].isin(values)]
             if not alien.empty:
                 first = alien.iloc[0]
                 expected = ", ".join(map(str, values))
                 raise RkdError(f"{first['file']}: {column} is {first[column]}; this report is about {expected}")
+        if "synthetic" in runs:
+            alien = runs[runs["synthetic"].astype(bool) != runs["task"].map(self.is_synthetic).astype(bool)]
+            if not alien.empty:
+                found = alien.iloc[0]
+                expected = str(self.is_synthetic(found["task"]))
+                raise RkdError(f"{found['file']}: synthetic is {found['synthetic']}; this report is about {expected}")
 
 
 def score_name(task: Task) -> str:
@@ -137,9 +155,9 @@ def score_name(task: Task) -> str:
     >>> score_name(get("mnli")), score_name(get("mrpc"))
     ('Accuracy (matched)', 'Accuracy–F1 mean')
     """
-    names = "–".join(_METRIC_NAMES.get(name, name) for name in task.metrics)
+    names = "–".join(_METRIC_NAMES.get(name, name) for name in task.headline_metrics)
     matched = " (matched)" if task.headline_split.endswith("_matched") else ""
-    return f"{names} mean" if len(task.metrics) > 1 else f"{names}{matched}"
+    return f"{names} mean" if len(task.headline_metrics) > 1 else f"{names}{matched}"
 
 
 def run_of(file: str) -> Run:

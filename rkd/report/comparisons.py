@@ -12,7 +12,7 @@ from rkd.report.collect import ReportSpec, run_of
 from rkd.report.render import Grid, Note, Part, Section
 from rkd.report.statistics import RESAMPLES, Comparison, Runs, average, compare, holm, read_runs
 from rkd.report.tables import AVERAGE, MISSING, data_text, model_text, selection_text
-from rkd.tasks import get
+from rkd.tasks import averaged, get
 
 BASELINES = ("kd", "finetune")
 
@@ -100,7 +100,7 @@ class Comparisons:
                 "unknown."
             )
         if any(one.task == AVERAGE for one in self.found.values()):
-            yield "Average: mean over tasks of the headline score, WNLI left out."
+            yield "Average: mean over tasks of the headline score; WNLI, and own tasks beside GLUE's, left out."
 
 
 def comparisons(
@@ -130,7 +130,7 @@ def comparisons(
     chosen = [name for name in baselines if name in names]
     if not chosen:
         raise RkdError(f"comparisons: none of the rows {', '.join(baselines)} is there; found {', '.join(names)}")
-    over = [task for task in spec.tasks if task != "wnli"]
+    over = averaged(spec.tasks)
     tasks = [*spec.tasks, *([AVERAGE] if len(over) > 1 else [])]
     planned = tuple(
         (name, baseline, task)

@@ -57,7 +57,7 @@ def read_measurements(paths: Iterable[str | Path], numbers: tuple[str, ...]) -> 
         for line in content["rows"]:
             if absent := [name for name in ("row", *numbers) if name not in line]:
                 raise RkdError(f"{file}: row {line.get('row', '?')} has no '{absent[0]}'")
-        result.append(Measurement(file, get(content["task"]).name, content))
+        result.append(Measurement(file, get(content["task"], content.get("own_task")).name, content))
     return result
 
 

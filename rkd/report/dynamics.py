@@ -51,7 +51,7 @@ def teacher_dynamics(spec: ReportSpec, histories: pd.DataFrame) -> Figure:
         figure.align_ylabels(grid[:, 0])
         grid[1, 0].plot([], [], color="#333333", label="Student's dev score (same colour)", **_STUDENT)
         legend(figure, list(grid.flat))
-        note(figure, _remarks(moving, tasks), "Synthetic data, not GLUE." if spec.synthetic else "")
+        note(figure, _remarks(moving, tasks), spec.heading)
     return figure
 
 

@@ -69,7 +69,7 @@ def learning_curves(spec: ReportSpec, histories: pd.DataFrame, teachers: pd.Data
             level = _teacher_level(teachers[teachers["task"] == task.name])
             _panel(axes, task, spec, histories[histories["task"] == task.name], level)
         legend(figure, places)
-        heading = "Synthetic data, not GLUE." if spec.synthetic else ""
+        heading = spec.heading
         note(figure, _remarks(histories, places), heading)
     return figure
 

@@ -104,7 +104,7 @@ def _facts() -> tuple[dict[str, str], ...]:
 
 
 def scores(row: Published, task: Task) -> list[Score]:
-    """The published dev numbers of one row on one task; an empty list if there are none.
+    """The published dev numbers of one row on one task; an empty list if there are none (never for an own task).
 
     >>> from rkd.tasks import get
     >>> scores(ROWS[-1], get("cola"))[0].value
@@ -113,6 +113,7 @@ def scores(row: Published, task: Task) -> list[Score]:
     return [
         Score(*_METRICS[fact["metric"]], float(fact["value"]), fact["source"])
         for fact in _facts()
-        if (fact["method"], fact["split"], fact["task"]) == (row.method, "dev", task.title)
+        if not task.own
+        and (fact["method"], fact["split"], fact["task"]) == (row.method, "dev", task.title)
         and fact["source"].startswith(row.source)
     ]

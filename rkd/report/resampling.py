@@ -57,7 +57,7 @@ def headlines(task: Task, labels: Values, predictions: Values, weights: Values) 
         predictions: shape (runs, examples).
         weights: how often each example counts, shape (resamples, examples); all lines have the same sum.
     """
-    scores = [_METRICS[name](labels, predictions, weights) for name in task.metrics]
+    scores = [_METRICS[name](labels, predictions, weights) for name in task.headline_metrics]
     return np.mean(scores, axis=0).T
 
 
@@ -101,6 +101,27 @@ def _f1(labels: Values, predictions: Values, weights: Values) -> Values:
     hits = weights @ (predicted & true).T.astype(np.float64)
     either = weights @ (predicted.astype(np.float64) + true).T
     return np.divide(2 * hits, either, out=np.zeros_like(hits), where=either > 0)
+
+
+def _macro_f1(labels: Values, predictions: Values, weights: Values) -> Values:
+    total, classes = np.zeros((len(weights), len(predictions))), np.zeros((len(weights), len(predictions)))
+    for kind in np.union1d(labels, predictions):
+        predicted, true = predictions == kind, labels == kind
+        hits = weights @ (predicted & true).T.astype(np.float64)
+        either = weights @ (predicted.astype(np.float64) + true).T
+        total += np.divide(2 * hits, either, out=np.zeros_like(hits), where=either > 0)
+        classes += either > 0
+    return total / classes
+
+
+def _balanced_accuracy(labels: Values, predictions: Values, weights: Values) -> Values:
+    total, classes = np.zeros((len(weights), len(predictions))), np.zeros((len(weights), 1))
+    for kind in np.unique(labels):
+        true = labels == kind
+        hits, all_of_it = weights @ ((predictions == kind) & true).T.astype(np.float64), weights @ true[:, None]
+        total += np.divide(hits, all_of_it, out=np.zeros_like(hits), where=all_of_it > 0)
+        classes += all_of_it > 0
+    return total / classes
 
 
 def _matthews_correlation(labels: Values, predictions: Values, weights: Values) -> Values:
@@ -171,6 +192,8 @@ def _centred_mid_ranks(values: Values, drawn: Values) -> Values:
 _METRICS: dict[str, Callable[[Values, Values, Values], Values]] = {
     "accuracy": _accuracy,
     "f1": _f1,
+    "macro_f1": _macro_f1,
+    "balanced_accuracy": _balanced_accuracy,
     "matthews_correlation": _matthews_correlation,
     "pearson": _pearson,
     "spearmanr": _spearmanr,

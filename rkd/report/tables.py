@@ -18,6 +18,7 @@ from rkd.report.render import Grid, Note, Part, Section
 from rkd.report.statistics import Interval, seed_interval
 from rkd.runtime import atomic_path, atomic_write_text, write_json
 from rkd.tasks import Task, get
+from rkd.tasks import averaged as averaged_names
 
 AVERAGE = "average"
 HEADLINE = "headline"
@@ -29,6 +30,8 @@ _HEADERS = {
     "f1": "F1",
     "pearson": "Pear",
     "spearmanr": "Spear",
+    "macro_f1": "Macro-F1",
+    "balanced_accuracy": "Bal. acc",
 }
 _SPLIT_HEADERS = {"matched": "m", "mismatched": "mm"}
 _SELECTION = {"best": "best epoch on dev", "held-out": "best epoch on held-out training data", "last": "last epoch"}
@@ -224,8 +227,10 @@ def by_task(shown: Sequence[Column]) -> list[tuple[Task, list[Column]]]:
 
 
 def averaged(shown: Sequence[Column]) -> list[Task]:
-    """The tasks that the average is over: all but WNLI; printed if there are at least two."""
-    return [task for task, _ in by_task(shown) if task.name != "wnli"]
+    """The tasks that the average is over, see `rkd.tasks.averaged`; printed if there are at least two."""
+    tasks = [task for task, _ in by_task(shown)]
+    names = averaged_names(task.name for task in tasks)
+    return [task for task in tasks if task.name in names]
 
 
 def _measured_row(name: str, label: str, metrics: pd.DataFrame, shown: Sequence[Column]) -> Row:
@@ -289,13 +294,22 @@ def _part(cell: Cell | None) -> Part:
 
 
 def data_text(spec: ReportSpec, what: str = "GLUE dev scores (×100)") -> str:
-    """A caption's sentence on the data, which tells synthetic ones plainly."""
-    titles = ", ".join(get(task).title for task in spec.tasks)
-    if not spec.synthetic:
-        return f"{what} on {titles}."
+    """A caption's sentence on the data, which tells synthetic ones and a user's own plainly."""
+    glue = ", ".join(get(task).title for task in spec.tasks if not get(task).own)
+    own = ", ".join(get(task).title for task in spec.tasks if get(task).own)
+    if not (own or spec.synthetic):
+        return f"{what} on {glue}."
     bare = what.replace("GLUE ", "")
+    bare = f"{bare[0].upper()}{bare[1:]}"
+    own = f"{own} (data of one's own, not GLUE)" if own else ""
+    if not glue:
+        return f"{bare} on {own}."
+    own = f" and on {own}" if own else ""
+    if not spec.synthetic:
+        return f"{bare} on GLUE's {glue}{own}."
     return (
-        f"{bare[0].upper()}{bare[1:]} on SYNTHETIC stand-ins for {titles}: generated text, not GLUE. These "
+        f"{bare} on SYNTHETIC stand-ins for {glue}: generated text, not GLUE{own and ','}{own}. "
+        f"{'These' if not own else 'The synthetic'} "
         "numbers say nothing about GLUE and are not comparable with published ones, which are left out."
     )
 
@@ -341,7 +355,9 @@ def _remarks(spec: ReportSpec, metrics: pd.DataFrame, rows: Sequence[Row]) -> It
     if metrics["value"].isna().any():
         yield f"{MISSING} also stands where a seed's score is undefined (constant predictions)."
     if len(averaged(shown)) > 1:
-        beside = ", WNLI left out" if any(column.task.name == "wnli" for column in shown) else ""
+        out = ["WNLI"] * any(column.task.name == "wnli" for column in shown)
+        out += ["own tasks"] * (any(c.task.own for c in shown) and not averaged(shown)[0].own)
+        beside = f", {' and '.join(out)} left out" if out else ""
         yield (f"Avg.: mean over tasks of the headline score (MNLI: matched; two metrics: their mean){beside}.")
     yield "No score is marked as best: the table of comparisons tests the differences between rows."
     if any(row.kind == "published" for row in rows):

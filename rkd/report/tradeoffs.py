@@ -125,7 +125,7 @@ def _scatter(spec: ReportSpec, metrics: pd.DataFrame, place: Horizontal, xlabel:
         legend(figure, places)
         counts = {point[3].n for point in points}
         spread = "Bars: 95 % intervals over seeds (Student's t)." if max(counts) > 1 else "One seed, no interval."
-        heading = "Synthetic data, not GLUE." if spec.synthetic else ""
+        heading = spec.heading
         note(figure, f"Dev headline score × 100. {spread} {remark} Up and to the left is better.", heading)
     return figure
 

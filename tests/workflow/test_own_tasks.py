@@ -1,0 +1,152 @@
+"""The workflow on a user's own files: two texts with named labels from CSV, and scores from JSON Lines."""
+
+import json
+import os
+import random
+import subprocess
+import sys
+
+import pandas as pd
+import pytest
+
+from tests.workflow.conftest import TINY, Workflow
+
+QUEUES = ("billing", "technical", "other")
+WORDS = {"billing": "invoice", "technical": "crash", "other": "hello"}
+
+
+def tickets(rows: int, seed: int) -> pd.DataFrame:
+    rng = random.Random(seed)
+    queues = [rng.choice(QUEUES) for _ in range(rows)]
+    return pd.DataFrame(
+        {
+            "id": range(rows),
+            "subject": [f'about "{WORDS[queue]}", please' for queue in queues],
+            "body": [f"line {n}\nthank you" for n in range(rows)],
+            "queue": queues,
+        }
+    )
+
+
+def stars(rows: int) -> list[dict]:
+    rng = random.Random(3)
+    return [{"review": "good " * score + "film", "stars": score} for score in (rng.randint(1, 5) for _ in range(rows))]
+
+
+OWN = {
+    **TINY,
+    "tasks": ["support-tickets", "stars"],
+    "variants": {"no-lookahead": None, "finetune": None},
+    "own_tasks": {
+        "support-tickets": {
+            "title": "Tickets",
+            "train": "data/train.csv",
+            "dev": "data/dev.csv",
+            "test": "data/test.csv",
+            "text": ["subject", "body"],
+            "label": "queue",
+            "labels": list(QUEUES),
+            "metrics": ["accuracy", "macro_f1"],
+            "headline": ["macro_f1"],
+        },
+        "stars": {
+            "train": "data/stars.jsonl",
+            "dev_share": 0.25,
+            "text": ["review"],
+            "label": "stars",
+            "scores": [1, 5],
+        },
+    },
+}
+
+
+@pytest.fixture(scope="module")
+def own(tmp_path_factory) -> Workflow:
+    """A workflow that has run to its end on two tasks of a user's own."""
+    workflow = Workflow(tmp_path_factory.mktemp("own"))
+    data = workflow.folder / "data"
+    data.mkdir()
+    for seed, (split, rows) in enumerate({"train": 96, "dev": 30, "test": 12}.items()):
+        tickets(rows, seed).to_csv(data / f"{split}.csv", index=False)
+    (data / "stars.jsonl").write_text("\n".join(map(json.dumps, stars(100))) + "\n")
+    workflow.overlay(OWN)
+    workflow.snakemake()
+    return workflow
+
+
+def test_the_whole_chain(own):
+    results = own.folder / "results"
+    table = pd.read_csv(results / "tables/main.csv")
+    assert set(table["row"]) == {"teacher", "kd", "reptile"}
+    assert set(table.loc[table["task"] == "support-tickets", "metric"]) == {"accuracy", "macro_f1", "headline"}
+    assert set(table.loc[table["task"] == "stars", "metric"]) == {"pearson", "spearmanr", "headline"}
+    text = (results / "tables/main.md").read_text()
+    assert "Dev scores (×100) on Tickets, stars (data of one's own, not GLUE)." in text
+    assert "Tickets" in text
+    assert "Macro-F1" in text
+    assert "synthetic" not in text.lower()
+    for name in ("learning_curves", "teacher_dynamics", "cost"):
+        assert (results / f"figures/{name}.png").stat().st_size > 1000
+    assert (results / "tables/comparisons.csv").read_text().count("average") == 1
+
+
+def test_predictions_and_metrics_are_of_the_user_s_rows(own):
+    results = own.folder / "results"
+    frame = pd.read_parquet(results / "students/support-tickets/kd/seed-1/predictions.parquet")
+    for split, file in {"validation": "dev", "test": "test"}.items():
+        rows = frame[frame["split"] == split].sort_values("idx")
+        truth = pd.read_csv(own.folder / f"data/{file}.csv")["queue"]
+        assert [QUEUES[int(label)] for label in rows["label"]] == list(truth)
+    found = json.loads((results / "metrics/support-tickets/kd/seed-1.json").read_text())
+    test = frame[frame["split"] == "test"]
+    assert found["splits"]["test"]["accuracy"] == pytest.approx((test["label"] == test["prediction"]).mean())
+    assert found["headline"] == found["splits"]["validation"]["macro_f1"]
+    dev = pd.read_parquet(results / "students/stars/kd/seed-1/predictions.parquet")
+    assert sorted(dev["split"]) == ["validation"] * 25
+    assert list(dev.sort_values("idx")["label"]) == [stars(100)[n]["stars"] for n in sorted(dev["idx"])]
+
+
+def test_the_results_verify(own):
+    results = own.folder / "results"
+    command = [sys.executable, "-m", "rkd", "verify", str(results)]
+    environment = {**os.environ, "PYTHONPATH": str(own.folder)}
+    found = subprocess.run(command, cwd=own.folder, env=environment, capture_output=True, text=True, check=False)
+    assert found.returncode == 0, found.stdout + found.stderr
+    assert "no mismatch" in found.stdout
+
+
+def test_the_model_knows_the_labels(own):
+    config = json.loads((own.folder / "results/students/support-tickets/kd/seed-1/model/config.json").read_text())
+    assert config["id2label"] == {str(index): queue for index, queue in enumerate(QUEUES)}
+
+
+def test_the_manifest_says_what_decided_the_data(own):
+    manifest = json.loads((own.folder / "results/data/stars/manifest.json").read_text())
+    assert manifest["own_task"]["files"]["train"]["path"] == "data/stars.jsonl"
+    assert len(manifest["own_task"]["files"]["train"]["sha256"]) == 64
+    assert (manifest["own_task"]["dev_share"], manifest["own_task"]["dev_seed"]) == (0.25, 0)
+    assert {name: split["rows"] for name, split in manifest["splits"].items()} == {"train": 75, "validation": 25}
+    assert manifest["synthetic"] is False
+
+
+def test_touched_files_are_no_change_and_edited_ones_are(own):
+    file = own.folder / "data/dev.csv"
+    file.touch()
+    assert own.planned() == {}
+    text = file.read_text()
+    file.write_text(text.replace("thank you", "thanks"))
+    planned = own.planned()
+    file.write_text(text)
+    assert (planned["prepare_data"], planned["finetune_teacher"], planned["train_student"]) == (1, 1, 2)
+    assert own.planned() == {}
+
+
+def test_a_bad_row_ends_before_any_training(own):
+    file = own.folder / "data/train.csv"
+    text = file.read_text()
+    file.write_text(text + '96,"hello","nothing","sales"\n')
+    output = own.snakemake(check=False)
+    file.write_text(text)
+    expected = "data/train.csv, row 97, column 'queue': found 'sales', expected one of the labels billing, technical"
+    assert expected in output
+    assert "finetune_teacher" not in output.split("Job stats:")[1].split("total")[1]
