@@ -61,8 +61,8 @@ def _members(rule: Mapping[str, Any]) -> Iterator[str]:
     if own:
         yield "\nKeys of each entry:\n"
     for key, value in own.items():
-        required = ", required" if key in members["required"] else ""
-        yield f"* `{key}`: {allowed(value)}{required}. {value['description']}"
+        required = " (required)" if key in members["required"] else ""
+        yield f"* `{key}`{required}: {allowed(value)}. {value['description']}"
 
 
 def _student() -> Mapping[str, Any]:
