@@ -18,6 +18,9 @@ try:
 except RkdError as error:
     sys.exit(f"error: {error}")
 
+# A training or a measurement takes one GPU (rkd/gpu.py), unless it is to run on the CPU.
+GPU = int(config["device"] != "cpu")
+GPUS = ",".join(map(str, PLAN.config["gpus"] or ["all"]))
 DATA = "results/data/{task}"
 TEACHER = "results/teachers/{task}/seed-{seed}"
 STUDENT = "results/students/{task}/{variant}/seed-{seed}"

@@ -18,11 +18,15 @@ rule measure_efficiency:
     threads: lambda wildcards: workflow.cores
     resources:
         device=config["device"],
+        gpu=GPU,
+        gpus=GPUS,
+        jobs_per_gpu=config["jobs_per_gpu"],
     params:
         models=lambda wildcards: [f"{row}={folder}" for row, folder in measured_models(wildcards).items()],
         threads=config["threads"],
         code=code_digest("workflow_scripts/measure_efficiency.py"),
     shell:
+        "python -m rkd.gpu --device {resources.device} --gpus {resources.gpus} --jobs-per-gpu {resources.jobs_per_gpu} -- "
         "python workflow_scripts/measure_efficiency.py --data results/data/{wildcards.task} --models {params.models:q} "
         "--out {output:q} --device {resources.device} --threads {params.threads} > {log} 2>&1"
 
@@ -42,6 +46,9 @@ rule measure_cost:
     threads: lambda wildcards: workflow.cores
     resources:
         device=config["device"],
+        gpu=GPU,
+        gpus=GPUS,
+        jobs_per_gpu=config["jobs_per_gpu"],
     params:
         student=lambda wildcards: PLAN.student_model(),
         methods=lambda wildcards: PLAN.measured_methods(wildcards.task),
@@ -49,6 +56,7 @@ rule measure_cost:
         threads=config["threads"],
         code=code_digest("workflow_scripts/measure_cost.py", *PLAN.method_modules()),
     shell:
+        "python -m rkd.gpu --device {resources.device} --gpus {resources.gpus} --jobs-per-gpu {resources.jobs_per_gpu} -- "
         "python workflow_scripts/measure_cost.py --data results/data/{wildcards.task} --student {params.student:q} "
         "--teacher $(dirname {input.teacher:q}) --methods {params.methods:q} --batch-size {params.batch_size} "
         "--out {output:q} --device {resources.device} --threads {params.threads} > {log} 2>&1"

@@ -20,6 +20,9 @@ rule train_student:
     # Where a job runs is no part of what it computes: a resource, as parameters that change run a job again.
     resources:
         device=config["device"],
+        gpu=GPU,
+        gpus=GPUS,
+        jobs_per_gpu=config["jobs_per_gpu"],
         checkpoint_minutes=str(config["checkpoint_minutes"]),
     params:
         spec=lambda wildcards: PLAN.student(wildcards.task, wildcards.variant, int(wildcards.seed)).json(),
@@ -29,6 +32,7 @@ rule train_student:
         teacher=teacher_option,
         code=student_code,
     shell:
+        "python -m rkd.gpu --device {resources.device} --gpus {resources.gpus} --jobs-per-gpu {resources.jobs_per_gpu} -- "
         "python workflow_scripts/train.py --spec {params.spec:q} --data results/data/{wildcards.task} {params.teacher} "
         "--out {params.folder} --device {resources.device} --threads {threads} "
         "--checkpoints {params.checkpoints} --checkpoint-minutes {resources.checkpoint_minutes} > {log} 2>&1"

@@ -19,6 +19,9 @@ rule finetune_teacher:
     # Where a job runs is no part of what it computes: a resource, as parameters that change run a job again.
     resources:
         device=config["device"],
+        gpu=GPU,
+        gpus=GPUS,
+        jobs_per_gpu=config["jobs_per_gpu"],
         checkpoint_minutes=str(config["checkpoint_minutes"]),
     params:
         spec=lambda wildcards: PLAN.teacher(wildcards.task, int(wildcards.seed)).json(),
@@ -27,6 +30,7 @@ rule finetune_teacher:
         folder=TEACHER,
         code=code_digest("workflow_scripts/train.py", "rkd.methods.finetune"),
     shell:
+        "python -m rkd.gpu --device {resources.device} --gpus {resources.gpus} --jobs-per-gpu {resources.jobs_per_gpu} -- "
         "python workflow_scripts/train.py --spec {params.spec:q} --data results/data/{wildcards.task} "
         "--out {params.folder} --device {resources.device} --threads {threads} "
         "--checkpoints {params.checkpoints} --checkpoint-minutes {resources.checkpoint_minutes} > {log} 2>&1"

@@ -1,5 +1,6 @@
 """What the shipped configs would run, asked of Snakemake by a dry run."""
 
+import re
 import time
 
 import pytest
@@ -88,3 +89,24 @@ def test_one_task(fresh):
         "train_student": 14 * 5,
         "compute_metrics": 15 * 5,
     }
+
+
+@pytest.mark.parametrize(("device", "asking"), [("auto", 1), ("cuda", 1), ("cpu", 0)])
+def test_trainings_and_measurements_ask_for_a_gpu_and_nothing_else_does(fresh, device, asking):
+    output = fresh.snakemake(
+        "--dry-run", "--config", f"device={device}", "gpus=[0,2]", "jobs_per_gpu=3", "--", "all", "efficiency"
+    )
+    jobs = re.findall(r"(?:local)?rule (\w+):\n(.*?)(?=\n\[|\nJob stats)", output, re.DOTALL)
+    asked = {
+        name: dict(re.findall(r"\b(\w+)=([^\s]*?)(?:,\s|\n|$)", job.split("resources:")[-1])) for name, job in jobs
+    }
+    assert {"prepare_data", "compute_metrics", "main_table", "learning_curves"} < asked.keys()
+    trainings = {"finetune_teacher", "train_student", "measure_efficiency", "measure_cost"}
+    assert {name for name, resources in asked.items() if "gpu" in resources} == trainings
+    for name in trainings:
+        assert {key: asked[name][key] for key in ("device", "gpu", "gpus", "jobs_per_gpu")} == {
+            "device": device,
+            "gpu": str(asking),
+            "gpus": "0,2",
+            "jobs_per_gpu": "3",
+        }
