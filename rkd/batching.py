@@ -8,6 +8,9 @@ import torch
 from datasets import Dataset, DatasetDict, load_from_disk
 from torch import Tensor
 
+# Batches whose examples are sorted by length together, where batches are grouped by length.
+GROUP = 50
+
 
 class Split:
     """One tokenised split, ready to be cut into batches.
@@ -62,13 +65,23 @@ class Split:
         if len(self):  # splitting nothing would give one empty batch
             yield from torch.argsort(self.lengths, descending=True, stable=True).split(batch_size)
 
-    def shuffled(self, batch_size: int, seed: int, epoch: int) -> list[Tensor]:
-        """Row numbers of the batches of one training epoch, the last one perhaps smaller.
+    def shuffled(self, batch_size: int, seed: int, epoch: int, order: str = "random") -> list[Tensor]:
+        """Row numbers of the batches of one training epoch, one of them perhaps smaller.
 
-        The order is a function of `seed` and `epoch` alone, so a continued run sees the batches it would have seen.
+        The order is a function of the arguments alone, so a continued run sees the batches it would have seen.
+
+        Args:
+            order: "random"; or "length-grouped": the examples of GROUP random batches are sorted by length before they
+                are cut into batches, which then come in random order. Batches are less mixed: where length goes with
+                the label, so do the batches.
         """
         generator = torch.Generator().manual_seed(int(np.random.SeedSequence([seed, epoch]).generate_state(1)[0]))
-        return list(torch.randperm(len(self), generator=generator).split(batch_size))
+        rows = torch.randperm(len(self), generator=generator)
+        if order == "random":
+            return list(rows.split(batch_size))
+        groups = (group[torch.argsort(self.lengths[group], stable=True)] for group in rows.split(GROUP * batch_size))
+        batches = [batch for group in groups for batch in group.split(batch_size)]
+        return [batches[i] for i in torch.randperm(len(batches), generator=generator)]
 
 
 def load_splits(folder: Path, pad_token_id: int) -> dict[str, Split]:

@@ -33,9 +33,14 @@ def logits(model: Any, batch: Batch) -> Tensor:
     special = ("is_decoder", "output_attentions", "output_hidden_states")
     if kind in PACKED and not any(getattr(model.config, name, False) for name in special):
         with OneDNN():
-            return PACKED[kind](model, batch)
+            return full(PACKED[kind](model, batch))
     inputs = {name: batch[name] for name in ("input_ids", "attention_mask", "token_type_ids") if name in batch}
-    return model(**inputs).logits
+    return full(model(**inputs).logits)
+
+
+def full(z: Tensor) -> Tensor:
+    """A model's output in float32 where autocast gives fewer bits: losses are computed from full numbers."""
+    return z.float() if z.dtype in (torch.bfloat16, torch.float16) else z
 
 
 class Packing:

@@ -17,6 +17,8 @@ TRAINING_KEYS = (
     "warmup_ratio",
     "max_grad_norm",
     "adam_epsilon",
+    "precision",
+    "batch_order",
     "selection",
     "held_out_share",
 )

@@ -18,7 +18,7 @@ from tqdm import tqdm
 from transformers import AutoTokenizer, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
-from rkd import evaluation, metrics, models, runtime
+from rkd import evaluation, metrics, models, precision, runtime
 from rkd.batching import Split, load_splits
 from rkd.checkpoint import Checkpoint, Progress, fingerprint
 from rkd.errors import RkdError
@@ -75,6 +75,7 @@ def run(
     if not sys.stderr.isatty():
         transformers_logging.disable_progress_bar()
     accelerator = Accelerator(cpu=_use_cpu(device))
+    precision.check(spec.training["precision"], accelerator.device)
     task = get(spec.task, spec.own_task)
     manifest = json.loads((data / "manifest.json").read_text(encoding="utf-8"))
     tokenizer = AutoTokenizer.from_pretrained(data / "tokenizer", local_files_only=True)
@@ -118,7 +119,7 @@ def run(
                 "teacher": runtime.digests(teacher) if teacher else None,
                 "code": code,
                 "outputs": runtime.digests(folder),
-                "precision": "float32",
+                "precision": spec.training["precision"],
                 "parameters": models.count_parameters(method.student),
                 "resumed": done.resumed,
                 **runtime.provenance(started, str(accelerator.device), threads),
@@ -157,10 +158,10 @@ def train(
 
     for epoch in range(at.epoch, settings["epochs"] + 1):
         method.student.train()
-        batches = splits["train"].shuffled(settings["batch_size"], spec.seed, epoch)[at.batch :]
-        for rows in tqdm(batches, desc=f"epoch {epoch}", leave=False, disable=not sys.stderr.isatty()):
+        batches = splits["train"].shuffled(settings["batch_size"], spec.seed, epoch, settings["batch_order"])
+        for rows in tqdm(batches[at.batch :], desc=f"epoch {epoch}", leave=False, disable=not sys.stderr.isatty()):
             batch = {name: tensor.to(accelerator.device) for name, tensor in splits["train"].batch(rows).items()}
-            with accelerator.autocast():
+            with precision.autocast(settings["precision"], accelerator.device):
                 losses = method.step(batch)
             at.step, at.batch = at.step + 1, at.batch + 1
             for name, loss in losses.items():

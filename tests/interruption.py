@@ -59,7 +59,7 @@ class Place:
         settings = {**student, **overrides}
         settings |= {"epochs": 2, "batch_size": 4, "selection": "best", "weight_decay": 0.01, **training}
         keys = ("learning_rate", "epochs", "batch_size", "gradient_accumulation", "weight_decay", "warmup_ratio")
-        keys += ("max_grad_norm", "adam_epsilon", "selection")
+        keys += ("max_grad_norm", "adam_epsilon", "precision", "batch_order", "selection")
         options = {key: settings[key] for key in METHOD_OPTIONS[method]}
         model = ModelSpec(str(self.folder / "student.json"))
         return RunSpec(self.task, row, method, 1, model, {key: settings[key] for key in keys}, options)

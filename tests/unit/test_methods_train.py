@@ -76,6 +76,8 @@ def train(prepared, row, **more):
         "warmup_ratio": 0.0,
         "max_grad_norm": 1.0,
         "adam_epsilon": 1e-8,
+        "precision": "fp32",
+        "batch_order": "random",
         "selection": "last",
     }
     spec = RunSpec(task, row, method, 1, ModelSpec(str(folder / "student.json")), training, options)

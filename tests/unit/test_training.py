@@ -33,6 +33,8 @@ TRAINING = {
     "warmup_ratio": 0.0,
     "max_grad_norm": 1.0,
     "adam_epsilon": 1e-8,
+    "precision": "fp32",
+    "batch_order": "random",
     "selection": "last",
 }
 KD_OPTIONS = {"alpha": 0.5, "temperature": 5.0, "regression_kd": "mse"}
@@ -177,7 +179,7 @@ def test_a_run_leaves_model_predictions_history_and_record(method, place, data, 
     assert run["outputs"] == {str(path.relative_to(tmp_path)): sha256_of(path) for path in written}
     weights = guide and sha256_of(guide / "model.safetensors")
     assert (run["teacher"] or {}).get("model.safetensors") == weights
-    assert run["precision"] == "float32"
+    assert run["precision"] == "fp32"
     assert run["code"] == code
     assert run["parameters"] == models.count_parameters(model)
     assert run["packages"]["torch"].partition("+")[0] == torch.__version__.partition("+")[0]

@@ -1,0 +1,42 @@
+"""The number format of the matrix products in training: float32, or bfloat16 with float32 weights."""
+
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import torch
+
+from rkd.errors import RkdError
+
+
+def has_bf16(device: torch.device) -> bool:
+    """Whether the device multiplies bfloat16 numbers itself: where they are emulated, they are slower than float32."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return any(found is True and name.endswith("bf16") for name, found in torch.cpu.get_capabilities().items())
+
+
+def check(precision: str, device: torch.device) -> None:
+    """Refuse a precision that the device does not have.
+
+    Raises:
+        RkdError: bf16 on a device without it.
+    """
+    if precision == "bf16" and not has_bf16(device):
+        raise RkdError(
+            f"precision: found 'bf16', but this {'GPU' if device.type == 'cuda' else 'CPU'} has no arithmetic for it; "
+            "expected 'fp32' here"
+        )
+
+
+def autocast(precision: str, device: torch.device) -> AbstractContextManager[Any]:
+    """The context of a training step: nothing for "fp32", for "bf16" autocast, with all weights kept in float32.
+
+    Autocast would keep its rounded copies of the weights until the context ends, even those of a teacher that has
+    moved meanwhile, and the student would learn from the teacher as it was. So it is told to keep none.
+
+    >>> with autocast("bf16", torch.device("cpu")):
+    ...     method.step(batch)
+    """
+    if precision == "fp32":
+        return nullcontext()
+    return torch.autocast(device.type, torch.bfloat16, cache_enabled=False)
