@@ -24,11 +24,19 @@ PICTURES = {".png", ".svg"}
 LANGUAGES = {".py": "python", ".smk": "python", ".yaml": "yaml", ".yml": "yaml", ".toml": "toml", ".json": "json"}
 
 
+def on_config(config: MkDocsConfig) -> MkDocsConfig:
+    """Put pages that the navigation in mkdocs.yml does not name at its end, so that none is lost."""
+    pages = sorted(page.relative_to(config.docs_dir).as_posix() for page in Path(config.docs_dir).rglob("*.md"))
+    if left := [page for page in pages if page not in set(_entries(config.nav))]:
+        config.nav = [*(config.nav or []), {"More": left}]
+    return config
+
+
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add every file of the repository that a page links to, and those that the navigation names."""
     root = Path(config.config_file_path).parent
     todo = [root / "docs" / file.src_uri for file in files.documentation_pages()]
-    todo += [root / name for name in _named(config.nav)]
+    todo += [root / entry.removeprefix(FOLDER) for entry in _entries(config.nav) if entry.startswith(FOLDER)]
     while todo:
         path = todo.pop()
         inside = path.is_relative_to(root / "docs")
@@ -72,15 +80,13 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
     return LINK.sub(replaced, markdown)
 
 
-def _named(nav: Any) -> Iterator[str]:
-    """Files of the repository that the navigation names."""
-    if isinstance(nav, dict):
-        nav = list(nav.values())
-    if isinstance(nav, list):
-        for entry in nav:
-            yield from _named(entry)
-    elif isinstance(nav, str) and nav.startswith(FOLDER):
-        yield nav.removeprefix(FOLDER)
+def _entries(nav: Any) -> Iterator[str]:
+    """All pages that a navigation names, however deep."""
+    if isinstance(nav, str):
+        yield nav
+        return
+    for entry in nav.values() if isinstance(nav, dict) else nav or ():
+        yield from _entries(entry)
 
 
 def _resolve(match: re.Match[str], page: Path) -> Path:
