@@ -1,12 +1,17 @@
 """Batches of a tokenised split: held in memory as flat arrays, padded on the right to the longest of each batch."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from datasets import Dataset, DatasetDict, load_from_disk
 from torch import Tensor
+from transformers import AutoTokenizer
+
+from rkd.errors import RkdError
 
 # Batches whose examples are sorted by length together, where batches are grouped by length.
 GROUP = 50
@@ -82,6 +87,24 @@ class Split:
         groups = (group[torch.argsort(self.lengths[group], stable=True)] for group in rows.split(GROUP * batch_size))
         batches = [batch for group in groups for batch in group.split(batch_size)]
         return [batches[i] for i in torch.randperm(len(batches), generator=generator)]
+
+
+def load_prepared(folder: Path) -> tuple[dict[str, Any], Any, dict[str, Split]]:
+    """Manifest, tokenizer and splits of a prepared task, for example of results/data/mrpc.
+
+    Raises:
+        RkdError: a part of it is missing or damaged.
+    """
+    try:
+        manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+        tokenizer = AutoTokenizer.from_pretrained(folder / "tokenizer", local_files_only=True)
+        return manifest, tokenizer, load_splits(folder, tokenizer.pad_token_id)
+    except (OSError, ValueError, KeyError) as error:  # damaged Arrow files are a ValueError
+        reason = " ".join(str(error).split())
+        raise RkdError(
+            f"{folder}: found no whole prepared task ({reason}), expected manifest.json, tokenizer and dataset; "
+            f"`snakemake --force {folder}/manifest.json` makes it again"
+        ) from error
 
 
 def load_splits(folder: Path, pad_token_id: int) -> dict[str, Split]:

@@ -10,11 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
 from rkd import efficiency, models, runtime
-from rkd.batching import Split, load_splits
+from rkd.batching import Split, load_prepared
 from rkd.errors import RkdError
 from rkd.spec import ModelSpec
 from rkd.tasks import Task, get
@@ -118,9 +117,5 @@ def _start(device: str, threads: int) -> torch.device:
 
 def _prepared(data: Path) -> tuple[Task, dict[str, Split], int]:
     """Task, splits and size of the vocabulary of a prepared task."""
-    try:
-        manifest = json.loads((data / "manifest.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise RkdError(f"{data}: no prepared task: {error}") from None
-    tokenizer = AutoTokenizer.from_pretrained(data / "tokenizer", local_files_only=True)
-    return get(manifest["task"], manifest.get("own_task")), load_splits(data, tokenizer.pad_token_id), len(tokenizer)
+    manifest, tokenizer, splits = load_prepared(data)
+    return get(manifest["task"], manifest.get("own_task")), splits, len(tokenizer)

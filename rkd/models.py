@@ -151,11 +151,18 @@ def _from_pretrained(where: str, *, new_head: bool, **arguments: Any) -> PreTrai
             trust_remote_code=False,
             weights_only=True,
             output_loading_info=True,
+            ignore_mismatched_sizes=True,  # told below, by name and shapes
             **arguments,
         ),
     )
     # The library only warns about these, and leaves random weights where some are missing.
-    missing, unused = report["missing_keys"], report["unexpected_keys"]
+    missing, unused, other = (report[f"{kind}_keys"] for kind in ("missing", "unexpected", "mismatched"))
+    if other:
+        name, theirs, ours = min(other)
+        raise RkdError(
+            f"{where}: its weights are not those of the model in its config.json: {name} has shape {tuple(theirs)} in "
+            f"the weights, but {tuple(ours)} in that model ({len(other)} such parameters)"
+        )
     wrong = {name for name in missing if not new_head or "embeddings" in name or LAYER.match(name)}
     wrong |= {name for name in unused if LAYER.match(name)}
     if wrong:

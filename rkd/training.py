@@ -15,11 +15,11 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 from tqdm import tqdm
-from transformers import AutoTokenizer, PreTrainedModel
+from transformers import PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
 from rkd import evaluation, metrics, models, precision, runtime
-from rkd.batching import Split, load_splits
+from rkd.batching import Split, load_prepared
 from rkd.checkpoint import Checkpoint, Progress, fingerprint
 from rkd.errors import RkdError
 from rkd.layer_map import LayerMap
@@ -77,9 +77,7 @@ def run(
     accelerator = Accelerator(cpu=_use_cpu(device))
     precision.check(spec.training["precision"], accelerator.device)
     task = get(spec.task, spec.own_task)
-    manifest = json.loads((data / "manifest.json").read_text(encoding="utf-8"))
-    tokenizer = AutoTokenizer.from_pretrained(data / "tokenizer", local_files_only=True)
-    splits = load_splits(data, tokenizer.pad_token_id)
+    manifest, tokenizer, splits = load_prepared(data)
     if spec.training["selection"] == HELD_OUT:
         share = spec.training["held_out_share"]
         splits["train"], splits[HELD_OUT] = hold_out(splits["train"], share, 1, spec.seed, "held_out_share")

@@ -10,10 +10,12 @@ try:
     from rkd.errors import RkdError
     from rkd.plan import Plan
     from rkd.spec import canonical_json
+    from rkd.versions import check as check_versions
 except ImportError as error:
     sys.exit(f"error: {error}; run `make results` once, then put .venv/bin into PATH, or `pip install -e .`")
 
 try:
+    check_versions()
     PLAN = Plan(load(typed(config)))
 except RkdError as error:
     sys.exit(f"error: {error}")

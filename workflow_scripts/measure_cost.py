@@ -4,6 +4,7 @@ import argparse
 import json
 from pathlib import Path
 
+from rkd.memory import explained
 from rkd.runtime import run_script
 
 
@@ -25,7 +26,8 @@ def main() -> None:
     from rkd.measuring import measured_methods  # torch and transformers take seconds: only once the arguments are right
 
     size = {"batch_size": a.batch_size, "steps": a.steps}
-    measured_methods(a.data, a.student, a.teacher, a.methods, a.out, a.device, a.threads, **size)
+    with explained(f"a step of {a.data.name}", {"batch_size": a.batch_size, "gradient_accumulation": 1}):
+        measured_methods(a.data, a.student, a.teacher, a.methods, a.out, a.device, a.threads, **size)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ import logging
 from pathlib import Path
 
 from rkd.code_inputs import code_digests
+from rkd.memory import explained
 from rkd.runtime import run_script
 from rkd.spec import RunSpec
 
@@ -26,17 +27,18 @@ def main() -> None:
     from rkd.training import run  # torch and transformers take seconds: only once the arguments are right
 
     spec = RunSpec.from_json(arguments.spec)
-    run(
-        spec,
-        arguments.data,
-        arguments.out,
-        teacher=arguments.teacher,
-        device=arguments.device,
-        threads=arguments.threads,
-        checkpoints=arguments.checkpoints,
-        checkpoint_minutes=arguments.checkpoint_minutes,
-        code=code_digests("workflow_scripts/train.py", f"rkd.methods.{spec.method}"),
-    )
+    with explained(f"{spec.task}/{spec.variant}/seed-{spec.seed}", spec.training):
+        run(
+            spec,
+            arguments.data,
+            arguments.out,
+            teacher=arguments.teacher,
+            device=arguments.device,
+            threads=arguments.threads,
+            checkpoints=arguments.checkpoints,
+            checkpoint_minutes=arguments.checkpoint_minutes,
+            code=code_digests("workflow_scripts/train.py", f"rkd.methods.{spec.method}"),
+        )
 
 
 if __name__ == "__main__":

@@ -17,6 +17,9 @@ from rkd.tasks import Task
 # CoLA's labelled files are the only ones without a header line.
 COLA_COLUMNS = ["source", "is_acceptable", "original_mark", "sentence"]
 
+# Far beyond any row of the release, whose longest have some thousand characters: a file of another kind.
+LONGEST_LINE = 1_000_000
+
 
 class Row(NamedTuple):
     """A line of a TSV file, split at its tabs."""
@@ -36,8 +39,9 @@ def read_split(task: Task, split: str, folder: Path, official_counts: bool = Tru
     """One split of `task` from the GLUE folder `folder`; unlabelled rows have label -1 (NaN for regression).
 
     Raises `RkdError` naming file, line, what was found and what was expected for: a missing file, missing columns, a
-    row of another width, an unknown label, a score outside 0–5, bytes that are not UTF-8, NUL bytes, and (with
-    `official_counts`) a number of rows other than the official one.
+    row of another width, a column that occurs twice, an unknown label, a score outside 0–5, bytes that are not UTF-8,
+    NUL bytes, a line of more than a million characters, and (with `official_counts`) a number of rows other than the
+    official one.
 
     >>> read_split(get("cola"), "validation", Path("glue")).num_rows
     1043
@@ -98,13 +102,19 @@ def _read_lines(path: Path, embedded_breaks: bool) -> list[str]:
     text = text.replace("\r\n", "\n")
     if embedded_breaks:
         text = text.replace("\r", "\n")
-    return text.removesuffix("\n").split("\n")
+    lines = text.removesuffix("\n").split("\n")
+    for number, content in enumerate(lines, 1):
+        if len(content) > LONGEST_LINE:
+            raise RkdError(f"{path}, line {number}: found {len(content)} characters, expected at most {LONGEST_LINE}")
+    return lines
 
 
 def _position(columns: list[str], name: str, path: Path) -> int:
     """Columns are chosen by name: MNLI's train file has 12, its dev files 16, its test files 10."""
     if name not in columns:
         raise RkdError(f"{path}: column '{name}' is missing; found {', '.join(repr(c) for c in columns)}")
+    if (count := columns.count(name)) > 1:
+        raise RkdError(f"{path}: column '{name}' occurs {count} times; expected once")
     return columns.index(name)
 
 
