@@ -105,5 +105,5 @@ def _text(path: Path, root: Path) -> str:
         return content
     fence = "`" * 12
     language = LANGUAGES.get(path.suffix, "python" if path.name == "Snakefile" else "text")
-    head = "---\nsearch: {exclude: true}\n---\n"
+    head = "---\nhide: [toc]\nsearch: {exclude: true}\n---\n"
     return f"{head}# {path.relative_to(root)}\n\n{fence}{language}\n{content}\n{fence}\n"
