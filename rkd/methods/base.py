@@ -202,7 +202,7 @@ def first_adamw_step(
         parameters: θ.
         gradients: g, one per parameter and of its shape; None leaves the parameter where it is, as AdamW does.
         exempt: parameters without weight decay.
-        out: receives the result, one tensor per parameter and of its shape.
+        out: receives the result, one tensor per parameter and of its shape; a gradient itself may be given.
     """
     given = [g for g in gradients if g is not None]
     norm = torch.stack(torch._foreach_norm(given)).norm()
@@ -211,6 +211,22 @@ def first_adamw_step(
         if gradient is None:
             result.copy_(parameter)
             continue
-        torch.abs(gradient, out=result).mul_(scale).add_(epsilon)
-        torch.div(gradient, result, out=result).mul_(-lr * scale)
-        result.add_(parameter, alpha=1.0 if parameter in exempt else 1.0 - lr * weight_decay)
+        kept = 1.0 if parameter in exempt else 1.0 - lr * weight_decay
+        for p, g, r in blocks(parameter, gradient, result):
+            size = torch.abs(g).mul_(scale).add_(epsilon)
+            torch.div(g, size, out=r).mul_(-lr * scale).add_(p, alpha=kept)
+
+
+# Numbers that the cache of a CPU core holds several times over.
+BLOCK = 1 << 17
+
+
+def blocks(*tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
+    """Views of some tensors of one shape, part by part, for several passes that each would wait for the memory.
+
+    On a GPU, and where a tensor is not contiguous, the tensors as they are.
+    """
+    if tensors[0].device.type != "cpu" or not all(tensor.is_contiguous() for tensor in tensors):
+        yield tensors
+    else:
+        yield from zip(*(tensor.view(-1).split(BLOCK) for tensor in tensors), strict=True)

@@ -103,9 +103,10 @@ class ReptileKD(KD):
         elif pull_to == "student":
             self.ahead = {p: p.detach() for p in student.parameters()}
         else:
-            self.ahead = {p: torch.empty_like(p, requires_grad=False) for p in self.student_parameters}
+            self.ahead = {}  # from look_ahead to the meta update
         self.no_decay = no_decay(student)
         self.mapped = [teacher_parameter for _, teacher_parameter in self.pairs]
+        self.last_pair = dict(self.pairs)
         self.teacher_optimizer = (
             Optimizer(teacher, self.mapped, lr=teacher_lr, **self.settings)
             if outer_optimizer == "adamw"
@@ -122,8 +123,7 @@ class ReptileKD(KD):
         forwards: Iterable[Tensor] | None = self.look_ahead(chunks, replay)
 
         # 2. Meta update: the teacher follows, its pseudo-gradient is θ_T − θ'_S.
-        for student_parameter, teacher_parameter in self.pairs:
-            teacher_parameter.grad = teacher_parameter.detach() - self.ahead[student_parameter]
+        self.pseudo_gradients()
         self.meta_update()
 
         # 3. Student update: the real step, with the updated teacher's logits.
@@ -158,11 +158,17 @@ class ReptileKD(KD):
         # Keeping every chunk's graph would cost the memory that chunks are to save.
         shared = self.quiz is None and len(chunks) == 1
         gradients, forwards = self.gradients(self.student, chunks, retain_graph=shared)
+        # θ'_S takes the gradients' memory.
+        results = _memory(self.student_parameters, gradients)
+        gradients = [
+            None if g is None else r if r is g else r.copy_(g) for g, r in zip(gradients, results, strict=True)
+        ]
+        self.ahead = dict(zip(self.student_parameters, results, strict=True))
         first_adamw_step(
             self.student_parameters,
             gradients,
             self.no_decay,
-            list(self.ahead.values()),
+            results,
             lr=self.inner_lr,
             weight_decay=self.settings["weight_decay"],
             max_grad_norm=self.settings["max_grad_norm"],
@@ -187,8 +193,7 @@ class ReptileKD(KD):
                 parameter.grad = gradient
             nn.utils.clip_grad_norm_(parameters, self.settings["max_grad_norm"])
             adamw.step()
-        for result, parameter in zip(self.ahead.values(), parameters, strict=True):
-            result.copy_(parameter.detach())
+        self.ahead = {p: q.detach() for p, q in zip(self.student_parameters, parameters, strict=True)}
 
     def gradients(
         self, model: nn.Module, chunks: Chunks, retain_graph: bool = False
@@ -204,6 +209,16 @@ class ReptileKD(KD):
             gradients = [g if total is None else total + g for g, total in zip(parts, gradients, strict=True)]
             forwards.append(z_s)
         return gradients, forwards
+
+    @torch.no_grad()
+    def pseudo_gradients(self) -> None:
+        """Give each mapped teacher parameter θ_T − θ'_S, in the memory of θ'_S, which nothing reads any more."""
+        for student_parameter, teacher_parameter in self.pairs:
+            target = self.ahead[student_parameter]
+            free = self.looks_ahead and self.last_pair[student_parameter] is teacher_parameter
+            teacher_parameter.grad = torch.sub(teacher_parameter, target, out=target if free else None)
+        if self.looks_ahead:
+            self.ahead = {}
 
     def meta_update(self) -> None:
         """Step along the pseudo-gradients, or by as much in a random direction."""
@@ -222,6 +237,17 @@ class ReptileKD(KD):
     def _distance(self) -> float:
         differences = [teacher - student for student, teacher in self.pairs]
         return float(torch.stack(torch._foreach_norm(differences)).norm())
+
+
+def _memory(parameters: list[nn.Parameter], gradients: list[Tensor | None]) -> list[Tensor]:
+    """The memory of gradients, to be written to, and memory of its own for each that has none or shares it."""
+    taken: set[int] = set()
+    result = []
+    for parameter, gradient in zip(parameters, gradients, strict=True):
+        alone = gradient is not None and gradient.is_contiguous() and gradient.data_ptr() not in taken
+        result.append(gradient if gradient is not None and alone else torch.empty_like(parameter, requires_grad=False))
+        taken.add(result[-1].data_ptr())
+    return result
 
 
 def _check_choice(key: str, found: str, *allowed: str) -> None:

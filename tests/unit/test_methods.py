@@ -10,7 +10,7 @@ from transformers import get_linear_schedule_with_warmup
 
 import rkd.methods
 from rkd.errors import RkdError
-from rkd.methods import KD, FineTune, ReptileKD
+from rkd.methods import KD, FineTune, ReptileKD, base
 from rkd.methods.base import Optimizer, first_adamw_step, no_decay
 from tests.conftest import bert, random_batch
 
@@ -332,6 +332,19 @@ def test_the_first_step_from_zero_state_is_that_of_adamw(scale):
     adamw.step()
     for found, expected in zip(out, (decayed, exempt, unused), strict=True):
         torch.testing.assert_close(found, expected.detach(), rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("block", [5, 1 << 17])
+def test_the_first_step_may_take_the_gradients_memory_and_any_block(block, monkeypatch):
+    torch.manual_seed(0)
+    parameters = [nn.Parameter(torch.randn(4, 3)), nn.Parameter(torch.randn(3, 4).t())]
+    gradients = [torch.randn(4, 3) for _ in range(2)]
+    settings = {"lr": 0.1, "weight_decay": 0.2, "max_grad_norm": 1.0, "epsilon": 1e-8}
+    expected = [torch.empty(4, 3) for _ in range(2)]
+    first_adamw_step(parameters, gradients, set(), expected, **settings)
+    monkeypatch.setattr(base, "BLOCK", block)
+    first_adamw_step(parameters, gradients, set(), gradients, **settings)
+    assert all(torch.equal(a, b) for a, b in zip(gradients, expected, strict=True))
 
 
 # State.

@@ -212,3 +212,27 @@ def test_state_restores_exactly():
     other.step(random_batch(1))
     assert_same(other.student, student, 0.0)
     assert_same(other.teacher, teacher, 0.0)
+
+
+def test_gradients_that_share_memory_do_not_disturb_each_other():
+    """Of a sum of two parameters autograd returns one gradient twice, and of a plain sum an expanded number."""
+
+    class Sums(nn.Module):
+        def __init__(self, seed):
+            super().__init__()
+            torch.manual_seed(seed)
+            self.a, self.b, self.c = (nn.Parameter(torch.randn(3, dtype=torch.float64)) for _ in range(3))
+            self.config = SimpleNamespace(model_type="sums", num_hidden_layers=1)
+
+        def forward(self, input_ids, **_):
+            scores = input_ids[:, :3].double() / 60
+            return SimpleNamespace(logits=((self.a + self.b) * scores).sum(1, keepdim=True) + self.c.sum())
+
+    student, teacher = Sums(1), Sums(2)
+    literal = LiteralReptileKD(copy.deepcopy(student), copy.deepcopy(teacher), strategy="skip", **SETTINGS)
+    method = ReptileKD(student, teacher, layer_map=LayerMap.from_strategy("skip", 1, 1), **SETTINGS)
+    for batch in batches(4, labels=1):
+        literal.step(batch)
+        method.step(batch)
+    assert_same(student, literal.student, 1e-12)
+    assert_same(teacher, literal.teacher, 1e-12)
