@@ -89,6 +89,8 @@ def test_commands_name_what_there_is(page: str) -> None:
             check_snakemake(arguments)
         elif arguments[:1] == ["-m"] and name == "python":
             assert importlib.util.find_spec(arguments[1]) is not None, command
+        elif name == "python":
+            assert (ROOT / arguments[0]).is_file(), command
 
 
 def check_snakemake(arguments: list[str]) -> None:
