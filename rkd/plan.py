@@ -40,6 +40,15 @@ class Plan:
         return self._source(task) == "synthetic"
 
     @property
+    def needs_hub(self) -> bool:
+        """Whether data or models come from the Hugging Face hub; without that, no job has a reason to use a network."""
+        students = [overrides.get("student_model") for overrides in self._overrides.values()]
+        models = {self.config["teacher_model"], self.config["student_model"], *filter(None, students)}
+        return any(self._source(task) == "hub" for task in self.tasks) or any(
+            model_source.parse(model).kind == "hub" for model in models
+        )
+
+    @property
     def glue_tasks(self) -> list[str]:
         """The tasks of GLUE among the config's."""
         return [task for task in self.tasks if task not in self.config["own_tasks"]]

@@ -103,6 +103,7 @@ def test_help_is_the_default_and_lists_every_target() -> None:
 def test_every_target_can_be_planned_in_a_fresh_clone(tmp_path: Path, target: str) -> None:
     shutil.copy(ROOT / "Makefile", tmp_path)
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    shutil.copy(ROOT / "requirements.lock", tmp_path)
     result = make("-n", target, folder=tmp_path)
     assert result.returncode == 0, result.stderr
     if target == "results":
@@ -114,6 +115,7 @@ def test_every_target_can_be_planned_in_a_fresh_clone(tmp_path: Path, target: st
 def test_an_old_python_is_refused_in_one_line(tmp_path: Path) -> None:
     shutil.copy(ROOT / "Makefile", tmp_path)
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    shutil.copy(ROOT / "requirements.lock", tmp_path)
     old = tmp_path / "python-old"
     old.write_text("#!/bin/sh\nexit 1\n")
     old.chmod(0o755)

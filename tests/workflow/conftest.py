@@ -47,13 +47,16 @@ class Workflow:
         """Write the overlay that every later call uses."""
         (self.folder / "overlay.yaml").write_text(yaml.safe_dump(config))
 
-    def snakemake(self, *arguments: str, check: bool = True) -> str:
-        """Run Snakemake in the folder, with the folder's own rkd; returns all that it printed."""
+    def snakemake(self, *arguments: str, check: bool = True, offline: bool = True) -> str:
+        """Run Snakemake in the folder, with the folder's own rkd; returns all that it printed.
+
+        `offline` says so to the hub's libraries from outside, whatever the config.
+        """
         environment = {
             **os.environ,
             "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
             "PYTHONPATH": str(self.folder),
-            "HF_HUB_OFFLINE": "1",
+            **({"HF_HUB_OFFLINE": "1"} if offline else {}),
             "OMP_NUM_THREADS": "1",
         }
         command = ["snakemake", "--configfile", "overlay.yaml", "--cores", "2", *arguments]

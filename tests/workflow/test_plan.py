@@ -110,3 +110,15 @@ def test_trainings_and_measurements_ask_for_a_gpu_and_nothing_else_does(fresh, d
             "gpus": "0,2",
             "jobs_per_gpu": "3",
         }
+
+
+@pytest.mark.parametrize(("source", "offline"), [("synthetic", "1"), ("hub", "unset")])
+def test_jobs_stay_off_the_network_unless_the_config_says_hub(fresh, source, offline, monkeypatch):
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+    (fresh.folder / "seen.smk").write_text(
+        'include: "Snakefile"\n\n\nrule seen:\n    output:\n        "seen-{source}.txt",\n    shell:\n'
+        '        "echo ${{HF_HUB_OFFLINE-unset}} ${{HF_HUB_DISABLE_TELEMETRY-unset}} > {output}"\n'
+    )
+    target = f"seen-{source}.txt"
+    fresh.snakemake("--snakefile", "seen.smk", "--config", f"data_source={source}", "--", target, offline=False)
+    assert (fresh.folder / target).read_text().split() == [offline, "1"]
