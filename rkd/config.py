@@ -164,13 +164,13 @@ def checked_section(section: str, values: Mapping[str, Any]) -> Config:
     return {key: _numbers(value, rule[key]) for key, value in plain.items()}
 
 
-def checked_task(name: str, entry: Mapping[str, Any]) -> Config:
-    """One entry of `own_tasks` with all its keys; RkdError if it is wrong."""
+def checked_task(name: str, entry: Mapping[str, Any], *, files: bool = True) -> Config:
+    """One entry of `own_tasks` with all its keys; RkdError if it is wrong. `files`: whether its files must be there."""
     plain = {"own_tasks": {name: _plain(entry)}}
     rule = {"type": "object", "properties": {"own_tasks": schema()["properties"]["own_tasks"]}}
     checker = _validator().evolve(schema=rule)
     found = {path: problem for error in checker.iter_errors(plain) for path, problem in _schema_problems(error)}
-    for path, problem in _Crosscheck(plain, frozenset(found)).own_tasks():
+    for path, problem in _Crosscheck(plain, frozenset(found)).own_tasks(files):
         found.setdefault(path, problem)
     _refuse(found)
     normal: Config = _numbers(plain, rule)
@@ -546,7 +546,7 @@ class _Crosscheck:
                 hint = ax if task == "ax" else _closest(task, known)
                 yield _problem(("tasks", index), task, f"one of {', '.join(known)}", hint)
 
-    def own_tasks(self) -> Iterator[tuple[KeyPath, Problem]]:
+    def own_tasks(self, files: bool = True) -> Iterator[tuple[KeyPath, Problem]]:
         entries = self.config.get("own_tasks")
         for name, entry in entries.items() if isinstance(entries, dict) else ():
             path: KeyPath = ("own_tasks", name)
@@ -561,7 +561,8 @@ class _Crosscheck:
                 yield path, Problem(_path_text(path), keys, "labels (classification) or scores (regression)")
             else:
                 yield from self._own_metrics(path, entry)
-            yield from self._own_files(path)
+            if files:
+                yield from self._own_files(path)
             text, label = self.get(*path, "text"), self.get(*path, "label")
             if text and label in text:
                 yield _problem((*path, "label"), label, "another column than those of text")

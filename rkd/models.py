@@ -91,9 +91,7 @@ def check_vocabulary(spec: ModelSpec, model: PreTrainedModel, vocabulary: dict[s
     size = model.config.vocab_size
     if size < len(vocabulary):
         raise RkdError(f"{spec.source}: its embedding has {size} tokens; the data's vocabulary has {len(vocabulary)}")
-    positions = model.config.max_position_embeddings
-    if model.config.model_type == "roberta":  # counts positions from padding_idx + 1
-        positions -= model.config.pad_token_id + 1
+    positions = positions_of(model)
     if max_length > positions:
         raise RkdError(f"max_length: found {max_length}; expected at most {positions}, the positions of {spec.source}")
     theirs = _reading(spec.source, lambda: _shipped_vocabulary(spec))
@@ -103,6 +101,14 @@ def check_vocabulary(spec: ModelSpec, model: PreTrainedModel, vocabulary: dict[s
             f"{spec.source}: its vocabulary is not the one the data were tokenised with (the teacher's); first "
             f"difference at token {differing[0][0]!r}, id {differing[0][1]}"
         )
+
+
+def positions_of(model: PreTrainedModel) -> int:
+    """The longest input in tokens."""
+    limit: int = model.config.max_position_embeddings
+    if model.config.model_type == "roberta":  # counts positions from padding_idx + 1
+        limit -= model.config.pad_token_id + 1
+    return limit
 
 
 def count_parameters(model: nn.Module) -> dict[str, int]:

@@ -1,4 +1,4 @@
-"""Do results still match what they say of themselves? Behind `python -m rkd verify`. No torch.
+"""Do results still match what they say of themselves? Behind `rkd verify`. No torch.
 
 Three links are checked, each by doing the work again:
 
@@ -13,7 +13,6 @@ have changed since, and what cannot be checked because a file is not there. The 
 file and every record of it goes unseen.
 """
 
-import argparse
 import csv
 import json
 import math
@@ -98,6 +97,7 @@ def verify(paths: list[Path]) -> Checked:
     Raises:
         RkdError: a path does not exist or holds nothing that can be verified.
     """
+    _sha256.cache_clear()
     units: dict[str, dict[Path, Path]] = {kind: {} for kind in _KINDS}
     for path in paths:
         found = list(_units(path.absolute()))
@@ -385,23 +385,3 @@ def _installed(package: str) -> str | None:
 
 
 # --- command ------------------------------------------------------------------------------------------------
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The arguments of the command `verify`."""
-    parser.add_argument(
-        "paths",
-        nargs="*",
-        type=Path,
-        default=[Path("results")],
-        metavar="PATH",
-        help="results folder, run folder or file (default: results)",
-    )
-
-
-def command(arguments: argparse.Namespace) -> int:
-    """Verify, print what was found, and return the exit code: 1 where something does not match."""
-    _sha256.cache_clear()
-    checked = verify(arguments.paths)
-    print(checked)
-    return 1 if checked.mismatches else 0

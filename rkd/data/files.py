@@ -42,7 +42,7 @@ def read_splits(task: Task, own: Mapping[str, Any]) -> dict[str, Dataset]:
         RkdError: a file is missing, unreadable or another one than planned, a column is missing, a value is no text,
             no label of the task or no score in its range; the message names file, row, column, found and expected.
     """
-    found = {split: _read_split(task, split, file, own.get("scores")) for split, file in own["files"].items()}
+    found = {split: read_split(task, split, file, own.get("scores")) for split, file in own["files"].items()}
     if "validation" not in found:
         found["train"], found["validation"] = _share(found["train"], own["dev_share"], own["dev_seed"], own)
     return {split: found[split] for split in task.splits}
@@ -145,7 +145,8 @@ def _parquet(path: Path, wanted: Sequence[str], optional: Sequence[str]) -> Colu
     return {name: table[name].to_pylist() for name in chosen}
 
 
-def _read_split(task: Task, split: str, file: Mapping[str, Any], scores: Any) -> Dataset:
+def read_split(task: Task, split: str, file: Mapping[str, Any], scores: Any) -> Dataset:
+    """One file as a split; see `read_splits`. In the split `test` labels may be missing."""
     path = Path(os.path.expanduser(file["path"]))
     label, test = task.label_column or "label", split == "test"
     columns = read_columns(path, [*task.text_columns, *([] if test else [label])], [label] if test else [])

@@ -1,0 +1,253 @@
+"""The command `rkd`: one distillation, predictions, scores, exports and checks, without the workflow."""
+
+import contextlib
+import json
+import logging
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from rkd.errors import RkdError
+
+# Heavy libraries are imported in the commands that need them: --help and completion are quick.
+app = typer.Typer(
+    name="rkd",
+    help="Reptile knowledge distillation: compress a fine-tuned classifier with a teacher that learns to teach.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
+Text = Annotated[list[str] | None, typer.Option(help="Text column; give it twice for pairs.")]
+ModelFolder = Annotated[str, typer.Argument(help="A run's folder, an export, a folder of a classifier, or a hub name.")]
+
+
+def _examples(*lines: str) -> str:
+    return "\b\nExamples:\n" + "\n".join(f"  {line}" for line in lines)
+
+
+@app.command(
+    epilog=_examples(
+        "rkd distill --teacher my-teacher --student nreimers/MiniLM-L3-H384-uncased \\",
+        "    --data reviews.csv --text review --label mood --out distilled",
+        "rkd distill --teacher bert-base-uncased --finetune-teacher --student teacher-layers:1,3,5,7,9,11 \\",
+        "    --data pairs.jsonl --text question --text answer --label good -o alpha=0.7 -s epochs=3 --out distilled",
+    )
+)
+def distill(
+    data: Annotated[Path, typer.Option(help="Training rows: .csv, .tsv, .jsonl or .parquet.")],
+    teacher: Annotated[str, typer.Option(help="Fine-tuned classifier: a folder or a hub name.")],
+    student: Annotated[str, typer.Option(help="Folder, hub name, *.json config, or teacher-layers:1,3.")],
+    text: Annotated[list[str], typer.Option(help="Text column; give it twice for pairs.")],
+    label: Annotated[str, typer.Option(help="Column of the label or score.")],
+    out: Annotated[Path, typer.Option(help="Folder for everything; a stopped run goes on from here.")],
+    dev: Annotated[Path | None, typer.Option(help="Labelled rows to compare on; else a share of the data.")] = None,
+    test: Annotated[Path | None, typer.Option(help="Rows to predict.")] = None,
+    method: Annotated[str, typer.Option(help="finetune, kd, reptile, pkd, tinybert, metadistil, online.")] = "reptile",
+    option: Annotated[list[str] | None, typer.Option("--option", "-o", help="KEY=VALUE of the method.")] = None,
+    setting: Annotated[list[str] | None, typer.Option("--setting", "-s", help="KEY=VALUE of the training.")] = None,
+    labels: Annotated[str | None, typer.Option(help="Labels in the teacher's order, divided by commas.")] = None,
+    scores: Annotated[str | None, typer.Option(help="Regression: LOW,HIGH or any.")] = None,
+    metric: Annotated[list[str] | None, typer.Option(help="Metric; by default accuracy, or correlations.")] = None,
+    finetune_teacher: Annotated[bool, typer.Option(help="Fine-tune a pretrained teacher first.")] = False,
+    teacher_setting: Annotated[list[str] | None, typer.Option(help="KEY=VALUE of that fine-tuning.")] = None,
+    seed: int = 1,
+    max_length: Annotated[int, typer.Option(help="Tokens at which a text is cut.")] = 128,
+    vocab_size: Annotated[int, typer.Option(help="Of the vocabulary built for two *.json configs.")] = 2000,
+    device: Device = "auto",
+    threads: Annotated[int | None, typer.Option(help="CPU threads.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Distil a teacher into a student on a file of yours."""
+    _logging()
+    import rkd
+
+    result = rkd.distill(
+        data,
+        teacher=teacher,
+        student=student,
+        text=text,
+        label=label,
+        dev=dev,
+        test=test,
+        method=method,
+        options=_pairs("--option", option),
+        labels=labels.split(",") if labels else None,
+        scores=_scores(scores),
+        scored_by=metric,
+        finetune_teacher=_pairs("--teacher-setting", teacher_setting) or finetune_teacher,
+        out=out,
+        seed=seed,
+        max_length=max_length,
+        vocab_size=vocab_size,
+        device=device,
+        threads=threads,
+        **_pairs("--setting", setting),
+    )
+    lines = [_numbers(split, found) for split, found in result.metrics["splits"].items()]
+    lines.append(f"student: {result.folder}")
+    _tell(as_json, {**result.metrics, "folder": str(result.folder)}, "\n".join(lines))
+
+
+@app.command(
+    epilog=_examples(
+        "rkd predict distilled/student new.csv --out answers.csv",
+        "rkd predict my-export new.jsonl --text question --text answer --json",
+    )
+)
+def predict(
+    model: ModelFolder,
+    data: Annotated[Path, typer.Argument(help="Rows to predict: .csv, .tsv, .jsonl or .parquet.")],
+    text: Text = None,
+    out: Annotated[Path | None, typer.Option(help="File to write; else the answers are printed as CSV.")] = None,
+    device: Device = "auto",
+    as_json: Json = False,
+) -> None:
+    """Predict the rows of a file."""
+    _logging()
+    from rkd.inference import Classifier, write_table
+
+    frame = Classifier(model, text, device=device).predict(data)
+    if out is not None:
+        write_table(frame, out)
+        _tell(as_json, {"rows": len(frame), "out": str(out)}, f"{out}: {len(frame)} rows")
+    else:
+        sys.stdout.write(frame.to_json(orient="records") + "\n" if as_json else frame.to_csv(index=False))
+
+
+@app.command(
+    epilog=_examples(
+        "rkd evaluate distilled/student dev.csv",
+        "rkd evaluate my-export dev.csv --text review --label mood --metric macro_f1 --json",
+    )
+)
+def evaluate(
+    model: ModelFolder,
+    data: Annotated[Path, typer.Argument(help="Labelled rows: .csv, .tsv, .jsonl or .parquet.")],
+    text: Text = None,
+    label: Annotated[str | None, typer.Option(help="Column of the label or score.")] = None,
+    metric: Annotated[list[str] | None, typer.Option(help="Metric; by default accuracy, or correlations.")] = None,
+    device: Device = "auto",
+    as_json: Json = False,
+) -> None:
+    """Score a model on a labelled file."""
+    _logging()
+    from rkd.inference import Classifier
+
+    found = Classifier(model, text, label, device).evaluate(data, metric)
+    _tell(as_json, found, _numbers(str(data), found))
+
+
+@app.command(
+    epilog=_examples("rkd export distilled/student my-student", "rkd export results/students/mrpc/kd/seed-1 out --onnx")
+)
+def export(
+    run: Annotated[Path, typer.Argument(help="Folder of a finished run.")],
+    out: Annotated[Path, typer.Argument(help="Folder to write.")],
+    onnx: Annotated[bool, typer.Option("--onnx", help="ONNX too, with the same logits (extra onnx).")] = False,
+    as_json: Json = False,
+) -> None:
+    """Write a student as a folder that transformers.pipeline opens, with a model card."""
+    _logging()
+    from rkd.export import export as write
+
+    folder = write(run, out, onnx=onnx)
+    files = sorted(str(file.relative_to(folder)) for file in folder.rglob("*") if file.is_file())
+    _tell(as_json, {"folder": str(folder), "files": files}, f"{folder}: {', '.join(files)}")
+
+
+@app.command(epilog=_examples("rkd verify", "rkd verify results/students/mrpc results/tables --json"))
+def verify(
+    paths: Annotated[
+        list[Path] | None, typer.Argument(help="Results folders, runs or files; by default results.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Recompute hashes, metrics and tables of results and say what does not match (exit code 1)."""
+    from dataclasses import asdict
+
+    from rkd.verify import verify as check
+
+    checked = check(paths or [Path("results")])
+    found = {"counts": dict(checked.counts), "findings": [asdict(finding) for finding in checked.findings]}
+    _tell(as_json, found, str(checked))
+    if checked.mismatches:
+        raise typer.Exit(1)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command; every error is one line on stderr and exit code 2."""
+    try:
+        code = typer.main.get_command(app).main(arguments, prog_name="rkd", standalone_mode=False)
+    except RkdError as error:
+        _end(" ".join(str(error).split()))
+    except Exception as error:
+        # The command line's own errors know how they are told; typer has no name of its own for them.
+        if not hasattr(error, "format_message"):
+            raise
+        if type(error).__name__ == "NoArgsIsHelpError":
+            print(error.format_message())
+            raise SystemExit(2) from None
+        _end(error.format_message())
+    raise SystemExit(code if isinstance(code, int) else 0)
+
+
+def _end(text: str) -> None:
+    print(f"error: {text}", file=sys.stderr)
+    raise SystemExit(2)
+
+
+def _logging() -> None:
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr)
+    logging.getLogger("rkd").setLevel(logging.INFO)
+    if not sys.stderr.isatty():
+        import datasets
+        from transformers.utils import logging as transformers_logging
+
+        datasets.disable_progress_bars()
+        transformers_logging.disable_progress_bar()
+
+
+def _tell(as_json: bool, found: Any, text: str) -> None:
+    from rkd.runtime import jsonable
+
+    print(json.dumps(jsonable(found), ensure_ascii=False) if as_json else text)
+
+
+def _numbers(what: str, found: dict[str, Any]) -> str:
+    values = ", ".join(f"{name} {value:.4f}" for name, value in found.items() if name != "rows")
+    return f"{what}: {values} ({found['rows']} rows)"
+
+
+def _pairs(option: str, given: list[str] | None) -> dict[str, Any]:
+    """KEY=VALUE texts as a mapping; values are read as YAML."""
+    import yaml
+
+    result = {}
+    for text in given or ():
+        key, equals, value = text.partition("=")
+        if not (key and equals):
+            raise RkdError(f"{option}: found '{text}', expected KEY=VALUE")
+        try:
+            result[key] = yaml.safe_load(value)
+        except yaml.YAMLError:
+            raise RkdError(f"{option}: found '{text}', expected a number, a word or a list after {key}=") from None
+        if isinstance(result[key], str):
+            with contextlib.suppress(ValueError):  # YAML reads 5e-5 as text
+                result[key] = float(value)
+    return result
+
+
+def _scores(text: str | None) -> Any:
+    if text in (None, "any"):
+        return text
+    try:
+        low, high = map(float, str(text).split(","))
+    except ValueError:
+        raise RkdError(f"--scores: found '{text}', expected LOW,HIGH or any") from None
+    return (low, high)

@@ -1,0 +1,176 @@
+"""The command `rkd`: what it does, prints and refuses."""
+
+import importlib.metadata
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+from transformers import pipeline
+
+from rkd.cli import main
+from tests.conftest import ROOT
+from tests.unit.test_library import reviews
+
+MODELS = ROOT / "configs" / "models"
+
+
+def run(*arguments: str) -> int:
+    """The exit code of the command."""
+    with pytest.raises(SystemExit) as end:
+        main(list(map(str, arguments)))
+    return int(end.value.code or 0)
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory):
+    """A folder with files of reviews and a finished distillation of them."""
+    folder = tmp_path_factory.mktemp("project")
+    reviews(96).to_csv(folder / "train.csv", index=False)
+    reviews(20, 1).to_csv(folder / "dev.csv", index=False)
+    code = run(*distill_arguments(folder))
+    assert code == 0
+    return folder
+
+
+def distill_arguments(folder, **changes):
+    options = {
+        "--data": folder / "train.csv",
+        "--dev": folder / "dev.csv",
+        "--teacher": MODELS / "bert-4x128.json",
+        "--student": MODELS / "bert-2x128.json",
+        "--text": "text",
+        "--label": "mood",
+        "--method": "kd",
+        "--out": folder / "out",
+        "--device": "cpu",
+        "--threads": 1,
+        "--vocab-size": 200,
+        "--teacher-setting": "learning_rate=5e-4",
+        **changes,
+    }
+    pairs = [part for option, value in options.items() for part in (option, value)]
+    return ["distill", "-o", "alpha=0.7", "-s", "epochs=1", "-s", "learning_rate=1e-3", "-s", "batch_size=16", *pairs]
+
+
+def test_distill_keeps_its_settings_and_says_its_scores(project, capsys):
+    assert run(*distill_arguments(project), "--json") == 0  # finished already
+    found = json.loads(capsys.readouterr().out)
+    record = json.loads((project / "out/student/run.json").read_text())
+    assert record["spec"]["options"] == {"alpha": 0.7, "temperature": 5.0, "regression_kd": "mse"}
+    assert record["spec"]["training"]["learning_rate"] == 1e-3
+    teacher = json.loads((project / "out/teacher/run.json").read_text())
+    assert teacher["spec"]["training"]["learning_rate"] == 5e-4
+    frame = pd.read_parquet(project / "out/student/predictions.parquet")
+    assert found["splits"]["validation"]["accuracy"] == np.mean(frame["label"] == frame["prediction"])
+
+
+def test_predict_and_evaluate_agree_with_the_run(project, capsys):
+    run_folder, dev = project / "out/student", project / "dev.csv"
+    assert run("predict", run_folder, dev, "--device", "cpu", "--out", project / "answers.jsonl") == 0
+    answers = pd.read_json(project / "answers.jsonl", lines=True)
+    assert np.allclose(answers["p_bad"] + answers["p_good"], 1)
+    frame = pd.read_parquet(run_folder / "predictions.parquet").sort_values("idx")
+    assert list(answers["prediction"]) == [["bad", "good"][int(index)] for index in frame["prediction"]]
+    capsys.readouterr()
+    assert run("evaluate", run_folder, dev, "--device", "cpu", "--metric", "accuracy", "--metric", "f1", "--json") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["accuracy"] == np.mean(answers["prediction"] == reviews(20, 1)["mood"])
+    assert set(found) == {"accuracy", "f1", "rows"}
+
+
+def test_predict_prints_csv_or_json(project, capsys):
+    assert run("predict", project / "out/student/model", project / "dev.csv", "--device", "cpu") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "prediction,p_bad,p_good"
+    assert len(lines) == 21
+    assert run("predict", project / "out/student", project / "dev.csv", "--device", "cpu", "--json") == 0
+    assert len(json.loads(capsys.readouterr().out)) == 20
+
+
+def test_export_opens_in_a_pipeline_and_is_read_by_evaluate(project, capsys):
+    assert run("export", project / "out/student", project / "export", "--json") == 0
+    assert "README.md" in json.loads(capsys.readouterr().out)["files"]
+    classify = pipeline("text-classification", model=str(project / "export"), device="cpu")
+    assert classify("a good film")[0]["label"] in ("bad", "good")
+    arguments = ("evaluate", project / "export", project / "dev.csv", "--device", "cpu", "--json")
+    assert run(*arguments, "--text", "text", "--label", "mood") == 0
+    assert json.loads(capsys.readouterr().out)["rows"] == 20
+    assert run(*arguments) == 2
+    assert "text: found no column" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error"),
+    [
+        (["distill", "--data", "x.csv"], "Missing option '--teacher'."),
+        (["predict", "nowhere/x", "x.csv", "--text", "a"], "nowhere/x: cannot load this model"),
+        (["export", "nowhere", "out"], "nowhere: no finished run"),
+        (["verify", "nowhere"], "nowhere: does not exist"),
+        (["distil"], "No such command 'distil'."),
+    ],
+)
+def test_errors_are_one_line_and_exit_code_2(arguments, error, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert run(*arguments) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1
+    assert lines[0].startswith(f"error: {error}")
+
+
+@pytest.mark.parametrize(
+    ("changes", "error"),
+    [
+        ({"--option": "beta=1"}, "options: found beta, which method kd does not read"),
+        ({"--option": "alpha"}, "--option: found 'alpha', expected KEY=VALUE"),
+        ({"--setting": "epochs=none"}, "epochs: found 'none' (text), expected a whole number"),
+        ({"--scores": "low"}, "--scores: found 'low', expected LOW,HIGH or any"),
+        ({"--data": "nowhere.csv"}, "nowhere.csv: file not found"),
+        ({"--label": "moods"}, "column 'moods' is missing; found 'text', 'mood'"),
+    ],
+)
+def test_errors_of_distill(changes, error, project, capsys, tmp_path):
+    arguments = distill_arguments(project, **{"--out": tmp_path, **changes})
+    assert run(*arguments) == 2
+    assert error in capsys.readouterr().err.splitlines()[-1]
+
+
+@pytest.mark.parametrize("command", ["distill", "predict", "evaluate", "export", "verify"])
+def test_help_has_examples(command, capsys):
+    assert run(command, "--help") == 0
+    told = capsys.readouterr().out
+    assert f"rkd {command} " in told.split("Examples:")[1]
+
+
+def test_help_and_completion_are_quick():
+    code = (
+        "import sys; from rkd.cli import main\ntry: main(['distill', '--help'])\nexcept SystemExit: pass\n"
+        "assert not {'torch', 'pandas', 'transformers'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT, capture_output=True)
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_shell_completion(shell):
+    environment = {**os.environ, "_RKD_COMPLETE": f"complete_{shell}", "COMP_WORDS": "rkd ex", "COMP_CWORD": "1"}
+    environment |= {"_TYPER_COMPLETE_ARGS": "rkd ex", "_TYPER_COMPLETE_FISH_ACTION": "get-args"}
+    code = "from rkd.cli import main; main()"
+    found = subprocess.run(
+        [sys.executable, "-c", code], env=environment, cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert "export" in found.stdout, found.stderr
+
+
+def test_python_m_rkd_is_the_same_command():
+    found = subprocess.run(
+        [sys.executable, "-m", "rkd", "--help"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert "distill" in found.stdout
+    [entry_point] = importlib.metadata.EntryPoints(
+        [importlib.metadata.EntryPoint("rkd", "rkd.cli:main", "console_scripts")]
+    )
+    assert entry_point.load() is main
+    assert 'rkd = "rkd.cli:main"' in (ROOT / "pyproject.toml").read_text()
