@@ -33,7 +33,7 @@ from typing import Any, NamedTuple
 from rkd.code_inputs import ROOT, code_digests
 from rkd.errors import RkdError
 from rkd.metrics import metrics_file
-from rkd.report.collect import TEACHER, run_of
+from rkd.report.collect import TEACHER
 from rkd.runtime import jsonable, sha256
 from rkd.tasks import get
 
@@ -112,9 +112,17 @@ def verify(paths: list[Path]) -> Checked:
         finding
         for kind, files in units.items()
         for file, root in files.items()
-        for finding in _KINDS[kind].check(file, root)
+        for finding in _checked(kind, file, root)
     ]
     return Checked({kind: len(files) for kind, files in units.items()}, tuple(findings))
+
+
+def _checked(kind: str, file: Path, root: Path) -> Findings:
+    """The findings on one record; a record in which things are not of their kind is a finding as well."""
+    try:
+        yield from _KINDS[kind].check(file, root)
+    except (RkdError, TypeError, AttributeError, KeyError, ValueError) as error:
+        yield _finding(MISMATCH, file, f"is no record as this project writes them ({type(error).__name__}: {error})")
 
 
 def _units(path: Path) -> Iterator[tuple[str, Path, Path]]:
@@ -140,7 +148,9 @@ def check_run(path: Path, root: Path) -> Findings:
     spec = record["spec"]
     if spec.get("own_task"):
         get(str(spec.get("task")), spec["own_task"])  # a task that is not GLUE's is known from here on
-    for key, here in run_of(path.as_posix())._asdict().items():
+    *_, above, row, seed = folder.parts  # students/TASK/VARIANT/seed-N, or teachers/TASK/seed-N
+    task, variant = (row, TEACHER) if above == "teachers" else (above, row)
+    for key, here in {"task": task, "variant": variant, "seed": int(seed.removeprefix("seed-"))}.items():
         if spec.get(key) != here:
             yield _finding(MISMATCH, path, f"its spec has {key} {spec.get(key)}, its folder {here}")
     if "outputs" not in record:

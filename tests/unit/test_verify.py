@@ -34,7 +34,7 @@ def script(folder: Path, name: str, *arguments: str) -> None:
     subprocess.run(command, cwd=folder, check=True)
 
 
-def write_run(folder: Path, variant: str, seed: int) -> None:
+def write_run(folder: Path, variant: str, seed: int, task: str = "cola") -> None:
     """A run as training leaves it, with random predictions."""
     folder.mkdir(parents=True)
     rng = np.random.default_rng(seed)
@@ -48,7 +48,7 @@ def write_run(folder: Path, variant: str, seed: int) -> None:
     runtime.write_json(
         folder / "run.json",
         {
-            "spec": {"task": "cola", "variant": variant, "method": method, "seed": 1},
+            "spec": {"task": task, "variant": variant, "method": method, "seed": 1},
             "data": {"sha256": "d" * 64, "files": {}},
             "code": code_digests("workflow_scripts/train.py", f"rkd.methods.{method}"),
             "outputs": runtime.digests(folder, "model", "predictions.parquet", "history.jsonl"),
@@ -103,6 +103,20 @@ def test_whole_results_have_no_mismatch(results: Path) -> None:
 def test_a_results_folder_of_another_name_elsewhere(results: Path) -> None:
     results.rename("copied")
     assert verify.verify([Path("copied")]).findings == ()
+
+
+def test_a_task_of_ones_own(results: Path) -> None:
+    own = {"text": ["a"], "label": "b", "labels": ["no", "yes"], "metrics": ["accuracy", "f1"], "headline": ["f1"]}
+    definition = {**own, "test": False, "title": "Mine"}
+    spec = {"task": "mine", "variant": "kd", "method": "kd", "seed": 1, "synthetic": False, "own_task": definition}
+    run, out = results / "students/mine/kd/seed-1", results / "metrics/mine/kd/seed-1.json"
+    write_run(run, "kd", 5, task="mine")
+    out.parent.mkdir(parents=True)
+    predictions = str(run / "predictions.parquet")
+    script(Path(), "compute_metrics.py", "--spec", json.dumps(spec), "--predictions", predictions, "--out", str(out))
+    assert verify.verify([run, out]).findings == ()
+    edited_json(out, lambda content: content["splits"]["validation"].update(f1=0.999))
+    assert "splits.validation.f1: found 0.999" in str(verify.verify([out]))
 
 
 def flip_prediction(path: Path) -> None:
@@ -164,6 +178,11 @@ TAMPERED: dict[str, tuple[Callable[[Path], Any], set[str], str]] = {
         lambda results: (results / KD / "run.json").write_text("[]"),
         {f"{KD}/run.json"},
         "is no run record",
+    ),
+    "outputs of another kind": (
+        lambda results: edited_json(results / KD / "run.json", lambda content: content.update(outputs=[1], data="x")),
+        {f"{KD}/run.json"},
+        "is no record as this project writes them",
     ),
     "cell of the CSV": (
         lambda results: replaced(results / "tables/main.csv", first_number(results), "99.9"),
