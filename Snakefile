@@ -10,6 +10,9 @@ min_version("9.25")
 configfile: "config.yaml"
 
 
+report: "rules/captions/workflow.rst"
+
+
 include: "rules/common.smk"
 
 
@@ -38,6 +41,8 @@ localrules:
     learning_curves,
     main_table,
     prepare_data,
+    provenance_table,
+    report,
     score_against_cost,
     score_against_latency,
     selection_table,
@@ -50,6 +55,7 @@ rule all:
     input:
         TABLES,
         FIGURES,
+        "results/report/index.html",
         runs(METRICS, ["teacher", *PLAN.variants]),
 
 

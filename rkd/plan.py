@@ -160,6 +160,12 @@ class Plan:
         names = dict.fromkeys(cell.axis for cell in self.cells)
         return {axis: [cell for cell in self.cells if cell.axis == axis] for axis in names}
 
+    def runs(self) -> list[tuple[str, str, int]]:
+        """(task, variant, seed) of every training run, the teachers ("teacher") first."""
+        places = [(task, name) for name in ("teacher", *self.variants) for task in self.tasks]
+        places += [(task, cell.variant) for cell in self.cells for task in cell.tasks]
+        return [(task, name, seed) for task, name in dict.fromkeys(places) for seed in self.seeds]
+
     def student_model(self) -> str:
         """Canonical JSON of the config's student before training."""
         return self._student_model(self.config["student_model"]).json()

@@ -1,14 +1,19 @@
 # The plan, the paths and the outputs that all rules speak of.
 
+import json
 import os
 import re
 import sys
+
+# Under its own name a line that starts with it, as a formatter may lay it out, would be a keyword of Snakemake.
+from snakemake.io import report as in_report
 
 try:
     from rkd.code_inputs import code_digest
     from rkd.config import load, typed
     from rkd.errors import RkdError
     from rkd.plan import Plan
+    from rkd.runtime import sha256
     from rkd.spec import canonical_json
     from rkd.versions import check as check_versions
 except ImportError as error:
@@ -43,13 +48,20 @@ wildcard_constraints:
 
 
 def table(name):
-    """A table in the three formats that it is written in."""
-    return [f"results/tables/{name}.{suffix}" for suffix in ("csv", "md", "tex")]
+    """A table in the formats that it is written in."""
+    return [f"results/tables/{name}.{suffix}" for suffix in ("csv", "md", "tex", "html")]
 
 
 def figure(name):
     """A figure in the two formats that it is drawn in."""
     return [f"results/figures/{name}.{suffix}" for suffix in ("pdf", "png")]
+
+
+def reported(files, category, title, caption):
+    """Output files, of which the last, made for a browser, also goes into `snakemake --report`."""
+    *others, shown = files
+    labels = {"shows": title, "as": "figure" if shown.endswith(".png") else "table"}
+    return [*others, in_report(shown, caption=f"captions/{caption}.rst", category=category, labels=labels)]
 
 
 def runs(pattern, variants, tasks=None):
@@ -81,25 +93,57 @@ def measured_models(wildcards):
     return {row: f"{folder}/model".format(task=wildcards.task, seed=seed) for row, folder in rows.items()}
 
 
+def all_runs(name):
+    """A file that every training run leaves, by the runs of the plan; in the partial mode of those that there are."""
+    folders = [
+        (TEACHER if variant == "teacher" else STUDENT, task, variant, seed) for task, variant, seed in PLAN.runs()
+    ]
+    files = [
+        f"{folder}/{name}".format(task=task, variant=variant, seed=seed) for folder, task, variant, seed in folders
+    ]
+    return [file for file in files if os.path.exists(file)] if PLAN.partial else files
+
+
+def lost_logs():
+    """Logs of the runs without a result, in the partial mode: the report tells what they end with."""
+    logs = []
+    for task, variant, seed in PLAN.runs() if PLAN.partial else []:
+        folder, rule = (TEACHER, "finetune_teacher") if variant == "teacher" else (STUDENT, "train_student")
+        names = {"task": task, "variant": variant, "seed": seed}
+        if not os.path.exists(f"{folder}/run.json".format(**names)):
+            name = folder.split("/", 2)[2]
+            logs.append(f"results/logs/{rule}/{name}.log".format(**names))
+    return [log for log in logs if os.path.exists(log)]
+
+
+def digests(*files):
+    """The content of files that may not be there."""
+    return [sha256(file)[:12] for file in files if os.path.exists(file)]
+
+
+TEMPLATES = sorted(name for name in os.listdir("rkd/report/templates") if not name.startswith("_"))
 AXES = [axis for axis in PLAN.axes if axis_runs(axis)]
-ABLATION_TABLES = [file for axis in AXES for file in table(f"ablation_{axis}")]
-ABLATION_FIGURES = [file for axis in AXES for file in figure(f"ablation_{axis}")]
 # Only what there are runs for: without a moving teacher it has no dynamics, and the partial mode may lack anything.
 STUDENT_METRICS = runs(METRICS, PLAN.variants)
 HISTORIES = runs(f"{STUDENT}/history.jsonl", PLAN.variants)
 PREDICTIONS = runs(f"{STUDENT}/predictions.parquet", PLAN.variants)
-TABLES = [
-    *table("main"),
-    *(table("selection") if HISTORIES else []),
-    *(table("comparisons") if PREDICTIONS else []),
-    *ABLATION_TABLES,
+TABLE_NAMES = [
+    "main",
+    *(["comparisons"] if PREDICTIONS else []),
+    *(["selection"] if HISTORIES else []),
+    *(f"ablation_{axis}" for axis in AXES),
+    "provenance",
 ]
-FIGURES = [
-    *(figure("learning_curves") if HISTORIES else []),
-    *(figure("teacher_dynamics") if runs(f"{STUDENT}/history.jsonl", PLAN.moving) else []),
-    *(figure("cost") if STUDENT_METRICS and runs(f"{STUDENT}/run.json", PLAN.variants) else []),
-    *ABLATION_FIGURES,
+FIGURE_NAMES = [
+    *(["learning_curves"] if HISTORIES else []),
+    *(["teacher_dynamics"] if runs(f"{STUDENT}/history.jsonl", PLAN.moving) else []),
+    *(["cost"] if STUDENT_METRICS and runs(f"{STUDENT}/run.json", PLAN.variants) else []),
+    *(f"ablation_{axis}" for axis in AXES),
 ]
+TABLES = [file for name in TABLE_NAMES for file in table(name)]
+FIGURES = [file for name in FIGURE_NAMES for file in figure(name)]
+ABLATION_TABLES = [file for axis in AXES for file in table(f"ablation_{axis}")]
+ABLATION_FIGURES = [file for axis in AXES for file in figure(f"ablation_{axis}")]
 if PLAN.partial and not (STUDENT_METRICS or runs(METRICS, ["teacher"])):
     sys.exit(
         "error: partial: found no metrics of this config's runs in results/metrics; expected those of one run at least"

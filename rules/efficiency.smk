@@ -66,7 +66,7 @@ rule efficiency_table:
     input:
         measurement=f"results/measurements/efficiency/{PLAN.tasks[0]}.json",
     output:
-        table("efficiency"),
+        reported(table("efficiency"), "Efficiency", "size and speed", "efficiency"),
         sources="results/tables/efficiency.json",
     log:
         "results/logs/efficiency_table.log",
@@ -85,7 +85,7 @@ rule cost_table:
     input:
         measurement=f"results/measurements/cost/{PLAN.tasks[0]}.json",
     output:
-        table("cost"),
+        reported(table("cost"), "Cost", "a training step by method", "cost"),
         sources="results/tables/cost.json",
     log:
         "results/logs/cost_table.log",
@@ -107,7 +107,7 @@ rule score_against_latency:
         efficiency="results/tables/efficiency.csv",
         style="rkd/report/rkd.mplstyle",
     output:
-        figure("latency"),
+        reported(figure("latency"), "Efficiency", "score against latency", "latency"),
     log:
         "results/logs/score_against_latency.log",
     benchmark:

@@ -6,7 +6,7 @@ rule main_table:
         metrics=runs(METRICS, ["teacher", *PLAN.variants]),
         published="rkd/report/published_glue.csv",
     output:
-        table("main"),
+        reported(table("main"), "Main table", "all rows", "main"),
         sources="results/tables/main.json",
     log:
         "results/logs/main_table.log",
@@ -26,7 +26,7 @@ rule selection_table:
     input:
         histories=runs(f"{STUDENT}/history.jsonl", PLAN.variants),
     output:
-        table("selection"),
+        reported(table("selection"), "Selection", "dev scores by selection rule", "selection"),
         sources="results/tables/selection.json",
     log:
         "results/logs/selection_table.log",
@@ -46,7 +46,7 @@ rule comparisons:
     input:
         predictions=runs(f"{STUDENT}/predictions.parquet", PLAN.variants),
     output:
-        table("comparisons"),
+        reported(table("comparisons"), "Comparisons", "differences between rows", "comparisons"),
         sources="results/tables/comparisons.json",
     log:
         "results/logs/comparisons.log",
@@ -69,7 +69,7 @@ rule learning_curves:
         teachers=runs(METRICS, ["teacher"]),
         style="rkd/report/rkd.mplstyle",
     output:
-        figure("learning_curves"),
+        reported(figure("learning_curves"), "Learning curves", "dev score by step", "learning_curves"),
     log:
         "results/logs/learning_curves.log",
     benchmark:
@@ -89,7 +89,7 @@ rule teacher_dynamics:
         histories=runs(f"{STUDENT}/history.jsonl", PLAN.variants),
         style="rkd/report/rkd.mplstyle",
     output:
-        figure("teacher_dynamics"),
+        reported(figure("teacher_dynamics"), "Teacher dynamics", "moving teachers", "teacher_dynamics"),
     log:
         "results/logs/teacher_dynamics.log",
     benchmark:
@@ -110,7 +110,7 @@ rule score_against_cost:
         records=runs(f"{STUDENT}/run.json", PLAN.variants),
         style="rkd/report/rkd.mplstyle",
     output:
-        figure("cost"),
+        reported(figure("cost"), "Cost", "score against training time", "score_against_cost"),
     log:
         "results/logs/score_against_cost.log",
     benchmark:
@@ -129,7 +129,7 @@ rule ablation_table:
     input:
         metrics=lambda wildcards: axis_runs(wildcards.axis),
     output:
-        table("ablation_{axis}"),
+        reported(table("ablation_{axis}"), "Ablations", "{axis}", "ablation"),
         sources="results/tables/ablation_{axis}.json",
     log:
         "results/logs/ablation_table/{axis}.log",
@@ -151,7 +151,7 @@ rule ablation_figure:
         metrics=lambda wildcards: axis_runs(wildcards.axis),
         style="rkd/report/rkd.mplstyle",
     output:
-        figure("ablation_{axis}"),
+        reported(figure("ablation_{axis}"), "Ablations", "{axis}", "ablation"),
     log:
         "results/logs/ablation_figure/{axis}.log",
     benchmark:
@@ -166,6 +166,55 @@ rule ablation_figure:
         "python workflow_scripts/plot_ablation.py --spec {params.spec:q} --ablations {params.axes:q} "
         "--axis {wildcards.axis:q} --out results/figures/ablation_{wildcards.axis} --references "
         "--metrics {input.metrics:q} > {log} 2>&1"
+
+
+rule provenance_table:
+    input:
+        runs=all_runs("run.json"),
+    output:
+        reported(table("provenance"), "Provenance", "commits, versions, machines", "provenance"),
+        sources="results/tables/provenance.json",
+    log:
+        "results/logs/provenance_table.log",
+    benchmark:
+        "results/benchmarks/provenance_table.tsv"
+    conda:
+        "../environment.yaml"
+    params:
+        planned=len(PLAN.runs()),
+        code=code_digest("workflow_scripts/make_provenance.py"),
+    shell:
+        "python workflow_scripts/make_provenance.py --planned {params.planned} --out-dir results/tables "
+        "--runs {input.runs:q} > {log} 2>&1"
+
+
+rule report:
+    input:
+        tables=TABLES,
+        sources=[f"results/tables/{name}.json" for name in TABLE_NAMES],
+        figures=FIGURES,
+        logs=lost_logs(),
+        citation="CITATION.cff",
+        templates=[f"rkd/report/templates/{name}" for name in TEMPLATES],
+    output:
+        reported(["results/report/index.html"], "Overview", "everything on one page", "report"),
+    log:
+        "results/logs/report.log",
+    benchmark:
+        "results/benchmarks/report.tsv"
+    conda:
+        "../environment.yaml"
+    params:
+        # Rows in the order of the config, whose other keys may change places.
+        config=json.dumps(dict(sorted(PLAN.config.items()))),
+        tables=[*TABLE_NAMES[:-1], "cost", "efficiency", TABLE_NAMES[-1]],
+        figures=[*FIGURE_NAMES, "latency"],
+        # Made when asked for only, so no inputs of this rule; what they hold decides whether the page is made anew.
+        measured=digests("results/tables/cost.json", "results/tables/efficiency.json", "results/figures/latency.png"),
+        code=code_digest("workflow_scripts/make_report.py"),
+    shell:
+        "python workflow_scripts/make_report.py --config {params.config:q} --results results --citation {input.citation} "
+        "--tables {params.tables:q} --figures {params.figures:q} --out {output:q} > {log} 2>&1"
 
 
 rule submission:

@@ -1,4 +1,4 @@
-"""Table of one axis of ablation: value by task (CSV, Markdown, LaTeX and a sidecar JSON)."""
+"""Table of one axis of ablation: value by task (CSV, Markdown, LaTeX, HTML and a sidecar JSON)."""
 
 from rkd.report.ablations import ablation_table, read_axis
 from rkd.report.arguments import parser

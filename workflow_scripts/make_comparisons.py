@@ -1,4 +1,4 @@
-"""Compare every row with kd and finetune, paired by seed and dev example (CSV, Markdown, LaTeX and a sidecar JSON)."""
+"""Compare every row with kd and finetune, paired by seed and dev example (CSV, Markdown, LaTeX, HTML, sidecar JSON)."""
 
 from rkd.report.arguments import parser
 from rkd.report.collect import ReportSpec

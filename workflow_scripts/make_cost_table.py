@@ -1,4 +1,4 @@
-"""Table of the cost of a training step of every method (CSV, Markdown, LaTeX and a sidecar JSON)."""
+"""Table of the cost of a training step of every method (CSV, Markdown, LaTeX, HTML and a sidecar JSON)."""
 
 from rkd.report.arguments import parser
 from rkd.report.collect import ReportSpec

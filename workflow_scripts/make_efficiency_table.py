@@ -1,4 +1,4 @@
-"""Table of size and speed, teacher against student (CSV, Markdown, LaTeX and a sidecar JSON)."""
+"""Table of size and speed, teacher against student (CSV, Markdown, LaTeX, HTML and a sidecar JSON)."""
 
 from rkd.report.arguments import parser
 from rkd.report.costs import MODEL_NUMBERS, EfficiencyTable, read_measurements

@@ -1,4 +1,4 @@
-"""Dev scores of the best and of the last epoch side by side (CSV, Markdown, LaTeX and a sidecar JSON)."""
+"""Dev scores of the best and of the last epoch side by side (CSV, Markdown, LaTeX, HTML and a sidecar JSON)."""
 
 from rkd.report.arguments import parser
 from rkd.report.collect import ReportSpec, read_histories

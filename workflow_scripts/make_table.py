@@ -1,4 +1,4 @@
-"""Write the main dev table (CSV, Markdown, LaTeX and a sidecar JSON of sources) from metrics files."""
+"""Write the main dev table (CSV, Markdown, LaTeX, HTML and a sidecar JSON of sources) from metrics files."""
 
 from rkd.report.arguments import parser
 from rkd.report.collect import ReportSpec, read_metrics

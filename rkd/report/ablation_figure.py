@@ -10,9 +10,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
 from rkd.errors import RkdError
-from rkd.report.ablations import AblationTable, value_text
+from rkd.report.ablations import AblationTable, value_texts
 from rkd.report.collect import score_name
-from rkd.report.figures import COLOURS, HOUSE_STYLE, legend, note, panels
+from rkd.report.figures import COLOURS, HOUSE_STYLE, bars, bars_text, frame_scores, legend, note, panels
 from rkd.tasks import get
 
 REFERENCES = ("kd", "finetune")
@@ -39,22 +39,23 @@ def ablation_figure(table: AblationTable, references: Sequence[str] = REFERENCES
     levels = [name for name in references if name not in {variant for _, variant in axis.values}]
     with style.context(HOUSE_STYLE):
         figure, places = panels(len(tasks), axis.name)
-        for task, axes in zip(tasks, places, strict=True):
-            _panel(axes, table, task, levels)
+        cut = [_panel(axes, table, task, levels) for task, axes in zip(tasks, places, strict=True)]
         legend(figure, places)
-        note(figure, _figure_remarks(table, tasks), spec.heading)
+        note(figure, _figure_remarks(table, tasks, any(cut)), spec.heading)
     return figure
 
 
-def _panel(axes: Axes, table: AblationTable, task: str, levels: Sequence[str]) -> None:
+def _panel(axes: Axes, table: AblationTable, task: str, levels: Sequence[str]) -> bool:
+    """Draws one task; returns whether an interval is cut by the frame."""
     axis = table.axis
     spots = [value for value, _ in axis.values] if axis.numeric else range(len(axis.values))
     found = [(x, table.scores.get((variant, task))) for x, (_, variant) in zip(spots, axis.values, strict=True)]
     drawn = [(x, one) for x, one in found if one and not math.isnan(one.mean)]
-    x, means = [spot for spot, _ in drawn], [one.mean for _, one in drawn]
-    half = [0.0 if math.isnan(one.high) else one.high - one.mean for _, one in drawn]
+    scores = [one for _, one in drawn]
     line: dict[str, Any] = {"linestyle": "solid" if axis.numeric else "none", "color": COLOURS[0], "marker": "o"}
-    axes.errorbar(x, means, yerr=half, capsize=2.5, elinewidth=0.9, label="Mean, 95 % interval over seeds", **line)
+    bars(axes, [spot for spot, _ in drawn], scores, label="Mean over seeds", **line)
+    means = [level.mean for name in levels if (level := table.scores.get((name, task)))]
+    cut = frame_scores(axes, scores, means)
     for name, dashes in zip(levels, _REFERENCE_DASHES, strict=False):
         if level := table.scores.get((name, task)):
             label = f"{table.spec.labels()[name]} (mean)"
@@ -62,7 +63,7 @@ def _panel(axes: Axes, table: AblationTable, task: str, levels: Sequence[str]) -
     if axis.logarithmic:
         axes.set_xscale("log")
     axes.xaxis.set_minor_locator(NullLocator())
-    texts = [value_text(value) for value, _ in axis.values]
+    texts = value_texts([value for value, _ in axis.values])
     crowded = len(texts) > 4 or max(map(len, texts)) > 8
     turned: dict[str, Any] = {"rotation": 40, "ha": "right", "rotation_mode": "anchor"} if crowded else {}
     axes.set_xticks(list(spots), texts, **turned)
@@ -70,12 +71,13 @@ def _panel(axes: Axes, table: AblationTable, task: str, levels: Sequence[str]) -
         axes.set_xlim(-0.5, len(texts) - 0.5)
     axes.set_title(get(task).title)
     axes.set_ylabel(score_name(get(task)))
+    return cut
 
 
-def _figure_remarks(table: AblationTable, tasks: Sequence[str]) -> str:
+def _figure_remarks(table: AblationTable, tasks: Sequence[str], cut: bool) -> str:
     counts = sorted({one.n for _, _, task, one in table.cells() if task in tasks})
     seeds = f"{counts[0]}" if counts[0] == counts[-1] else f"{counts[0]} to {counts[-1]}"
-    spread = "" if counts[-1] > 1 else " One seed has no interval."
+    shown = [one for _, _, task, one in table.cells() if task in tasks]
     scale = " Logarithmic scale." if table.axis.logarithmic else ""
     plural = "seed" if seeds == "1" else "seeds"
-    return f"Dev headline score × 100, {seeds} {plural}; Student's t intervals.{spread}{scale}"
+    return f"Dev headline score × 100, {seeds} {plural}. {bars_text(shown, cut)}{scale}"

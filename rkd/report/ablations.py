@@ -1,8 +1,9 @@
 """Ablations: the axes and one table each."""
 
 import json
-from collections.abc import Iterator
-from dataclasses import dataclass
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pandas as pd
@@ -47,7 +48,7 @@ class Axis:
     @property
     def numeric(self) -> bool:
         """Whether all values are numbers, which have a place on a scale."""
-        return all(isinstance(value, int | float) and not isinstance(value, bool) for value, _ in self.values)
+        return all(_is_number(value) for value, _ in self.values)
 
     @property
     def logarithmic(self) -> bool:
@@ -127,9 +128,12 @@ class AblationTable:
     def grid(self) -> Grid:
         """The table as it is printed: a line per value, a column per task."""
         groups = tuple((get(task).title, (score_name(get(task)),)) for task in self.axis.tasks)
-        lines = tuple((Part(value_text(value)), *self._line(variant)) for value, variant in self.axis.values)
+        texts = value_texts([value for value, _ in self.axis.values])
+        lines = tuple(
+            (Part(text), *self._line(variant)) for text, (_, variant) in zip(texts, self.axis.values, strict=True)
+        )
         notes = tuple(map(Note, self._remarks()))
-        return Grid((*groups, ("", ("Seeds",))), (Section("", lines),), self._caption(), notes)
+        return Grid((*groups, ("", ("Seeds",))), (Section("", lines),), self._caption(), notes, self.axis.name)
 
     def cells(self) -> Iterator[tuple[Any, str, str, Interval]]:
         """(value, variant, task, scores) of all that was run."""
@@ -146,7 +150,8 @@ class AblationTable:
     def _caption(self) -> str:
         what = f"Ablation of {self.axis.name}: GLUE dev headline scores (×100)"
         spread = "Mean ± sample standard deviation over seeds."
-        return f"{data_text(self.spec, what)} {model_text(self.spec)} {spread} {selection_text(self.spec)}"
+        data = data_text(replace(self.spec, tasks=self.axis.tasks), what)
+        return f"{data} {model_text(self.spec)} {spread} {selection_text(self.spec)}"
 
     def _remarks(self) -> Iterator[str]:
         variants = {variant for _, variant in self.axis.values}
@@ -183,6 +188,22 @@ def value_text(value: Any) -> str:
     if isinstance(value, bool | None.__class__ | list):
         return json.dumps(value)
     return f"{value:g}" if isinstance(value, int | float) else str(value)
+
+
+def value_texts(values: Sequence[Any]) -> list[str]:
+    """Values of one axis as they are printed: numbers all in the same notation.
+
+    >>> value_texts([0.00001, 0.001]), value_texts([0.5, 1.0])
+    (['1e-5', '1e-3'], ['0.5', '1'])
+    """
+    texts = [value_text(value) for value in values]
+    if any(re.fullmatch(r"[\d.]+e-?\d+", text) for text in texts) and all(map(_is_number, values)):
+        texts = [re.sub(r"\.?0*e([+-]?)0*(\d)", r"e\1\2", f"{value:.6e}").replace("e+", "e") for value in values]
+    return texts
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _ordered(axis: Axis) -> tuple[tuple[Any, str], ...]:

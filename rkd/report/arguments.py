@@ -6,7 +6,7 @@ from typing import Any
 _SHARED: dict[str, dict[str, Any]] = {
     "--spec": {"help": "JSON: tasks, variants, seeds, models, selection, synthetic"},
     "--out": {"help": "path of the figure without suffix; .pdf and .png are written"},
-    "--out-dir": {"help": "folder of the table's files: .csv, .md, .tex and .json"},
+    "--out-dir": {"help": "folder of the table's files: .csv, .md, .tex, .html and .json"},
     "--metrics": {"nargs": "*", "help": "metrics files; runs without one are missing"},
     "--histories": {"nargs": "*", "help": "students' history.jsonl files; runs without one are missing"},
     "--predictions": {"nargs": "*", "help": "students' predictions.parquet files; runs without one are missing"},

@@ -9,12 +9,14 @@ import pandas as pd
 
 from rkd.errors import RkdError
 from rkd.report.collect import ReportSpec, run_of
+from rkd.report.findings import signed
 from rkd.report.render import Grid, Note, Part, Section
 from rkd.report.statistics import RESAMPLES, Comparison, Runs, average, compare, holm, read_runs
 from rkd.report.tables import AVERAGE, MISSING, data_text, model_text, selection_text
 from rkd.tasks import averaged, get
 
 BASELINES = ("kd", "finetune")
+_TRACED = ("row", "baseline", "task", "difference", "low", "high", "p", "p_holm", "sampling_error")
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,7 @@ class Comparisons:
         """The predictions files that each comparison is made of."""
         cells = [
             {
-                **{name: line[name] for name in ("row", "baseline", "task", "difference", "p", "p_holm")},
+                **{name: line[name] for name in _TRACED},
                 "seeds": list(one.seeds),
                 "differences": [100 * value for value in one.differences],
                 "files": list(one.files),
@@ -164,22 +166,17 @@ def _average(parts: Sequence[Comparison | None]) -> Comparison | None:
 
 
 def _parts(task: str, line: Mapping[Hashable, Any] | None) -> Iterator[Part]:
-    yield Part(AVERAGE if task == AVERAGE else get(task).title)
+    yield Part(AVERAGE.capitalize() if task == AVERAGE else get(task).title)
     if line is None or math.isnan(line["difference"]):
         yield from [Part(MISSING)] * 6
         return
-    yield Part(_signed(line["difference"]))
+    yield Part(signed(line["difference"]))
     tested = not math.isnan(line["p"])
-    yield Part(f"{_signed(line['low'])} to {_signed(line['high'])}" if tested else MISSING)
+    yield Part(f"{signed(line['low'])} to {signed(line['high'])}" if tested else MISSING)
     yield Part(_p(line["p"]))
     yield Part(_p(line["p_holm"]))
     yield Part(MISSING if math.isnan(line["sampling_error"]) else f"{line['sampling_error']:.1f}")
     yield Part(str(line["seeds"]))
-
-
-def _signed(value: float) -> str:
-    """With its sign in typographic form, none for what rounds to 0: "+1.2", "−0.3", "0.0"."""
-    return f"{value:+z.1f}".replace("-", "−").replace("+0.0", "0.0")
 
 
 def _p(value: float) -> str:

@@ -178,16 +178,21 @@ class CostTable:
 
 
 def _model_line(line: Mapping[Hashable, Any], title: str) -> tuple[Part, ...]:
-    millions = (f"{line[name] / 1e6:.1f}" for name in ("parameters", "parameters_without_embeddings"))
+    millions = (_short(line[name] / 1e6) for name in ("parameters", "parameters_without_embeddings"))
     return (
         Part(str(line["row"]).capitalize() if line["row"] in ("teacher", "student") else str(line["row"])),
         Part(title),
         *map(Part, millions),
-        Part(_number(line["flops"] / 1e9, 2)),
+        Part(_short(line["flops"] / 1e9)),
         Part(_number(line["latency_ms"], 1)),
         Part(_number(line["throughput"], 0)),
         Part(MISSING if math.isnan(line["speedup"]) else f"{line['speedup']:.2f}×"),
     )
+
+
+def _short(value: float) -> str:
+    """Three significant digits: models of 1 and of 100 million parameters share this column."""
+    return f"{value:#.3g}".rstrip(".")
 
 
 def _number(value: float, digits: int) -> str:

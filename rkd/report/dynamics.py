@@ -79,7 +79,7 @@ def _column(column: Any, task: Task, spec: ReportSpec, runs: pd.DataFrame) -> No
         for axes, name in ((kl, "teacher.kl"), (entropy, "teacher.entropy")):
             _draw(axes, mine, name, 1.0, look)
     distance.set_title(task.title)
-    distance.set_ylim(bottom=0)
+    distance.set_ylim(0, 1.06 * max(1.0, distance.dataLim.y1))
     score.set_title(score_name(task), fontsize=7, fontweight="normal", color="#444444", pad=3)
     kl.set_ylim(bottom=0)
     if task.regression:

@@ -21,6 +21,7 @@ from matplotlib.ticker import MaxNLocator
 
 from rkd.errors import RkdError
 from rkd.report.collect import TEACHER, ReportSpec, score_name
+from rkd.report.statistics import Interval
 from rkd.runtime import atomic_path
 from rkd.tasks import Task, get
 
@@ -36,10 +37,20 @@ WIDTH = 6.75  # inches: the text width of a two-column paper
 def variant_styles(names: Sequence[str]) -> dict[str, dict[str, Any]]:
     """Line properties by variant, from its place in the config: the same in every figure of a config.
 
-    The cycles have 6, 4 and 7 members, so that 84 variants look different.
+    The cycles have 6, 4 and 7 members, so that 84 variants look different. Later lines are thinner, down to a limit:
+    where lines coincide, those below look out.
     """
     looks = zip(names, cycle(COLOURS), cycle(DASHES), cycle(MARKERS), strict=False)
-    return {name: {"color": c, "linestyle": dash, "marker": marker} for name, c, dash, marker in looks}
+    return {
+        name: {
+            "color": colour,
+            "linestyle": dash,
+            "marker": marker,
+            "linewidth": max(1.1, 2.0 - 0.25 * place),
+            "markersize": max(4.0, 5.5 - 0.5 * place),
+        }
+        for place, (name, colour, dash, marker) in enumerate(looks)
+    }
 
 
 def learning_curves(spec: ReportSpec, histories: pd.DataFrame, teachers: pd.DataFrame) -> Figure:
@@ -158,18 +169,50 @@ def _teacher_level(teachers: pd.DataFrame) -> float:
     return float(scores.mean(skipna=False)) * 100
 
 
-def legend(figure: Figure, places: Sequence[Axes]) -> None:
-    """One legend for all panels, above them, in as many columns as fit."""
+def bars(axes: Axes, x: Sequence[float], scores: Sequence[Interval], **look: Any) -> None:
+    """Means with a thick bar of one standard deviation and a thin one of the 95 % interval, both over seeds."""
+    means = [one.mean for one in scores]
+    deviation = [0.0 if math.isnan(one.sd) else one.sd for one in scores]
+    half = [0.0 if math.isnan(one.high) else one.high - one.mean for one in scores]
+    axes.errorbar(x, means, yerr=half, capsize=2.5, elinewidth=0.9, **look)
+    axes.errorbar(x, means, yerr=deviation, ls="none", elinewidth=4, alpha=0.35, color=look["color"], zorder=1)
+
+
+def frame_scores(axes: Axes, scores: Sequence[Interval], levels: Sequence[float] = ()) -> bool:
+    """Set the score axis to show all means, levels and intervals; returns whether an interval is cut.
+
+    The interval of two seeds is nine standard deviations wide to each side and would press all means into a line: an
+    axis reaches three standard deviations from a mean at most.
+    """
+    spans = [(one.low, one.high, 3 * one.sd, one.mean) for one in scores]
+    lows = [mean if math.isnan(low) else max(low, mean - reach) for low, _, reach, mean in spans]
+    highs = [mean if math.isnan(high) else min(high, mean + reach) for _, high, reach, mean in spans]
+    bottom, top = min([*lows, *levels]), max([*highs, *levels])
+    margin = 0.08 * (top - bottom) or 1.0
+    axes.set_ylim(bottom - margin, top + margin)
+    return any(one.low < bottom - margin or one.high > top + margin for one in scores)
+
+
+def bars_text(scores: Sequence[Interval], cut: bool) -> str:
+    """The note on bars: what they are, and whether some are longer than the frame."""
+    if all(one.n < 2 for one in scores):
+        return "One seed, no interval."
+    long = " Thin bars that leave the frame are longer than it." if cut else ""
+    return f"Over seeds: thick bars ± one standard deviation, thin bars 95 % intervals (Student's t).{long}"
+
+
+def legend(figure: Figure, places: Sequence[Axes], handlelength: float = 3.2) -> None:
+    """One legend for all panels, above them, in as many columns as fit; `handlelength` in units of the font size."""
     pairs = [pair for axes in places for pair in zip(*axes.get_legend_handles_labels(), strict=True)]
     handles = {label: handle for handle, label in pairs}
     if TEACHER_LABEL in handles:
         handles[TEACHER_LABEL] = handles.pop(TEACHER_LABEL)
-    widths = [0.65 + 0.065 * len(label) for label in handles]  # inches: line and gap, letters
+    widths = [0.27 + 0.11 * handlelength + 0.058 * len(label) for label in handles]  # inches: gaps, line, letters
     width, height = figure.get_size_inches()
     columns = len(widths) if sum(widths) < width else max(1, int(width / max(widths)))
     figure.set_size_inches(width, height + 0.17 * math.ceil(len(handles) / columns))
     lines, labels = list(handles.values()), list(handles)
-    figure.legend(lines, labels, loc="outside upper left", ncols=columns, handlelength=3.2)
+    figure.legend(lines, labels, loc="outside upper left", ncols=columns, handlelength=handlelength, columnspacing=1.5)
 
 
 def _remarks(histories: pd.DataFrame, places: Sequence[Axes]) -> str:

@@ -51,6 +51,7 @@ class Grid:
     sections: tuple[Section, ...]
     caption: str
     notes: tuple[Note, ...] = ()
+    corner: str = ""  # what heads the first column on the page; plain formats leave it empty
 
     def markdown(self) -> str:
         """Caption, table and notes in GitHub's Markdown, aligned so that the raw text reads well too."""
@@ -95,8 +96,7 @@ class Grid:
                 r"\begin{adjustbox}{max width=\textwidth}",
                 rf"\begin{{tabular}}{{l{'c' * len(heads)}}}",
                 r"\toprule",
-                titles + r"\\",
-                " ".join(rules),
+                *([titles + r"\\", " ".join(rules)] if rules else []),
                 "".join(f"& {head} " for head in heads) + r"\\",
                 r"\midrule",
                 "\n\\midrule\n".join(bodies),

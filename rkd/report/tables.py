@@ -16,6 +16,7 @@ from rkd.report import published
 from rkd.report.collect import ReportSpec
 from rkd.report.render import Grid, Note, Part, Section
 from rkd.report.statistics import Interval, seed_interval
+from rkd.report.web import table_page, table_title
 from rkd.runtime import atomic_path, atomic_write_text, write_json
 from rkd.tasks import Task, get
 from rkd.tasks import averaged as averaged_names
@@ -193,16 +194,20 @@ class Printable(Protocol):
 def write(
     table: Printable, folder: str | Path, stem: str = "main", origin: Mapping[str, object] | None = None
 ) -> list[Path]:
-    """Write {stem}.csv, .md, .tex and .json into `folder`, each replaced as a whole; returns the paths.
+    """Write {stem}.csv, .md, .tex, .html and .json into `folder`, each replaced as a whole; returns the paths.
 
-    `origin`, what `rkd.report.origin.origin` tells, goes into the sidecar JSON.
+    The JSON is the sidecar: where each number comes from, under "printed" the table as it is printed, and `origin`,
+    what `rkd.report.origin.origin` tells.
     """
-    csv, markdown, latex, sidecar = paths = [Path(folder) / f"{stem}.{end}" for end in ("csv", "md", "tex", "json")]
+    ends = ("csv", "md", "tex", "html", "json")
+    csv, markdown, latex, html, sidecar = paths = [Path(folder) / f"{stem}.{end}" for end in ends]
+    grid = table.grid()
     with atomic_path(csv) as temporary:
         table.frame().to_csv(temporary, index=False, lineterminator="\n")
-    atomic_write_text(markdown, table.grid().markdown())
-    atomic_write_text(latex, table.grid().latex(label=f"tab:{stem}"))
-    write_json(sidecar, {**table.sidecar(), **({"origin": origin} if origin else {})})
+    atomic_write_text(markdown, grid.markdown())
+    atomic_write_text(latex, grid.latex(label=f"tab:{stem}"))
+    atomic_write_text(html, table_page(grid, table_title(stem)))
+    write_json(sidecar, {**table.sidecar(), "printed": asdict(grid), **({"origin": origin} if origin else {})})
     return paths
 
 

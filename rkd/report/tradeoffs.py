@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 from rkd.errors import RkdError
 from rkd.report.collect import TEACHER, ReportSpec, run_of, score_name
-from rkd.report.figures import HOUSE_STYLE, legend, note, panels, variant_styles
+from rkd.report.figures import HOUSE_STYLE, bars, bars_text, frame_scores, legend, note, panels, variant_styles
 from rkd.report.statistics import Interval, seed_interval
 from rkd.report.tables import HEADLINE
 from rkd.tasks import get
@@ -114,17 +114,17 @@ def _scatter(spec: ReportSpec, metrics: pd.DataFrame, place: Horizontal, xlabel:
     looks[TEACHER] = {"color": "#333333", "marker": "*"}
     with style.context(HOUSE_STYLE):
         figure, places = panels(len(tasks), xlabel)
+        cut = False
         for task, axes in zip(tasks, places, strict=True):
             mine = {variant: (x, score) for found, variant, x, score in points if found == task}
             for name, (x, score) in _spread({name: mine[name] for name in spec.labels() if name in mine}).items():
-                half = 0.0 if math.isnan(score.high) else score.high - score.mean
                 look: dict[str, Any] = {key: looks[name][key] for key in ("color", "marker")}
                 look |= {"ms": 8 if name == TEACHER else 5.5, "label": spec.labels()[name]}
-                axes.errorbar(x, score.mean, yerr=half, ls="none", elinewidth=0.9, capsize=2, **look)
+                bars(axes, [x], [score], ls="none", **look)
+            cut |= frame_scores(axes, [score for _, score in mine.values()])
             _frame(axes, task)
-        legend(figure, places)
-        counts = {point[3].n for point in points}
-        spread = "Bars: 95 % intervals over seeds (Student's t)." if max(counts) > 1 else "One seed, no interval."
+        legend(figure, places, handlelength=1.2)
+        spread = bars_text([point[3] for point in points], cut)
         heading = spec.heading
         note(figure, f"Dev headline score × 100. {spread} {remark} Up and to the left is better.", heading)
     return figure
@@ -143,6 +143,5 @@ def _spread(points: dict[str, tuple[float, Interval]]) -> dict[str, tuple[float,
 def _frame(axes: Axes, task: str) -> None:
     """From zero to the right: half the time is half the way."""
     axes.set_xlim(left=0, right=1.12 * axes.dataLim.x1)
-    axes.margins(y=0.12)
     axes.set_title(get(task).title)
     axes.set_ylabel(score_name(get(task)))

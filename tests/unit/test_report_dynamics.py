@@ -126,7 +126,8 @@ def metrics(tmp_path):
 
 
 def points(axes):
-    return {container.get_label(): container.lines[0].get_xydata()[0].tolist() for container in axes.containers}
+    named = [container for container in axes.containers if not container.get_label().startswith("_")]
+    return {container.get_label(): container.lines[0].get_xydata()[0].tolist() for container in named}
 
 
 def test_cost_is_score_by_mean_seconds(tmp_path, metrics):

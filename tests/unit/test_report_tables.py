@@ -213,7 +213,7 @@ def test_files_hold_what_the_table_says(tmp_path):
     files = all_files(tmp_path / "metrics")
     table = main_table(SPEC, read_metrics(files))
     paths = write(table, tmp_path / "tables")
-    assert [path.name for path in paths] == ["main.csv", "main.md", "main.tex", "main.json"]
+    assert [path.name for path in paths] == ["main.csv", "main.md", "main.tex", "main.html", "main.json"]
     assert sorted(path.name for path in (tmp_path / "tables").iterdir()) == sorted(path.name for path in paths)
     rows = list(csv.DictReader(io.StringIO(paths[0].read_text())))
     assert list(rows[0]) == ["row", "kind", "task", "metric", "mean", "std", "low", "high", "n", "source"]
@@ -229,7 +229,7 @@ def test_files_hold_what_the_table_says(tmp_path):
 def test_every_measured_cell_names_the_files_it_is_the_mean_of(tmp_path):
     files = all_files(tmp_path / "metrics")
     table = main_table(SPEC, read_metrics(files))
-    sidecar = json.loads(write(table, tmp_path / "tables")[3].read_text())
+    sidecar = json.loads(write(table, tmp_path / "tables")[-1].read_text())
     cells = {(cell["row"], cell["task"], cell["metric"]): cell for cell in sidecar["cells"]}
     measured = table.frame().query("kind == 'measured'")
     assert set(cells) == set(measured[["row", "task", "metric"]].itertuples(index=False, name=None))

@@ -11,7 +11,17 @@ import yaml
 
 from tests.conftest import ROOT
 
-PARTS = ("Snakefile", "config.yaml", "environment.yaml", "configs", "profiles", "rules", "workflow_scripts", "rkd")
+PARTS = (
+    "Snakefile",
+    "config.yaml",
+    "environment.yaml",
+    "CITATION.cff",
+    "configs",
+    "profiles",
+    "rules",
+    "workflow_scripts",
+    "rkd",
+)
 TINY = {
     "tasks": ["mrpc"],
     "seeds": [1],

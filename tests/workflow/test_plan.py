@@ -37,6 +37,8 @@ def test_the_paper(fresh):
         "learning_curves": 1,
         "teacher_dynamics": 1,
         "score_against_cost": 1,
+        "provenance_table": 1,
+        "report": 1,
     }
 
 

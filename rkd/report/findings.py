@@ -1,0 +1,99 @@
+"""What the differences between rows show and what they do not, in words made from the table of comparisons."""
+
+import csv
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from rkd.errors import RkdError
+from rkd.tasks import get
+
+LEVEL = 0.05
+_NUMBERS = ("difference", "low", "high", "p", "p_holm")
+
+
+class Difference(NamedTuple):
+    """One line of comparisons.csv; numbers are points, NaN where not defined."""
+
+    row: str
+    baseline: str
+    task: str
+    difference: float
+    low: float
+    high: float
+    p: float
+    p_holm: float
+
+    @property
+    def place(self) -> str:
+        """The task in print."""
+        return "on average" if self.task == "average" else f"on {get(self.task).title}"
+
+
+def read_differences(path: str | Path) -> list[Difference]:
+    """The lines of comparisons.csv; `RkdError` if the file is missing or lacks a column."""
+    try:
+        with open(path, encoding="utf-8", newline="") as file:
+            lines = list(csv.DictReader(file))
+        return [
+            Difference(line["row"], line["baseline"], line["task"], *(_number(line[name]) for name in _NUMBERS))
+            for line in lines
+        ]
+    except (OSError, KeyError, ValueError) as error:
+        raise RkdError(f"{path}: not the table of comparisons: {error}") from None
+
+
+def verdict(differences: Sequence[Difference]) -> str:
+    """How many differences are more than chance, in one sentence.
+
+    >>> verdict([Difference("reptile", "kd", "cola", 1.0, -2.0, 4.0, 0.4, 0.4)])
+    'None of the 1 tested differences can be told from chance at 5 % after the correction for multiple tests.'
+    """
+    tested = [one for one in differences if not math.isnan(one.p_holm)]
+    if not tested:
+        return "No difference between rows could be tested."
+    sure = [one for one in tested if one.p_holm < LEVEL]
+    count = f"the {len(tested)} tested differences"
+    if not sure:
+        return f"None of {count} can be told from chance at 5 % after the correction for multiple tests."
+    names = "; ".join(f"{one.row} against {one.baseline} {one.place} ({signed(one.difference)})" for one in sure)
+    return f"{len(sure)} of {count} remain at 5 % after the correction for multiple tests: {names}."
+
+
+def sentence(one: Difference, labels: Mapping[str, str]) -> str:
+    """A difference in words: size, interval, and whether it is more than chance."""
+    names = labels.get(one.row, one.row), labels.get(one.baseline, one.baseline)
+    if math.isnan(one.difference):
+        return f"{names[0]} against {names[1]} {one.place}: no score to compare."
+    if signed(one.difference) == "0.0":
+        size = f"{names[0]} equals {names[1]} {one.place} to a tenth of a point"
+    else:
+        direction = "above" if one.difference > 0 else "below"
+        size = f"{names[0]} is {abs(one.difference):.1f} points {direction} {names[1]} {one.place}"
+    if math.isnan(one.p):
+        return f"{size}; not tested."
+    interval = f"95 % interval {signed(one.low)} to {signed(one.high)}"
+    if one.p_holm < LEVEL:
+        return f"{size} ({interval}): more than chance, also after the correction (p {_p(one.p_holm)})."
+    if one.p < LEVEL:
+        return f"{size} ({interval}): alone it would pass (p {_p(one.p)}), after the correction it does not."
+    return f"{size} ({interval}): not to be told from chance (p {_p(one.p)})."
+
+
+def summary(differences: Sequence[Difference]) -> list[Difference]:
+    """The differences on average, or on each task where there is no average."""
+    return [one for one in differences if one.task == "average"] or list(differences)
+
+
+def signed(value: float) -> str:
+    """A number of points with its sign in typographic form, none for what rounds to 0."""
+    return f"{value:+z.1f}".replace("-", "−").replace("+0.0", "0.0")
+
+
+def _p(value: float) -> str:
+    return "< 0.001" if value < 0.001 else f"= {value:.3f}"
+
+
+def _number(text: str) -> float:
+    return float(text) if text else math.nan

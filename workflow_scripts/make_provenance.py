@@ -1,0 +1,18 @@
+"""Table of where the training runs were made (CSV, Markdown, LaTeX, HTML and a sidecar JSON)."""
+
+from rkd.report.arguments import parser
+from rkd.report.origin import origin
+from rkd.report.provenance import provenance
+from rkd.report.tables import write
+from rkd.runtime import run_script
+
+
+def main() -> None:
+    options = parser(__doc__, "--runs", "--out-dir")
+    options.add_argument("--planned", required=True, type=int, help="number of runs of the config")
+    args = options.parse_args()
+    write(provenance(args.runs, args.planned), args.out_dir, "provenance", origin(__file__, args.runs))
+
+
+if __name__ == "__main__":
+    run_script(main)
