@@ -89,6 +89,8 @@ def test_commands_name_what_there_is(page: str) -> None:
             check_snakemake(arguments)
         elif arguments[:1] == ["-m"] and name == "python":
             assert importlib.util.find_spec(arguments[1]) is not None, command
+        elif name == "rkd":
+            check_rkd(arguments)
         elif name == "python":
             assert (ROOT / arguments[0]).is_file(), command
 
@@ -108,6 +110,16 @@ def check_snakemake(arguments: list[str]) -> None:
         assert (ROOT / parsed.workflow_profile / "config.yaml").is_file(), arguments
     keys = {setting.partition("=")[0] for setting in parsed.config or ()}
     assert keys <= set(schema()["properties"]), arguments
+
+
+def check_rkd(arguments: list[str]) -> None:
+    from typer.main import get_command
+
+    from rkd.cli import app
+
+    name, *rest = arguments
+    command = get_command(app).commands[name]  # type: ignore[attr-defined]
+    command.make_context(name, rest)  # raises on what the command does not know; runs nothing
 
 
 # --- code ---------------------------------------------------------------------------------------------------
