@@ -180,6 +180,30 @@ def verify(
         raise typer.Exit(1)
 
 
+@app.command(
+    epilog=_examples(
+        "rkd plan", "rkd plan --configfile configs/cpu.yaml --config glue_dir=data/glue --json", "rkd plan tables"
+    )
+)
+def plan(
+    targets: Annotated[list[str] | None, typer.Argument(help="Targets of the workflow; by default all.")] = None,
+    configfile: Annotated[list[Path] | None, typer.Option(help="Overlay on config.yaml; may be given again.")] = None,
+    config: Annotated[list[str] | None, typer.Option(help="KEY=VALUE over the files.")] = None,
+    flops_per_second: Annotated[float, typer.Option(help="Assumed where nothing was measured.")] = 5e10,
+    as_json: Json = False,
+) -> None:
+    """What the workflow would run here, and about how long its trainings take."""
+    from rkd import estimate
+
+    files = configfile or []
+    checked = estimate.merged_config(files, _pairs("--config", config))
+    arguments = ["--configfile", *map(str, files)] * bool(files) + ["--config", *(config or ())] * bool(config)
+    jobs = estimate.planned_jobs([*(targets or ()), *arguments])
+    trainings = estimate.estimate(checked, jobs, Path("results"), flops_per_second)
+    found = estimate.summary(jobs, trainings, flops_per_second)
+    _tell(as_json, found, estimate.told(found))
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Run the command; every error is one line on stderr and exit code 2."""
     try:

@@ -138,7 +138,7 @@ def test_errors_of_distill(changes, error, project, capsys, tmp_path):
     assert error in capsys.readouterr().err.splitlines()[-1]
 
 
-@pytest.mark.parametrize("command", ["distill", "predict", "evaluate", "export", "verify"])
+@pytest.mark.parametrize("command", ["distill", "predict", "evaluate", "export", "plan", "verify"])
 def test_help_has_examples(command, capsys):
     assert run(command, "--help") == 0
     told = capsys.readouterr().out

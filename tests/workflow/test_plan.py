@@ -2,9 +2,12 @@
 
 import re
 import time
+from collections import Counter
 
 import pytest
 
+from rkd.errors import RkdError
+from rkd.estimate import planned_jobs
 from tests.workflow.conftest import Workflow
 
 
@@ -124,3 +127,20 @@ def test_jobs_stay_off_the_network_unless_the_config_says_hub(fresh, source, off
     target = f"seen-{source}.txt"
     fresh.snakemake("--snakefile", "seen.smk", "--config", f"data_source={source}", "--", target, offline=False)
     assert (fresh.folder / target).read_text().split() == [offline, "1"]
+
+
+def test_rkd_plan_counts_the_jobs_of_snakemake(fresh, monkeypatch):
+    monkeypatch.chdir(fresh.folder)
+    monkeypatch.setenv("PYTHONPATH", str(fresh.folder))
+    jobs = planned_jobs(["mrpc_all", "--configfile", "configs/cpu.yaml", "--config", f"glue_dir={fresh.folder}"])
+    assert Counter(job.rule for job in jobs) == {
+        "mrpc_all": 1,
+        "prepare_data": 1,
+        "finetune_teacher": 2,
+        "train_student": 6,
+        "compute_metrics": 8,
+    }
+    students = [job.wildcards for job in jobs if job.rule == "train_student"]
+    assert {"task": "mrpc", "variant": "kd", "seed": students[0]["seed"]} in students
+    with pytest.raises(RkdError, match="did you mean mrpc"):
+        planned_jobs(["--config", "tasks=[mprc]"])
