@@ -160,16 +160,19 @@ def test_another_house_style_is_no_change(finished):
     folder, page = finished.folder, ["--line-length", "79"]
     code = [path for part in ("rkd", "workflow_scripts", "rules") for path in (folder / part).rglob("*.[ps][ym]*")]
     before = {path: path.read_text() for path in (*code, folder / "Snakefile")}
-    (folder / "pyproject.toml").write_text("[tool.snakefmt]\nline_length = 79\nformat_shell = false\n")
+    (folder / "style.toml").write_text("[tool.snakefmt]\nline_length = 79\nformat_shell = false\n")
     try:
-        for command in (["ruff", "format", "--isolated", *page, "rkd", "workflow_scripts"], ["snakefmt", "."]):
+        for command in (
+            ["ruff", "format", "--isolated", *page, "rkd", "workflow_scripts"],
+            ["snakefmt", "--config", "style.toml", "."],
+        ):
             subprocess.run([sys.executable, "-m", *command], cwd=folder, check=True, capture_output=True)
         assert sum(path.read_text() != text for path, text in before.items()) > 30
         assert finished.planned() == {}
     finally:
         for path, text in before.items():
             path.write_text(text)
-        (folder / "pyproject.toml").unlink()
+        (folder / "style.toml").unlink()
 
 
 @pytest.mark.parametrize("copy", [shutil.copy2, shutil.copy], ids=["with times", "without times"])
