@@ -28,7 +28,7 @@ help: ## Show this list
 
 results: $(INSTALLED) ## Run the workflow and show the main table (ARGS="…" goes to snakemake)
 	@$(IN_VENV) snakemake --cores all $(ARGS)
-	@printf '\nTables:  %s\nFigures: %s\n\n' results/tables results/figures
+	@printf '\nReport:  %s\nTables:  %s\nFigures: %s\n\n' results/report/index.html results/tables results/figures
 	@if [ -f results/tables/main.md ]; then cat results/tables/main.md; fi
 
 test: $(INSTALLED_TEST) ## Run the tests (ARGS="…" goes to pytest)
