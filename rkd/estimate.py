@@ -146,7 +146,10 @@ def told(found: Mapping[str, Any]) -> str:
     lines = [f"{found['total']} jobs: {jobs}"]
     count = len(found["trainings"])
     if count:
-        lines.append(f"{count} trainings: about {_duration(found['seconds'])}, one at a time")
+        estimated = count - found["without_estimate"]
+        share = f"{count}" if estimated in (0, count) else f"{estimated} of {count}"
+        time = f"about {_duration(found['seconds'])}, one at a time" if estimated else "no estimate"
+        lines.append(f"{share} trainings: {time}")
         for basis, seconds in found["seconds_by_basis"].items():
             known = [training["seconds"] is not None for training in found["trainings"] if training["basis"] == basis]
             lines.append(f"  {len(known)} {basis}: {_duration(seconds) if all(known) else 'no estimate'}")

@@ -86,7 +86,9 @@ def test_models_on_the_hub_have_no_estimate_and_it_is_said(tmp_path):
     hub = plan(teacher_model="google-bert/bert-base-uncased", student_model="google/bert_uncased_L-4_H-768_A-12")
     trainings = estimate(hub, JOBS, tmp_path, 1e9)
     assert {(one.seconds, one.basis) for one in trainings} == {(None, "size of the model unknown")}
-    assert "3 size of the model unknown: no estimate" in told(summary(JOBS, trainings, 1e9))
+    text = told(summary(JOBS, trainings, 1e9))
+    assert "3 size of the model unknown: no estimate" in text
+    assert "3 trainings: no estimate" in text
 
 
 def test_every_method_has_its_passes():
