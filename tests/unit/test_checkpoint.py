@@ -96,13 +96,13 @@ def test_every_row_at_ten_random_steps(row, sent, place, whole, tmp_path):
 
 
 def test_a_kill_during_any_write_leaves_a_whole_checkpoint_and_no_half_output(place, whole, tmp_path):
-    """Checkpoints and outputs are written by some sixty calls of the system; a run is killed at each."""
+    """Checkpoints and outputs are written by many calls of the system; a run is killed at each of those drawn."""
     with pytest.MonkeyPatch.context() as patch:
         calls = at_write(patch, 0)
         train(place, "reptile", tmp_path / "all", tmp_path / "state")
     assert {"save", "fsync", "replace", "unlink", "rmtree"} == set(calls)
     numbers = range(1, len(calls) + 1)
-    for number in numbers if SOAK else sorted(draws("writes").sample(numbers, 5)):
+    for number in numbers if SOAK else sorted(draws("writes").sample(numbers, 3)):
         out = tmp_path / str(number)
 
         def start(patch, number=number, out=out):
@@ -222,7 +222,6 @@ def test_a_damaged_checkpoint_is_named_and_not_used(spoil, reason, place, whole,
         (lambda place: {"spec": place.spec("kd", learning_rate=2e-3)}, "spec.training.learning_rate"),
         (lambda place: {"spec": replace(place.spec("kd"), seed=2)}, "spec.seed, student"),
         (lambda place: {"code": {"rkd/losses.py": "b", "rkd/tasks.py": "c"}}, "code.rkd/losses.py"),
-        (lambda place: {"threads": 2}, "threads"),
     ],
 )
 def test_a_checkpoint_of_another_run_is_named_and_not_used(change, named, place, tmp_path, caplog):
