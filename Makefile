@@ -21,7 +21,7 @@ LOCK := requirements.lock
 SNAKEFILES := Snakefile rules
 
 .DEFAULT_GOAL := help
-.PHONY: help results test test-slurm lint format docs lock audit clean
+.PHONY: help results test test-slurm soak lint format docs lock audit clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -36,6 +36,10 @@ test: $(INSTALLED_TEST) ## Run the tests (ARGS="…" goes to pytest)
 
 test-slurm: $(INSTALLED_SLURM) ## Run the workflow on a Slurm of its own: root, slurm-wlm and munge (ARGS="-k small": minutes)
 	@$(IN_VENV) HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 RKD_TEST_SLURM=1 pytest tests/slurm $(ARGS)
+
+soak: $(INSTALLED_TEST) ## Kill trainings at many steps and at every write (10 to 20 minutes; RKD_TEST_SEED=N repeats one)
+	@$(IN_VENV) HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 RKD_SOAK=1 \
+	    pytest -n $(TEST_JOBS) tests/unit/test_checkpoint.py tests/workflow/test_interruption.py $(ARGS)
 
 lint: $(INSTALLED_TEST) ## Check style, types and the workflow
 	@$(IN_VENV) ruff check .

@@ -29,6 +29,14 @@ include: "rules/report.smk"
 include: "rules/efficiency.smk"
 
 
+# Among hundreds of jobs the messages of those that failed are far above: they are told once more at the end.
+onerror:
+    with open(log[0], encoding="utf-8") as file:
+        failed = failed_jobs(file.read())
+    if failed:
+        print(f"\nFailed ({len(failed)}):", *failed, sep="\n  ", file=sys.stderr)
+
+
 # On a cluster these run where snakemake was started: in the queue they would wait longer than they take, and
 # prepare_data may need the internet, which compute nodes often lack. Trainings and measurements become jobs.
 localrules:

@@ -12,6 +12,7 @@ try:
     from rkd.code_inputs import code_digest
     from rkd.config import load, typed
     from rkd.errors import RkdError
+    from rkd.failures import failed_jobs
     from rkd.plan import Plan
     from rkd.runtime import sha256
     from rkd.spec import canonical_json

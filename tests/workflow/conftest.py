@@ -62,6 +62,21 @@ class Workflow:
 
         `offline` says so to the hub's libraries from outside, whatever the config.
         """
+        command, settings = self._started(*arguments, offline=offline)
+        result = subprocess.run(command, **settings, capture_output=True, text=True, check=False)
+        output = result.stdout + result.stderr
+        assert not check or result.returncode == 0, output
+        return output
+
+    def start(self, *arguments: str, log: Path) -> subprocess.Popen:
+        """Start Snakemake in a session of its own, as a terminal would, and go on; `log` gets what it prints."""
+        command, settings = self._started(*arguments)
+        with log.open("w") as output:
+            return subprocess.Popen(
+                command, **settings, stdout=output, stderr=subprocess.STDOUT, start_new_session=True, text=True
+            )
+
+    def _started(self, *arguments: str, offline: bool = True) -> tuple[list[str], dict]:
         environment = {
             **os.environ,
             "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
@@ -70,10 +85,7 @@ class Workflow:
             "OMP_NUM_THREADS": "1",
         }
         command = ["snakemake", "--configfile", "overlay.yaml", "--cores", "2", *arguments]
-        result = subprocess.run(command, cwd=self.folder, env=environment, capture_output=True, text=True, check=False)
-        output = result.stdout + result.stderr
-        assert not check or result.returncode == 0, output
-        return output
+        return command, {"cwd": self.folder, "env": environment}
 
     def planned(self, *arguments: str) -> dict[str, int]:
         """Number of jobs by rule that a dry run would start; empty when there is nothing to do."""
