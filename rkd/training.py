@@ -18,7 +18,7 @@ from tqdm import tqdm
 from transformers import PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
-from rkd import evaluation, metrics, models, precision, runtime
+from rkd import evaluation, metrics, models, precision, runtime, tracking
 from rkd.batching import Split, load_prepared
 from rkd.checkpoint import Checkpoint, Progress, fingerprint
 from rkd.errors import RkdError
@@ -46,6 +46,7 @@ def run(
     code: dict[str, str] | None = None,
     checkpoints: Path | None = None,
     checkpoint_minutes: float = 15,
+    tensorboard: Path | None = None,
 ) -> None:
     """Make one run of the plan and write model/, predictions.parquet, history.jsonl and run.json into `out`.
 
@@ -62,6 +63,7 @@ def run(
         checkpoints: folder for this run's state, so that a run which was stopped goes on when it is started again, and
             ends as if it had not been stopped; it is removed at the end. None: a run that is stopped is lost.
         checkpoint_minutes: time between two checkpoints; there is one at the end of every epoch too.
+        tensorboard: folder for files that TensorBoard shows, with the numbers of the history; None: no such files.
 
     Raises:
         RkdError: the models, the data or the spec do not fit each other, the loss is no longer finite, or a folder
@@ -74,7 +76,8 @@ def run(
     transformers_logging.set_verbosity_error()
     if not sys.stderr.isatty():
         transformers_logging.disable_progress_bar()
-    accelerator = Accelerator(cpu=_use_cpu(device))
+    begun = checkpoints is not None and (checkpoints / "checkpoint.json").is_file()
+    accelerator = tracking.accelerator(tensorboard, cpu=_use_cpu(device), continued=begun)
     precision.check(spec.training["precision"], accelerator.device)
     task = get(spec.task, spec.own_task)
     manifest, tokenizer, splits = load_prepared(data)
@@ -98,6 +101,7 @@ def run(
     }
     with Checkpoint(checkpoints, checkpoint_minutes, identity) as checkpoint:
         done = train(method, task, splits, spec, accelerator, checkpoint)
+        accelerator.end_training()
 
         predicted = [name for name in splits if name not in ("train", HELD_OUT)]
         with checkpoint.interruptible():
@@ -153,6 +157,7 @@ def train(
         with checkpoint.interruptible():
             record = evaluate(method, task, splits, accelerator.device)
         at.history.append(_told(record, epoch=0, step=0, seconds=checkpoint.seconds(at), train={}))
+        accelerator.log(tracking.scalars(at.history[-1]), step=at.step)
 
     for epoch in range(at.epoch, settings["epochs"] + 1):
         method.student.train()
@@ -176,6 +181,7 @@ def train(
             record = evaluate(method, task, splits, accelerator.device)
         means = {name: total / at.counts[name] for name, total in at.sums.items()}
         at.history.append(_told(record, epoch=epoch, step=at.step, seconds=checkpoint.seconds(at), train=means))
+        accelerator.log(tracking.scalars(at.history[-1]), step=at.step)
         score = _rank(record.get("held_out", record["headline"]))
         # The first epoch is always kept.
         if settings["selection"] != "last" and (at.best_state is None or score > at.best_score):

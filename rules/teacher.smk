@@ -23,6 +23,7 @@ rule finetune_teacher:
         gpus=GPUS,
         jobs_per_gpu=config["jobs_per_gpu"],
         checkpoint_minutes=str(config["checkpoint_minutes"]),
+        tracker=config["tracker"],
     params:
         spec=lambda wildcards: PLAN.teacher(wildcards.task, int(wildcards.seed)).json(),
         # No output: what a job leaves here when it is stopped is what its next start goes on from.
@@ -33,4 +34,6 @@ rule finetune_teacher:
         "python -m rkd.gpu --device {resources.device} --gpus {resources.gpus} --jobs-per-gpu {resources.jobs_per_gpu} -- "
         "python workflow_scripts/train.py --spec {params.spec:q} --data results/data/{wildcards.task} "
         "--out {params.folder} --device {resources.device} --threads {threads} "
-        "--checkpoints {params.checkpoints} --checkpoint-minutes {resources.checkpoint_minutes} > {log} 2>&1"
+        "--checkpoints {params.checkpoints} --checkpoint-minutes {resources.checkpoint_minutes} "
+        "--tracker {resources.tracker} --tracker-folder results/tracker/{wildcards.task}/teacher/seed-{wildcards.seed} "
+        "> {log} 2>&1"

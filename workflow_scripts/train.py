@@ -20,6 +20,8 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1, help="CPU threads")
     parser.add_argument("--checkpoints", type=Path, help="folder for the run's state while it trains; none by default")
     parser.add_argument("--checkpoint-minutes", type=float, default=15, help="time between two checkpoints")
+    parser.add_argument("--tracker", default="none", choices=["none", "tensorboard"])
+    parser.add_argument("--tracker-folder", type=Path, help="folder of the tracker's files")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     logging.getLogger("rkd").setLevel(logging.INFO)
@@ -37,6 +39,7 @@ def main() -> None:
             threads=arguments.threads,
             checkpoints=arguments.checkpoints,
             checkpoint_minutes=arguments.checkpoint_minutes,
+            tensorboard=arguments.tracker_folder if arguments.tracker == "tensorboard" else None,
             code=code_digests("workflow_scripts/train.py", f"rkd.methods.{spec.method}"),
         )
 

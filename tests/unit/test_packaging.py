@@ -36,6 +36,8 @@ def test_dependencies_are_pinned_to_what_is_installed(requirement: Requirement) 
     assert pin.operator == "=="
     if str(requirement) in PINNED["docs"] and importlib.util.find_spec("mkdocs") is None:
         pytest.skip("the extra docs is not installed")
+    if str(requirement) in PINNED["tensorboard"] and importlib.util.find_spec("tensorboard") is None:
+        pytest.skip("the extra tensorboard is not installed")
     if str(requirement) in PINNED["onnx"] and importlib.util.find_spec("onnx") is None:
         pytest.skip("the extra onnx is not installed")
     installed = importlib.metadata.version(requirement.name)

@@ -594,3 +594,29 @@ def test_what_does_not_fit_is_told_before_training(place, data, teacher, tmp_pat
 def test_a_gpu_that_is_not_there_is_told(place, data, tmp_path):
     with pytest.raises(RkdError, match="device: found 'cuda', but torch sees no GPU here; expected 'cpu' or 'auto'"):
         training.run(spec_of(place, "cola"), data("cola"), tmp_path, device="cuda")
+
+
+def test_tensorboard_shows_the_numbers_of_the_history(place, data, teacher, tmp_path):
+    accumulator = pytest.importorskip(
+        "tensorboard.backend.event_processing.event_accumulator", reason="needs the extra tensorboard"
+    )
+    for _ in range(2):  # the second run replaces what the first one has written
+        training.run(
+            spec_of(place, "cola", "kd", epochs=2),
+            data("cola"),
+            tmp_path / "run",
+            teacher=teacher("cola"),
+            device="cpu",
+            tensorboard=tmp_path / "tracker",
+        )
+    found = accumulator.EventAccumulator(str(tmp_path / "tracker" / "events"))
+    found.Reload()
+    history = history_of(tmp_path / "run")
+    for tag, values in {
+        "headline": [line["headline"] for line in history],
+        "train/loss": [line["train"]["loss"] for line in history if line["train"]],
+        "dev/validation/matthews_correlation": [line["dev"]["validation"]["matthews_correlation"] for line in history],
+        "teacher/kl": [line["teacher"]["kl"] for line in history],
+    }.items():
+        assert [event.value for event in found.Scalars(tag)] == pytest.approx(values)
+    assert [event.step for event in found.Scalars("headline")] == [line["step"] for line in history]

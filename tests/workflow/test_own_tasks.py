@@ -1,5 +1,6 @@
 """The workflow on a user's own files: two texts with named labels from CSV, and scores from JSON Lines."""
 
+import importlib.util
 import json
 import os
 import random
@@ -33,9 +34,11 @@ def stars(rows: int) -> list[dict]:
     return [{"review": "good " * score + "film", "stars": score} for score in (rng.randint(1, 5) for _ in range(rows))]
 
 
+TRACKER = "tensorboard" if importlib.util.find_spec("tensorboard") else "none"
 OWN = {
     **TINY,
     "tasks": ["support-tickets", "stars"],
+    "tracker": TRACKER,
     "variants": {"no-lookahead": None, "finetune": None},
     "own_tasks": {
         "support-tickets": {
@@ -113,6 +116,18 @@ def test_the_results_verify(own):
     found = subprocess.run(command, cwd=own.folder, env=environment, capture_output=True, text=True, check=False)
     assert found.returncode == 0, found.stdout + found.stderr
     assert "no mismatch" in found.stdout
+
+
+@pytest.mark.skipif(TRACKER == "none", reason="needs the extra tensorboard")
+def test_tensorboard_gets_every_training_and_is_no_reason_to_train(own):
+    tracker = own.folder / "results/tracker"
+    for task in OWN["tasks"]:
+        for variant in ("teacher", "kd", "reptile"):
+            assert len(list((tracker / task / variant / "seed-1/events").glob("events.out.*"))) == 1
+    own.overlay({**OWN, "tracker": "none"})
+    planned = own.planned()
+    own.overlay(OWN)
+    assert planned == {}
 
 
 def test_the_model_knows_the_labels(own):

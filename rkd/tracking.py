@@ -1,0 +1,48 @@
+"""A training's numbers for TensorBoard, through accelerate; off unless a folder is given."""
+
+import importlib.util
+import math
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from accelerate import Accelerator
+
+from rkd.errors import RkdError
+
+
+def accelerator(folder: Path | None, *, cpu: bool, continued: bool) -> Accelerator:
+    """An Accelerator whose `log` writes files for TensorBoard into `folder`, or does nothing where that is None.
+
+    Args:
+        cpu: whether to leave a GPU alone.
+        continued: whether the training goes on from a checkpoint; else what an earlier one left is removed.
+
+    Raises:
+        RkdError: TensorBoard is not installed.
+    """
+    if folder is None:
+        return Accelerator(cpu=cpu)
+    if importlib.util.find_spec("tensorboard") is None:
+        raise RkdError("tracker: found tensorboard, which is not installed: pip install 'rkd[tensorboard]'")
+    if not continued:
+        shutil.rmtree(folder / "events", ignore_errors=True)
+    result = Accelerator(cpu=cpu, log_with="tensorboard", project_dir=folder)
+    result.init_trackers("events")
+    return result
+
+
+def scalars(record: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
+    """The finite numbers of a record of the history, by path.
+
+    >>> scalars({"epoch": 1, "train": {"loss": 0.5}, "warnings": []})
+    {'epoch': 1.0, 'train/loss': 0.5}
+    """
+    found: dict[str, float] = {}
+    for name, value in record.items():
+        if isinstance(value, Mapping):
+            found |= scalars(value, f"{prefix}{name}/")
+        elif isinstance(value, int | float) and math.isfinite(value):
+            found[f"{prefix}{name}"] = float(value)
+    return found
