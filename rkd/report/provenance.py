@@ -12,6 +12,7 @@ from rkd.errors import RkdError
 from rkd.report.collect import run_of
 from rkd.report.render import Grid, Note, Part, Section
 from rkd.report.tables import MISSING
+from rkd.tasks import get
 
 # What runs of one line of the table have in common.
 PLACE = ("commit", "dirty", "python", "torch", "transformers", "machine", "device", "threads")
@@ -89,6 +90,8 @@ def _run(file: str) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise RkdError(f"{file}: cannot be read as JSON: {error}") from None
     try:
+        if own := found.get("spec", {}).get("own_task"):
+            get(found["spec"]["task"], own)  # a task that is not GLUE's is known from here on
         return {
             **run_of(file)._asdict(),
             "commit": found["git"].get("commit", MISSING),
