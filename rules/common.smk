@@ -27,9 +27,9 @@ except RkdError as error:
     sys.exit(f"error: {error}")
 
 # Jobs inherit this: the hub's libraries stay off the network unless the config takes data or models from there.
-os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
+os.environ.update(HF_HUB_DISABLE_TELEMETRY="1")
 if not PLAN.needs_hub:
-    os.environ["HF_HUB_OFFLINE"] = "1"
+    os.environ.update(HF_HUB_OFFLINE="1")
 
 # A training or a measurement takes one GPU (rkd/gpu.py), unless it is to run on the CPU.
 GPU = int(config["device"] != "cpu")
