@@ -21,7 +21,7 @@ LOCK := requirements.lock
 SNAKEFILES := Snakefile rules
 
 .DEFAULT_GOAL := help
-.PHONY: help results test test-slurm soak lint format docs lock audit clean
+.PHONY: help results test test-slurm soak benchmark lint format docs lock audit clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -40,6 +40,8 @@ test-slurm: $(INSTALLED_SLURM) ## Run the workflow on a Slurm of its own: root, 
 soak: $(INSTALLED_TEST) ## Kill trainings at many steps and at every write (10 to 20 minutes; RKD_TEST_SEED=N repeats one)
 	@$(IN_VENV) HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 RKD_SOAK=1 \
 	    pytest -n $(TEST_JOBS) tests/unit/test_checkpoint.py tests/workflow/test_interruption.py $(ARGS)
+benchmark: $(INSTALLED_TEST) ## Measure speed and memory: under 10 minutes on two cores (ARGS=--quick: under one)
+	@$(IN_VENV) HF_HUB_OFFLINE=1 python -m benchmarks $(ARGS)
 
 lint: $(INSTALLED_TEST) ## Check style, types and the workflow
 	@$(IN_VENV) ruff check .

@@ -1,8 +1,8 @@
 """`python -m benchmarks`: measure, print the table and write it to results/benchmarks.
 
-python -m benchmarks                # steps, memory, prediction, GPU: under 10 minutes on two quiet cores
-python -m benchmarks --quick        # the same on less work: under a minute; too short to hold goals to it
-python -m benchmarks --workflow     # a whole default run in a clone, and what is around it: about 6 minutes
+make benchmark                          # steps, memory, prediction, GPU: under 10 minutes on two quiet cores
+make benchmark ARGS=--quick             # the same on less work: under a minute; too short to hold goals to it
+make benchmark ARGS=--workflow          # a whole default run in a clone, and what is around it: about 6 minutes
 """
 
 import argparse
@@ -22,8 +22,7 @@ from transformers.utils import logging as transformers_logging
 
 from benchmarks import data, gpu, memory, prediction, report, steps, workflow
 from benchmarks.report import Row
-from benchmarks.sides import cpu_has_bf16
-from rkd import runtime
+from rkd import precision, runtime
 
 Found = tuple[list[Row], Any]
 MEMORY_TASKS = ("cola", "mrpc", "rte")  # short, middle and long
@@ -63,8 +62,9 @@ def _sections(arguments: argparse.Namespace, folder: Path) -> dict[str, Callable
     clock = time.process_time if arguments.clock == "cpu" else time.perf_counter
     rounds = arguments.rounds or (1 if quick else 3)
     batch_size = 4 if quick else 32
-    tasks: Sequence[str] = ("cola", "sst2") if quick else data.TASKS
+    tasks: Sequence[str] = ("cola",) if quick else data.TASKS
     in_memory = ("cola",) if quick else MEMORY_TASKS
+    remembered = memory.SIDES[:2] if quick else memory.SIDES
     predicted = ("cola",) if quick else prediction.TASKS
     return {
         "tokenising": lambda: ([], data.tokenise(folder, _glue(arguments), tasks)),
@@ -72,7 +72,7 @@ def _sections(arguments: argparse.Namespace, folder: Path) -> dict[str, Callable
         "steps without padding": lambda: steps.equal_padding(
             rounds, 2 if quick else 8, clock, (1, 2) if quick else (6, 12)
         ),
-        "memory": lambda: memory.rows(folder, in_memory, batch_size, threads),
+        "memory": lambda: memory.rows(folder, in_memory, batch_size, threads, remembered),
         "prediction": lambda: prediction.throughput(folder, predicted, 128 if quick else 512, rounds, clock),
         "GPU": lambda: gpu.rows(rounds),
     }
@@ -87,7 +87,8 @@ def _facts(arguments: argparse.Namespace, provenance: dict[str, Any], load: tupl
     git = provenance["git"]
     packages = ", ".join(f"{name} {provenance['packages'][name]}" for name in ("torch", "transformers", "snakemake"))
     commit = git.get("commit", "unknown")[:12] + (" with uncommitted changes" if git.get("dirty") else "")
-    features = f"{torch.backends.cpu.get_cpu_capability()}, {'bf16' if cpu_has_bf16() else 'no bf16'}"
+    bf16 = "bf16" if precision.has_bf16(torch.device("cpu")) else "no bf16"
+    features = f"{torch.backends.cpu.get_cpu_capability()}, {bf16}"
     facts = {
         "command": f"`python -m benchmarks {shlex.join(sys.argv[1:])}`".replace(" `", "`"),
         "commit": commit,

@@ -73,11 +73,11 @@ class Products(TorchDispatchMode):
         """Floating-point operations of all recorded products."""
         return sum(2 * left[0][0] * left[0][1] * right[0][1] for left, right in self.calls)
 
-    def replay(self, routine: str = "torch") -> Callable[[], None]:
+    def replay(self, routine: str = "torch.mm") -> Callable[[], None]:
         """A function that does the recorded products in their order, on random operands in their memory layouts.
 
         Args:
-            routine: "torch" multiplies by `torch.mm`, "oneDNN" by that library.
+            routine: "torch.mm", or "oneDNN" (`rkd.linear`).
         """
         dtype = torch.float32
         operands: dict[tuple[Layout, Layout], tuple[Tensor, Tensor, Tensor]] = {}
@@ -89,7 +89,7 @@ class Products(TorchDispatchMode):
         def run() -> None:
             for call in self.calls:
                 a, b, out = operands[call]
-                if routine == "torch":
+                if routine == "torch.mm":
                     torch.mm(a, b, out=out)
                 else:
                     linear.product(a, b.t())

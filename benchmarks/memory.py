@@ -4,13 +4,11 @@ The number held to the goal counts what tensors take: the profiler of torch repo
 of torch's CPU allocator, from before the method is made to the end of its second step. Of the largest sum the
 optimizer states are taken off, which the first step creates; the models were there before. So gradients, graph,
 copies of the student and whatever the method keeps between steps count, and the number is the same at every run,
-whatever else the machine does. The rise of the process's resident memory over the same two steps is told beside it:
-it holds work space of the matrix libraries too, but also depends on what the C library has kept.
+whatever else the machine does. Work space of the matrix libraries is not seen.
 
     python -m benchmarks.memory SIDE FOLDER TASK[,TASK…] BATCH_SIZE THREADS
 """
 
-import copy
 import gc
 import json
 import os
@@ -30,30 +28,29 @@ from benchmarks.report import Goal, Row
 from benchmarks.sides import Pair, build, minilm
 from benchmarks.timing import geometric
 from rkd import runtime
-from rkd.efficiency import peak_memory
 from rkd.errors import RkdError
 from rkd.tasks import get
 
 GOAL, METADISTIL = Goal("≤", 1 / 3), Goal(">", 1.0)
 SIDES = ("literal", "reptile", "metadistil")
-Record = dict[str, dict[str, float]]
+Record = dict[str, float]
 
 
-def rows(folder: Path, tasks: Sequence[str], batch_size: int, threads: int) -> tuple[list[Row], dict[str, Record]]:
+def rows(
+    folder: Path, tasks: Sequence[str], batch_size: int, threads: int, sides: Sequence[str] = SIDES
+) -> tuple[list[Row], dict[str, Record]]:
     """Measure every side in a process of its own and compare them."""
-    records = {side: in_own_process(side, folder, tasks, batch_size, threads) for side in SIDES}
+    records = {side: in_own_process(side, folder, tasks, batch_size, threads) for side in sides}
     name = f"Peak memory of a step above models and optimizer states, MiniLM 6 → 3, {batch_size} examples"
     found = [_row(f"{name}, Reptile, {get(task).title}", records, [task], "reptile", "literal") for task in tasks]
-    return [
-        *found,
-        _row(f"{name}, Reptile, geometric mean", records, tasks, "reptile", "literal", GOAL),
-        _row(f"{name}, Reptile, geometric mean", records, tasks, "reptile", "literal", what="resident"),
-        _row(f"{name}, MetaDistil against Reptile", records, tasks, "metadistil", "reptile", METADISTIL),
-    ], records
+    found.append(_row(f"{name}, Reptile, geometric mean", records, tasks, "reptile", "literal", GOAL))
+    if "metadistil" in sides:
+        found.append(_row(f"{name}, MetaDistil against Reptile", records, tasks, "metadistil", "reptile", METADISTIL))
+    return found, records
 
 
 def in_own_process(side: str, folder: Path, tasks: Sequence[str], batch_size: int, threads: int) -> Record:
-    """By task, `allocated` and `resident`: MiB above models and optimizer states."""
+    """MiB above models and optimizer states, by task."""
     command = [sys.executable, "-m", __spec__.name, side, str(folder), ",".join(tasks), str(batch_size), str(threads)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     result = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, check=False)
@@ -63,18 +60,12 @@ def in_own_process(side: str, folder: Path, tasks: Sequence[str], batch_size: in
     return record
 
 
-def measure(side: str, pair: Pair, batch: Batch) -> dict[str, float]:
-    """MiB of two steps above models and optimizer states: `allocated` by tensors, and `resident`."""
-    copies = [Pair(*map(copy.deepcopy, pair)) for _ in range(2)]
+def measure(side: str, pair: Pair, batch: Batch) -> float:
+    """MiB of tensors in two steps, above the pair and the optimizer states."""
     gc.collect()
-    with peak_memory(torch.device("cpu")) as resident:
-        states = optimizer_bytes(_two_steps(side, copies[0], batch))
     with allocations() as sizes:
-        method = _two_steps(side, copies[1], batch)
-    return {
-        "allocated": (peak(sizes) - optimizer_bytes(method)) / 2**20,
-        "resident": resident["mib"] - states / 2**20,
-    }
+        method = _two_steps(side, pair, batch)
+    return (peak(sizes) - optimizer_bytes(method)) / 2**20
 
 
 @contextmanager
@@ -126,13 +117,11 @@ def _row(
     above: str,
     below: str,
     goal: Goal | None = None,
-    what: str = "allocated",
 ) -> Row:
     """Ratio of two sides over tasks; the medians are those of the tasks' largest."""
-    value = geometric({task: [records[above][task][what] / records[below][task][what]] for task in tasks})
-    medians = {side: max(records[side][task][what] for task in tasks) for side in (above, below)}
-    note = "resident memory, as a check" if what == "resident" else ""
-    return Row(name, value, "×", goal, medians, "MiB", note=note)
+    value = geometric({task: [records[above][task] / records[below][task]] for task in tasks})
+    medians = {side: max(records[side][task] for task in tasks) for side in (above, below)}
+    return Row(name, value, "×", goal, medians, "MiB")
 
 
 def main() -> None:

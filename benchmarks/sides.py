@@ -3,8 +3,6 @@
 import copy
 import itertools
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
@@ -12,7 +10,7 @@ from transformers import BertConfig, BertForSequenceClassification
 
 from benchmarks.data import MINILM, Batch
 from benchmarks.literal import LiteralReptileKD
-from rkd import efficiency, models
+from rkd import efficiency, models, precision
 from rkd.spec import ModelSpec
 from rkd.tasks import get
 
@@ -79,31 +77,11 @@ def take_quiz(method: Any, batches: list[Batch]) -> None:
         method.quiz = itertools.cycle(batches[1:] + batches[:1])
 
 
-def precision(name: str, device: str = "cpu") -> AbstractContextManager[Any]:
-    """The context of a step in "fp32" or, by autocast, "bf16".
-
-    Autocast keeps its copies of the weights until the context ends, even those of a teacher that has moved meanwhile:
-    the third update would learn from the teacher as it was before the second. So it is told to keep none.
-    """
-    if name != "bf16":
-        return nullcontext()
-    return torch.autocast(torch.device(device).type, torch.bfloat16, cache_enabled=False)
-
-
 def stepper(method: Any, name: str = "fp32", device: str = "cpu") -> Step:
-    """`method.step` in a precision."""
+    """`method.step` in "fp32" or "bf16"; "tf32" is a setting of the process."""
 
     def step(batch: Batch) -> object:
-        with precision(name, device):
+        with precision.autocast("bf16" if name == "bf16" else "fp32", torch.device(device)):
             return method.step(batch)
 
     return step
-
-
-def cpu_has_bf16() -> bool:
-    """Whether the CPU multiplies bfloat16 matrices by itself: elsewhere it is emulated and slower than float32."""
-    try:
-        text = Path("/proc/cpuinfo").read_text()
-    except OSError:
-        return False
-    return any(flag in text.split() for flag in ("avx512_bf16", "amx_bf16"))
