@@ -127,7 +127,7 @@ def test_tensorboard_gets_every_training_and_is_no_reason_to_train(own):
     own.overlay({**OWN, "tracker": "none"})
     planned = own.planned()
     own.overlay(OWN)
-    assert planned == {}
+    assert not {"prepare_data", "finetune_teacher", "train_student", "compute_metrics"} & planned.keys(), planned
 
 
 def test_the_model_knows_the_labels(own):
