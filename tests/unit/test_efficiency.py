@@ -19,6 +19,7 @@ from transformers import (
     RobertaForSequenceClassification,
 )
 
+from benchmarks.flops import forward_flops
 from rkd.efficiency import build_method, count_step, flops, measure_methods, measure_models
 from rkd.errors import RkdError
 from rkd.report.costs import METHOD_NUMBERS, MODEL_NUMBERS, CostTable, EfficiencyTable, read_measurements
@@ -110,6 +111,15 @@ def test_a_step_of_reptile_has_the_flops_of_its_passes():
     teacher = kd - fine
     student_forward = fine / 3  # a backward pass costs two forwards, but for inputs that need no gradient
     assert reptile - kd == pytest.approx(teacher + 2 * student_forward, rel=0.1)
+
+
+def test_a_frozen_teacher_costs_the_flops_of_its_forward_pass_attention_included():
+    batch = random_batch(1, length=12)
+    batch["attention_mask"] = torch.ones_like(batch["attention_mask"])
+    guided = method("kd", batch)
+    difference = count_step(guided, batch)["flops"] - count_step(method("finetune", batch), batch)["flops"]
+    assert guided.teacher is not None
+    assert difference == forward_flops(guided.teacher.config, [12] * len(batch["labels"]))
 
 
 def test_methods_are_measured_one_by_one():
