@@ -73,6 +73,14 @@ def stopped(place, tmp_path):
     return tmp_path
 
 
+@pytest.fixture(autouse=True)
+def keyboard():
+    """Ctrl-C as in a terminal: what a shell starts in the background ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 # The same end, to the last bit.
 
 
@@ -338,7 +346,7 @@ def test_what_a_killed_snakemake_left_behind_hands_over(place, whole, tmp_path, 
     ready = tmp_path / "ready"
 
     def left_behind(patch):
-        at_step(patch, 12, lambda: (ready.touch(), time.sleep(0.5)))
+        at_step(patch, 12, lambda: (ready.touch(), signal.pause()))
         train(place, "kd", tmp_path / "run", tmp_path / "state")
 
     if (pid := os.fork()) == 0:

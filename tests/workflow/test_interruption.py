@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -14,6 +15,7 @@ import pytest
 from tests.interruption import outcome
 from tests.workflow.conftest import TINY, Workflow
 
+SOAK = bool(os.environ.get("RKD_SOAK"))
 LONG = TINY | {
     "checkpoint_minutes": 0.02,
     "student": {"epochs": 40},
@@ -97,4 +99,48 @@ def test_a_killed_job_fails_alone_is_listed_and_goes_on(workflow, tmp_path):
         assert process.wait(timeout=240) == 0, log.read_text()
     found = outcome(workflow.folder / KD)
     assert len(json.loads((workflow.folder / KD / "run.json").read_text())["resumed"]) == 2
+    assert found == reference(workflow)
+
+
+@pytest.mark.skipif(not SOAK, reason="minutes: make soak")
+def test_snakemake_killed_alone_and_with_its_jobs_and_by_the_keyboard(workflow, tmp_path):
+    shutil.rmtree(workflow.folder / KD, ignore_errors=True)
+    workflow.overlay(LONG | {"student": {"epochs": 600}, "variants": {**LONG["variants"], "nothing": None}})
+
+    # Snakemake alone: its job goes on alone, until the next start takes over.
+    with under_way(workflow, tmp_path) as (process, _):
+        (left,) = trainings(workflow)
+        locked = workflow.snakemake("students", check=False)  # a second Snakemake beside the first
+        assert "Directory cannot be locked" in locked
+        assert "no other Snakemake process is trying to create the same files" in locked
+        process.kill()
+        process.wait()
+        assert trainings(workflow) == [left]
+        workflow.snakemake("--unlock")
+        with under_way(workflow, tmp_path) as (second, _):
+            while left in trainings(workflow):  # Python takes a while to end; the lock is free before
+                time.sleep(0.05)
+            assert f"process {left} trains this run already; asking it to stop" in told(workflow)
+            # Both: nothing is left.
+            os.killpg(second.pid, signal.SIGKILL)
+            second.wait()
+            while trainings(workflow):
+                time.sleep(0.05)
+    workflow.snakemake("--unlock")
+
+    # Ctrl-C reaches all processes of the terminal.
+    with under_way(workflow, tmp_path) as (process, log):
+        assert "going on from step" in told(workflow)
+        os.killpg(process.pid, signal.SIGINT)
+        assert process.wait(timeout=120) != 0, log.read_text()
+        assert "SIGINT: stopped; the same command goes on after step" in told(workflow)
+        assert not trainings(workflow)
+
+    # SIGTERM: Snakemake lets its jobs end, and leaves no lock.
+    with under_way(workflow, tmp_path) as (process, _):
+        process.terminate()
+        process.wait(timeout=600)
+    workflow.snakemake("students")
+    found = outcome(workflow.folder / KD)
+    assert len(json.loads((workflow.folder / KD / "run.json").read_text())["resumed"]) >= 3
     assert found == reference(workflow)
