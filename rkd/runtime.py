@@ -4,6 +4,7 @@ Torch is imported inside the functions that need it, so that torch-free scripts 
 """
 
 import ctypes
+import gc
 import hashlib
 import json
 import math
@@ -24,6 +25,24 @@ from typing import Any
 from rkd.errors import RkdError
 
 PACKAGES = ("torch", "transformers", "datasets", "accelerate", "numpy", "pandas", "snakemake")
+
+
+@contextmanager
+def quick_imports() -> Iterator[None]:
+    """A block that imports large libraries, in about half the processor time that they would take outside.
+
+    The million objects that they make stay to the end of the process, so no garbage is looked for among them: not
+    meanwhile, not in later collections, not at the end.
+
+    >>> with quick_imports():
+    ...     from rkd.training import run
+    """
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 @contextmanager

@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 
 from rkd.memory import explained
-from rkd.runtime import run_script
+from rkd.runtime import quick_imports, run_script
 
 
 def main() -> None:
@@ -23,7 +23,8 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=5, help="timed steps in each of three rounds")
     a = parser.parse_args()
 
-    from rkd.measuring import measured_methods  # torch and transformers take seconds: only once the arguments are right
+    with quick_imports():  # torch and transformers take seconds: only once the arguments are right
+        from rkd.measuring import measured_methods
 
     size = {"batch_size": a.batch_size, "steps": a.steps}
     with explained(f"a step of {a.data.name}", {"batch_size": a.batch_size, "gradient_accumulation": 1}):

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from rkd.runtime import run_script
+from rkd.runtime import quick_imports, run_script
 
 
 def main() -> None:
@@ -18,7 +18,8 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=50, help="timed batches of each size")
     arguments = parser.parse_args()
 
-    from rkd.measuring import measured_task  # torch and transformers take seconds: only once the arguments are right
+    with quick_imports():  # torch and transformers take seconds: only once the arguments are right
+        from rkd.measuring import measured_task
 
     models = dict(pair.split("=", 1) for pair in arguments.models if "=" in pair)
     if len(models) < len(arguments.models):

@@ -5,7 +5,7 @@ import json
 import logging
 import sys
 
-from rkd.runtime import run_script
+from rkd.runtime import quick_imports, run_script
 
 
 def main() -> None:
@@ -17,9 +17,10 @@ def main() -> None:
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
 
-    import datasets  # with the tokenizers, seconds: only once the arguments are right
+    with quick_imports():  # of datasets and tokenizers, seconds: only once the arguments are right
+        import datasets
 
-    from rkd.data.prepare import prepare
+        from rkd.data.prepare import prepare
 
     if not sys.stderr.isatty():
         datasets.disable_progress_bars()

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from rkd.code_inputs import code_digests
 from rkd.memory import explained
-from rkd.runtime import run_script
+from rkd.runtime import quick_imports, run_script
 from rkd.spec import RunSpec
 
 
@@ -26,7 +26,8 @@ def main() -> None:
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     logging.getLogger("rkd").setLevel(logging.INFO)
 
-    from rkd.training import run  # torch and transformers take seconds: only once the arguments are right
+    with quick_imports():  # torch and transformers take seconds: only once the arguments are right
+        from rkd.training import run
 
     spec = RunSpec.from_json(arguments.spec)
     with explained(f"{spec.task}/{spec.variant}/seed-{spec.seed}", spec.training):

@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import re
 import subprocess
 import sys
 import warnings
@@ -163,6 +164,7 @@ def test_script_writes_the_metrics_file_with_null_for_undefined(tmp_path):
     assert result.returncode == 0, result.stderr
     expected = {"pearson": None, "spearmanr": None, "rows": 40}
     found = json.loads((tmp_path / "metrics.json").read_text())
+    assert re.fullmatch("[0-9a-f]{64}", found.pop("predictions_sha256"))
     assert found == {**SPEC, "splits": {"validation": expected}, "headline": None}
 
 

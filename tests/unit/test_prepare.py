@@ -89,7 +89,7 @@ def test_a_failure_leaves_no_folder(tmp_path: Path, config: str, monkeypatch: py
         raise OSError("disk full")
 
     monkeypatch.setattr(datasets.DatasetDict, "save_to_disk", fail)
-    with pytest.raises(OSError, match="disk full"):
+    with pytest.raises(RkdError, match="cannot be written: disk full"):
         prepare("cola", tmp_path / "cola", source="synthetic", tokenizer=config, synthetic_rows=ROWS)
     assert list(tmp_path.iterdir()) == []
 

@@ -1,5 +1,6 @@
 """Atomic writes, JSON without NaN, digests, seeds, provenance and one-line errors."""
 
+import gc
 import hashlib
 import json
 import math
@@ -7,6 +8,7 @@ import os
 import random
 import subprocess
 import sys
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -260,3 +262,18 @@ def test_a_bug_keeps_its_traceback_and_success_says_nothing(capsys):
 def test_the_module_alone_loads_no_torch():
     code = "import sys, rkd.runtime; sys.exit('torch' in sys.modules or 'pandas' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
+
+
+@pytest.mark.parametrize("error", [None, ImportError])
+def test_what_is_imported_quickly_is_never_searched_for_garbage(error):
+    gc.collect()
+    with pytest.raises(error) if error else nullcontext(), runtime.quick_imports():
+        assert not gc.isenabled()
+        imported = [[] for _ in range(1000)]
+        if error:
+            raise error
+    try:
+        assert gc.isenabled() and gc.get_freeze_count() >= len(imported)
+        assert not any(found is imported for found in gc.get_objects())
+    finally:
+        gc.unfreeze()
