@@ -273,7 +273,8 @@ def test_what_is_imported_quickly_is_never_searched_for_garbage(error):
         if error:
             raise error
     try:
-        assert gc.isenabled() and gc.get_freeze_count() >= len(imported)
+        assert gc.isenabled()
+        assert gc.get_freeze_count() >= len(imported)
         assert not any(found is imported for found in gc.get_objects())
     finally:
         gc.unfreeze()
