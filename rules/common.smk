@@ -33,6 +33,7 @@ if not PLAN.needs_hub:
 
 # A training or a measurement takes one GPU (rkd/gpu.py), unless it is to run on the CPU.
 GPU = int(config["device"] != "cpu")
+# Not under the name "gpus", by which the Slurm plugin takes a number.
 GPUS = ",".join(map(str, PLAN.config["gpus"] or ["all"]))
 DATA = "results/data/{task}"
 TEACHER = "results/teachers/{task}/seed-{seed}"

@@ -19,14 +19,14 @@ rule measure_efficiency:
     resources:
         device=config["device"],
         gpu=GPU,
-        gpus=GPUS,
+        gpu_names=GPUS,
         jobs_per_gpu=config["jobs_per_gpu"],
     params:
         models=lambda wildcards: [f"{row}={folder}" for row, folder in measured_models(wildcards).items()],
         threads=config["threads"],
         code=code_digest("workflow_scripts/measure_efficiency.py"),
     shell:
-        "python -m rkd.gpu --device {resources.device} --gpus {resources.gpus} --jobs-per-gpu {resources.jobs_per_gpu} -- "
+        "python -m rkd.gpu --device {resources.device} --gpus {resources.gpu_names} --jobs-per-gpu {resources.jobs_per_gpu} -- "
         "python workflow_scripts/measure_efficiency.py --data results/data/{wildcards.task} --models {params.models:q} "
         "--out {output:q} --device {resources.device} --threads {params.threads} > {log} 2>&1"
 
@@ -47,7 +47,7 @@ rule measure_cost:
     resources:
         device=config["device"],
         gpu=GPU,
-        gpus=GPUS,
+        gpu_names=GPUS,
         jobs_per_gpu=config["jobs_per_gpu"],
     params:
         student=lambda wildcards: PLAN.student_model(),
@@ -56,7 +56,7 @@ rule measure_cost:
         threads=config["threads"],
         code=code_digest("workflow_scripts/measure_cost.py", *PLAN.method_modules()),
     shell:
-        "python -m rkd.gpu --device {resources.device} --gpus {resources.gpus} --jobs-per-gpu {resources.jobs_per_gpu} -- "
+        "python -m rkd.gpu --device {resources.device} --gpus {resources.gpu_names} --jobs-per-gpu {resources.jobs_per_gpu} -- "
         "python workflow_scripts/measure_cost.py --data results/data/{wildcards.task} --student {params.student:q} "
         "--teacher $(dirname {input.teacher:q}) --methods {params.methods:q} --batch-size {params.batch_size} "
         "--out {output:q} --device {resources.device} --threads {params.threads} > {log} 2>&1"

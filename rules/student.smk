@@ -21,7 +21,7 @@ rule train_student:
     resources:
         device=config["device"],
         gpu=GPU,
-        gpus=GPUS,
+        gpu_names=GPUS,
         jobs_per_gpu=config["jobs_per_gpu"],
         checkpoint_minutes=str(config["checkpoint_minutes"]),
         tracker=config["tracker"],
@@ -33,7 +33,7 @@ rule train_student:
         teacher=teacher_option,
         code=student_code,
     shell:
-        "python -m rkd.gpu --device {resources.device} --gpus {resources.gpus} --jobs-per-gpu {resources.jobs_per_gpu} -- "
+        "python -m rkd.gpu --device {resources.device} --gpus {resources.gpu_names} --jobs-per-gpu {resources.jobs_per_gpu} -- "
         "python workflow_scripts/train.py --spec {params.spec:q} --data results/data/{wildcards.task} {params.teacher} "
         "--out {params.folder} --device {resources.device} --threads {threads} "
         "--checkpoints {params.checkpoints} --checkpoint-minutes {resources.checkpoint_minutes} "

@@ -20,7 +20,7 @@ rule finetune_teacher:
     resources:
         device=config["device"],
         gpu=GPU,
-        gpus=GPUS,
+        gpu_names=GPUS,
         jobs_per_gpu=config["jobs_per_gpu"],
         checkpoint_minutes=str(config["checkpoint_minutes"]),
         tracker=config["tracker"],
@@ -31,7 +31,7 @@ rule finetune_teacher:
         folder=TEACHER,
         code=code_digest("workflow_scripts/train.py", "rkd.methods.finetune"),
     shell:
-        "python -m rkd.gpu --device {resources.device} --gpus {resources.gpus} --jobs-per-gpu {resources.jobs_per_gpu} -- "
+        "python -m rkd.gpu --device {resources.device} --gpus {resources.gpu_names} --jobs-per-gpu {resources.jobs_per_gpu} -- "
         "python workflow_scripts/train.py --spec {params.spec:q} --data results/data/{wildcards.task} "
         "--out {params.folder} --device {resources.device} --threads {threads} "
         "--checkpoints {params.checkpoints} --checkpoint-minutes {resources.checkpoint_minutes} "
