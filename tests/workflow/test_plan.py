@@ -108,11 +108,12 @@ def test_trainings_and_measurements_ask_for_a_gpu_and_nothing_else_does(fresh, d
     assert {"prepare_data", "compute_metrics", "main_table", "learning_curves"} < asked.keys()
     trainings = {"finetune_teacher", "train_student", "measure_efficiency", "measure_cost"}
     assert {name for name, resources in asked.items() if "gpu" in resources} == trainings
+    assert not [name for name, resources in asked.items() if "gpus" in resources], "the Slurm plugin's own: a number"
     for name in trainings:
-        assert {key: asked[name][key] for key in ("device", "gpu", "gpus", "jobs_per_gpu")} == {
+        assert {key: asked[name][key] for key in ("device", "gpu", "gpu_names", "jobs_per_gpu")} == {
             "device": device,
             "gpu": str(asking),
-            "gpus": "0,2",
+            "gpu_names": "0,2",
             "jobs_per_gpu": "3",
         }
 
