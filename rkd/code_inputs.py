@@ -2,6 +2,7 @@
 
 import ast
 import hashlib
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -59,8 +60,12 @@ def code_digests(script: str, *modules: str) -> dict[str, str]:
 @cache
 def _digest(path: Path) -> str:
     """Twelve hexadecimal digits of what a source file does: layout, comments and docstrings are left out."""
-    tree = ast.parse(path.read_text(encoding="utf-8"), str(path))
-    return hashlib.sha256(repr(_structure(tree)).encode()).hexdigest()[:12]
+    return hashlib.sha256(repr(_structure(_tree(path))).encode()).hexdigest()[:12]
+
+
+@cache
+def _tree(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"), str(path))
 
 
 def _structure(node: Any) -> Any:
@@ -84,20 +89,26 @@ def _structure(node: Any) -> Any:
 def _imports(path: Path) -> tuple[Path, ...]:
     """Files of the rkd modules that the file `path` imports, wherever in it the statement stands."""
     result: list[Path] = []
-    type_checking: set[ast.AST] = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"), str(path))):
-        if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
-            type_checking.update(child for statement in node.body for child in ast.walk(statement))
-        if node in type_checking:  # seen by type checkers only
-            continue
-        if isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+    for statement in _statements(_tree(path).body):
+        if isinstance(statement, ast.Import):
+            names = [alias.name for alias in statement.names]
+        elif isinstance(statement, ast.ImportFrom) and statement.module and not statement.level:
+            names = [statement.module, *(f"{statement.module}.{alias.name}" for alias in statement.names)]
         else:
             continue
         result.extend(file for name in names for file in _module_files(name))
     return tuple(result)
+
+
+def _statements(block: list[Any]) -> Iterator[ast.AST]:
+    """The statements of a block and of all blocks in it, but for what type checkers alone see."""
+    for statement in block:
+        yield statement
+        hidden = isinstance(statement, ast.If) and isinstance(statement.test, ast.Name)
+        hidden = hidden and statement.test.id == "TYPE_CHECKING"
+        for name in ("body", "handlers", "cases", "orelse", "finalbody"):
+            if not (hidden and name == "body"):
+                yield from _statements(getattr(statement, name, []))
 
 
 def _module_files(module: str) -> list[Path]:

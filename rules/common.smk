@@ -1,5 +1,6 @@
 # The plan, the paths and the outputs that all rules speak of.
 
+import gc
 import json
 import os
 import re
@@ -19,6 +20,10 @@ try:
     from rkd.versions import check as check_versions
 except ImportError as error:
     sys.exit(f"error: {error}; run `make results` once, then put .venv/bin into PATH, or `pip install -e .`")
+
+# A plan of thousands of jobs makes millions of objects, hardly any of which is garbage: it is looked for less often, which
+# spares a tenth of the time.
+gc.set_threshold(100_000, 50, 100)
 
 try:
     check_versions()

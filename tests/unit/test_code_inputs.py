@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from rkd.code_inputs import _digest, _imports, code_digest, code_digests, code_inputs
+from rkd.code_inputs import _digest, _imports, _tree, code_digest, code_digests, code_inputs
 from rkd.methods import MODULES
 from tests.conftest import ROOT
 
@@ -111,6 +111,10 @@ def project(tmp_path, monkeypatch):
         "from rkd.pack.a import something",
         "def f():\n    from rkd.pack.a import something",
         "if True:\n    try:\n        import rkd.pack.a\n    except ImportError:\n        pass",
+        "try:\n    pass\nexcept ImportError:\n    import rkd.pack.a",
+        "try:\n    pass\nfinally:\n    import rkd.pack.a",
+        "match 1:\n    case 1:\n        import rkd.pack.a",
+        "class C:\n    def f(self):\n        with open('x'):\n            import rkd.pack.a",
         "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    pass\nelse:\n    import rkd.pack.a",
     ],
 )
@@ -149,9 +153,8 @@ def test_every_listed_file_has_a_digest():
 def test_one_digest_for_all_files_sees_each_of_them_and_their_names(project):
     def digest(**files):
         project(**files)
-        _digest.cache_clear()
-        _imports.cache_clear()
-        code_digest.cache_clear()
+        for cached in (_tree, _digest, _imports, code_digest):
+            cached.cache_clear()
         return code_digest("main.py")
 
     first = digest(main="import rkd.a, rkd.b", rkd__a="A = 1", rkd__b="B = 2")
