@@ -37,9 +37,17 @@ if not PLAN.needs_hub:
     os.environ.update(HF_HUB_OFFLINE="1")
 
 # A training or a measurement takes one GPU (rkd/gpu.py), unless it is to run on the CPU.
-GPU = int(config["device"] != "cpu")
-# Not under the name "gpus", by which the Slurm plugin takes a number.
-GPUS = ",".join(map(str, PLAN.config["gpus"] or ["all"]))
+GPU_RESOURCES = {
+    "device": config["device"],
+    "gpu": int(config["device"] != "cpu"),
+    # Not "gpus", which the Slurm plugin takes for a number.
+    "gpu_names": ",".join(map(str, PLAN.config["gpus"] or ["all"])),
+    "jobs_per_gpu": config["jobs_per_gpu"],
+}
+ON_GPU = (
+    "python -m rkd.gpu --device {resources.device} --gpus {resources.gpu_names} "
+    "--jobs-per-gpu {resources.jobs_per_gpu} -- "
+)
 DATA = "results/data/{task}"
 TEACHER = "results/teachers/{task}/seed-{seed}"
 STUDENT = "results/students/{task}/{variant}/seed-{seed}"
@@ -87,11 +95,6 @@ def axis_runs(axis):
     return runs(METRICS, axis_variants(axis), PLAN.axes[axis][0].tasks)
 
 
-def axis_spec(axis):
-    """What the table and the figure of an axis are about."""
-    return canonical_json(PLAN.report(list(dict.fromkeys([*PLAN.variants, *PLAN.all_variants]))))
-
-
 def measured_models(wildcards):
     """The models whose speed is measured: the teacher, the students' one, and students that differ."""
     seed = PLAN.seeds[0]
@@ -100,13 +103,16 @@ def measured_models(wildcards):
     return {row: f"{folder}/model".format(task=wildcards.task, seed=seed) for row, folder in rows.items()}
 
 
+def folder_of(variant):
+    """Where the runs of a variant, or of the teacher, lie."""
+    return TEACHER if variant == "teacher" else STUDENT
+
+
 def all_runs(name):
     """A file that every training run leaves, by the runs of the plan; in the partial mode of those that there are."""
-    folders = [
-        (TEACHER if variant == "teacher" else STUDENT, task, variant, seed) for task, variant, seed in PLAN.runs()
-    ]
     files = [
-        f"{folder}/{name}".format(task=task, variant=variant, seed=seed) for folder, task, variant, seed in folders
+        f"{folder_of(variant)}/{name}".format(task=task, variant=variant, seed=seed)
+        for task, variant, seed in PLAN.runs()
     ]
     return [file for file in files if os.path.exists(file)] if PLAN.partial else files
 
@@ -115,11 +121,10 @@ def lost_logs():
     """Logs of the runs without a result, in the partial mode: the report tells what they end with."""
     logs = []
     for task, variant, seed in PLAN.runs() if PLAN.partial else []:
-        folder, rule = (TEACHER, "finetune_teacher") if variant == "teacher" else (STUDENT, "train_student")
-        names = {"task": task, "variant": variant, "seed": seed}
-        if not os.path.exists(f"{folder}/run.json".format(**names)):
-            name = folder.split("/", 2)[2]
-            logs.append(f"results/logs/{rule}/{name}.log".format(**names))
+        folder = folder_of(variant).format(task=task, variant=variant, seed=seed)
+        if not os.path.exists(f"{folder}/run.json"):
+            job = "finetune_teacher" if variant == "teacher" else "train_student"
+            logs.append(f"results/logs/{job}/{folder.split('/', 2)[2]}.log")
     return [log for log in logs if os.path.exists(log)]
 
 
@@ -192,5 +197,4 @@ def teacher_option(wildcards):
 
 def predictions_of(wildcards):
     """The predictions of a teacher or a student."""
-    folder = TEACHER if wildcards.variant == "teacher" else STUDENT
-    return f"{folder}/predictions.parquet"
+    return f"{folder_of(wildcards.variant)}/predictions.parquet"

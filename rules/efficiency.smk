@@ -17,17 +17,14 @@ rule measure_efficiency:
     # All of this machine, to be alone on it; late, as on a cluster there is no such number (profiles/slurm sets its own).
     threads: lambda wildcards: workflow.cores
     resources:
-        device=config["device"],
-        gpu=GPU,
-        gpu_names=GPUS,
-        jobs_per_gpu=config["jobs_per_gpu"],
+        **GPU_RESOURCES,
     params:
         models=lambda wildcards: [f"{row}={folder}" for row, folder in measured_models(wildcards).items()],
         threads=config["threads"],
         code=code_digest("workflow_scripts/measure_efficiency.py"),
     shell:
-        "python -m rkd.gpu --device {resources.device} --gpus {resources.gpu_names} --jobs-per-gpu {resources.jobs_per_gpu} -- "
-        "python workflow_scripts/measure_efficiency.py --data results/data/{wildcards.task} --models {params.models:q} "
+        ON_GPU
+        + "python workflow_scripts/measure_efficiency.py --data results/data/{wildcards.task} --models {params.models:q} "
         "--out {output:q} --device {resources.device} --threads {params.threads} > {log} 2>&1"
 
 
@@ -45,10 +42,7 @@ rule measure_cost:
         "../environment.yaml"
     threads: lambda wildcards: workflow.cores
     resources:
-        device=config["device"],
-        gpu=GPU,
-        gpu_names=GPUS,
-        jobs_per_gpu=config["jobs_per_gpu"],
+        **GPU_RESOURCES,
     params:
         student=lambda wildcards: PLAN.student_model(),
         methods=lambda wildcards: PLAN.measured_methods(wildcards.task),
@@ -56,8 +50,8 @@ rule measure_cost:
         threads=config["threads"],
         code=code_digest("workflow_scripts/measure_cost.py", *PLAN.method_modules()),
     shell:
-        "python -m rkd.gpu --device {resources.device} --gpus {resources.gpu_names} --jobs-per-gpu {resources.jobs_per_gpu} -- "
-        "python workflow_scripts/measure_cost.py --data results/data/{wildcards.task} --student {params.student:q} "
+        ON_GPU
+        + "python workflow_scripts/measure_cost.py --data results/data/{wildcards.task} --student {params.student:q} "
         "--teacher $(dirname {input.teacher:q}) --methods {params.methods:q} --batch-size {params.batch_size} "
         "--out {output:q} --device {resources.device} --threads {params.threads} > {log} 2>&1"
 

@@ -138,7 +138,7 @@ rule ablation_table:
     conda:
         "../environment.yaml"
     params:
-        spec=lambda wildcards: axis_spec(wildcards.axis),
+        spec=canonical_json(PLAN.report(PLAN.all_variants)),
         axes=PLAN.ablations(),
         code=code_digest("workflow_scripts/make_ablation_table.py"),
     shell:
@@ -159,7 +159,7 @@ rule ablation_figure:
     conda:
         "../environment.yaml"
     params:
-        spec=lambda wildcards: axis_spec(wildcards.axis),
+        spec=canonical_json(PLAN.report(PLAN.all_variants)),
         axes=PLAN.ablations(),
         code=code_digest("workflow_scripts/plot_ablation.py"),
     shell:

@@ -19,10 +19,7 @@ rule train_student:
     threads: config["threads"]
     # Where a job runs is no part of what it computes: a resource, as parameters that change run a job again.
     resources:
-        device=config["device"],
-        gpu=GPU,
-        gpu_names=GPUS,
-        jobs_per_gpu=config["jobs_per_gpu"],
+        **GPU_RESOURCES,
         checkpoint_minutes=str(config["checkpoint_minutes"]),
         tracker=config["tracker"],
     params:
@@ -33,8 +30,8 @@ rule train_student:
         teacher=teacher_option,
         code=student_code,
     shell:
-        "python -m rkd.gpu --device {resources.device} --gpus {resources.gpu_names} --jobs-per-gpu {resources.jobs_per_gpu} -- "
-        "python workflow_scripts/train.py --spec {params.spec:q} --data results/data/{wildcards.task} {params.teacher} "
+        ON_GPU
+        + "python workflow_scripts/train.py --spec {params.spec:q} --data results/data/{wildcards.task} {params.teacher} "
         "--out {params.folder} --device {resources.device} --threads {threads} "
         "--checkpoints {params.checkpoints} --checkpoint-minutes {resources.checkpoint_minutes} "
         "--tracker {resources.tracker} --tracker-folder results/tracker/{wildcards.task}/{wildcards.variant}/seed-{wildcards.seed} "

@@ -18,10 +18,7 @@ rule finetune_teacher:
     threads: config["threads"]
     # Where a job runs is no part of what it computes: a resource, as parameters that change run a job again.
     resources:
-        device=config["device"],
-        gpu=GPU,
-        gpu_names=GPUS,
-        jobs_per_gpu=config["jobs_per_gpu"],
+        **GPU_RESOURCES,
         checkpoint_minutes=str(config["checkpoint_minutes"]),
         tracker=config["tracker"],
     params:
@@ -31,8 +28,7 @@ rule finetune_teacher:
         folder=TEACHER,
         code=code_digest("workflow_scripts/train.py", "rkd.methods.finetune"),
     shell:
-        "python -m rkd.gpu --device {resources.device} --gpus {resources.gpu_names} --jobs-per-gpu {resources.jobs_per_gpu} -- "
-        "python workflow_scripts/train.py --spec {params.spec:q} --data results/data/{wildcards.task} "
+        ON_GPU + "python workflow_scripts/train.py --spec {params.spec:q} --data results/data/{wildcards.task} "
         "--out {params.folder} --device {resources.device} --threads {threads} "
         "--checkpoints {params.checkpoints} --checkpoint-minutes {resources.checkpoint_minutes} "
         "--tracker {resources.tracker} --tracker-folder results/tracker/{wildcards.task}/teacher/seed-{wildcards.seed} "
