@@ -158,7 +158,7 @@ class ReptileKD(KD):
         # Keeping every chunk's graph would cost the memory that chunks are to save.
         shared = self.quiz is None and len(chunks) == 1
         gradients, forwards = self.gradients(self.student, chunks, retain_graph=shared)
-        # θ'_S takes the gradients' memory.
+        # θ'_S takes the gradients' memory; one that lies in another's is copied out before that is written over.
         results = _memory(self.student_parameters, gradients)
         gradients = [
             None if g is None else r if r is g else r.copy_(g) for g, r in zip(gradients, results, strict=True)
