@@ -44,10 +44,6 @@ GPU_RESOURCES = {
     "gpu_names": ",".join(map(str, PLAN.config["gpus"] or ["all"])),
     "jobs_per_gpu": config["jobs_per_gpu"],
 }
-ON_GPU = (
-    "python -m rkd.gpu --device {resources.device} --gpus {resources.gpu_names} "
-    "--jobs-per-gpu {resources.jobs_per_gpu} -- "
-)
 DATA = "results/data/{task}"
 TEACHER = "results/teachers/{task}/seed-{seed}"
 STUDENT = "results/students/{task}/{variant}/seed-{seed}"

@@ -28,7 +28,8 @@ rule finetune_teacher:
         folder=TEACHER,
         code=code_digest("workflow_scripts/train.py", "rkd.methods.finetune"),
     shell:
-        ON_GPU + "python workflow_scripts/train.py --spec {params.spec:q} --data results/data/{wildcards.task} "
+        "python -m rkd.gpu --device {resources.device} --gpus {resources.gpu_names} --jobs-per-gpu {resources.jobs_per_gpu} -- "
+        "python workflow_scripts/train.py --spec {params.spec:q} --data results/data/{wildcards.task} "
         "--out {params.folder} --device {resources.device} --threads {threads} "
         "--checkpoints {params.checkpoints} --checkpoint-minutes {resources.checkpoint_minutes} "
         "--tracker {resources.tracker} --tracker-folder results/tracker/{wildcards.task}/teacher/seed-{wildcards.seed} "
