@@ -23,7 +23,7 @@ from rkd.spec import ModelSpec, RunSpec
 from rkd.tasks import get
 
 # What a step of a method costs, in passes of one batch: student forward and backward, teacher forward and backward.
-# Those of metadistil's second derivatives are approximate.
+# Those of metadistil's second derivatives are approximate; kd needs its teacher in the first epoch alone.
 PASSES = {
     "finetune": (1, 1, 0, 0),
     "kd": (1, 1, 1, 0),

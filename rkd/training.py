@@ -152,10 +152,14 @@ def train(
     """
     settings = spec.training
     checkpoint = checkpoint or Checkpoint(None)
+    z_t = None
+    if method.teacher is not None and not method.teacher_moves:
+        with checkpoint.interruptible():
+            z_t = _dev_logits(method.teacher, task, splits, accelerator.device)
     at = checkpoint.restore(method)  # from here on `method` and `at` are all the state that there is
     if not at.history:
         with checkpoint.interruptible():
-            record = evaluate(method, task, splits, accelerator.device)
+            record = evaluate(method, task, splits, accelerator.device, z_t)
         at.history.append(_told(record, epoch=0, step=0, seconds=checkpoint.seconds(at), train={}))
         accelerator.log(tracking.scalars(at.history[-1]), step=at.step)
 
@@ -163,7 +167,8 @@ def train(
         method.student.train()
         batches = splits["train"].shuffled(settings["batch_size"], spec.seed, epoch, settings["batch_order"])
         for rows in tqdm(batches[at.batch :], desc=f"epoch {epoch}", leave=False, disable=not sys.stderr.isatty()):
-            batch = {name: tensor.to(accelerator.device) for name, tensor in splits["train"].batch(rows).items()}
+            tensors = {**splits["train"].batch(rows), "row": rows}
+            batch = {name: tensor.to(accelerator.device) for name, tensor in tensors.items()}
             with precision.autocast(settings["precision"], accelerator.device):
                 losses = method.step(batch)
             at.step, at.batch = at.step + 1, at.batch + 1
@@ -178,7 +183,7 @@ def train(
             checkpoint.after_step(method, at)
         checkpoint.save(method, at)
         with checkpoint.interruptible():
-            record = evaluate(method, task, splits, accelerator.device)
+            record = evaluate(method, task, splits, accelerator.device, z_t)
         means = {name: total / at.counts[name] for name, total in at.sums.items()}
         at.history.append(_told(record, epoch=epoch, step=at.step, seconds=checkpoint.seconds(at), train=means))
         accelerator.log(tracking.scalars(at.history[-1]), step=at.step)
@@ -193,8 +198,17 @@ def train(
     return at
 
 
-def evaluate(method: Method, task: Task, splits: dict[str, Split], device: torch.device) -> dict[str, Any]:
+def evaluate(
+    method: Method,
+    task: Task,
+    splits: dict[str, Split],
+    device: torch.device,
+    z_t: dict[str, Tensor] | None = None,
+) -> dict[str, Any]:
     """Dev scores of the student and, where there is a teacher, what has become of it.
+
+    Args:
+        z_t: the teacher's logits by dev split, if they are known.
 
     Returns:
         `dev` (metrics by split), `headline`, `warnings`, `held_out` (the headline metric on held-out training
@@ -210,7 +224,7 @@ def evaluate(method: Method, task: Task, splits: dict[str, Split], device: torch
         record["held_out"] = headline(task, metrics.compute(task, decided, labels))
     if method.teacher is None:
         return record
-    z_t = _dev_logits(method.teacher, task, splits, device)
+    z_t = z_t or _dev_logits(method.teacher, task, splits, device)
     teacher = {"headline": evaluation.dev_headline(task, evaluation.scores(task, z_t, splits))}
     split, temperature = task.headline_split, getattr(method, "temperature", 1.0)
     teacher |= evaluation.soft_label_statistics(z_s[split], z_t[split], temperature)

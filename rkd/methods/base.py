@@ -120,7 +120,8 @@ class Method(ABC):
         """Train on one batch.
 
         Args:
-            batch: `input_ids`, `attention_mask` (batch, length), perhaps `token_type_ids`, and `labels` (batch,).
+            batch: `input_ids`, `attention_mask` (batch, length), perhaps `token_type_ids`, and `labels` (batch,);
+                perhaps `row` (batch,), which names each example for as long as its text stays the same.
 
         Returns:
             Parts of the loss by name, means over the batch before the update; at least `loss`.

@@ -1,5 +1,6 @@
 """Knowledge distillation from a frozen teacher (Hinton et al., 2015), and the objective that other methods share."""
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -52,11 +53,14 @@ class KD(Method):
         self.alpha = alpha
         self.temperature = temperature
         self.regression_kd = regression_kd
+        self.known_logits = KnownLogits()
 
     @torch.no_grad()
     def teacher_logits(self, batch: Batch) -> Tensor:
-        """z_T, shape (batch, classes), computed without autograd."""
-        return logits(self.teacher, batch)
+        """z_T, shape (batch, classes), without autograd; a frozen teacher's once per run where the batch has `row`."""
+        if self.teacher_moves or "row" not in batch:
+            return logits(self.teacher, batch)
+        return self.known_logits.of(batch["row"], lambda: logits(self.teacher, batch))
 
     def soft_loss(self, student_logits: Tensor, teacher_logits: Tensor) -> Tensor:
         """The distillation term: `kd_loss`, or `regression_kd_loss` for tasks with one output."""
@@ -82,3 +86,37 @@ class KD(Method):
             losses.add(share, loss=loss, task=task, kd=soft)
         self.student_optimizer.step()
         return losses
+
+
+class KnownLogits:
+    """Logits by training example, each computed once; part of a checkpoint, as other batches round otherwise."""
+
+    def __init__(self) -> None:
+        self.logits = torch.empty(0, 1)  # (rows, classes) in the CPU's memory, NaN where there are none yet
+
+    def of(self, rows: Tensor, compute: Callable[[], Tensor]) -> Tensor:
+        """The logits of a batch, shape (batch, classes): from `compute` if one of the rows is new.
+
+        >>> known = KnownLogits()
+        >>> known.of(torch.tensor([2, 0]), lambda: torch.tensor([[1.0, 5.0], [3.0, 4.0]]))
+        >>> known.of(torch.tensor([0, 2]), compute=never)
+        tensor([[3., 4.],
+                [1., 5.]])
+        """
+        rows, place = rows.cpu(), rows.device
+        size = int(rows.max()) + 1
+        if size <= len(self.logits) and not (found := self.logits[rows]).isnan().any():
+            return found.to(place)
+        z = compute()
+        if size > len(self.logits):
+            grown = torch.full((size, z.shape[-1]), torch.nan)
+            grown[: len(self.logits)] = self.logits
+            self.logits = grown
+        self.logits[rows] = z.float().cpu()
+        return z
+
+    def state_dict(self) -> dict[str, Tensor]:
+        return {"logits": self.logits}
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        self.logits = state["logits"]

@@ -168,7 +168,8 @@ class CostTable:
     def _remarks(self) -> Iterator[str]:
         yield (
             "s/step: median; memory: peak above what the process held before the models were there; fwd, backward: "
-            "passes in one step; GFLOPs: matrix products of the whole step."
+            "passes in one step, where kd still asks its teacher, as in a first epoch; GFLOPs: matrix products of the "
+            "whole step."
         )
         if ratio := self.ratio():
             yield (

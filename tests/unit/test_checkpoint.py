@@ -160,7 +160,7 @@ def test_the_history_and_the_seconds_go_on(place, stopped):
     assert [line["seconds"] for line in history] == sorted(line["seconds"] for line in history)
     record = json.loads((stopped / "run.json").read_text())
     assert record["resumed"] == [7]
-    assert record["seconds"] >= history[-1]["seconds"]
+    assert record["seconds"] >= history[-1]["seconds"] - 0.11  # the sum of two numbers with one decimal
 
 
 # Same spec, same machine, same threads.

@@ -10,8 +10,10 @@ from transformers import get_linear_schedule_with_warmup
 
 import rkd.methods
 from rkd.errors import RkdError
-from rkd.methods import KD, FineTune, ReptileKD, base
+from rkd.layer_map import LayerMap
+from rkd.methods import KD, FineTune, ReptileKD, base, kd
 from rkd.methods.base import Optimizer, first_adamw_step, no_decay
+from rkd.packed import logits
 from tests.conftest import bert, random_batch
 
 SETTINGS = {"student_lr": 1e-3, "total_steps": 10, "weight_decay": 0.01, "max_grad_norm": 1.0}
@@ -119,6 +121,49 @@ def test_a_student_that_equals_its_teacher_learns_nothing_from_it():
     assert (loss.item(), soft.item()) == (0, 0)
     assert torch.autograd.grad(loss, z_s)[0].abs().max() < 1e-15
     assert method.step(batch_of(0))["kd"] == pytest.approx(0, abs=1e-15)
+
+
+ROWS = [torch.tensor([7, 2, 0, 11, 5, 3]), torch.tensor([1, 4, 10, 9, 8, 6])]
+
+
+def test_a_frozen_teacher_computes_each_example_once(monkeypatch):
+    asked = []
+    monkeypatch.setattr(kd, "logits", lambda model, batch: asked.append(batch) or logits(model, batch))
+    method = KD(student(dtype=torch.float32), teacher(dtype=torch.float32), **SETTINGS)
+    batches = [{**batch, "row": row} for batch, row in zip(map(batch_of, (0, 1)), ROWS, strict=True)]
+    z = torch.cat([method.teacher_logits(batch) for batch in batches])
+    assert len(asked) == 2
+    shuffled = torch.randperm(12, generator=torch.Generator().manual_seed(0))
+    known = method.teacher_logits({"row": torch.cat(ROWS)[shuffled]})  # no text: there is nothing to compute from
+    assert torch.equal(known, z[shuffled])
+    assert len(asked) == 2
+    continued = KD(student(dtype=torch.float32), teacher(dtype=torch.float32), **SETTINGS)
+    continued.load_state_dict(method.state_dict())
+    assert torch.equal(continued.teacher_logits({"row": ROWS[1]}), z[6:])
+    mixed = {**batch_of(2), "row": torch.tensor([4, 30, 5, 31, 6, 32])}  # some new, some known
+    assert torch.equal(method.teacher_logits(mixed), logits(method.teacher, mixed))
+    unnamed = batch_of(3)
+    assert torch.equal(method.teacher_logits(unnamed), logits(method.teacher, unnamed))
+    assert len(asked) == 4
+
+
+def test_known_logits_follow_the_chunks_of_a_batch():
+    """Accumulation by chunks and known logits together: the step of a kd that has neither."""
+    whole, parts = (KD(student(), teacher(), gradient_accumulation=n, **SETTINGS) for n in (1, 4))
+    for _ in range(3):
+        expected = whole.step(batch_of(0))
+        assert parts.step({**batch_of(0), "row": torch.tensor([9, 4, 1, 0, 7, 3])}) == pytest.approx(expected, rel=1e-6)
+    assert (parameters(whole.student) - parameters(parts.student)).abs().max() < 1e-6
+
+
+def test_a_moving_teacher_is_asked_anew():
+    layer_map = LayerMap.from_strategy("last", 2, 3)
+    method = ReptileKD(student(), teacher(), layer_map=layer_map, teacher_lr=1e-2, **SETTINGS)
+    batch = {**batch_of(0), "row": torch.arange(6)}
+    before = method.teacher_logits(batch)
+    method.step(batch)
+    assert torch.equal(method.teacher_logits(batch), logits(method.teacher, batch))
+    assert not torch.equal(method.teacher_logits(batch), before)
 
 
 def test_regression_is_distilled_by_the_difference_of_scores():

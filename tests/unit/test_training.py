@@ -19,7 +19,7 @@ from rkd.batching import load_splits
 from rkd.data.prepare import prepare
 from rkd.errors import RkdError
 from rkd.layer_map import LayerMap
-from rkd.methods import KD, FineTune, ReptileKD
+from rkd.methods import KD, FineTune, ReptileKD, kd
 from rkd.runtime import sha256
 from rkd.spec import ModelSpec, RunSpec
 from rkd.tasks import get
@@ -270,6 +270,29 @@ def test_kd_with_alpha_0_is_the_fine_tuning_run(place, data, teacher, tmp_path):
     training.run(spec, data("cola"), tmp_path / "kd", teacher=teacher("cola"), device="cpu")
     weights = [sha256(tmp_path / name / "model" / "model.safetensors") for name in ("finetune", "kd")]
     assert weights[0] == weights[1]
+
+
+@pytest.mark.parametrize("method", ["kd", "reptile"])
+def test_a_frozen_teacher_sees_every_example_once(method, place, data, teacher, tmp_path, monkeypatch):
+    """Training examples in the first of three epochs, dev examples before it; a moving teacher twice in each step."""
+    batches = {"train": [], "dev": 0}
+    of_kd, of_evaluation = kd.logits, evaluation.logits
+
+    def train_logits(model, batch):
+        batches["train"] += [len(batch["labels"])] * (model.config.num_hidden_layers == 2)
+        return of_kd(model, batch)
+
+    def dev_logits(model, batch):
+        batches["dev"] += model.config.num_hidden_layers == 2
+        return of_evaluation(model, batch)
+
+    monkeypatch.setattr(kd, "logits", train_logits)
+    monkeypatch.setattr(evaluation, "logits", dev_logits)
+    spec = spec_of(place, "cola", method, epochs=3, batch_size=10)
+    training.run(spec, data("cola"), tmp_path, teacher=teacher("cola"), device="cpu")
+    assert sum(batches["train"]) == 30 * (1 if method == "kd" else 6)
+    assert batches["dev"] == (1 if method == "kd" else 4)
+    assert [set(line["teacher"]) >= {"headline", "kl", "entropy"} for line in history_of(tmp_path)] == [True] * 4
 
 
 def test_nothing_but_plain_lines_where_there_is_no_terminal(place, data, tmp_path, caplog, capfd):
