@@ -267,7 +267,8 @@ def test_a_quick_run_of_everything_writes_both_files(tmp_path, monkeypatch, caps
     measured_rows = [row["name"] for row in record["rows"] if row["value"]]
     for part in (
         "real batches",
-        "kd step",
+        "Reptile step against kd step",
+        "kd step, its teacher asked",
         "MetaDistil",
         "share of the rate",
         "without padding",
