@@ -6,27 +6,26 @@ from typing import NamedTuple
 from rkd.plan import Plan
 
 WIDTH, HEIGHT = 116, 44  # of a box
+OUTPUTS = "tables, figures"  # the rules that make one or several of them each
 _PLACES = {  # centre of each box
     "prepare_data": (70, 100),
     "finetune_teacher": (215, 40),
     "train_student": (215, 160),
     "compute_metrics": (360, 100),
-    "tables": (505, 40),
-    "figures": (505, 160),
+    OUTPUTS: (505, 100),
     "report": (650, 100),
 }
-# Both ways that a result takes: scores through the metrics, predictions and histories directly.
+# Both ways that a result takes: scores through the metrics; predictions, histories and records directly.
 EDGES = (
     ("prepare_data", "finetune_teacher"),
     ("prepare_data", "train_student"),
     ("finetune_teacher", "train_student"),
     ("finetune_teacher", "compute_metrics"),
     ("train_student", "compute_metrics"),
-    ("compute_metrics", "tables"),
-    ("compute_metrics", "figures"),
-    ("train_student", "figures"),
-    ("tables", "report"),
-    ("figures", "report"),
+    ("finetune_teacher", OUTPUTS),
+    ("train_student", OUTPUTS),
+    ("compute_metrics", OUTPUTS),
+    (OUTPUTS, "report"),
 )
 
 
@@ -66,8 +65,7 @@ def graph(plan: Plan, missing: Sequence[tuple[str, str, int, str, str]]) -> tupl
         "finetune_teacher": count(teachers=True),
         "train_student": count(teachers=False),
         "compute_metrics": "one file per run",
-        "tables": "CSV, LaTeX, …",
-        "figures": "PDF, PNG",
+        OUTPUTS: "LaTeX, CSV, PDF, …",
         "report": "this page",
     }
     nodes = [Node(name, x, y, said[name]) for name, (x, y) in _PLACES.items()]
@@ -75,9 +73,13 @@ def graph(plan: Plan, missing: Sequence[tuple[str, str, int, str, str]]) -> tupl
 
 
 def _path(start: tuple[int, int], end: tuple[int, int]) -> str:
-    """From the right border of a box to the left border of another, or straight down between two of a column."""
+    """From the right border of a box to the left border of the next, or straight up or down; past a column, both."""
+    down = 1 if end[1] > start[1] else -1
+    above = end[1] - down * (HEIGHT // 2 + 2)
     if start[0] == end[0]:
-        return f"M{start[0]} {start[1] + HEIGHT // 2}V{end[1] - HEIGHT // 2 - 2}"
+        return f"M{start[0]} {start[1] + down * HEIGHT // 2}V{above}"
     left, right = start[0] + WIDTH // 2, end[0] - WIDTH // 2 - 2
+    if right - left > WIDTH:
+        return f"M{left} {start[1]}H{end[0]}V{above}"
     middle = (left + right) // 2
     return f"M{left} {start[1]}C{middle} {start[1]} {middle} {end[1]} {right} {end[1]}"

@@ -8,6 +8,8 @@ import pytest
 
 from rkd.errors import RkdError
 from rkd.estimate import planned_jobs
+from rkd.report import graph
+from tests.conftest import ROOT
 from tests.workflow.conftest import Workflow
 
 
@@ -43,6 +45,23 @@ def test_the_paper(fresh):
         "provenance_table": 1,
         "report": 1,
     }
+
+
+def test_the_pictures_of_the_rules_show_snakemakes_graph(fresh):
+    """The report's and the README's: rules that make tables and figures are one box there."""
+    told = fresh.snakemake("--rulegraph")
+    names = dict(re.findall(r'(\d+)\[label = "(\w+)"', told))
+    boxes = {"prepare_data", "finetune_teacher", "train_student", "compute_metrics", "report"}
+    edges = {
+        tuple(names[end] if names[end] in boxes else graph.OUTPUTS for end in edge)
+        for edge in re.findall(r"(\d+) -> (\d+)", told)
+        if names[edge[1]] != "all"
+    }
+    assert edges == set(graph.EDGES)
+    drawn = re.search(r"```mermaid\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)[1]
+    named = {key: re.split("<br/>", name)[0] for key, name in re.findall(r"(\w)\[([^]]+)\]", drawn)}
+    arrows = re.findall(r"(\w)(?:\[[^]]+\])? --> (\w)", drawn)
+    assert {(named[source], named[target]) for source, target in arrows} == edges
 
 
 def test_ablations_train_equal_cells_once(fresh):
