@@ -191,6 +191,16 @@ def teacher_option(wildcards):
     return f"--teacher {TEACHER}/model".format(**wildcards) if PLAN.needs_teacher(wildcards.variant) else ""
 
 
+def submitted(wildcards):
+    """Predictions for the GLUE server, which knows the answers to the official test sets alone."""
+    if synthetic := [task for task in PLAN.glue_tasks if PLAN.is_synthetic(task)]:
+        sys.exit(
+            f"error: submissions: found synthetic data for {', '.join(synthetic)}; expected the official test sets: "
+            "data_source: hub, or glue_dir: PATH"
+        )
+    return runs(f"{STUDENT}/predictions.parquet", [wildcards.variant], PLAN.glue_tasks)
+
+
 def predictions_of(wildcards):
     """The predictions of a teacher or a student."""
     return f"{folder_of(wildcards.variant)}/predictions.parquet"

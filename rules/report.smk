@@ -219,7 +219,7 @@ rule report:
 
 rule submission:
     input:
-        predictions=lambda wildcards: runs(f"{STUDENT}/predictions.parquet", [wildcards.variant], PLAN.glue_tasks),
+        predictions=submitted,
     output:
         "results/submission/{variant}.zip",
     log:

@@ -64,6 +64,14 @@ def test_the_pictures_of_the_rules_show_snakemakes_graph(fresh):
     assert {(named[source], named[target]) for source, target in arrows} == edges
 
 
+def test_no_submission_of_synthetic_data(fresh):
+    """Told before anything runs, and nothing stays locked."""
+    told = fresh.snakemake("--cores", "1", "submissions", check=False)
+    assert "error: submissions: found synthetic data for cola, mrpc; expected the official test sets" in told
+    assert not (fresh.folder / "results").exists()
+    assert fresh.planned("all")["train_student"] == 20
+
+
 def test_ablations_train_equal_cells_once(fresh):
     """Four temperatures and four layer maps, one of each as in the config: three new variants each, on one task."""
     fresh.overlay(
