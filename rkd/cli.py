@@ -61,6 +61,7 @@ def distill(
     vocab_size: Annotated[int, typer.Option(help="Of the vocabulary built for two *.json configs.")] = 2000,
     device: Device = "auto",
     threads: Annotated[int | None, typer.Option(help="CPU threads.")] = None,
+    tensorboard: Annotated[Path | None, typer.Option(help="Folder for what TensorBoard shows.")] = None,
     as_json: Json = False,
 ) -> None:
     """Distil a teacher into a student on a file of yours."""
@@ -87,6 +88,7 @@ def distill(
         vocab_size=vocab_size,
         device=device,
         threads=threads,
+        tensorboard=tensorboard,
         **_pairs("--setting", setting),
     )
     lines = [_numbers(split, found) for split, found in result.metrics["splits"].items()]

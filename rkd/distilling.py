@@ -134,6 +134,7 @@ def distill(
     vocab_size: int = 2000,
     device: str = "auto",
     threads: int | None = None,
+    tensorboard: str | Path | None = None,
     **settings: Any,
 ) -> Distilled:
     """Distil a teacher into a student on a table of your own.
@@ -164,6 +165,7 @@ def distill(
         vocab_size: of the vocabulary built where both models are *.json configs.
         device: auto, cpu or cuda.
         threads: CPU threads; torch's own number by default.
+        tensorboard: folder for files that TensorBoard shows while a training runs (extra tensorboard); None: none.
         **settings: of the training (learning_rate, epochs, batch_size, …); by default the paper's.
 
     Raises:
@@ -238,6 +240,7 @@ def distill(
             threads=threads or torch.get_num_threads(),
             code=code_digests("rkd/training.py", *_modules(spec.method)),
             checkpoints=folder / ".checkpoints" / part if out is not None else None,
+            tensorboard=None if tensorboard is None else Path(tensorboard) / part,
         )
     return _result(get(name, definition), folder / "student", temporary)
 

@@ -2,7 +2,9 @@
 
 import importlib.util
 import json
+import os
 import random
+import signal
 import subprocess
 import sys
 
@@ -76,6 +78,37 @@ def test_what_is_finished_is_not_trained_again(distilled):
     again = rkd.distill(reviews(), dev=reviews(20, 1), test=reviews(8, 2)[["text"]], out=folder, **TINY)
     assert {part: (folder / part / "run.json").stat().st_mtime_ns for part in before} == before
     pd.testing.assert_frame_equal(again.predictions, distilled.predictions)
+
+
+@pytest.mark.parametrize("part", ["teacher", "student"])
+def test_a_stopped_distillation_goes_on_and_ends_the_same(part, distilled, tmp_path, monkeypatch):
+    """SIGTERM in the middle of an epoch of the teacher or of the student; then the same call."""
+    step, steps = FineTune.step if part == "teacher" else KD.step, []
+
+    def stopping(self, batch):
+        steps.append(1)
+        if len(steps) == 3:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return step(self, batch)
+
+    def call():
+        return rkd.distill(reviews(), dev=reviews(20, 1), test=reviews(8, 2)[["text"]], out=tmp_path / "out", **TINY)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(FineTune if part == "teacher" else KD, "step", stopping)
+        with pytest.raises(SystemExit, match="143"):
+            call()
+    assert (tmp_path / "out/.checkpoints" / part / "checkpoint.json").is_file()
+    pd.testing.assert_frame_equal(call().predictions, distilled.predictions)
+    assert json.loads((tmp_path / "out" / part / "run.json").read_text())["resumed"] == [3]
+    assert not list((tmp_path / "out/.checkpoints").iterdir())
+
+
+def test_tensorboard_shows_both_trainings(tmp_path):
+    pytest.importorskip("tensorboard", reason="pip install 'rkd[tensorboard]'")
+    rkd.distill(reviews(), dev=reviews(20, 1), tensorboard=tmp_path, **TINY)
+    for part in ("teacher", "student"):
+        assert list((tmp_path / part).rglob("events.out.tfevents*")), part
 
 
 def test_a_teacher_that_is_finetuned_already(distilled, tmp_path):
