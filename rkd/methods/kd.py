@@ -109,10 +109,9 @@ class KnownLogits:
             return found.to(place)
         z = compute()
         if size > len(self.logits):
-            grown = torch.full((size, z.shape[-1]), torch.nan)
-            grown[: len(self.logits)] = self.logits
-            self.logits = grown
-        self.logits[rows] = z.float().cpu()
+            known, self.logits = self.logits, z.new_full((size, z.shape[-1]), torch.nan, device="cpu")
+            self.logits[: len(known)] = known
+        self.logits[rows] = z.cpu()
         return z
 
     def state_dict(self) -> dict[str, Tensor]:

@@ -65,7 +65,7 @@ def graph(plan: Plan, missing: Sequence[tuple[str, str, int, str, str]]) -> tupl
         "finetune_teacher": count(teachers=True),
         "train_student": count(teachers=False),
         "compute_metrics": "one file per run",
-        OUTPUTS: "LaTeX, CSV, PDF, …",
+        OUTPUTS: "CSV, TeX, PDF, …",
         "report": "this page",
     }
     nodes = [Node(name, x, y, said[name]) for name, (x, y) in _PLACES.items()]
