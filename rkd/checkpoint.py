@@ -11,7 +11,6 @@ import json
 import logging
 import os
 import random
-import shutil
 import signal
 import socket
 import threading
@@ -158,8 +157,8 @@ class Checkpoint:
         Raises:
             RkdError: the folder cannot be written; the checkpoint before is still there.
         """
-        if self.folder is None:
-            return
+        if self.folder is None or self.step == progress.step:
+            return  # that very state is there, and may be the only one: it is not written over
         fields = {**vars(progress), "counts": dict(progress.counts), "seconds": self.seconds(progress)}
         state = {"method": method.state_dict(), "progress": fields, "random": _random_states()}
         name = f"step-{progress.step}.pt"
@@ -189,8 +188,14 @@ class Checkpoint:
 
     def remove(self) -> None:
         """Delete the checkpoint of a run that has ended well."""
-        if self.folder is not None:
-            shutil.rmtree(self.folder)
+        if self.folder is None:
+            return
+        for path in sorted(self.folder.iterdir()):  # checkpoint.json first: what is left of it is no checkpoint
+            if path.name != "lock":
+                path.unlink()
+        (self.folder / "lock").unlink()
+        with contextlib.suppress(OSError):  # a second process waits and has made the lock anew: it removes the folder
+            self.folder.rmdir()
 
     def _on_signal(self, number: int, _frame: object) -> None:
         self.signal = number
@@ -252,7 +257,7 @@ def _random_states() -> dict[str, Any]:
         "python": random.getstate(),
         "numpy": {**numpy, "state": {"key": key, "pos": int(numpy["state"]["pos"])}},
         "torch": torch.get_rng_state(),
-        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else [],
+        "cuda": torch.cuda.get_rng_state() if torch.cuda.is_initialized() else None,
     }
 
 
@@ -262,8 +267,8 @@ def _set_random_states(states: dict[str, Any]) -> None:
     random.setstate(states["python"])
     np.random.set_state({**numpy, "state": {**numpy["state"], "key": key}})
     torch.set_rng_state(states["torch"])
-    if states["cuda"]:
-        torch.cuda.set_rng_state_all(states["cuda"])
+    if states["cuda"] is not None:
+        torch.cuda.set_rng_state(states["cuda"])
 
 
 def _locked(folder: Path) -> int:
@@ -280,6 +285,9 @@ def _locked(folder: Path) -> int:
         try:
             folder.mkdir(parents=True, exist_ok=True)
             lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        except FileNotFoundError:
+            time.sleep(0.05)
+            continue  # the other process has just removed the folder
         except OSError as error:
             raise RkdError(f"{path}: cannot be written: {error.strerror}; expected a folder for checkpoints") from None
         try:

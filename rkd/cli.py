@@ -66,8 +66,14 @@ def distill(
 ) -> None:
     """Distil a teacher into a student on a file of yours."""
     _logging()
+    import inspect
+
     import rkd
 
+    settings = _pairs("--setting", setting)
+    for key in settings:
+        if key in inspect.signature(rkd.distill).parameters:
+            raise RkdError(f"--setting: found {key}, which is no setting of the training; see the options of --help")
     result = rkd.distill(
         data,
         teacher=teacher,
@@ -89,7 +95,7 @@ def distill(
         device=device,
         threads=threads,
         tensorboard=tensorboard,
-        **_pairs("--setting", setting),
+        **settings,
     )
     lines = [_numbers(split, found) for split, found in result.metrics["splits"].items()]
     lines.append(f"student: {result.folder}")

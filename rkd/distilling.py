@@ -19,12 +19,13 @@ import pandas as pd
 import torch
 from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
-from rkd import config, metrics, model_source, models, runtime, training
+from rkd import config, efficiency, metrics, model_source, models, runtime, training
 from rkd.code_inputs import code_digests
 from rkd.data.files import label_text, read_columns
 from rkd.data.prepare import prepare
 from rkd.data.tokenizer import load_tokenizer
 from rkd.errors import RkdError
+from rkd.memory import explained
 from rkd.methods import by_name
 from rkd.methods.base import Method
 from rkd.spec import ModelSpec, RunSpec
@@ -226,22 +227,26 @@ def distill(
     last = _spec(_reference(student, folder / "student-before", None), first)
     student_spec = RunSpec(name, method, method, seed, last, without_unread(chosen), chosen_options, definition)
     runs.append((student_spec, "student"))
+    if len(runs) == 2:
+        _check_pair(student_spec, first, get(name, definition), load_tokenizer(folder / "data" / "tokenizer"))
     for spec, part in runs:
         needs = teacher_model if part == "student" and method != "finetune" else None
-        if out is not None and _finished(folder / part, spec, manifest["sha256"], needs):
+        own_files = _own_files(spec)
+        if out is not None and _finished(folder / part, spec, manifest["sha256"], needs, own_files):
             log.info("%s: finished already", folder / part)
             continue
-        training.run(
-            spec,
-            folder / "data",
-            folder / part,
-            teacher=needs,
-            device=device,
-            threads=threads or torch.get_num_threads(),
-            code=code_digests("rkd/training.py", *_modules(spec.method)),
-            checkpoints=folder / ".checkpoints" / part if out is not None else None,
-            tensorboard=None if tensorboard is None else Path(tensorboard) / part,
-        )
+        with explained(f"{name}/{part}", spec.training):
+            training.run(
+                spec,
+                folder / "data",
+                folder / part,
+                teacher=needs,
+                device=device,
+                threads=threads or torch.get_num_threads(),
+                code={**code_digests("rkd/training.py", *_modules(spec.method)), **own_files},
+                checkpoints=folder / ".checkpoints" / part if out is not None else None,
+                tensorboard=None if tensorboard is None else Path(tensorboard) / part,
+            )
     return _result(get(name, definition), folder / "student", temporary)
 
 
@@ -385,6 +390,7 @@ def _ready_teacher(reference: str, names: list[str], given: bool, regression: bo
         )
     model.config.id2label = dict(enumerate(theirs))
     model.config.label2id = {each: index for index, each in enumerate(theirs)}
+    (folder.parent / "run.json").unlink(missing_ok=True)  # of a teacher that was fine-tuned here before
     model.save_pretrained(folder)
     load_tokenizer(where).save_pretrained(folder)
     return [] if regression else theirs
@@ -418,11 +424,35 @@ def _modules(method: str) -> list[str]:
     return [f"rkd.methods.{method}"] if method in METHOD_OPTIONS else []
 
 
-def _finished(folder: Path, spec: RunSpec, data: str, teacher: Path | None) -> bool:
-    """Whether a folder holds a whole run of the same spec, data and teacher."""
+def _own_files(spec: RunSpec) -> dict[str, str]:
+    """Digests of what a spec only names: the files of local models, and the source of a method from outside."""
+    found: dict[str, str] = {}
+    for model in (spec.model, spec.model.layers_of):
+        if model is not None and (path := model_source.parse(model.source).path()) is not None:
+            files = runtime.digests(path) if path.is_dir() else {"": runtime.sha256(path)}
+            found |= {f"{model.source}/{file}".rstrip("/"): digest for file, digest in files.items()}
+    if spec.method not in METHOD_OPTIONS:
+        source = inspect.getsourcefile(by_name(spec.method))
+        if source is not None and Path(source).is_file():  # a notebook's cells are no file
+            found[f"method {spec.method}"] = runtime.sha256(source)
+    return found
+
+
+def _check_pair(spec: RunSpec, teacher: ModelSpec, task: Task, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Build the method with the teacher as it is before its fine-tuning: an error would else come only after that."""
+    student, guide = (models.load(each, task, len(tokenizer), spec.seed) for each in (spec.model, teacher))
+    models.check_fit(student, guide)
+    efficiency.build_method(spec.method, student, guide, {}, **spec.options)
+
+
+def _finished(folder: Path, spec: RunSpec, data: str, teacher: Path | None, own_files: Mapping[str, str]) -> bool:
+    """Whether a folder holds a whole run, as it was left, of the same spec, data, teacher and files of one's own."""
     try:
         record = json.loads((folder / "run.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return False
     same = record.get("spec") == json.loads(json.dumps(asdict(spec))) and record["data"]["sha256"] == data
+    same = same and all(record["code"].get(file) == digest for file, digest in own_files.items())
+    outputs = {file: digest for file, digest in runtime.digests(folder).items() if file != "run.json"}
+    same = same and record["outputs"] == outputs
     return bool(same and (teacher is None or record.get("teacher") == runtime.digests(teacher)))

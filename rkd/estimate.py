@@ -217,6 +217,8 @@ def _seconds_per_step(
         return statistics.median(by_task[spec.task]), "measured"
     if by_task:
         return statistics.median(value for values in by_task.values() for value in values), "measured on other tasks"
+    if spec.method not in PASSES:
+        return None, "cost of the method unknown"
     student = _parameters(spec.model)
     teacher = _parameters(plan.teacher(spec.task, spec.seed).model) if spec.method != "finetune" else 0.0
     if student is None or teacher is None:

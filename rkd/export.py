@@ -20,6 +20,10 @@ from rkd.tasks import Task, get
 # Largest difference of a logit between torch and ONNX: float32 sums in another order.
 TOLERANCE = 1e-3
 
+# By this and the kinds of its files an export is known, which another one may replace.
+_MARK = "Trained by rkd"
+_SUFFIXES = (".json", ".safetensors", ".txt", ".model", ".jinja", ".md")
+
 _USE = """from transformers import pipeline
 
 classify = pipeline("text-classification", model="{folder}")
@@ -73,8 +77,8 @@ def export(run: str | Path, out: str | Path, *, onnx: bool = False) -> Path:
         PosixPath('my-student')
     """
     run, out = Path(run), Path(out)
-    if out.exists() and not (out.is_dir() and ((out / "README.md").is_file() or not any(out.iterdir()))):
-        raise RkdError(f"{out}: found something that is no export, expected a new folder")
+    if out.exists() and not _replaceable(out):
+        raise RkdError(f"{out}: found something that is no export, or more than one; expected a new folder")
     result = read_run(run)
     with atomic_path(out) as folder:
         shutil.copytree(run / "model", folder)
@@ -82,6 +86,16 @@ def export(run: str | Path, out: str | Path, *, onnx: bool = False) -> Path:
             write_onnx(folder, folder / "onnx" / "model.onnx")
         atomic_write_text(folder / "README.md", model_card(result, out.name))
     return out
+
+
+def _replaceable(out: Path) -> bool:
+    """Whether a folder is empty, or an export by its card with nothing beside what exports consist of."""
+    if not out.is_dir():
+        return False
+    names = {path.name for path in out.iterdir()}
+    card = out / "README.md"
+    own = card.is_file() and _MARK in card.read_text(encoding="utf-8", errors="replace")
+    return not names or (own and all(name == "onnx" or Path(name).suffix in _SUFFIXES for name in names))
 
 
 def model_card(result: Distilled, name: str) -> str:
@@ -103,7 +117,7 @@ def model_card(result: Distilled, name: str) -> str:
     return _CARD.format(
         header=header.to_yaml(),
         name=name,
-        summary=f"A model of {millions:.1f} million parameters that {kind} {what}. Trained by rkd {rkd.__version__}.",
+        summary=f"A model of {millions:.1f} million parameters that {kind} {what}. {_MARK} {rkd.__version__}.",
         use=_USE.format(folder=name, example=example),
         data="\n".join(_data(task, record, manifest)),
         method="\n".join(_method(spec)),

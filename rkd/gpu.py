@@ -10,6 +10,7 @@ and nvidia-smi. Where there are none, or the device is cpu, COMMAND runs at once
 """
 
 import argparse
+import contextlib
 import fcntl
 import os
 import platform
@@ -64,7 +65,6 @@ def take(
 
     It is held until the file is closed, by this process and all that inherit it.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     # On a shared file system "0" of two nodes, or of two Slurm jobs on one node, are different GPUs.
     place = "-".join(
         [platform.node(), *([f"job{environment['SLURM_JOB_ID']}"] if "SLURM_JOB_ID" in environment else [])]
@@ -72,7 +72,12 @@ def take(
     for slot in range(jobs_per_gpu):
         for gpu in gpus:
             name = re.sub(r"[^A-Za-z0-9.-]", "_", f"{place}-gpu{gpu}-slot{slot}")
-            file = os.open(folder / f"{name}.lock", os.O_RDWR | os.O_CREAT, 0o644)
+            path = folder / f"{name}.lock"
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+                file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+            except OSError as error:
+                raise RkdError(f"{path}: cannot be written: {error.strerror}; a GPU is locked by it") from None
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -81,8 +86,9 @@ def take(
                 os.close(file)
                 raise RkdError(f"{folder}: its file system has no locks ({error.strerror}); set {VISIBLE}") from None
             else:
-                os.truncate(file, 0)
-                os.write(file, f"{os.getpid()}\n".encode())  # for people: the lock is what counts
+                with contextlib.suppress(OSError):  # for people: the lock is what counts, on a full disk too
+                    os.truncate(file, 0)
+                    os.write(file, f"{os.getpid()}\n".encode())
                 return gpu, file
     return None
 

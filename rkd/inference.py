@@ -9,7 +9,7 @@ import pandas as pd
 import torch
 from transformers import AutoTokenizer
 
-from rkd import config, evaluation, metrics, model_source, models
+from rkd import config, evaluation, metrics, model_source, models, runtime
 from rkd.batching import Split
 from rkd.data.files import read_split
 from rkd.data.prepare import encode
@@ -47,9 +47,7 @@ class Classifier:
                 f"text: found {self.text or 'no column'}, expected one or two columns that {reference} reads"
             )
         self.label = label or known.get("label")
-        if device == "cuda" and not torch.cuda.is_available():
-            raise RkdError("device: found 'cuda', but torch sees no GPU here; expected 'cpu' or 'auto'")
-        self.device = torch.device("cuda" if device != "cpu" and torch.cuda.is_available() else "cpu")
+        self.device = runtime.choose_device(device)
         names = [str(name) for _, name in sorted((self.model.config.id2label or {}).items())]
         self.labels = [] if len(names) == 1 else names
 

@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from transformers.utils import logging as transformers_logging
@@ -109,10 +109,8 @@ def _start(device: str, threads: int) -> torch.device:
     transformers_logging.set_verbosity_error()
     if not sys.stderr.isatty():
         transformers_logging.disable_progress_bar()
-    if device == "cuda" and not torch.cuda.is_available():
-        raise RkdError("device: found 'cuda', but torch sees no GPU here; expected 'cpu' or 'auto'")
     runtime.seed_everything(0, threads)
-    return torch.device("cuda" if device != "cpu" and torch.cuda.is_available() else "cpu")
+    return cast(torch.device, runtime.choose_device(device))
 
 
 def _prepared(data: Path) -> tuple[Task, dict[str, Split], int]:

@@ -227,6 +227,22 @@ def reuse_memory() -> None:
     mallopt(top_pad, 1 << 26)
 
 
+def choose_device(name: str) -> Any:
+    """The `torch.device` that a device of the config means: "auto" is a GPU where torch sees one, else the CPU.
+
+    Raises:
+        RkdError: "cuda" without a GPU, or another name.
+    """
+    import torch
+
+    if name not in ("auto", "cpu", "cuda"):
+        raise RkdError(f"device: found {name!r}; expected 'auto', 'cpu' or 'cuda' (CUDA_VISIBLE_DEVICES chooses a GPU)")
+    there = torch.cuda.is_available()
+    if name == "cuda" and not there:
+        raise RkdError("device: found 'cuda', but torch sees no GPU here; expected 'cpu' or 'auto'")
+    return torch.device("cuda" if there and name != "cpu" else "cpu")
+
+
 def processor_name() -> str:
     """The CPU's model name as the operating system tells it."""
     try:

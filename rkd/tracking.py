@@ -7,21 +7,27 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState, is_initialized
 
 from rkd.errors import RkdError
 
 
-def accelerator(folder: Path | None, *, cpu: bool, continued: bool) -> Accelerator:
+def accelerator(folder: Path | None, device: torch.device, *, continued: bool) -> Accelerator:
     """An Accelerator whose `log` writes files for TensorBoard into `folder`, or does nothing where that is None.
 
     Args:
-        cpu: whether to leave a GPU alone.
+        device: of the CPU or the GPU.
         continued: whether the training goes on from a checkpoint; else what an earlier one left is removed.
 
     Raises:
         RkdError: TensorBoard is not installed.
     """
+    cpu = device.type == "cpu"
+    # All accelerators of a process share one device, that of the first: a notebook may want the other one next.
+    if is_initialized() and AcceleratorState().device.type != device.type:
+        AcceleratorState._reset_state(reset_partial_state=True)
     if folder is None:
         return Accelerator(cpu=cpu)
     if importlib.util.find_spec("tensorboard") is None:

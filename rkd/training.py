@@ -77,7 +77,7 @@ def run(
     if not sys.stderr.isatty():
         transformers_logging.disable_progress_bar()
     begun = checkpoints is not None and (checkpoints / "checkpoint.json").is_file()
-    accelerator = tracking.accelerator(tensorboard, cpu=_use_cpu(device), continued=begun)
+    accelerator = tracking.accelerator(tensorboard, runtime.choose_device(device), continued=begun)
     precision.check(spec.training["precision"], accelerator.device)
     task = get(spec.task, spec.own_task)
     manifest, tokenizer, splits = load_prepared(data)
@@ -109,6 +109,7 @@ def run(
         with runtime.staged(out, last="run.json") as folder:
             evaluation.predictions_frame(task, z, splits).to_parquet(folder / "predictions.parquet", index=False)
             cast(PreTrainedModel, method.student).save_pretrained(folder / "model")
+            tokenizer.model_max_length = max_length  # who uses the model later cuts texts where its training did
             tokenizer.save_pretrained(folder / "model")
             history = [json.dumps(runtime.jsonable(record), allow_nan=False) + "\n" for record in done.history]
             (folder / "history.jsonl").write_text("".join(history), encoding="utf-8")
@@ -152,11 +153,11 @@ def train(
     """
     settings = spec.training
     checkpoint = checkpoint or Checkpoint(None)
+    at = checkpoint.restore(method)  # from here on `method` and `at` are all the state that there is
     z_t = None
     if method.teacher is not None and not method.teacher_moves:
         with checkpoint.interruptible():
             z_t = _dev_logits(method.teacher, task, splits, accelerator.device)
-    at = checkpoint.restore(method)  # from here on `method` and `at` are all the state that there is
     if not at.history:
         with checkpoint.interruptible():
             record = evaluate(method, task, splits, accelerator.device, z_t)
@@ -295,12 +296,6 @@ def _hold_out_quiz(spec: RunSpec, train_split: Split, device: torch.device) -> t
     batch_size = spec.training["batch_size"]
     rest, quiz = hold_out(train_split, spec.options["quiz_share"], batch_size, spec.seed)
     return rest, QuizBatches(quiz, batch_size, spec.seed, device)
-
-
-def _use_cpu(device: str) -> bool:
-    if device == "cuda" and not torch.cuda.is_available():
-        raise RkdError("device: found 'cuda', but torch sees no GPU here; expected 'cpu' or 'auto'")
-    return device == "cpu"
 
 
 def _headline(spec: RunSpec, method: Method, splits: dict[str, Split]) -> str:

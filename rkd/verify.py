@@ -121,7 +121,7 @@ def _checked(kind: str, file: Path, root: Path) -> Findings:
     """The findings on one record; a record in which things are not of their kind is a finding as well."""
     try:
         yield from _KINDS[kind].check(file, root)
-    except (RkdError, TypeError, AttributeError, KeyError, ValueError) as error:
+    except (RkdError, OSError, TypeError, AttributeError, KeyError, ValueError) as error:
         yield _finding(MISMATCH, file, f"is no record as this project writes them ({type(error).__name__}: {error})")
 
 
@@ -264,15 +264,16 @@ def _same_table(path: Path, root: Path, command: list[str]) -> Findings:
     script, *arguments = command
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "results").symlink_to(root)
-        arguments[arguments.index("--out-dir") + 1] = "made"
-        words = [sys.executable, str(ROOT / script), *arguments]
+        # Whatever the sidecar says, nothing is written elsewhere: of an option's values the last one counts.
+        words = [sys.executable, str(ROOT / script), *arguments, "--out-dir", "made"]
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
         result = subprocess.run(words, cwd=folder, env=environment, capture_output=True, text=True, check=False)
-        if result.returncode:
+        made_files = sorted((Path(folder) / "made").glob("*"))
+        if result.returncode or not made_files:
             told = (result.stderr.strip().splitlines() or [f"exit code {result.returncode}"])[-1]
             yield _finding(MISMATCH, path, f"its command makes no table of its inputs: {told}")
             return
-        for made in sorted((Path(folder) / "made").iterdir()):
+        for made in made_files:
             file = path.with_suffix(made.suffix)
             if not file.is_file():
                 yield _finding(UNCHECKED, file, "is not there")

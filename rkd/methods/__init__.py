@@ -6,6 +6,8 @@ The classes are imported on first use, so that a run loads (and depends on) only
 """
 
 from importlib import import_module, metadata
+from importlib.util import find_spec
+from inspect import isabstract
 from typing import TYPE_CHECKING, Any
 
 from rkd.errors import RkdError
@@ -67,10 +69,12 @@ def register(name: str, method: Any) -> None:
 
 
 def by_name(method: str) -> Any:
-    """The class of a method by its name: ours (the name of its file), a registered one, or an installed package's."""
+    """The class of a method by its name: that of its file here, a registered one, or an installed package's."""
     classes = {module: name for name, module in MODULES.items()}
     if method in classes:
         return __getattr__(classes[method])
+    if method.isidentifier() and find_spec(f"{__name__}.{method}"):
+        return _class_in(method)
     if method not in _REGISTERED:
         for entry_point in metadata.entry_points(group="rkd.methods", name=method):
             register(method, entry_point.load())
@@ -78,3 +82,18 @@ def by_name(method: str) -> Any:
         known = ", ".join([*classes, *_REGISTERED])
         raise RkdError(f"method: found '{method}', expected one of {known}, or one given to rkd.methods.register")
     return _REGISTERED[method]
+
+
+def _class_in(name: str) -> Any:
+    """The one method that a file here defines which is not in `MODULES`: a line there would retrain all others."""
+    from rkd.methods.base import Method
+
+    module = import_module(f"{__name__}.{name}")
+    found = [
+        value
+        for value in vars(module).values()
+        if isinstance(value, type) and issubclass(value, Method) and value.__module__ == module.__name__
+    ]
+    if len(found) != 1 or isabstract(found[0]):
+        raise RkdError(f"rkd/methods/{name}.py: found {len(found)} methods; expected one subclass of Method")
+    return found[0]

@@ -16,6 +16,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -108,7 +109,7 @@ def test_a_kill_during_any_write_leaves_a_whole_checkpoint_and_no_half_output(pl
     with pytest.MonkeyPatch.context() as patch:
         calls = at_write(patch, 0)
         train(place, "reptile", tmp_path / "all", tmp_path / "state")
-    assert {"save", "fsync", "replace", "unlink", "rmtree"} == set(calls)
+    assert {"save", "fsync", "replace", "unlink", "rmdir"} == set(calls)
     numbers = range(1, len(calls) + 1)
     for number in numbers if SOAK else sorted(draws("writes").sample(numbers, 3)):
         out = tmp_path / str(number)
@@ -151,6 +152,37 @@ class Model:
 
     def load_state_dict(self, state):
         self.value = state["value"]
+
+
+def test_the_same_step_is_not_saved_again(tmp_path):
+    """A run that goes on from the end of an epoch saves there first: a kill would meet the only copy."""
+    with Checkpoint(tmp_path, NEVER, {}) as first:
+        progress = first.restore(Model())
+        progress.step = 5
+        first.save(Model(1.0), progress)
+    before = {path.name: path.stat().st_ino for path in tmp_path.iterdir()}
+    with Checkpoint(tmp_path, NEVER, {}) as second:
+        progress = second.restore(Model())
+        second.save(Model(2.0), progress)
+        assert {path.name: path.stat().st_ino for path in tmp_path.iterdir()} == before
+        progress.step = 6
+        second.save(Model(2.0), progress)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint.json", "lock", "step-6.pt"]
+
+
+def test_a_process_that_waits_for_the_folder_may_have_its_lock_anew(tmp_path, monkeypatch):
+    unlink = os.unlink
+
+    def as_beside_another(path, **more):
+        unlink(path, **more)
+        if Path(path).name == "lock":
+            Path(path).touch()
+
+    with Checkpoint(tmp_path / "state", NEVER, {}) as checkpoint:
+        checkpoint.save(Model(), checkpoint.restore(Model()))
+        monkeypatch.setattr(os, "unlink", as_beside_another)
+        checkpoint.remove()
+    assert [path.name for path in (tmp_path / "state").iterdir()] == ["lock"]
 
 
 def test_the_history_and_the_seconds_go_on(place, stopped):

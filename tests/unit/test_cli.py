@@ -138,6 +138,11 @@ def test_errors_of_distill(changes, error, project, capsys, tmp_path):
     assert error in capsys.readouterr().err.splitlines()[-1]
 
 
+def test_a_setting_that_is_an_option_is_told(project, capsys):
+    assert run(*distill_arguments(project), "-s", "seed=2") == 2
+    assert "--setting: found seed, which is no setting of the training" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("command", ["distill", "predict", "evaluate", "export", "plan", "verify"])
 def test_help_has_examples(command, capsys):
     assert run(command, "--help") == 0

@@ -91,6 +91,12 @@ def test_models_on_the_hub_have_no_estimate_and_it_is_said(tmp_path):
     assert "3 trainings: no estimate" in text
 
 
+def test_a_method_of_ones_own_has_no_estimate_before_it_was_run(tmp_path, monkeypatch):
+    monkeypatch.delitem(PASSES, "kd")
+    *_, student = estimate(plan(), JOBS, tmp_path, 1e9)
+    assert (student.seconds, student.basis) == (None, "cost of the method unknown")
+
+
 def test_every_method_has_its_passes():
     assert set(PASSES) == set(METHOD_OPTIONS)
 

@@ -141,6 +141,12 @@ def test_gpu_0_of_two_slurm_jobs_is_not_the_same(tmp_path: Path) -> None:
     os.close(second[1])
 
 
+def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(RkdError, match=r"file/.*\.lock: cannot be written: .*; a GPU is locked by it"):
+        gpu.take(["0"], 1, tmp_path / "file", {})
+
+
 def test_a_name_with_a_slash_stays_in_the_folder(tmp_path: Path) -> None:
     taken = gpu.take(["../../0"], 1, tmp_path / "leases", {})
     assert taken is not None

@@ -7,6 +7,7 @@ import random
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -15,12 +16,16 @@ import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, pipeline
 
 import rkd
+import rkd.methods
 from rkd import metrics
-from rkd.distilling import OPTIONS, TRAINING
+from rkd.code_inputs import code_inputs
+from rkd.distilling import OPTIONS, TRAINING, _own_files
 from rkd.errors import RkdError
 from rkd.export import export
+from rkd.inference import Classifier
 from rkd.methods import KD, FineTune, by_name, register
-from rkd.spec import TRAINING_KEYS
+from rkd.runtime import sha256
+from rkd.spec import TRAINING_KEYS, ModelSpec, RunSpec
 from rkd.variants import METHOD_OPTIONS
 from tests.conftest import ROOT
 
@@ -111,6 +116,56 @@ def test_tensorboard_shows_both_trainings(tmp_path):
         assert list((tmp_path / part).rglob("events.out.tfevents*")), part
 
 
+def test_what_was_made_of_other_files_is_made_again(tmp_path):
+    """Another config of the student under the same name, and a student's run that was written over."""
+    config = json.loads((MODELS / "bert-2x128.json").read_text())
+    (tmp_path / "student.json").write_text(json.dumps(config))
+
+    def trained():
+        settings = {**TINY, "student": str(tmp_path / "student.json"), "out": tmp_path / "out"}
+        result = rkd.distill(reviews(), dev=reviews(20, 1), **settings)
+        return [(tmp_path / "out" / part / "run.json").stat().st_mtime_ns for part in ("teacher", "student")], result
+
+    first, before = trained()
+    assert trained()[0] == first
+    (tmp_path / "student.json").write_text(json.dumps({**config, "hidden_dropout_prob": 0.3}))
+    second, after = trained()
+    assert (second[0], second[1] > first[1]) == (first[0], True)
+    assert not before.predictions.equals(after.predictions)
+    (tmp_path / "out/student/history.jsonl").write_text("{}")
+    third, again = trained()
+    assert (third[0], third[1] > second[1]) == (first[0], True)
+    pd.testing.assert_frame_equal(again.predictions, after.predictions)
+
+
+def test_the_source_of_a_method_from_outside_is_part_of_its_run(monkeypatch):
+    class Own(KD):
+        pass
+
+    monkeypatch.setattr("rkd.methods._REGISTERED", {"own": Own})
+    spec = RunSpec("data", "own", "own", 1, ModelSpec(TINY["student"]), {}, {})
+    assert _own_files(spec) == {TINY["student"]: sha256(TINY["student"]), "method own": sha256(__file__)}
+    assert set(_own_files(replace(spec, method="kd"))) == {TINY["student"]}
+
+
+def test_a_student_that_does_not_fit_is_told_before_the_teacher_is_finetuned(tmp_path):
+    narrow = {**json.loads((MODELS / "bert-2x128.json").read_text()), "hidden_size": 64}
+    (tmp_path / "narrow.json").write_text(json.dumps(narrow))
+    settings = {**TINY, "method": "reptile", "student": str(tmp_path / "narrow.json"), "out": tmp_path / "out"}
+    with pytest.raises(RkdError, match=r"same width|shape"):
+        rkd.distill(reviews(), dev=reviews(20, 1), **settings)
+    assert not (tmp_path / "out/teacher").exists()
+
+
+def test_texts_are_cut_where_training_cut_them(tmp_path):
+    long = reviews().assign(text=lambda frame: "word " * 9 + frame["text"])
+    result = rkd.distill(long, dev=long[:20], max_length=8, out=tmp_path / "out", **TINY)
+    long[:20].to_csv(tmp_path / "dev.csv", index=False)
+    found = Classifier(str(result.folder), device="cpu").evaluate(tmp_path / "dev.csv")
+    assert found == {**result.metrics["splits"]["validation"], "rows": 20}
+    assert AutoTokenizer.from_pretrained(result.folder / "model").model_max_length == 8
+
+
 def test_a_teacher_that_is_finetuned_already(distilled, tmp_path):
     """By its run's folder, and as a model in memory with labels that say nothing; both are the same teacher."""
     settings = {**TINY, "finetune_teacher": False, "teacher": distilled.folder.parent / "teacher"}
@@ -184,6 +239,24 @@ def test_a_registered_method_is_trained_by_its_name():
         register("other", dict)
 
 
+def test_a_method_in_a_file_of_its_own(tmp_path, monkeypatch):
+    """Beside ours and known by the file's name, without an edit that all other methods' trainings would see."""
+    monkeypatch.setattr(rkd.methods, "__path__", [*rkd.methods.__path__, str(tmp_path)])
+    (tmp_path / "trusted.py").write_text("from rkd.methods.kd import KD\n\n\nclass TrustedKD(KD):\n    pass\n")
+    (tmp_path / "empty.py").write_text("from rkd.methods.kd import KD\n")
+    try:
+        assert issubclass(by_name("trusted"), KD)
+        assert by_name("trusted").__name__ == "TrustedKD"
+        for helper in ("empty", "base", "functional"):
+            with pytest.raises(RkdError, match=f"rkd/methods/{helper}.py: found . methods; expected one subclass of M"):
+                by_name(helper)
+    finally:
+        for name in ("trusted", "empty"):
+            sys.modules.pop(f"rkd.methods.{name}", None)
+    inputs = code_inputs("workflow_scripts/train.py", "rkd.methods.kd")
+    assert not {"rkd/variants.py", "rkd/config.py", "rkd/plan.py"} & set(inputs), "edited to make a method a row"
+
+
 def test_a_method_of_an_installed_package(monkeypatch):
     found = importlib.metadata.EntryPoint("installed", "rkd.methods:FineTune", "rkd.methods")
     monkeypatch.setattr("rkd.methods.metadata.entry_points", lambda group, name: [found] if name == found.name else [])
@@ -211,6 +284,20 @@ def test_the_saved_folder_opens_in_a_pipeline_and_says_what_it_is(distilled, tmp
     with pytest.raises(RkdError, match="found something that is no export"):
         distilled.save(tmp_path / "other")
     assert distilled.save(folder) == folder
+
+
+@pytest.mark.parametrize("extra", [".git", "thesis.tex"])
+def test_an_export_replaces_nothing_but_an_export(extra, distilled, tmp_path):
+    folder = export(distilled.folder, tmp_path / "student")
+    export(distilled.folder, folder)
+    (folder / extra).mkdir()
+    with pytest.raises(RkdError, match="student: found something that is no export, or more than one; expected a new"):
+        export(distilled.folder, folder)
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own/README.md").write_text("# Mine")
+    with pytest.raises(RkdError, match="own: found something that is no export"):
+        export(distilled.folder, tmp_path / "own")
+    assert (tmp_path / "own/README.md").read_text() == "# Mine"
 
 
 def test_onnx_gives_the_same_logits(distilled, tmp_path):

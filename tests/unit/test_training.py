@@ -12,9 +12,10 @@ import pandas as pd
 import pytest
 import torch
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 from transformers import AutoTokenizer
 
-from rkd import evaluation, metrics, models, training
+from rkd import evaluation, metrics, models, tracking, training
 from rkd.batching import load_splits
 from rkd.data.prepare import prepare
 from rkd.errors import RkdError
@@ -617,6 +618,19 @@ def test_what_does_not_fit_is_told_before_training(place, data, teacher, tmp_pat
 def test_a_gpu_that_is_not_there_is_told(place, data, tmp_path):
     with pytest.raises(RkdError, match="device: found 'cuda', but torch sees no GPU here; expected 'cpu' or 'auto'"):
         training.run(spec_of(place, "cola"), data("cola"), tmp_path, device="cuda")
+
+
+@pytest.mark.parametrize("name", ["gpu", "CPU", "cuda:1"])
+def test_an_unknown_device_is_told(name, place, data, tmp_path):
+    with pytest.raises(RkdError, match=f"device: found '{name}'; expected 'auto', 'cpu' or 'cuda'"):
+        training.run(spec_of(place, "cola"), data("cola"), tmp_path, device=name)
+
+
+def test_each_training_has_the_device_that_it_asks_for(monkeypatch):
+    """Accelerators share the first one's device, as here a GPU's in a process that goes on with the CPU."""
+    tracking.accelerator(None, torch.device("cpu"), continued=False)
+    monkeypatch.setitem(AcceleratorState._shared_state, "device", torch.device("cuda"))
+    assert tracking.accelerator(None, torch.device("cpu"), continued=False).device == torch.device("cpu")
 
 
 def test_tensorboard_shows_the_numbers_of_the_history(place, data, teacher, tmp_path):

@@ -301,6 +301,15 @@ def test_only_the_workflows_own_scripts_are_run(results: Path) -> None:
     assert not touched.exists()
 
 
+def test_a_table_is_made_in_no_other_folder_than_verifys_own(results: Path) -> None:
+    def redirected(content: dict) -> None:
+        content["origin"]["command"] += ["--out-dir", str(Path("elsewhere").absolute())]
+
+    edited_json(results / "tables/main.json", redirected)
+    assert not verify.verify([results / "tables"]).mismatches
+    assert not Path("elsewhere").exists()
+
+
 def test_what_cannot_be_verified_is_an_error(results: Path) -> None:
     with pytest.raises(RkdError, match="nowhere: does not exist; expected a results folder"):
         verify.verify([Path("nowhere")])
