@@ -191,7 +191,7 @@ def write_onnx(folder: Path, out: Path) -> float:
         import onnxruntime
         import onnxscript  # noqa: F401  # the exporter imports it much later, with an error that helps nobody
     except ImportError as error:
-        raise RkdError(f"--onnx needs what is not installed ({error.name}): pip install 'rkd[onnx]'") from None
+        raise RkdError(f"--onnx needs what is not installed ({error.name}): pip install -e '.[onnx]'") from None
     model, tokenizer = models.load_finetuned(folder).eval(), AutoTokenizer.from_pretrained(folder)
     # The fused kernels of PyTorch have no fixed form in ONNX.
     model.set_attn_implementation("eager")

@@ -31,7 +31,7 @@ def accelerator(folder: Path | None, device: torch.device, *, continued: bool) -
     if folder is None:
         return Accelerator(cpu=cpu)
     if importlib.util.find_spec("tensorboard") is None:
-        raise RkdError("tracker: found tensorboard, which is not installed: pip install 'rkd[tensorboard]'")
+        raise RkdError("tracker: found tensorboard, which is not installed: pip install -e '.[tensorboard]'")
     if not continued:
         shutil.rmtree(folder / "events", ignore_errors=True)
     result = Accelerator(cpu=cpu, log_with="tensorboard", project_dir=folder)

@@ -110,7 +110,7 @@ def test_a_stopped_distillation_goes_on_and_ends_the_same(part, distilled, tmp_p
 
 
 def test_tensorboard_shows_both_trainings(tmp_path):
-    pytest.importorskip("tensorboard", reason="pip install 'rkd[tensorboard]'")
+    pytest.importorskip("tensorboard", reason="pip install -e '.[tensorboard]'")
     rkd.distill(reviews(), dev=reviews(20, 1), tensorboard=tmp_path, **TINY)
     for part in ("teacher", "student"):
         assert list((tmp_path / part).rglob("events.out.tfevents*")), part
