@@ -49,21 +49,24 @@ class Packing:
     """Where each real token of a padded batch lies, and the way there and back.
 
     Tokens lie example by example, the shortest first. Attention is computed by groups of examples of similar length,
-    each padded to its own longest.
+    each padded to its own longest. The first token is repeated at the end up to a round number of tokens (see
+    `round_number`); the repetitions take no part in attention, and nothing is read from them.
 
     Attributes:
-        positions: position of every real token in its own example, shape (tokens,).
-        cls: index of each example's first token among the real tokens, in the order of the batch, shape (batch,).
+        positions: position of every token in its own example, shape (tokens,).
+        cls: index of each example's first token among the tokens, in the order of the batch, shape (batch,).
     """
 
     def __init__(self, attention_mask: Tensor) -> None:
         lengths, width = attention_mask.sum(dim=1), attention_mask.shape[1]
         order = torch.argsort(lengths, stable=True)
         token = attention_mask[order].flatten().nonzero().squeeze(1)
+        self.real, self.repeated = len(token), round_number(len(token)) - len(token)
+        token = torch.cat([token, token[:1].expand(self.repeated)])
         self.positions = token % width
         self.index = order[token // width] * width + self.positions
         self.cls = torch.empty_like(order)
-        self.cls[order] = (self.positions == 0).nonzero().squeeze(1)
+        self.cls[order] = (self.positions[: self.real] == 0).nonzero().squeeze(1)
         self.inverse = torch.argsort(order)
         # A GPU computes padding sooner than it starts one more kernel for each group.
         on_cpu = attention_mask.device.type == "cpu"
@@ -85,16 +88,15 @@ class Packing:
         Returns:
             The shape of `query`.
         """
-        queries = [query[rows] for rows in self.examples] if last else query.split(self.tokens)
-        context = torch.cat(
-            [
-                group.attend(q, k, v, heads, dropout, last)
-                for group, q, k, v in zip(
-                    self.groups, queries, key.split(self.tokens), value.split(self.tokens), strict=True
-                )
-            ]
-        )
-        return context[self.inverse] if last else context
+        keys, values = (part[: self.real].split(self.tokens) for part in (key, value))
+        queries = [query[rows] for rows in self.examples] if last else query[: self.real].split(self.tokens)
+        found = [
+            group.attend(q, k, v, heads, dropout, last)
+            for group, q, k, v in zip(self.groups, queries, keys, values, strict=True)
+        ]
+        if last:
+            return torch.cat(found)[self.inverse]
+        return torch.cat([*found, query.new_zeros(self.repeated, found[0].shape[-1])])
 
 
 class _Group:
@@ -121,6 +123,19 @@ class _Group:
         if self.padded:
             packed = packed.new_zeros(examples * width, packed.shape[-1]).index_copy(0, self.index, packed)
         return packed.view(examples, width, heads, -1)
+
+
+def round_number(tokens: int) -> int:
+    """The next number of five significant bits, a sixteenth more at most; 16 or a multiple of it below 512.
+
+    oneDNN compiles each shape of a product and keeps what it has compiled: milliseconds and a megabyte for each, and
+    numbers of tokens as they come are new in every batch.
+
+    >>> [round_number(tokens) for tokens in (3, 350, 1700)]
+    [16, 352, 1728]
+    """
+    step = 1 << max(4, tokens.bit_length() - 5)
+    return -(-tokens // step) * step
 
 
 # What one more group costs, in scores of one head: as long as the machine takes to compute them in vain.

@@ -295,6 +295,22 @@ def test_no_other_grouping_costs_less(lengths):
     assert cost(lengths, sizes) == min(cost(lengths, other) for other in every)
 
 
+def test_numbers_of_tokens_are_few_and_hardly_larger():
+    """Sixteen an octave: what oneDNN compiles and keeps stays bounded."""
+    rounded = [packed.round_number(tokens) for tokens in range(1, 1 << 13)]
+    assert all(16 * tokens <= 16 * found <= 17 * max(tokens, 240) for tokens, found in enumerate(rounded, 1))
+    assert len({found for found in rounded if 1024 <= found < 2048}) == 16
+    assert len({found for found in rounded if found <= 1024}) == 32 + 16
+
+
+def test_tokens_are_packed_to_a_round_number():
+    batch = batch_for("bert", [5, 9, 2])
+    packing = packed.Packing(batch["attention_mask"])
+    assert len(packing.positions) == len(packing.pack(batch["input_ids"])) == 16
+    assert packing.positions[: packing.real].tolist() == [*range(2), *range(5), *range(9)]
+    assert packing.cls.tolist() == [2, 7, 0]
+
+
 @pytest.mark.parametrize("group_cost", [0, 10**9], ids=["many groups", "one group"])
 @pytest.mark.parametrize("kind", ["bert", "roberta", "distilbert"])
 def test_the_grouping_changes_no_logit(kind, group_cost, monkeypatch):
