@@ -133,6 +133,23 @@ def typed(config: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value if key == "own_tasks" else read(value, 1) for key, value in config.items()}
 
 
+def in_order(config: Mapping[str, Any], first: str | Path) -> dict[str, Any]:
+    """The config with its variants and ablations in the order of a file, others after them.
+
+    Snakemake puts what overlays name before all else, and tables have their rows in this order.
+
+    >>> list(in_order({"variants": {"mine": {}, "kd": {}}}, "config.yaml")["variants"])
+    ['kd', 'mine']
+    """
+    base = yaml.safe_load(Path(first).read_text(encoding="utf-8"))
+    result = dict(config)
+    for section in ("variants", "ablations"):
+        if isinstance(found := result.get(section), Mapping):
+            names = [name for name in base[section] if name in found]
+            result[section] = {name: found[name] for name in [*names, *(name for name in found if name not in names)]}
+    return result
+
+
 def check(config: Mapping[str, Any]) -> list[Problem]:
     """All problems of a merged config, sorted by path; an empty list when it is good.
 

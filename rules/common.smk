@@ -11,7 +11,7 @@ from snakemake.io import report as in_report
 
 try:
     from rkd.code_inputs import code_digest
-    from rkd.config import load, typed
+    from rkd.config import in_order, load, typed
     from rkd.errors import RkdError
     from rkd.failures import failed_jobs
     from rkd.plan import Plan
@@ -27,7 +27,7 @@ gc.set_threshold(100_000, 50, 100)
 
 try:
     check_versions()
-    PLAN = Plan(load(typed(config)))
+    PLAN = Plan(load(in_order(typed(config), "config.yaml")))
 except RkdError as error:
     sys.exit(f"error: {error}")
 

@@ -628,3 +628,11 @@ def test_nested_values_of_the_command_line_get_their_types_back():
     }
     untouched = {"teacher_model": "123", "student": {"selection": "best", "alpha": "5e-5"}, "threads": 2}
     assert typed(untouched) == untouched
+
+
+def test_rows_come_in_the_order_of_config_yaml() -> None:
+    """Snakemake puts an overlay's keys first; its own rows come last, and what is no section is left to the check."""
+    merged = {"variants": {"mine": {"method": "kd"}, "reptile": None, "finetune": {}}, "ablations": 3, "seeds": [1]}
+    ordered = rkd_config.in_order(merged, ROOT / "config.yaml")
+    assert list(ordered["variants"]) == ["finetune", "reptile", "mine"]
+    assert ordered == merged
