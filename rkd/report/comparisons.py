@@ -1,4 +1,6 @@
-"""The table of comparisons: every row against `kd` and `finetune`, on the same seeds and dev examples."""
+"""The table of comparisons, on the same seeds and dev examples: every row against `kd` and `finetune`, and the rows
+that change a setting of a method against the row of that method.
+"""
 
 import math
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
@@ -111,9 +113,10 @@ def comparisons(
     baselines: Sequence[str] = BASELINES,
     resamples: int = RESAMPLES,
 ) -> Comparisons:
-    """Compare every row with every baseline on each task and on the average of tasks.
+    """Compare every row with every baseline, and controls with what they change, on each task and on their average.
 
-    A pair of baselines is compared once. The average exists where every task has the same seeds in common.
+    A pair of baselines is compared once. A row is a control of another one that bears its method's name. The average
+    exists where every task has the same seeds in common.
 
     Args:
         spec: what the table is about.
@@ -134,13 +137,10 @@ def comparisons(
         raise RkdError(f"comparisons: none of the rows {', '.join(baselines)} is there; found {', '.join(names)}")
     over = averaged(spec.tasks)
     tasks = [*spec.tasks, *([AVERAGE] if len(over) > 1 else [])]
-    planned = tuple(
-        (name, baseline, task)
-        for place, baseline in enumerate(chosen)
-        for name in names
-        if name not in chosen[place:]
-        for task in tasks
-    )
+    pairs = [(name, baseline) for place, baseline in enumerate(chosen) for name in names if name not in chosen[place:]]
+    controlled = [one for one in names if one not in chosen]
+    pairs += [(one.name, row) for row in controlled for one in spec.variants if one.method == row != one.name]
+    planned = tuple((name, baseline, task) for name, baseline in pairs for task in tasks)
     runs = {key: read_runs(group["file"]) for key, group in places.groupby(["task", "variant"])} if files else {}
     found: dict[tuple[str, str, str], Comparison] = {}
     for name, baseline, task in planned:

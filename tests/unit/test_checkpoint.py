@@ -75,11 +75,13 @@ def stopped(place, tmp_path):
 
 
 @pytest.fixture(autouse=True)
-def keyboard():
-    """Ctrl-C as in a terminal: what a shell starts in the background ignores it."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+def terminal():
+    """Signals as in a terminal: what a shell starts in the background ignores Ctrl-C, and nohup SIGHUP."""
+    as_there = {signal.SIGINT: signal.default_int_handler, signal.SIGHUP: signal.SIG_DFL}
+    before = {number: signal.signal(number, handler) for number, handler in as_there.items()}
     yield
-    signal.signal(signal.SIGINT, before)
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 # The same end, to the last bit.

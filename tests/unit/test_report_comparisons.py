@@ -97,6 +97,19 @@ def test_each_pair_is_compared_once_and_corrected_over_the_table(files):
     assert frame.query("row == 'kd' and task == 'average'")["p"].item() < 0.05 < frame["p"].iloc[0]
 
 
+def test_a_control_is_compared_with_the_row_whose_method_it_changes(tmp_path):
+    control = Variant("no-lookahead", "reptile", "No look-ahead")
+    spec = replace(SPEC, variants=(*SPEC.variants, control))
+    frame = comparisons(spec, all_files(tmp_path), resamples=50).frame()
+    assert frame.empty is False
+    planned = comparisons(spec, [], resamples=50).planned
+    assert [pair for pair in planned if pair[1] == "reptile"] == [
+        ("no-lookahead", "reptile", task) for task in ("cola", "rte", "average")
+    ]
+    assert len(planned) == 3 * (1 + 1 + 2 + 2)
+    assert "**Against Reptile**" in comparisons(spec, [], resamples=50).grid().markdown()
+
+
 def test_it_prints_signs_intervals_and_corrections(files):
     markdown = comparisons(SPEC, files, resamples=200).grid().markdown()
     lines = {tuple(cell.strip() for cell in line.split("|")[1:3]): line for line in markdown.splitlines()}

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -32,6 +33,12 @@ TINY = {
     "variants": {"no-lookahead": None},
     "ablations": {"teacher-lr": None},
 }
+
+
+def _heed_signals() -> None:
+    """As in a terminal, also where the tests run in the background, which ignores these."""
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
 
 
 class Workflow:
@@ -71,10 +78,9 @@ class Workflow:
     def start(self, *arguments: str, log: Path) -> subprocess.Popen:
         """Start Snakemake in a session of its own, as a terminal would, and go on; `log` gets what it prints."""
         command, settings = self._started(*arguments)
+        settings |= {"start_new_session": True, "preexec_fn": _heed_signals}
         with log.open("w") as output:
-            return subprocess.Popen(
-                command, **settings, stdout=output, stderr=subprocess.STDOUT, start_new_session=True, text=True
-            )
+            return subprocess.Popen(command, **settings, stdout=output, stderr=subprocess.STDOUT, text=True)
 
     def _started(self, *arguments: str, offline: bool = True) -> tuple[list[str], dict]:
         environment = {
