@@ -145,7 +145,7 @@ def in_order(config: Mapping[str, Any], first: str | Path) -> dict[str, Any]:
     result = dict(config)
     for section in ("variants", "ablations"):
         if isinstance(found := result.get(section), Mapping):
-            names = [name for name in base[section] if name in found]
+            names = [name for name in base.get(section) or {} if name in found]
             result[section] = {name: found[name] for name in [*names, *(name for name in found if name not in names)]}
     return result
 
