@@ -18,7 +18,7 @@ def accelerator(folder: Path | None, device: torch.device, *, continued: bool) -
     """An Accelerator whose `log` writes files for TensorBoard into `folder`, or does nothing where that is None.
 
     Args:
-        device: of the CPU or the GPU.
+        device: where the training runs.
         continued: whether the training goes on from a checkpoint; else what an earlier one left is removed.
 
     Raises:

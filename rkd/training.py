@@ -209,7 +209,7 @@ def evaluate(
     """Dev scores of the student and, where there is a teacher, what has become of it.
 
     Args:
-        z_t: the teacher's logits by dev split, if they are known.
+        z_t: the teacher's logits by dev split, each of shape (rows, classes), where they are known.
 
     Returns:
         `dev` (metrics by split), `headline`, `warnings`, `held_out` (the headline metric on held-out training

@@ -95,11 +95,15 @@ class KnownLogits:
         self.logits = torch.empty(0, 1)  # (rows, classes) in the CPU's memory, NaN where there are none yet
 
     def of(self, rows: Tensor, compute: Callable[[], Tensor]) -> Tensor:
-        """The logits of a batch, shape (batch, classes): from `compute` if one of the rows is new.
+        """The logits of a batch, shape (batch, classes), on the device of `rows`: computed if one of the rows is new.
+
+        Args:
+            rows: the examples' row numbers, int64, shape (batch,).
+            compute: returns the logits of all of them, shape (batch, classes).
 
         >>> known = KnownLogits()
-        >>> known.of(torch.tensor([2, 0]), lambda: torch.tensor([[1.0, 5.0], [3.0, 4.0]]))
-        >>> known.of(torch.tensor([0, 2]), compute=never)
+        >>> z = known.of(torch.tensor([2, 0]), lambda: torch.tensor([[1.0, 5.0], [3.0, 4.0]]))
+        >>> known.of(torch.tensor([0, 2]), compute=lambda: None)  # both are known
         tensor([[3., 4.],
                 [1., 5.]])
         """
