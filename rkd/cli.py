@@ -1,6 +1,7 @@
 """The command `rkd`: one distillation, predictions, scores, exports and checks, without the workflow."""
 
 import contextlib
+import inspect
 import json
 import logging
 import sys
@@ -66,8 +67,6 @@ def distill(
 ) -> None:
     """Distil a teacher into a student on a file of yours."""
     _logging()
-    import inspect
-
     import rkd
 
     settings = _pairs("--setting", setting)

@@ -452,7 +452,7 @@ def _finished(folder: Path, spec: RunSpec, data: str, teacher: Path | None, own_
     except (OSError, ValueError):
         return False
     same = record.get("spec") == json.loads(json.dumps(asdict(spec))) and record["data"]["sha256"] == data
-    same = same and all(record["code"].get(file) == digest for file, digest in own_files.items())
+    same = same and own_files.items() <= (record.get("code") or {}).items()
     outputs = {file: digest for file, digest in runtime.digests(folder).items() if file != "run.json"}
-    same = same and record["outputs"] == outputs
+    same = same and record.get("outputs") == outputs
     return bool(same and (teacher is None or record.get("teacher") == runtime.digests(teacher)))
