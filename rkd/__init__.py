@@ -4,14 +4,16 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from rkd._version import __version__ as __version__
     from rkd.distilling import Distilled, distill
 
 __all__ = ["Distilled", "distill"]
-__version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> Any:
-    """The public functions on first use: torch and transformers take seconds to import."""
+    """Resolve public names on first use: torch and transformers take seconds to import."""
+    if name == "__version__":
+        return import_module("rkd._version").__version__  # by a computed name: the version is no part of any job's code
     if name in __all__:
         return getattr(import_module("rkd.distilling"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

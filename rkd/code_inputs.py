@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
+_LOG_METHODS = ("debug", "info", "warning", "error", "exception", "critical", "log")
 
 
 def code_inputs(script: str, *modules: str) -> list[str]:
@@ -59,7 +60,10 @@ def code_digests(script: str, *modules: str) -> dict[str, str]:
 
 @cache
 def _digest(path: Path) -> str:
-    """Twelve hexadecimal digits of what a source file does: layout, comments and docstrings are left out."""
+    """Twelve hexadecimal digits of what a source file does.
+
+    Layout, comments, docstrings and the text of messages (errors, warnings and log lines) are left out.
+    """
     return hashlib.sha256(repr(_structure(_tree(path))).encode()).hexdigest()[:12]
 
 
@@ -68,12 +72,18 @@ def _tree(path: Path) -> ast.Module:
     return ast.parse(path.read_text(encoding="utf-8"), str(path))
 
 
-def _structure(node: Any) -> Any:
-    """A syntax tree as nested tuples. `ast.dump` would do, but what it writes differs between Python versions."""
+def _structure(node: Any, in_message: bool = False) -> Any:
+    """A syntax tree as nested tuples; text inside a message is left out.
+
+    `ast.dump` would nearly do, but what it writes differs between Python versions.
+    """
     if isinstance(node, list):
-        return tuple(_structure(item) for item in node)
+        return tuple(_structure(item, in_message) for item in node)
     if not isinstance(node, ast.AST):
         return node
+    in_message = in_message or _makes_message(node)
+    if in_message and (isinstance(node, ast.JoinedStr) or _is_text(node)):
+        return "text"
     fields = dict(ast.iter_fields(node))
     documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
     if isinstance(node, documented) and ast.get_docstring(node, clean=False) is not None:
@@ -81,8 +91,29 @@ def _structure(node: Any) -> Any:
     # Fields that a later Python adds are empty in code that an earlier one reads.
     return (
         type(node).__name__,
-        *((key, _structure(value)) for key, value in fields.items() if value not in (None, [])),
+        *((key, _structure(value, in_message)) for key, value in fields.items() if value not in (None, [])),
     )
+
+
+def _makes_message(node: ast.AST) -> bool:
+    """Whether all text inside a node is for people: it is raised, logged, or given to an exception's constructor.
+
+    Loggers are called `log` or `logger`, and exceptions end in Error, Exception or Warning, throughout the project.
+    """
+    if isinstance(node, ast.Raise):
+        return True
+    if not isinstance(node, ast.Call):
+        return False
+    if isinstance(node.func, ast.Attribute) and isinstance(node.func.value, ast.Name):
+        logs = node.func.value.id in ("log", "logger") and node.func.attr in _LOG_METHODS
+        if logs or (node.func.value.id, node.func.attr) == ("warnings", "warn"):
+            return True
+    name = getattr(node.func, "attr", getattr(node.func, "id", ""))
+    return name.endswith(("Error", "Exception", "Warning"))
+
+
+def _is_text(node: ast.AST) -> bool:
+    return isinstance(node, ast.Constant) and isinstance(node.value, str)
 
 
 @cache
@@ -92,12 +123,21 @@ def _imports(path: Path) -> tuple[Path, ...]:
     for statement in _statements(_tree(path).body):
         if isinstance(statement, ast.Import):
             names = [alias.name for alias in statement.names]
-        elif isinstance(statement, ast.ImportFrom) and statement.module and not statement.level:
-            names = [statement.module, *(f"{statement.module}.{alias.name}" for alias in statement.names)]
+        elif isinstance(statement, ast.ImportFrom):
+            module = _absolute(statement, path)
+            names = [module, *(f"{module}.{alias.name}" for alias in statement.names)]
         else:
             continue
         result.extend(file for name in names for file in _module_files(name))
     return tuple(result)
+
+
+def _absolute(statement: ast.ImportFrom, path: Path) -> str:
+    """The absolute name of the module that `from MODULE import …` in the file `path` imports from."""
+    if not statement.level:
+        return statement.module or ""
+    package = path.resolve().relative_to(ROOT.resolve()).parts[: -statement.level]
+    return ".".join([*package, *([statement.module] if statement.module else [])])
 
 
 def _statements(block: list[Any]) -> Iterator[ast.AST]:

@@ -109,6 +109,7 @@ def project(tmp_path, monkeypatch):
         "import os, rkd.pack.a as x",
         "from rkd.pack import a",
         "from rkd.pack.a import something",
+        "from .rkd.pack.a import something",
         "def f():\n    from rkd.pack.a import something",
         "if True:\n    try:\n        import rkd.pack.a\n    except ImportError:\n        pass",
         "try:\n    pass\nexcept ImportError:\n    import rkd.pack.a",
@@ -137,6 +138,16 @@ def test_every_form_of_import_is_seen_and_followed(project, statement):
 def test_nothing_else_is_listed(project, statement):
     project(main=statement, rkd__a="")
     assert code_inputs("main.py") == ["main.py"]
+
+
+@pytest.mark.parametrize(
+    "statement",
+    ["from . import b", "from .b import x", "from .. import pack\nfrom ..pack import b", "from ..pack.b import x"],
+)
+def test_relative_imports_are_followed(project, statement):
+    project(main="import rkd.pack.a", rkd__pack__a=statement, rkd__pack__b="B = 1", rkd__b="")
+    expected = ["main.py", "rkd/__init__.py", "rkd/pack/__init__.py", "rkd/pack/a.py", "rkd/pack/b.py"]
+    assert code_inputs("main.py") == expected
 
 
 def test_circles_end(project):
@@ -217,3 +228,68 @@ def test_the_digest_leaves_out_layout_and_words(tmp_path, old, new):
 def test_the_digest_sees_what_code_does(tmp_path, old, new):
     assert old in FUNCTION
     assert digest_of(tmp_path, FUNCTION) != digest_of(tmp_path, FUNCTION.replace(old, new))
+
+
+MESSAGES = """
+import logging
+import warnings
+log = logging.getLogger("rkd")
+
+
+class FitError(ValueError):
+    pass
+
+
+def check(values, mode="strict"):
+    log.info("checking %d values", len(values))
+    log.warning(f"mode {mode}: slow")
+    warnings.warn("old values")
+    if mode == "lenient":
+        error = FitError("too many " + "values")
+        return {"error": error, "label": "lenient"}
+    if len(values) > 3:
+        raise FitError(f"found {len(values)} values, expected 3")
+    raise SystemExit(2)
+"""
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ('"checking %d values"', '"%d values are being checked"'),
+        ('f"mode {mode}: slow"', 'f"{mode} is a slow mode"'),
+        ('f"mode {mode}: slow"', '"slow"'),
+        ('"old values"', '"values of an old kind"'),
+        ('"too many "', '"more than three "'),
+        ('f"found {len(values)} values, expected 3"', 'f"values: found {len(values)}; expected 3"'),
+        ('f"found {len(values)} values, expected 3"', '"too many values"'),
+    ],
+)
+def test_a_reworded_message_is_no_change(tmp_path, old, new):
+    assert old in MESSAGES
+    assert digest_of(tmp_path, MESSAGES) == digest_of(tmp_path, MESSAGES.replace(old, new))
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ('mode="strict"', 'mode="lax"'),
+        ('mode == "lenient"', 'mode == "lax"'),
+        ('"label": "lenient"', '"name": "lenient"'),
+        ('"label": "lenient"', '"label": "lax"'),
+        ("> 3", "> 4"),
+        ("SystemExit(2)", "SystemExit(3)"),
+        ("raise FitError(", "raise ValueError("),
+        ("log.warning", "log.error"),
+        ('getLogger("rkd")', 'getLogger("other")'),
+    ],
+)
+def test_what_is_no_message_stays_in_the_digest(tmp_path, old, new):
+    assert old in MESSAGES
+    assert digest_of(tmp_path, MESSAGES) != digest_of(tmp_path, MESSAGES.replace(old, new))
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_the_version_is_no_part_of_any_job(script):
+    methods = [f"rkd.methods.{method}" for method in METHODS] if script == "train.py" else []
+    assert "rkd/_version.py" not in code_inputs(f"workflow_scripts/{script}", *methods)
