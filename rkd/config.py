@@ -20,7 +20,9 @@ import yaml
 
 from rkd import model_source
 from rkd.errors import RkdError
+from rkd.labels import label_name
 from rkd.model_source import ModelSource
+from rkd.reading import SUFFIXES
 from rkd.tasks import TASKS
 from rkd.variants import METHOD_OPTIONS, expand
 
@@ -590,7 +592,7 @@ class _Crosscheck:
             allowed = schema()["properties"]["own_tasks"]["additionalProperties"]["properties"][key]["x-allowed"]
             if file is None:
                 continue
-            if Path(file).suffix not in (".csv", ".tsv", ".jsonl", ".parquet"):
+            if Path(file).suffix.lower() not in SUFFIXES:
                 yield _problem((*path, key), file, allowed)
             elif not os.path.isfile(os.path.expanduser(file)):
                 there = os.path.exists(os.path.expanduser(file))
@@ -613,9 +615,12 @@ class _Crosscheck:
                 yield _problem((*path, "headline", index), name, f"one of the task's metrics: {', '.join(computed)}")
         if isinstance(scores, list) and scores[0] >= scores[1]:
             yield _problem((*path, "scores"), scores, "a lowest score below the highest")
-        for index, label in enumerate(labels or ()):
-            if str(label) in map(str, labels[:index]):
-                yield _problem((*path, "labels", index), label, "every label only once")
+        names = [label_name(label) for label in labels or ()]
+        for index, name in enumerate(names):
+            if name in names[:index]:
+                yield _problem((*path, "labels", index), labels[index], "every label only once")
+            elif not name:
+                yield _problem((*path, "labels", index), labels[index], "a name that is not blank")
 
     def _glue_dir(self) -> Iterator[tuple[KeyPath, Problem]]:
         folder = self.get("glue_dir")

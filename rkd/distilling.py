@@ -21,13 +21,15 @@ from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from rkd import config, efficiency, metrics, model_source, models, runtime, training
 from rkd.code_inputs import code_digests
-from rkd.data.files import label_text, read_columns
+from rkd.data.files import find_labels, text_problem
 from rkd.data.prepare import prepare
 from rkd.data.tokenizer import load_tokenizer
 from rkd.errors import RkdError
+from rkd.labels import check_names, label_name
 from rkd.memory import explained
 from rkd.methods import by_name
 from rkd.methods.base import Method
+from rkd.reading import chosen_columns
 from rkd.spec import ModelSpec, RunSpec
 from rkd.tasks import Task, define, get
 from rkd.variants import METHOD_OPTIONS, without_unread
@@ -70,8 +72,6 @@ OPTIONS: dict[str, Any] = {
     "outer_optimizer": "adamw",
     "outer_step_size": 1e-3,
 }
-# More different labels than this are scores, or texts, by mistake.
-MOST_LABELS = 200
 
 
 @dataclass(frozen=True)
@@ -199,9 +199,10 @@ def distill(
     if scores is not None:
         names: list[str] = []
     elif labels is not None:
-        names = [label_text(value) for value in labels]
+        check_names("labels", labels)
+        names = [label_name(value) for value in labels]
     else:
-        names = _labels_of(Path(files["train"]["path"]), label)
+        names = find_labels(files["train"], label)
     if method != "finetune" and not finetune_teacher:
         names = _ready_teacher(reference, names, labels is not None, scores is not None, teacher_model)
     definition, own = _own_task(name, columns, label, names, scores, scored_by, headline, files)
@@ -308,48 +309,40 @@ def _options(method: str, method_class: type[Method], given: Mapping[str, Any]) 
 
 
 def _file(split: str, table: Table, folder: Path, columns: Sequence[str], label: str) -> dict[str, str]:
-    """The file of a table and its digest; a DataFrame is written first."""
+    """The file of a table, its digest and what errors call it; a DataFrame is written first."""
     if isinstance(table, pd.DataFrame):
-        wanted = [*columns, *([label] if split != "test" or label in table else [])]
-        for column in wanted:
-            if column not in table:
-                raise RkdError(f"{split}: column '{column}' is missing; found {', '.join(map(repr, table.columns))}")
-        path = folder / f"{split}.parquet"
+        path, where = folder / f"{split}.parquet", f"the DataFrame {_ARGUMENTS[split]}"
+        needed = [*columns, *([label] if split != "test" else [])]
+        wanted = table[chosen_columns(where, list(table.columns), needed, [label] if split == "test" else [])]
         try:
             with runtime.atomic_path(path) as temporary:
-                table[wanted].to_parquet(temporary, index=False)
-        except (ValueError, TypeError) as error:  # pyarrow's errors are these
-            raise RkdError(f"{split}: its columns are of no one type each: {error}") from None
-    else:
-        path = Path(table)
-        if not path.is_file():
-            raise RkdError(f"{path}: file not found")
+                wanted.to_parquet(temporary, index=False)
+        except (ValueError, TypeError, OverflowError) as error:  # pyarrow's errors are these
+            if isinstance(error, RkdError):  # nothing can be written there
+                raise
+            raise RkdError(_unwritable(where, wanted, error)) from None
+        return {"path": str(path), "sha256": runtime.sha256(path), "where": where}
+    path = Path(table).expanduser()
+    if not path.is_file():
+        raise RkdError(f"{path}: file not found")
     return {"path": str(path), "sha256": runtime.sha256(path)}
 
 
-def _labels_of(path: Path, label: str) -> list[str]:
-    values = read_columns(path, [label])[label]
-    if any(_is_fraction(value) for value in values):
-        raise RkdError(f"{path}, column '{label}': found numbers that are no labels; for regression give scores")
-    names = sorted({label_text(value) for value in values if value is not None}, key=_label_order)
-    if not 2 <= len(names) <= MOST_LABELS:
-        raise RkdError(
-            f"{path}, column '{label}': found {len(names)} different labels, expected 2 to {MOST_LABELS}; give labels, "
-            "or for regression scores"
-        )
-    return names
+# What `distill` calls the table of a split.
+_ARGUMENTS = {"train": "data", "validation": "dev", "test": "test"}
 
 
-def _is_fraction(value: Any) -> bool:
-    """Whether a value is a number but no whole one, such as a score."""
-    try:
-        return not isinstance(value, bool) and not float(value).is_integer()
-    except (TypeError, ValueError):
-        return False
-
-
-def _label_order(name: str) -> tuple[bool, int, str]:
-    return not name.isdecimal(), int(name) if name.isdecimal() else 0, name
+def _unwritable(where: str, frame: pd.DataFrame, error: Exception) -> str:
+    """Why a DataFrame cannot be written as Parquet."""
+    for column in frame:
+        values = frame[column].dropna()
+        for row, value in enumerate(frame[column], 1):
+            if isinstance(value, str) and (problem := text_problem(value)):
+                return f"{where}, row {row}, column '{column}': {problem}"
+        kinds = sorted({type(value).__name__ for value in values})
+        if len(kinds) > 1:
+            return f"{where}, column '{column}': found values of the types {', '.join(kinds)}; expected one type"
+    return f"{where}: cannot be written as Parquet: {' '.join(str(error).split())}"
 
 
 def _reference(model: Model, folder: Path, tokenizer: PreTrainedTokenizerBase | None) -> str:
@@ -376,6 +369,8 @@ def _ready_teacher(reference: str, names: list[str], given: bool, regression: bo
     where = str(source.path() or source.location)
     model = models.load_finetuned(where, hub=source.kind == "hub")
     theirs = [str(each) for _, each in sorted((model.config.id2label or {}).items())]
+    check_names(f"teacher {reference}: its labels", theirs)
+    keys = [label_name(each) for each in theirs]
     generic = theirs == [f"LABEL_{index}" for index in range(len(theirs))]
     if regression:
         if len(theirs) != 1:
@@ -383,7 +378,7 @@ def _ready_teacher(reference: str, names: list[str], given: bool, regression: bo
         theirs = ["score"]
     elif generic and given and len(names) == len(theirs):
         theirs = names
-    elif (given and names != theirs) or not set(names) <= set(theirs):
+    elif (given and names != keys) or not set(names) <= set(keys):
         hint = "" if not generic else "; give labels in the order of its outputs"
         raise RkdError(
             f"teacher {reference}: its labels are {theirs}, those of the data {names}; expected the same{hint}"

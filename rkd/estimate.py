@@ -1,6 +1,6 @@
 """What the workflow would run for a config, and about how long its trainings take. Behind `rkd plan`. No torch."""
 
-import csv
+import functools
 import json
 import math
 import re
@@ -19,6 +19,7 @@ from rkd.config import load, typed
 from rkd.errors import RkdError
 from rkd.model_source import parse
 from rkd.plan import Plan
+from rkd.reading import count_rows
 from rkd.spec import ModelSpec, RunSpec
 from rkd.tasks import get
 
@@ -106,6 +107,7 @@ def estimate(plan: Plan, jobs: Iterable[Job], results: Path, flops_per_second: f
         flops_per_second: what this machine is assumed to do where nothing was measured.
     """
     measured = _measured(results)
+    rows_of = functools.cache(lambda task: _rows(plan, task, results))
     found = []
     for job in jobs:
         if job.rule not in ("finetune_teacher", "train_student"):
@@ -113,7 +115,7 @@ def estimate(plan: Plan, jobs: Iterable[Job], results: Path, flops_per_second: f
         task, seed = job.wildcards["task"], int(job.wildcards["seed"])
         variant = job.wildcards.get("variant", "teacher")
         spec = plan.teacher(task, seed) if variant == "teacher" else plan.student(task, variant, seed)
-        rows = _rows(plan, task, results)
+        rows = rows_of(task)
         steps = None if rows is None else spec.training["epochs"] * math.ceil(rows / spec.training["batch_size"])
         seconds, basis = _seconds_per_step(plan, spec, measured, flops_per_second)
         if steps is None:
@@ -177,15 +179,10 @@ def _rows(plan: Plan, task: str, results: Path) -> int | None:
         return int(plan.config["synthetic_rows"]["train"])
     if task not in plan.config["own_tasks"]:
         return get(task).splits["train"].rows
-    file = Path(plan.files(task)["train"]).expanduser()
-    if file.suffix == ".parquet":
-        import pyarrow.parquet
-
-        return int(pyarrow.parquet.read_metadata(file).num_rows)
-    with file.open(encoding="utf-8", newline="") as lines:
-        if file.suffix == ".jsonl":
-            return sum(bool(line.strip()) for line in lines)
-        return max(0, sum(1 for row in csv.reader(lines, delimiter="\t" if file.suffix == ".tsv" else ",") if row) - 1)
+    files = plan.files(task)
+    rows = count_rows(Path(files["train"]).expanduser())
+    share = 0.0 if "validation" in files else plan.config["own_tasks"][task]["dev_share"]
+    return rows - round(share * rows)
 
 
 _Key = tuple[Any, ...]

@@ -7,11 +7,12 @@ from typing import Any
 
 import pandas as pd
 import torch
+from datasets import Dataset
 from transformers import AutoTokenizer
 
 from rkd import config, evaluation, metrics, model_source, models, runtime
 from rkd.batching import Split
-from rkd.data.files import read_split
+from rkd.data.files import read_split, read_texts
 from rkd.data.prepare import encode
 from rkd.errors import RkdError
 from rkd.tasks import Task, define, get
@@ -55,7 +56,7 @@ class Classifier:
         """A row per row of the file: prediction, and for labels the probability of each, `p_LABEL`."""
         task = self._task(self.label or "label", None)
         frame = pd.DataFrame({"prediction": []})
-        z = self._logits(task, file, "test")[0]
+        z = self._logits(task, read_texts(task, Path(file).expanduser()))[0]
         decided = evaluation.decide(task, z)
         if task.regression:
             return frame.reindex(range(len(decided))).assign(prediction=decided)
@@ -68,7 +69,7 @@ class Classifier:
         if self.label is None:
             raise RkdError("label: found no column, expected the one that holds the labels")
         task = self._task(self.label, scored_by)
-        z, split = self._logits(task, file, "validation")
+        z, split = self._logits(task, read_split(task, "validation", {"path": str(file)}, None))
         return {**metrics.compute(task, evaluation.decide(task, z), split.labels.numpy()), "rows": len(split)}
 
     def _task(self, label: str, scored_by: Sequence[str] | None) -> Task:
@@ -77,8 +78,7 @@ class Classifier:
         entry |= {"metrics": list(scored_by)} if scored_by else {}
         return get("data", define(config.checked_task("data", entry, files=False)))
 
-    def _logits(self, task: Task, file: str | Path, name: str) -> tuple[torch.Tensor, Split]:
-        rows = read_split(task, name, {"path": str(file)}, None)
+    def _logits(self, task: Task, rows: Dataset) -> tuple[torch.Tensor, Split]:
         positions = models.positions_of(self.model)
         encoded = encode(rows, self.tokenizer, task.text_fields, min(positions, self.tokenizer.model_max_length))
         split = Split(encoded, self.tokenizer.pad_token_id)

@@ -1,15 +1,12 @@
-"""A user's own files: CSV, TSV, JSON Lines or Parquet with named columns → the splits of a task.
+"""A user's own files, read by `rkd.reading`: named columns → the splits of a task."""
 
-Rows are counted from 1, the header not among them. A CSV or TSV field may stand in double quotes, and then hold line
-breaks and separators; a quote in it is written twice.
-"""
-
-import csv
-import json
+import logging
 import math
 import os
-import sys
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -18,201 +15,264 @@ from datasets import Dataset
 
 from rkd.data.glue_dir import features
 from rkd.errors import RkdError
+from rkd.labels import check_names, is_missing, label_name, listed, reads_as_missing
+from rkd.reading import Columns, read_columns, shown
 from rkd.runtime import sha256
 from rkd.tasks import Task
 
-SUFFIXES = (".csv", ".tsv", ".jsonl", ".parquet")
+logger = logging.getLogger(__name__)
 
-# A column by name: the value of every row, as the file has it.
-Columns = dict[str, list[Any]]
+# More different labels than this are scores, or texts, by mistake.
+MOST_LABELS = 200
+# Scores are held as such.
+FLOAT32_MAX = float(np.finfo(np.float32).max)
 
 
 def read_splits(task: Task, own: Mapping[str, Any]) -> dict[str, Dataset]:
     """The splits train, validation and, where there is a file for it, test of a task of one's own.
 
     `idx` is the row's number in its file, from 0. Without a dev file, `validation` is a share of the training rows,
-    chosen by `dev_seed` alone. Rows of a test file without the label column are unlabelled.
+    chosen by `dev_seed` alone. Rows of a test file without a label are unlabelled: -1, or NaN for scores.
 
     Args:
         task: the task.
-        own: `files` (by split: `path` and perhaps the expected `sha256`), `scores` ([low, high], "any" or None for
-            labels) and, without a file for validation, `dev_share` and `dev_seed`; see `rkd.spec.DataSpec`.
+        own: `files` (by split: `path`, perhaps the expected `sha256`, and perhaps `where`, what errors call the file),
+            `scores` ([low, high], "any" or None for labels) and, without a file for validation, `dev_share` and
+            `dev_seed`; see `rkd.spec.DataSpec`.
 
     Raises:
         RkdError: a file is missing, unreadable or another one than planned, a column is missing, a value is no text,
-            no label of the task or no score in its range; the message names file, row, column, found and expected.
+            no label of the task or no score in its range, or a row of train or dev has none; the message names file,
+            row, column, found and expected.
     """
-    found = {split: read_split(task, split, file, own.get("scores")) for split, file in own["files"].items()}
+    found = {split: _rows(task, split, file, own.get("scores")) for split, file in own["files"].items()}
     if "validation" not in found:
         found["train"], found["validation"] = _share(found["train"], own["dev_share"], own["dev_seed"], own)
-    return {split: found[split] for split in task.splits}
-
-
-def read_columns(path: Path, wanted: Sequence[str], optional: Sequence[str] = ()) -> Columns:
-    """Some columns of a file, whose format its name tells.
-
-    Args:
-        path: a .csv, .tsv, .jsonl or .parquet file.
-        wanted: columns that must be there.
-        optional: columns that may be there; only those found are returned.
-    """
-    if path.suffix not in SUFFIXES:
-        raise RkdError(f"{path}: found the ending '{path.suffix}', expected one of {', '.join(SUFFIXES)}")
-    try:
-        if path.suffix == ".parquet":
-            return _parquet(path, wanted, optional)
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            names, rows = _json_lines(path, file) if path.suffix == ".jsonl" else _separated(path, file)
-            chosen = _chosen(path, names, wanted, optional)
-            columns: Columns = {name: [] for name in chosen}
-            for row in rows:
-                for name, values in columns.items():
-                    values.append(row.get(name))
-            return columns
-    except FileNotFoundError:
-        raise RkdError(f"{path}: file not found") from None
-    except UnicodeDecodeError as error:
-        raise RkdError(f"{path}: found byte 0x{error.object[error.start]:02x}, expected UTF-8 text") from None
-    except OSError as error:
-        raise RkdError(f"{path}: cannot be read: {error.strerror or error}") from None
-
-
-def _chosen(path: Path, names: Sequence[str], wanted: Sequence[str], optional: Sequence[str]) -> list[str]:
-    for name in wanted:
-        if name not in names:
-            raise RkdError(f"{path}: column '{name}' is missing; found {', '.join(repr(n) for n in names) or 'none'}")
-    for name in (*wanted, *optional):
-        if list(names).count(name) > 1:
-            raise RkdError(f"{path}: column '{name}' occurs {list(names).count(name)} times; expected once")
-    return [*wanted, *(name for name in optional if name in names)]
-
-
-def _separated(path: Path, file: Any) -> tuple[list[str], Iterator[dict[str, Any]]]:
-    csv.field_size_limit(sys.maxsize)
-    lines = csv.reader(file, delimiter="\t" if path.suffix == ".tsv" else ",", strict=True)
-    header = next(lines, None)
-    if not header:
-        raise RkdError(f"{path}: the file is empty; expected a line with the columns' names")
-
-    def rows() -> Iterator[dict[str, Any]]:
-        number = 0
-        while True:
-            number += 1
-            try:
-                cells = next(lines)
-            except StopIteration:
-                return
-            except csv.Error as error:
-                hint = "a quote inside a quoted field is written twice"
-                raise RkdError(f"{path}, row {number}: {error}; expected fields as CSV has them ({hint})") from None
-            if not cells and len(header) > 1:  # an empty line, often the last one
-                number -= 1
-                continue
-            if len(cells) != len(header):
-                raise RkdError(
-                    f"{path}, row {number}: found {len(cells)} fields, expected {len(header)}, as the header"
-                )
-            yield dict(zip(header, cells, strict=True))
-
-    return header, rows()
-
-
-def _json_lines(path: Path, file: Any) -> tuple[list[str], Iterator[dict[str, Any]]]:
-    rows: list[dict[str, Any]] = []
-    for number, line in enumerate(file, 1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except ValueError as error:
-            raise RkdError(f"{path}, row {number}: not JSON: {error}") from None
-        if not isinstance(row, dict):
-            raise RkdError(f"{path}, row {number}: found a JSON {type(row).__name__}, expected an object by column")
-        rows.append(row)
-    return list(dict.fromkeys(name for row in rows for name in row)), iter(rows)
-
-
-def _parquet(path: Path, wanted: Sequence[str], optional: Sequence[str]) -> Columns:
-    import pyarrow
-    import pyarrow.parquet
-
-    try:
-        file = pyarrow.parquet.ParquetFile(path)
-        chosen = _chosen(path, file.schema_arrow.names, wanted, optional)
-        table = file.read(columns=chosen)
-    except pyarrow.ArrowInvalid as error:
-        raise RkdError(f"{path}: cannot be read as Parquet: {error}") from None
-    return {name: table[name].to_pylist() for name in chosen}
+    return {split: Dataset.from_dict(found[split], features=features(task)) for split in task.splits}
 
 
 def read_split(task: Task, split: str, file: Mapping[str, Any], scores: Any) -> Dataset:
     """One file as a split; see `read_splits`. In the split `test` labels may be missing."""
+    return Dataset.from_dict(_rows(task, split, file, scores), features=features(task))
+
+
+def read_texts(task: Task, path: Path) -> Dataset:
+    """The texts of a file as a split without labels, whatever other columns it has; errors as in `read_splits`."""
+    rows = _texts(task, path, str(path), read_columns(path, task.text_columns))
+    rows["label"] = [_unlabelled(task)] * len(rows["idx"])
+    return Dataset.from_dict(rows, features=features(task))
+
+
+def find_labels(file: Mapping[str, Any], column: str) -> list[str]:
+    """The names of the labels in a column: numbers in their order, then texts in theirs.
+
+    Logs them with the number of rows of each.
+
+    Args:
+        file: `path` and perhaps `where`, as in `read_splits`.
+        column: the label column.
+
+    Raises:
+        RkdError: a row has no label or one that reads like a missing value, a number is not whole, or there are not
+            2 to 200 different labels.
+
+    >>> find_labels({"path": "reviews.csv"}, "mood")
+    ['bad', 'good']
+    """
+    path, where = _place(file)
+    values = read_columns(path, [column], where=where)[column]
+    _check_labelled(where, column, values, "a label")
+    counts: Counter[str] = Counter()
+    for row, value in enumerate(values, 1):
+        if problem := _label_problem(value):
+            raise RkdError(f"{where}, row {row}, column '{column}': {problem}")
+        counts[label_name(value)] += 1
+    names = sorted(counts, key=_label_order)
+    if not 2 <= len(names) <= MOST_LABELS:
+        raise RkdError(
+            f"{where}, column '{column}': found {len(names)} different labels; expected 2 to {MOST_LABELS}: give "
+            "labels, or for regression scores"
+        )
+    logger.info("%s: labels found: %s", where, listed(f"{name} ({counts[name]} rows)" for name in names))
+    return names
+
+
+def text_problem(value: Any) -> str | None:
+    """Why a value is no text that a tokenizer reads; None if it is one.
+
+    >>> text_problem(7)
+    'found 7 (int); expected text'
+    """
+    if not isinstance(value, str):
+        found = "nothing" if is_missing(value) else f"{shown(value)} ({type(value).__name__})"
+        return f"found {found}; expected text"
+    if "\0" in value:
+        return f"found a NUL character in {shown(value)}; expected text"
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        half = value[error.start]
+        return f"found half a character, {half!r}, a surrogate alone; expected text"
+    return None
+
+
+def _place(file: Mapping[str, Any]) -> tuple[Path, str]:
+    """A file's path, and what errors call it."""
     path = Path(os.path.expanduser(file["path"]))
+    return path, file.get("where") or str(path)
+
+
+def _rows(task: Task, split: str, file: Mapping[str, Any], scores: Any) -> Columns:
+    """The texts under the task's own names, label and idx of every row."""
+    path, where = _place(file)
     label, test = task.label_column or "label", split == "test"
-    columns = read_columns(path, [*task.text_columns, *([] if test else [label])], [label] if test else [])
+    columns = read_columns(path, [*task.text_columns, *([] if test else [label])], [label] if test else [], where)
     if file.get("sha256") and (found := sha256(path)) != file["sha256"]:
-        raise RkdError(f"{path}: sha256 is {found}; expected {file['sha256']}: the file has changed, start again")
-    data: dict[str, list[Any]] = {}
-    for field, column in zip(task.text_fields, task.text_columns, strict=True):
-        data[field] = [_text(path, row, column, value) for row, value in enumerate(columns[column], 1)]
-    count = len(data[task.text_fields[0]])
-    if not count:
-        raise RkdError(f"{path}: found no rows, expected at least one")
+        raise RkdError(f"{where}: sha256 is {found}; expected {file['sha256']}: the file has changed, start again")
+    rows = _texts(task, path, where, columns)
+    rows["label"] = [_unlabelled(task)] * len(rows["idx"])
     if label in columns:
-        data["label"] = [
-            _unlabelled(task) if test and value in (None, "") else _label(task, path, row, value, scores)
-            for row, value in enumerate(columns[label], 1)
-        ]
-    else:
-        data["label"] = [_unlabelled(task)] * count
-    return Dataset.from_dict({**data, "idx": list(range(count))}, features=features(task))
+        read, expected = _reader(task, scores)
+        values = columns[label]
+        if not test:
+            _check_labelled(where, label, values, expected)
+        for index, value in enumerate(values):
+            if is_missing(value):
+                continue
+            if (known := read(value)) is None:
+                at = f"{where}, row {index + 1}, column '{label}'"
+                raise RkdError(f"{at}: found {shown(value)}; expected {expected}")
+            rows["label"][index] = known
+    return rows
+
+
+def _texts(task: Task, path: Path, where: str, columns: Columns) -> Columns:
+    """The text columns under the task's own names, and idx."""
+    rows: Columns = {}
+    for field, column in zip(task.text_fields, task.text_columns, strict=True):
+        rows[field] = columns[column]
+        for row, value in enumerate(rows[field], 1):
+            if problem := text_problem(value):
+                raise RkdError(f"{where}, row {row}, column '{column}': {problem}")
+        if path.suffix.lower() == ".csv":
+            _warn_about_swallowed_rows(task, f"{where}, column '{column}'", rows[field])
+        elif path.suffix.lower() == ".tsv":
+            _warn_about_quotes(f"{where}, column '{column}'", rows[field])
+    rows["idx"] = list(range(len(rows[task.text_fields[0]])))
+    if not rows["idx"]:
+        raise RkdError(f"{where}: found no rows; expected at least one")
+    return rows
+
+
+def _label_problem(value: Any) -> str | None:
+    """Why a value is no label, where only the data tell which labels there are."""
+    if not _is_label(value):
+        return f"found {shown(value)} ({type(value).__name__}); expected a label"
+    if reads_as_missing(label_name(value)):
+        return f"found {shown(value)}, which reads like a missing value; expected a label (give labels if it is one)"
+    if _is_fraction(value):
+        return f"found {shown(value)}, a number that is no label; expected a label, or give scores for regression"
+    return text_problem(value) if isinstance(value, str) else None
 
 
 def _unlabelled(task: Task) -> float:
     return math.nan if task.regression else -1
 
 
-def _text(path: Path, row: int, column: str, value: Any) -> str:
-    if isinstance(value, str):
-        return value
-    found = "nothing" if value is None else f"{value!r} ({type(value).__name__})"
-    raise RkdError(f"{path}, row {row}, column '{column}': found {found}, expected text")
+def _check_labelled(where: str, column: str, values: Sequence[Any], expected: str) -> None:
+    """Refuse rows without a label."""
+    missing = [row for row, value in enumerate(values, 1) if is_missing(value)]
+    if missing:
+        count = f" ({len(missing)} rows have none)" if len(missing) > 1 else ""
+        raise RkdError(f"{where}, row {missing[0]}, column '{column}': found nothing{count}; expected {expected}")
 
 
-def label_text(value: Any) -> str:
-    """A label as its name: `1`, `1.0` and `"1"` are one label, and so are `true` and `"true"`."""
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, float) and value.is_integer():
-        return str(int(value))
-    return str(value)
-
-
-def _label(task: Task, path: Path, row: int, value: Any, scores: Any) -> float | int:
-    where = f"{path}, row {row}, column '{task.label_column}'"
-    shown = "nothing" if value in (None, "") else repr(value)
+def _reader(task: Task, scores: Any) -> tuple[Callable[[Any], float | None], str]:
+    """A function from a value to its class id or score, None where it is none, and what is expected in words."""
     if not task.regression:
-        name = label_text(value)
-        if value is None or name not in task.labels:
-            raise RkdError(f"{where}: found {shown}, expected one of the labels {', '.join(task.labels)}")
-        return task.labels.index(name)
-    low, high = (-math.inf, math.inf) if scores in (None, "any") else scores
-    expected = "a number" if scores in (None, "any") else f"a number from {low:g} to {high:g}"
+        check_names(f"task '{task.name}', labels", task.labels)
+        codes = {label_name(name): code for code, name in enumerate(task.labels)}
+        return lambda value: codes.get(label_name(value)) if _is_label(value) else None, (
+            f"one of the labels {listed(task.labels)}"
+        )
+    if scores in (None, "any"):
+        return lambda value: _score(value, -FLOAT32_MAX, FLOAT32_MAX), "a number"
+    low, high = scores
+    return lambda value: _score(value, low, high), f"a number from {low:g} to {high:g}"
+
+
+def _is_label(value: Any) -> bool:
+    return isinstance(value, str | int | float | Decimal)
+
+
+def _score(value: Any, low: float, high: float) -> float | None:
+    # Python reads "1_0" as ten, and truth values as numbers.
+    if isinstance(value, bool) or (isinstance(value, str) and "_" in value):
+        return None
     try:
-        score = float("nan" if value is None or isinstance(value, bool) else value)
-    except (TypeError, ValueError):
-        score = math.nan
-    if not (math.isfinite(score) and low <= score <= high):
-        raise RkdError(f"{where}: found {shown}, expected {expected}")
-    return score
+        score = float(value)
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return score if max(low, -FLOAT32_MAX) <= score <= min(high, FLOAT32_MAX) else None
 
 
-def _share(train: Dataset, share: float, seed: int, own: Mapping[str, Any]) -> tuple[Dataset, Dataset]:
+def _is_fraction(value: Any) -> bool:
+    """True for a number that is not whole, such as a score."""
+    if isinstance(value, bool):
+        return False
+    try:
+        number = float(value)
+    except (TypeError, ValueError, OverflowError):
+        return False
+    return not number.is_integer()
+
+
+def _label_order(name: str) -> tuple[bool, int, str]:
+    number = re.fullmatch("-?[0-9]{1,18}", name)
+    return number is None, int(name) if number else 0, name
+
+
+def _share(train: Columns, share: float, seed: int, own: Mapping[str, Any]) -> tuple[Columns, Columns]:
     """The training rows without the dev rows, and the dev rows, both in the order of the file."""
-    rows = train.num_rows
+    rows = len(train["idx"])
     size = round(share * rows)
     if not 0 < size < rows:
-        path = own["files"]["train"]["path"]
-        raise RkdError(f"{path}: dev_share {share:g} of its {rows} rows are {size} rows; expected some, and some left")
+        _, where = _place(own["files"]["train"])
+        raise RkdError(f"{where}: dev_share {share:g} of its {rows} rows are {size} rows; expected some, and some left")
     order = np.random.default_rng(seed).permutation(rows)
-    return train.select(np.sort(order[size:])), train.select(np.sort(order[:size]))
+    parts = np.sort(order[size:]).tolist(), np.sort(order[:size]).tolist()
+    # Lists, as a selection of a `Dataset` is copied row by row each time that it is read whole.
+    kept, held = ({name: [values[row] for row in part] for name, values in train.items()} for part in parts)
+    return kept, held
+
+
+def _warn_about_swallowed_rows(task: Task, where: str, texts: Sequence[str]) -> None:
+    """A quote that opens in one row and closes in a later one makes one row of them, which is no error in CSV."""
+    names = {label_name(name) for name in task.labels}
+
+    def is_label(cell: str) -> bool:
+        return label_name(cell) in names if names else _score(cell, -math.inf, math.inf) is not None
+
+    def swallows(text: str) -> bool:
+        lines = [re.split("[,;\t]", line) for line in text.splitlines()]
+        ends = (line[-1] for line in lines[:-1] if len(line) > 1)
+        starts = (line[0] for line in lines[1:] if len(line) > 1)
+        return any(map(is_label, ends)) or any(map(is_label, starts))
+
+    rows = [row for row, text in enumerate(texts, 1) if "\n" in text and swallows(text)]
+    if rows:
+        logger.warning(
+            "%s: %d texts hold lines that look like labelled rows, the first in row %d; is a quote left open there?",
+            where, len(rows), rows[0],
+        )  # fmt: skip
+
+
+def _warn_about_quotes(where: str, texts: Sequence[str]) -> None:
+    """In TSV quotes are part of the text; a field in quotes with doubled ones inside was written for CSV."""
+    quoted = re.compile('"(?:[^"]|"")*""(?:[^"]|"")*"')
+    rows = [row for row, text in enumerate(texts, 1) if text[:1] == '"' and quoted.fullmatch(text)]
+    if rows:
+        logger.warning(
+            "%s: %d texts are quoted as in CSV, the first in row %d; in .tsv quotes are part of the text",
+            where, len(rows), rows[0],
+        )  # fmt: skip

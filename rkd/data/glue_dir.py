@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from datasets import ClassLabel, Dataset, Features, Value
 
 from rkd.errors import RkdError
+from rkd.reading import text_lines
 from rkd.tasks import Task
 
 # CoLA's labelled files are the only ones without a header line.
@@ -82,27 +83,11 @@ def _read_rows(path: Path, task: Task, split: str) -> tuple[list[str], list[Row]
 
 def _read_lines(path: Path, embedded_breaks: bool) -> list[str]:
     """The file's lines without line ends; `embedded_breaks`: a lone carriage return ends a line, too."""
-    try:
-        raw = path.read_bytes()
-    except FileNotFoundError:
-        raise RkdError(f"{path}: file not found; expected a file of the official GLUE release") from None
-    except OSError as error:
-        raise RkdError(f"{path}: cannot be read: {error.strerror}") from None
-    if not raw:
+    if not path.exists():
+        raise RkdError(f"{path}: file not found; expected a file of the official GLUE release")
+    lines = [part for line in text_lines(path) for part in (line.split("\r") if embedded_breaks else [line])]
+    if not lines:
         raise RkdError(f"{path}: the file is empty")
-    if (nul := raw.find(b"\0")) >= 0:
-        line = raw.count(b"\n", 0, nul) + 1
-        raise RkdError(f"{path}, line {line}: found a NUL byte, expected UTF-8 text")
-    try:
-        text = raw.removeprefix(b"\xef\xbb\xbf").decode("utf-8")
-    except UnicodeDecodeError as error:
-        line = error.object.count(b"\n", 0, error.start) + 1
-        found = error.object[error.start]
-        raise RkdError(f"{path}, line {line}: found byte 0x{found:02x}, expected UTF-8 text") from None
-    text = text.replace("\r\n", "\n")
-    if embedded_breaks:
-        text = text.replace("\r", "\n")
-    lines = text.removesuffix("\n").split("\n")
     for number, content in enumerate(lines, 1):
         if len(content) > LONGEST_LINE:
             raise RkdError(f"{path}, line {number}: found {len(content)} characters, expected at most {LONGEST_LINE}")

@@ -16,6 +16,7 @@ from rkd.data import load_raw, synthetic
 from rkd.data.hub import HUB_NAME, HUB_REVISION
 from rkd.data.tokenizer import build_tokenizer, load_tokenizer
 from rkd.errors import RkdError
+from rkd.labels import listed
 from rkd.runtime import atomic_path, write_json
 
 logger = logging.getLogger(__name__)
@@ -154,18 +155,23 @@ def _sha256(content: Any) -> str:
 
 def _warn_about_blank_texts(raw: DatasetDict, fields: Sequence[str]) -> None:
     for name, split in raw.items():
-        blank = sum(not text.strip() for field in fields for text in split[field])
+        blank = [row for field in fields for row, text in enumerate(split[field][:]) if not text.strip()]
         if blank:
-            logger.warning("%s: %d texts are empty or white space", name, blank)
+            first = split["idx"][min(blank)] + 1
+            logger.warning("%s: %d texts are empty or white space, the first in row %d", name, len(blank), first)
 
 
 def _warn_about_own_data(raw: DatasetDict, task: tasks.Task) -> None:
     """What is no error, but seldom meant: labels that are never trained, and dev examples that are."""
-    for index, label in enumerate(task.labels):
-        if index not in raw["train"].unique("label"):
-            logger.warning("train: the label '%s' never occurs", label)
-    known = set(zip(*(raw["train"][field] for field in task.text_fields), strict=True))
-    repeated = sum(texts in known for texts in zip(*(raw["validation"][f] for f in task.text_fields), strict=True))
+    trained = set(raw["train"]["label"][:])
+    never = [label for code, label in enumerate(task.labels) if code not in trained]
+    if never:
+        logger.warning("train: %d labels never occur: %s", len(never), listed(map(repr, never)))
+    train, dev = (
+        zip(*(raw[name][field][:] for field in task.text_fields), strict=True) for name in ("train", "validation")
+    )
+    known = set(train)
+    repeated = sum(texts in known for texts in dev)
     if repeated:
         logger.warning("validation: %d of %d texts occur in train, too", repeated, raw["validation"].num_rows)
 

@@ -156,8 +156,11 @@ BAD_FILES = {
     "label": (b"sentence\tlabel\na\t1\nb\tgood\n", "line 3: unknown label 'good'; expected one of 0, 1"),
     "no label": (b"sentence\tlabel\na\t\n", "line 2: unknown label ''; expected one of 0, 1"),
     "header": (b"text\tlabel\na\t1\n", "column 'sentence' is missing; found 'text', 'label'"),
-    "utf-8": (b"sentence\tlabel\na\t1\nb\xe9\t0\n", "line 3: found byte 0xe9, expected UTF-8 text"),
-    "nul": (b"sentence\tlabel\na\t1\nb\0\t0\n", "line 3: found a NUL byte, expected UTF-8 text"),
+    "utf-8": (b"sentence\tlabel\na\t1\nb\xe9\t0\n", "line 3: found byte 0xe9; expected UTF-8 text"),
+    "nul": (
+        b"sentence\tlabel\na\t1\nb\0\t0\n",
+        "line 3: found a NUL byte, as in UTF-16; expected UTF-8 text",
+    ),
 }
 
 

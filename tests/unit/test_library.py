@@ -193,7 +193,7 @@ def test_scores_and_two_texts(tmp_path):
     rows = result.predictions[result.predictions["split"] == "validation"].sort_values("idx")
     expected = np.corrcoef(rows["prediction"], frame["stars"])[0, 1]
     assert result.metrics["splits"]["validation"]["pearson"] == pytest.approx(expected)
-    with pytest.raises(RkdError, match="found numbers that are no labels; for regression give scores"):
+    with pytest.raises(RkdError, match="a number that is no label; expected a label, or give scores for regression"):
         rkd.distill(file, **{**TINY, **columns, "scores": None})
 
 
@@ -208,7 +208,7 @@ def test_scores_and_two_texts(tmp_path):
         ({"epochs": 0}, "epochs: found 0, expected a whole number from 1 to 100000"),
         ({"text": "txt"}, "train: column 'txt' is missing; found 'text', 'mood'"),
         ({"scored_by": ["pearson"]}, "own_tasks.data.metrics"),
-        ({"labels": ["good", "fine"]}, "column 'mood': found 'bad', expected one of the labels good, fine"),
+        ({"labels": ["good", "fine"]}, "column 'mood': found 'bad'; expected one of the labels good, fine"),
         ({"finetune_teacher": False}, "no trained model is there"),
     ],
 )

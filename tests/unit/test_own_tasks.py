@@ -47,8 +47,11 @@ def write(path: Path, rows=ROWS, names=("first", "label", "same?")) -> str:
         frame.to_parquet(path)
     elif path.suffix == ".jsonl":
         frame.to_json(path, orient="records", lines=True)
+    elif path.suffix == ".tsv":
+        lines = [frame.columns, *frame.astype(str).to_numpy()]
+        path.write_text("".join("\t".join(line) + "\n" for line in lines), encoding="utf-8")
     else:
-        frame.to_csv(path, index=False, sep="\t" if path.suffix == ".tsv" else ",")
+        frame.to_csv(path, index=False)
     return str(path)
 
 
@@ -61,9 +64,12 @@ def read(train: str, validation: str | None = None, test: str | None = None, ent
 
 @pytest.mark.parametrize("suffix", ["csv", "tsv", "jsonl", "parquet"])
 def test_every_format_gives_the_same_rows(tmp_path, suffix):
-    path = write(tmp_path / f"data.{suffix}")
+    # TSV has no way to write a tab or a line break inside a field.
+    rows = [(first.replace("\t", " "), second.replace("\n", " "), same) for first, second, same in ROWS]
+    rows = rows if suffix == "tsv" else ROWS
+    path = write(tmp_path / f"data.{suffix}", rows)
     data = read(path, path)["validation"]
-    assert list(zip(data["text_1"], data["text_2"], strict=True)) == [row[:2] for row in ROWS]
+    assert list(zip(data["text_1"], data["text_2"], strict=True)) == [row[:2] for row in rows]
     assert data["label"] == [1, 0, 1]
     assert data["idx"] == [0, 1, 2]
     assert data.features["label"].names == ["0", "1"]
@@ -113,26 +119,26 @@ SCORES = {**ENTRY, "text": ["first"], "labels": [], "metrics": ["pearson"], "hea
         ("d.csv", "first,label\na,b\n", ENTRY, "column 'same?' is missing; found 'first', 'label'"),
         ("d.csv", "first,first,label,same?\n", ENTRY, "column 'first' occurs 2 times; expected once"),
         ("d.csv", "", ENTRY, "the file is empty; expected a line with the columns' names"),
-        ("d.csv", "first,label,same?\n", ENTRY, "found no rows, expected at least one"),
-        ("d.csv", "first,label,same?\na,b,1\na,b\n", ENTRY, "row 2: found 2 fields, expected 3, as the header"),
-        ("d.csv", "first,label,same?\na,b,1\na,b,c,1\n", ENTRY, "row 2: found 4 fields, expected 3, as the header"),
-        ("d.csv", 'first,label,same?\na,"b,1\n', ENTRY, "row 1: unexpected end of data; expected fields as CSV"),
-        ("d.csv", "first,label,same?\na,b,yes\n", ENTRY, "column 'same?': found 'yes', expected one of the labels 0"),
-        ("d.csv", "first,label,same?\na,b,\n", ENTRY, "row 1, column 'same?': found nothing, expected one of"),
+        ("d.csv", "first,label,same?\n", ENTRY, "found no rows; expected at least one"),
+        ("d.csv", "first,label,same?\na,b,1\na,b\n", ENTRY, "row 2 (line 3): found 2 fields; expected 3"),
+        ("d.csv", "first,label,same?\na,b,1\na,b,c,1\n", ENTRY, "row 2 (line 3): found 4 fields; expected 3"),
+        ("d.csv", 'first,label,same?\na,"b,1\n', ENTRY, "line 2: unexpected end of data; expected fields as CSV"),
+        ("d.csv", "first,label,same?\na,b,yes\n", ENTRY, "column 'same?': found 'yes'; expected one of the labels 0"),
+        ("d.csv", "first,label,same?\na,b,\n", ENTRY, "row 1, column 'same?': found nothing; expected one of"),
         ("d.jsonl", '{"first": "a", "label": "b", "same?": 1}\n{"first": \n', ENTRY, "row 2: not JSON"),
-        ("d.jsonl", "[1]\n", ENTRY, "row 1: found a JSON list, expected an object by column"),
+        ("d.jsonl", "[1]\n", ENTRY, "row 1: found a JSON list; expected an object by column"),
         ("d.jsonl", '{"first": 7, "label": "b", "same?": 1}', ENTRY, "row 1, column 'first': found 7 (int)"),
         (
             "d.jsonl",
             '{"first": "a", "label": "b", "same?": 1}\n{"first": "a", "same?": 1}',
             ENTRY,
-            "row 2, column 'label': found nothing, expected text",
+            "row 2, column 'label': found nothing; expected text",
         ),
-        ("d.csv", "first,same?\na,x\n", SCORES, "row 1, column 'same?': found 'x', expected a number"),
-        ("d.csv", "first,same?\na,nan\n", SCORES, "row 1, column 'same?': found 'nan', expected a number"),
-        ("d.csv", "first,same?\na,7\n", {**SCORES, "range": [1, 5]}, "found '7', expected a number from 1 to 5"),
+        ("d.csv", "first,same?\na,x\n", SCORES, "row 1, column 'same?': found 'x'; expected a number"),
+        ("d.csv", "first,same?\na,nan\n", SCORES, "row 1, column 'same?': found 'nan'; expected a number"),
+        ("d.csv", "first,same?\na,7\n", {**SCORES, "range": [1, 5]}, "found '7'; expected a number from 1 to 5"),
         ("d.parquet", "no Parquet", ENTRY, "cannot be read as Parquet"),
-        ("d.txt", "", ENTRY, "found the ending '.txt', expected one of .csv, .tsv, .jsonl, .parquet"),
+        ("d.txt", "", ENTRY, "unsupported file extension '.txt'; expected one of .csv, .tsv, .jsonl, .parquet"),
     ],
 )  # fmt: skip
 def test_errors_name_file_place_found_and_expected(tmp_path, name, content, entry, message):
@@ -149,7 +155,7 @@ def test_a_missing_file_bytes_that_are_no_text_and_a_changed_file(tmp_path):
         read(str(tmp_path / "nowhere.csv"), None)
     path = tmp_path / "data.csv"
     path.write_bytes(b"first,label,same?\na,\xff,1\n")
-    with pytest.raises(RkdError, match="found byte 0xff, expected UTF-8 text"):
+    with pytest.raises(RkdError, match="line 2: found byte 0xff; expected UTF-8 text"):
         read(str(path), str(path))
     own = {**define(ENTRY), "files": {"train": {"path": write(path), "sha256": "0" * 64}}, "scores": None}
     with pytest.raises(RkdError, match=r"the file has changed"):
@@ -164,7 +170,7 @@ def test_what_is_seldom_meant_is_a_warning(tmp_path, caplog):
         "scores": None,
     }
     prepare("pairs", tmp_path / "out", source="files", tokenizer="tiny.json", vocab_size=100, own_task=own)
-    assert "train: the label '2' never occurs" in caplog.text
+    assert "train: 1 labels never occur: '2'" in caplog.text
     assert "validation: 3 of 3 texts occur in train, too" in caplog.text
 
 

@@ -1,0 +1,344 @@
+"""The one reader of tables in files: CSV, TSV, JSON Lines and Parquet as columns of values. No heavy imports.
+
+| format | dialect                                                                                          |
+|--------|--------------------------------------------------------------------------------------------------|
+| .csv   | commas; a field in double quotes may hold commas and line breaks, and a quote in it is written twice |
+| .tsv   | tabs; quotes are characters like others, as in GLUE's files; only a line feed ends a row          |
+| .jsonl | one JSON object per line                                                                         |
+| .parquet | columns of text, numbers or truth values                                                       |
+
+Text is UTF-8, with or without a byte order mark. Rows are counted from 1, without the header and without empty lines;
+lines are those of the file, from 1.
+"""
+
+import csv
+import io
+import json
+import re
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from rkd.errors import RkdError
+from rkd.labels import listed
+from rkd.runtime import atomic_path, jsonable
+
+SUFFIXES = (".csv", ".tsv", ".jsonl", ".parquet")
+
+# A column by name: the value of every row, as the file has it.
+Columns = dict[str, list[Any]]
+
+
+def read_columns(path: Path, wanted: Sequence[str], optional: Sequence[str] = (), where: str | None = None) -> Columns:
+    """Some columns of a file, whose format its name tells.
+
+    Args:
+        path: a .csv, .tsv, .jsonl or .parquet file.
+        wanted: columns that must be there.
+        optional: columns that may be there; only those found are returned.
+        where: what errors call the file; its path by default.
+
+    Returns:
+        Columns of equal length: texts from CSV and TSV; texts, numbers, truth values and None from the others, and from
+        JSON Lines lists and dicts too.
+
+    Raises:
+        RkdError: the file is missing, unreadable or of another format, or a column is missing or there twice.
+
+    >>> read_columns(Path("reviews.csv"), ["mood"])
+    {'mood': ['good', 'bad']}
+    """
+    where = where or str(path)
+    kind = suffix(path, where)
+    if kind == ".parquet":
+        return _parquet(path, where, wanted, optional)
+    if kind == ".jsonl":
+        return _by_key(where, _json_rows(where, text_lines(path, where)), wanted, optional)
+    header, rows = _separated(path, where)
+    names = chosen_columns(where, header, wanted, optional)
+    columns: Columns = {name: [] for name in names}
+    places = [(columns[name], header.index(name)) for name in names]
+    for row in rows:
+        for values, place in places:
+            values.append(row[place])
+    return columns
+
+
+def count_rows(path: Path) -> int:
+    """Number of rows of a file, with the errors of `read_columns` but for those about columns.
+
+    Values of JSON Lines and Parquet files are not looked at.
+
+    >>> count_rows(Path("reviews.csv"))
+    2
+    """
+    kind = suffix(path, str(path))
+    if kind == ".parquet":
+        with _parquet_file(path, str(path)) as file:
+            return int(file.metadata.num_rows)
+    if kind == ".jsonl":
+        return sum(bool(line.strip()) for line in text_lines(path))
+    return sum(1 for _ in _separated(path, str(path))[1])
+
+
+def write_columns(path: Path, columns: Mapping[str, Sequence[Any]]) -> None:
+    """Write columns of equal length in the format that the name tells, so that `read_columns` reads them back.
+
+    CSV and TSV hold texts alone: None becomes an empty cell, another value the text that Python writes for it.
+
+    Args:
+        path: a .csv, .tsv, .jsonl or .parquet file; what stands there is replaced.
+        columns: texts, numbers, truth values or None by column name.
+
+    Raises:
+        RkdError: another format, or a tab or a line break in a .tsv file, which has no way to hold it.
+
+    >>> write_columns(Path("answers.csv"), {"prediction": ["good", "bad"]})
+    """
+    kind = suffix(path, str(path))
+    if kind == ".parquet":
+        import pyarrow
+        import pyarrow.parquet
+
+        with atomic_path(path) as temporary:
+            pyarrow.parquet.write_table(pyarrow.table(dict(columns)), temporary)
+        return
+    rows = zip(*columns.values(), strict=True)
+    with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+        if kind == ".jsonl":
+            for row in rows:
+                line = jsonable(dict(zip(columns, row, strict=True)))
+                file.write(json.dumps(line, ensure_ascii=False, allow_nan=False) + "\n")
+        elif kind == ".csv":
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow(columns)
+            writer.writerows(rows)
+        else:
+            for number, values in enumerate([tuple(columns), *rows]):
+                cells = ["" if value is None else str(value) for value in values]
+                if bad := next((cell for cell in cells if re.search(r"[\t\n\r]", cell)), None):
+                    place = f"row {number}" if number else "the header"
+                    raise RkdError(
+                        f"{path}, {place}: {shown(bad)} holds a tab or a line break, which no .tsv file can hold; "
+                        "expected a .csv, .jsonl or .parquet file"
+                    )
+                file.write("\t".join(cells) + "\n")
+
+
+def suffix(path: Path, where: str) -> str:
+    """The ending of a file's name in lower case, or RkdError where it is none of `SUFFIXES`."""
+    found = path.suffix.lower()
+    if found not in SUFFIXES:
+        problem = f"unsupported file extension '{path.suffix}'" if found else "the file's name has no extension"
+        raise RkdError(f"{where}: {problem}; expected one of {', '.join(SUFFIXES)}")
+    return found
+
+
+def chosen_columns(where: str, names: Sequence[Any], wanted: Sequence[str], optional: Sequence[str] = ()) -> list[str]:
+    """The wanted columns and those optional ones that are there; RkdError if one is missing or there twice."""
+    names = list(names)
+    for name in wanted:
+        if name not in names:
+            found = listed(map(repr, names)) or "none"
+            alone = str(names[0]) if len(names) == 1 else ""
+            kind = Path(where).suffix.lower()
+            hint = ""
+            if kind == ".csv" and any(character in alone for character in "\t;|"):
+                hint = "; fields of a .csv file are divided by commas"
+            elif kind == ".tsv" and f'"{name}"' in names:
+                hint = "; quotes in a .tsv file are part of its fields"
+            raise RkdError(f"{where}: column '{name}' is missing; found {found}{hint}")
+    for name in (*wanted, *optional):
+        if names.count(name) > 1:
+            raise RkdError(f"{where}: column '{name}' occurs {names.count(name)} times; expected once")
+    return [*wanted, *(name for name in optional if name in names)]
+
+
+def shown(value: Any) -> str:
+    """A value as messages show it: one line, not too long, with surrogates escaped."""
+    return "nothing" if value is None or value == "" else _short(repr(value), 80)
+
+
+def _short(text: str, most: int) -> str:
+    return text if len(text) <= most else f"{text[: most - 1]}…"
+
+
+def text_lines(path: Path, where: str | None = None, *, ends: bool = False) -> Iterator[str]:
+    r"""The lines of a UTF-8 file, which only line feeds divide, without a byte order mark.
+
+    Args:
+        path: the file.
+        where: what errors call it; its path by default.
+        ends: keep the line ends (`\n`, `\r\n`).
+
+    Raises:
+        RkdError: the file is missing or unreadable, or a line is not UTF-8 or holds a NUL byte; the message names it.
+    """
+    where = where or str(path)
+    with opened(path, where) as file:
+        for number, line in enumerate(file, 1):
+            if b"\0" in line:
+                raise RkdError(f"{where}, line {number}: found a NUL byte, as in UTF-16; expected UTF-8 text")
+            try:
+                text = line.decode("utf-8-sig" if number == 1 else "utf-8")
+            except UnicodeDecodeError as error:
+                found = error.object[error.start]
+                raise RkdError(f"{where}, line {number}: found byte 0x{found:02x}; expected UTF-8 text") from None
+            yield text if ends else text.removesuffix("\n").removesuffix("\r" if text.endswith("\r\n") else "")
+
+
+@contextmanager
+def opened(path: Path, where: str) -> Iterator[BinaryIO]:
+    """A file for reading; what the system has against it becomes an RkdError."""
+    try:
+        file = path.open("rb")
+    except FileNotFoundError:
+        raise RkdError(f"{where}: file not found") from None
+    except (OSError, ValueError) as error:  # a ValueError: the path holds a NUL character
+        raise RkdError(f"{where}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
+    with file:
+        try:
+            yield file
+        except OSError as error:
+            raise RkdError(f"{where}: cannot be read: {error.strerror or error}") from None
+
+
+def _separated(path: Path, where: str) -> tuple[list[str], Iterator[list[str]]]:
+    """The header and the rows of a CSV or TSV file, every row as wide as the header."""
+    if path.suffix.lower() == ".csv":
+        records = _csv_records(where, text_lines(path, where, ends=True))
+    else:
+        lines = enumerate(text_lines(path, where), 1)
+        records = ((number, line.split("\t") if line else []) for number, line in lines)
+    _, header = next(records, (1, None))
+    if header is None:
+        raise RkdError(f"{where}: the file is empty; expected a line with the columns' names")
+    if not header:
+        raise RkdError(f"{where}: line 1 is empty; expected the columns' names")
+
+    def rows() -> Iterator[list[str]]:
+        number, empty = 0, 0
+        for line, cells in records:
+            if not cells:  # an empty line, often the last one
+                empty = empty or line
+                continue
+            if empty and len(header) == 1:  # no row, or a row without text?
+                raise RkdError(f"{where}, line {empty}: the line is empty; expected a value, or no line")
+            number += 1
+            if len(cells) != len(header):
+                raise RkdError(
+                    f"{where}, row {number} (line {line}): found {len(cells)} fields; expected {len(header)}, as the "
+                    "header has"
+                )
+            yield cells
+
+    return header, rows()
+
+
+def _csv_records(where: str, lines: Iterable[str]) -> Iterator[tuple[int, list[str]]]:
+    """Each record's first line and fields; an empty line has none."""
+    csv.field_size_limit(sys.maxsize)
+    # A lone carriage return ends a row, too, as spreadsheets of old write it.
+    reader = csv.reader((part for line in lines for part in io.StringIO(line, newline="")), strict=True)
+    while True:
+        line = reader.line_num + 1
+        try:
+            yield line, next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            hint = "a quote inside a quoted field is written twice"
+            raise RkdError(f"{where}, line {line}: {error}; expected fields as CSV has them ({hint})") from None
+
+
+def _json_rows(where: str, lines: Iterable[str]) -> Iterator[dict[str, Any]]:
+    pairs: list[tuple[str, Any]] = []
+
+    def as_object(found: list[tuple[str, Any]]) -> dict[str, Any]:
+        pairs[:] = found  # the outermost object comes last
+        return dict(found)
+
+    decoder = json.JSONDecoder(object_pairs_hook=as_object)
+    for number, line in enumerate((line for line in lines if line.strip()), 1):
+        try:
+            row = decoder.decode(line)
+        except json.JSONDecodeError as error:
+            raise RkdError(
+                f"{where}, row {number}: not JSON: {error.msg} at character {error.colno}; expected one object per line"
+            ) from None
+        except RecursionError:
+            raise RkdError(
+                f"{where}, row {number}: nested too deeply; expected an object of texts and numbers"
+            ) from None
+        except ValueError:  # Python reads no longer ones
+            raise RkdError(f"{where}, row {number}: holds a number of thousands of digits; expected another") from None
+        if not isinstance(row, dict):
+            raise RkdError(f"{where}, row {number}: found a JSON {type(row).__name__}; expected an object by column")
+        if len(row) != len(pairs):
+            names = [name for name, _ in pairs]
+            name = next(name for name in names if names.count(name) > 1)
+            raise RkdError(f"{where}, row {number}: column '{name}' occurs {names.count(name)} times; expected once")
+        yield row
+
+
+def _by_key(where: str, rows: Iterable[Mapping[str, Any]], wanted: Sequence[str], optional: Sequence[str]) -> Columns:
+    """Columns of rows that may lack some keys."""
+    columns: Columns = {name: [] for name in (*wanted, *optional)}
+    names: dict[str, None] = {}
+    for row in rows:
+        names.update(dict.fromkeys(row))
+        for name, values in columns.items():
+            values.append(row.get(name))
+    if not any(columns.values()):
+        raise RkdError(f"{where}: found no rows; expected at least one")
+    return {name: columns[name] for name in chosen_columns(where, list(names), wanted, optional)}
+
+
+def _parquet(path: Path, where: str, wanted: Sequence[str], optional: Sequence[str]) -> Columns:
+    with _parquet_file(path, where) as file:
+        schema = file.schema_arrow
+        names = chosen_columns(where, schema.names, wanted, optional)
+        for name in names:
+            if not _plain(schema.field(name).type):
+                found = schema.field(name).type
+                raise RkdError(f"{where}, column '{name}': found values of type {found}; expected text or numbers")
+        table = file.read(columns=names)
+        return {name: _values(where, name, table[name]) for name in names}
+
+
+@contextmanager
+def _parquet_file(path: Path, where: str) -> Iterator[Any]:
+    import pyarrow
+    import pyarrow.parquet
+
+    with opened(path, where) as file:
+        try:
+            yield pyarrow.parquet.ParquetFile(file)
+        except RkdError:
+            raise
+        # What damaged files bring up is told by many kinds of errors.
+        except (pyarrow.ArrowException, OSError, ValueError, TypeError, KeyError, OverflowError, MemoryError) as error:
+            reason = _short(" ".join(str(error).split()), 200)
+            raise RkdError(f"{where}: cannot be read as Parquet: {reason}") from None
+
+
+def _plain(kind: Any) -> bool:
+    """True for types of text, numbers and truth values, and for columns of nothing."""
+    import pyarrow.types as types
+
+    if types.is_dictionary(kind):
+        kind = kind.value_type
+    checks = (types.is_string, types.is_large_string, types.is_string_view, types.is_null, types.is_boolean)
+    return any(check(kind) for check in (*checks, types.is_integer, types.is_floating, types.is_decimal))
+
+
+def _values(where: str, name: str, column: Any) -> list[Any]:
+    values: list[Any] = []
+    try:
+        values.extend(value.as_py() for value in column)
+    except UnicodeDecodeError as error:
+        place, found = f"row {len(values) + 1}, column '{name}'", error.object[error.start]
+        raise RkdError(f"{where}, {place}: found byte 0x{found:02x}; expected UTF-8 text") from None
+    return values
