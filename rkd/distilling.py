@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pyarrow
 import torch
 from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
@@ -311,13 +312,13 @@ def _options(method: str, method_class: type[Method], given: Mapping[str, Any]) 
 def _file(split: str, table: Table, folder: Path, columns: Sequence[str], label: str) -> dict[str, str]:
     """The file of a table, its digest and what errors call it; a DataFrame is written first."""
     if isinstance(table, pd.DataFrame):
-        path, where = folder / f"{split}.parquet", f"the DataFrame {_ARGUMENTS[split]}"
+        path, where = folder / f"{split}.parquet", f"{_ARGUMENTS[split]} (DataFrame)"
         needed = [*columns, *([label] if split != "test" else [])]
         wanted = table[chosen_columns(where, list(table.columns), needed, [label] if split == "test" else [])]
         try:
             with runtime.atomic_path(path) as temporary:
                 wanted.to_parquet(temporary, index=False)
-        except (ValueError, TypeError, OverflowError) as error:  # pyarrow's errors are these
+        except (pyarrow.ArrowException, ValueError, TypeError, OverflowError) as error:
             if isinstance(error, RkdError):  # nothing can be written there
                 raise
             raise RkdError(_unwritable(where, wanted, error)) from None

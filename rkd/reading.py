@@ -105,26 +105,29 @@ def write_columns(path: Path, columns: Mapping[str, Sequence[Any]]) -> None:
         with atomic_path(path) as temporary:
             pyarrow.parquet.write_table(pyarrow.table(dict(columns)), temporary)
         return
-    rows = zip(*columns.values(), strict=True)
+    rows: Iterator[tuple[Any, ...]] = zip(*columns.values(), strict=True)
     with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         if kind == ".jsonl":
             for row in rows:
                 line = jsonable(dict(zip(columns, row, strict=True)))
                 file.write(json.dumps(line, ensure_ascii=False, allow_nan=False) + "\n")
-        elif kind == ".csv":
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(columns)
-            writer.writerows(rows)
-        else:
-            for number, values in enumerate([tuple(columns), *rows]):
-                cells = ["" if value is None else str(value) for value in values]
-                if bad := next((cell for cell in cells if re.search(r"[\t\n\r]", cell)), None):
-                    place = f"row {number}" if number else "the header"
-                    raise RkdError(
-                        f"{path}, {place}: {shown(bad)} holds a tab or a line break, which no .tsv file can hold; "
-                        "expected a .csv, .jsonl or .parquet file"
-                    )
-                file.write("\t".join(cells) + "\n")
+            return
+        separator, cell = (",", _csv_cell) if kind == ".csv" else ("\t", _tsv_cell)
+        for number, values in enumerate([tuple(columns), *rows]):
+            where = f"{path}, row {number}" if number else f"{path}, the header"
+            file.write(separator.join(cell(where, "" if value is None else str(value)) for value in values) + "\n")
+
+
+def _csv_cell(_: str, text: str) -> str:
+    # Python's writer leaves a lone carriage return as it is, at which readers end the row.
+    return '"' + text.replace('"', '""') + '"' if not text or re.search(r'[",\r\n]', text) else text
+
+
+def _tsv_cell(where: str, text: str) -> str:
+    if re.search(r"[\t\r\n]", text):
+        hint = "write .csv, .jsonl or .parquet"
+        raise RkdError(f"{where}: found a tab or a line break in {shown(text)}; expected none in a .tsv file: {hint}")
+    return text
 
 
 def suffix(path: Path, where: str) -> str:
@@ -141,7 +144,7 @@ def chosen_columns(where: str, names: Sequence[Any], wanted: Sequence[str], opti
     names = list(names)
     for name in wanted:
         if name not in names:
-            found = listed(map(repr, names)) or "none"
+            found = listed(_short(repr(one), 80) for one in names) or "none"
             alone = str(names[0]) if len(names) == 1 else ""
             kind = Path(where).suffix.lower()
             hint = ""
@@ -269,9 +272,7 @@ def _json_rows(where: str, lines: Iterable[str]) -> Iterator[dict[str, Any]]:
                 f"{where}, row {number}: not JSON: {error.msg} at character {error.colno}; expected one object per line"
             ) from None
         except RecursionError:
-            raise RkdError(
-                f"{where}, row {number}: nested too deeply; expected an object of texts and numbers"
-            ) from None
+            raise RkdError(f"{where}, row {number}: nested too deeply; expected texts and numbers by column") from None
         except ValueError:  # Python reads no longer ones
             raise RkdError(f"{where}, row {number}: holds a number of thousands of digits; expected another") from None
         if not isinstance(row, dict):
@@ -279,7 +280,8 @@ def _json_rows(where: str, lines: Iterable[str]) -> Iterator[dict[str, Any]]:
         if len(row) != len(pairs):
             names = [name for name, _ in pairs]
             name = next(name for name in names if names.count(name) > 1)
-            raise RkdError(f"{where}, row {number}: column '{name}' occurs {names.count(name)} times; expected once")
+            found = f"column {_short(repr(name), 80)} occurs {names.count(name)} times"
+            raise RkdError(f"{where}, row {number}: {found}; expected once")
         yield row
 
 

@@ -93,7 +93,7 @@ def find_labels(file: Mapping[str, Any], column: str) -> list[str]:
             f"{where}, column '{column}': found {len(names)} different labels; expected 2 to {MOST_LABELS}: give "
             "labels, or for regression scores"
         )
-    logger.info("%s: labels found: %s", where, listed(f"{name} ({counts[name]} rows)" for name in names))
+    logger.info("%s: labels found, with their rows: %s", where, listed(f"{name!r} {counts[name]}" for name in names))
     return names
 
 

@@ -166,7 +166,7 @@ def _warn_about_own_data(raw: DatasetDict, task: tasks.Task) -> None:
     trained = set(raw["train"]["label"][:])
     never = [label for code, label in enumerate(task.labels) if code not in trained]
     if never:
-        logger.warning("train: %d labels never occur: %s", len(never), listed(map(repr, never)))
+        logger.warning("train: %d of %d labels never occur: %s", len(never), len(task.labels), listed(map(repr, never)))
     train, dev = (
         zip(*(raw[name][field][:] for field in task.text_fields), strict=True) for name in ("train", "validation")
     )

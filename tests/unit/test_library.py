@@ -206,7 +206,7 @@ def test_scores_and_two_texts(tmp_path):
         ({"epoch": 1}, r"settings: found the unknown epoch \(did you mean epochs\?\)"),
         ({"alpha": 0.5}, r"settings: found the unknown alpha \(give it in options\)"),
         ({"epochs": 0}, "epochs: found 0, expected a whole number from 1 to 100000"),
-        ({"text": "txt"}, "train: column 'txt' is missing; found 'text', 'mood'"),
+        ({"text": "txt"}, r"data \(DataFrame\): column 'txt' is missing; found 'text', 'mood'"),
         ({"scored_by": ["pearson"]}, "own_tasks.data.metrics"),
         ({"labels": ["good", "fine"]}, "column 'mood': found 'bad'; expected one of the labels good, fine"),
         ({"finetune_teacher": False}, "no trained model is there"),

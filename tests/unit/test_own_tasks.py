@@ -170,7 +170,7 @@ def test_what_is_seldom_meant_is_a_warning(tmp_path, caplog):
         "scores": None,
     }
     prepare("pairs", tmp_path / "out", source="files", tokenizer="tiny.json", vocab_size=100, own_task=own)
-    assert "train: 1 labels never occur: '2'" in caplog.text
+    assert "train: 1 of 3 labels never occur: '2'" in caplog.text
     assert "validation: 3 of 3 texts occur in train, too" in caplog.text
 
 
