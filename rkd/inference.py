@@ -15,6 +15,7 @@ from rkd.batching import Split
 from rkd.data.files import read_split, read_texts
 from rkd.data.prepare import encode
 from rkd.errors import RkdError
+from rkd.labels import check_names
 from rkd.tasks import Task, define, get
 
 
@@ -50,6 +51,7 @@ class Classifier:
         self.label = label or known.get("label")
         self.device = runtime.choose_device(device)
         names = [str(name) for _, name in sorted((self.model.config.id2label or {}).items())]
+        check_names(f"{reference}: its labels", names)
         self.labels = [] if len(names) == 1 else names
 
     def predict(self, file: str | Path) -> pd.DataFrame:

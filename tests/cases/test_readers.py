@@ -30,6 +30,8 @@ from rkd.tasks import Task, define, get
 from tests.conftest import ROOT
 
 FORMATS = ("csv", "tsv", "jsonl", "parquet")
+MODEL = str(ROOT / "configs/models/bert-2x128.json")
+MODELS = {"teacher": MODEL, "finetune_teacher": True, "student": MODEL, "text": "text", "label": "mood"}
 DIALOGUE = [
     ('"I hoped for a better lamp.', "bad"),
     ("The tea was cold.", "bad"),
@@ -91,7 +93,7 @@ def test_a_row_without_a_label_is_one_error_in_every_format_and_split(tmp_path, 
 def test_a_dataframe_s_missing_labels_are_those_of_parquet(tmp_path):
     for nothing in (None, float("nan"), pd.NA, ""):
         frame = pd.DataFrame({"text": TEXTS, "mood": [nothing if mood is None else mood for mood in MOODS]})
-        message = error_of(rkd.distill, frame, teacher="t", student="s", text="text", label="mood", out=tmp_path)
+        message = error_of(rkd.distill, frame, **MODELS, out=tmp_path)
         assert message == "data (DataFrame), row 1, column 'mood': found nothing (2 rows have none); expected a label"
 
 
@@ -255,8 +257,7 @@ def test_a_model_s_labels_are_read_by_the_same_rule(tmp_path, classifier):
 
 def test_names_that_are_one_label_by_the_rule_are_one_error(tmp_path):
     assert "found '1' and '1.0', which are one label" in error_of(
-        rkd.distill, pd.DataFrame({"text": ["a"], "mood": [1]}), teacher="t", student="s", text="text", label="mood",
-        labels=["1", "1.0"], out=tmp_path / "out",
+        rkd.distill, pd.DataFrame({"text": ["a"], "mood": [1]}), **MODELS, labels=["1", "1.0"], out=tmp_path / "out",
     )  # fmt: skip
     entry = {"train": "x.csv", "text": ["text"], "label": "mood"}
     message = error_of(checked_task, "moods", {**entry, "labels": ["bad", "bad "]}, files=False)
@@ -279,10 +280,9 @@ def test_many_labels_take_no_longer_to_prepare(tmp_path, caplog):
         own = define({**names, "text": ["text"], "label": "mood", "test": None})
         own |= {"files": {"train": {"path": str(path)}}, "scores": None, "dev_share": 0.1, "dev_seed": 0}
         started = time.process_time()
-        prepare(f"many-{count}", tmp_path / str(count), source="files", tokenizer=tokenizer, own_task=own)
+        prepare(f"many-{count}", tmp_path / str(count), source="files", tokenizer=MODEL, own_task=own)
         return time.process_time() - started
 
-    tokenizer = str(ROOT / "configs/models/bert-2x128.json")
     few, many = seconds(3), seconds(300)
     assert "train: 1 of 300 labels never occur: 'label 299'" in caplog.text
     assert many < 3 * few  # a loop over the labels took a hundred times as long
