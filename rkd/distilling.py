@@ -334,7 +334,7 @@ _ARGUMENTS = {"train": "data", "validation": "dev", "test": "test"}
 
 
 def _unwritable(where: str, frame: pd.DataFrame, error: Exception) -> str:
-    """Why a DataFrame cannot be written as Parquet."""
+    """The reason why a DataFrame cannot be written as Parquet."""
     for column in frame:
         values = frame[column].dropna()
         for row, value in enumerate(frame[column], 1):

@@ -1,14 +1,13 @@
-"""The one reader of tables in files: CSV, TSV, JSON Lines and Parquet as columns of values. No heavy imports.
+"""Tables in files, CSV, TSV, JSON Lines and Parquet, as columns of values. Imports nothing heavy.
 
-| format | dialect                                                                                          |
-|--------|--------------------------------------------------------------------------------------------------|
-| .csv   | commas; a field in double quotes may hold commas and line breaks, and a quote in it is written twice |
-| .tsv   | tabs; quotes are characters like others, as in GLUE's files; only a line feed ends a row          |
-| .jsonl | one JSON object per line                                                                         |
-| .parquet | columns of text, numbers or truth values                                                       |
+* .csv: fields separated by commas. A field in double quotes may hold commas and line breaks; a quote inside it is
+  written twice.
+* .tsv: fields separated by tabs. Quotes are characters like any other, as in GLUE's files; only line feeds end rows.
+* .jsonl: one JSON object per line.
+* .parquet: columns of text, numbers or truth values.
 
-Text is UTF-8, with or without a byte order mark. Rows are counted from 1, without the header and without empty lines;
-lines are those of the file, from 1.
+Text is UTF-8, with or without a byte order mark. Messages count rows from 1, without the header and empty lines, and
+lines as an editor does.
 """
 
 import csv
@@ -45,7 +44,7 @@ def read_columns(path: Path, wanted: Sequence[str], optional: Sequence[str] = ()
         JSON Lines lists and dicts too.
 
     Raises:
-        RkdError: the file is missing, unreadable or of another format, or a column is missing or there twice.
+        RkdError: the file is missing, unreadable or of another format, or a column is missing or occurs twice.
 
     >>> read_columns(Path("reviews.csv"), ["mood"])
     {'mood': ['good', 'bad']}
@@ -131,7 +130,7 @@ def _tsv_cell(where: str, text: str) -> str:
 
 
 def suffix(path: Path, where: str) -> str:
-    """The ending of a file's name in lower case, or RkdError where it is none of `SUFFIXES`."""
+    """The extension of a file's name in lower case; RkdError if it is none of `SUFFIXES`."""
     found = path.suffix.lower()
     if found not in SUFFIXES:
         problem = f"unsupported file extension '{path.suffix}'" if found else "the file's name has no extension"
@@ -140,7 +139,7 @@ def suffix(path: Path, where: str) -> str:
 
 
 def chosen_columns(where: str, names: Sequence[Any], wanted: Sequence[str], optional: Sequence[str] = ()) -> list[str]:
-    """The wanted columns and those optional ones that are there; RkdError if one is missing or there twice."""
+    """The wanted columns and the optional ones that are there; RkdError if one is missing or occurs twice."""
     names = list(names)
     for name in wanted:
         if name not in names:
@@ -160,7 +159,7 @@ def chosen_columns(where: str, names: Sequence[Any], wanted: Sequence[str], opti
 
 
 def shown(value: Any) -> str:
-    """A value as messages show it: one line, not too long, with surrogates escaped."""
+    """A value as messages show it: on one line, at most 80 characters, surrogates escaped."""
     return "nothing" if value is None or value == "" else _short(repr(value), 80)
 
 
@@ -194,7 +193,7 @@ def text_lines(path: Path, where: str | None = None, *, ends: bool = False) -> I
 
 @contextmanager
 def opened(path: Path, where: str) -> Iterator[BinaryIO]:
-    """A file for reading; what the system has against it becomes an RkdError."""
+    """Open a file for reading; an error of the system becomes an RkdError."""
     try:
         file = path.open("rb")
     except FileNotFoundError:

@@ -98,7 +98,7 @@ def find_labels(file: Mapping[str, Any], column: str) -> list[str]:
 
 
 def text_problem(value: Any) -> str | None:
-    """Why a value is no text that a tokenizer reads; None if it is one.
+    """The reason why a value is no text that a tokenizer can read, or None.
 
     >>> text_problem(7)
     'found 7 (int); expected text'
@@ -112,7 +112,7 @@ def text_problem(value: Any) -> str | None:
         value.encode()
     except UnicodeEncodeError as error:
         half = value[error.start]
-        return f"found half a character, {half!r}, a surrogate alone; expected text"
+        return f"found the lone surrogate {half!r}, half of a character; expected text"
     return None
 
 
@@ -165,7 +165,7 @@ def _texts(task: Task, path: Path, where: str, columns: Columns) -> Columns:
 
 
 def _label_problem(value: Any) -> str | None:
-    """Why a value is no label, where only the data tell which labels there are."""
+    """The reason why a value is no label where no labels are declared, or None."""
     if not _is_label(value):
         return f"found {shown(value)} ({type(value).__name__}); expected a label"
     if reads_as_missing(label_name(value)):
@@ -247,7 +247,7 @@ def _share(train: Columns, share: float, seed: int, own: Mapping[str, Any]) -> t
 
 
 def _warn_about_swallowed_rows(task: Task, where: str, texts: Sequence[str]) -> None:
-    """A quote that opens in one row and closes in a later one makes one row of them, which is no error in CSV."""
+    """Warn about texts that hold labelled rows, as a quote that is left open makes them; CSV knows no such error."""
     names = {label_name(name) for name in task.labels}
 
     def is_label(cell: str) -> bool:
@@ -268,7 +268,7 @@ def _warn_about_swallowed_rows(task: Task, where: str, texts: Sequence[str]) -> 
 
 
 def _warn_about_quotes(where: str, texts: Sequence[str]) -> None:
-    """In TSV quotes are part of the text; a field in quotes with doubled ones inside was written for CSV."""
+    """Warn about texts in quotes with doubled quotes inside, as programs write them that quote TSV like CSV."""
     quoted = re.compile('"(?:[^"]|"")*""(?:[^"]|"")*"')
     rows = [row for row, text in enumerate(texts, 1) if text[:1] == '"' and quoted.fullmatch(text)]
     if rows:

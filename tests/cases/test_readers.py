@@ -314,7 +314,7 @@ BAD: dict[str, tuple[str, str | bytes, str]] = {
     "a key twice": ("d.jsonl", '{"text": "a", "text": "b", "mood": "bad"}\n', ", row 1: column 'text' occurs 2 times; "
         "expected once"),
     "half a character": ("d.jsonl", r'{"text": "cut \ud83d", "mood": "bad"}' + "\n", ", row 1, column 'text': found "
-        r"half a character, '\ud83d', a surrogate alone; expected text"),
+        r"the lone surrogate '\ud83d', half of a character; expected text"),
     "a NUL character": ("d.jsonl", r'{"text": "a\u0000", "mood": "bad"}' + "\n", r", row 1, column 'text': found a NUL "
         r"character in 'a\x00'; expected text"),
     "deep nesting": ("d.jsonl", DEEP, ", row 1: nested too deeply; expected texts and numbers by column"),
@@ -406,7 +406,7 @@ def test_what_is_no_score(tmp_path, mood, found):
 @pytest.mark.parametrize(
     ("text", "mood", "message"),
     [
-        (["a", "\ud83d"], ["x", "y"], "row 2, column 'text': found half a character, '\\ud83d', a surrogate alone"),
+        (["a", "\ud83d"], ["x", "y"], "row 2, column 'text': found the lone surrogate '\\ud83d', half of a character"),
         (["a", "b"], ["x", 1], "column 'mood': found values of the types int, str; expected one type"),
         (["a", "b"], [10**30, 1], ": cannot be written as Parquet: "),
         (["a", "b"], [1j, 2j], ": cannot be written as Parquet: "),
