@@ -2,6 +2,7 @@
 
 import json
 import logging
+import math
 import time
 from datetime import datetime
 from decimal import Decimal
@@ -17,14 +18,16 @@ from transformers import BertConfig, BertForSequenceClassification
 
 import rkd
 from rkd.cli import main
-from rkd.config import check, checked_task
+from rkd.config import check, checked_task, load
 from rkd.data.files import find_labels, read_split, read_splits
 from rkd.data.glue_dir import read_split as read_glue
 from rkd.data.prepare import prepare
 from rkd.data.tokenizer import build_tokenizer
 from rkd.distilling import _file
 from rkd.errors import RkdError
+from rkd.estimate import Job, estimate
 from rkd.inference import Classifier
+from rkd.plan import Plan
 from rkd.reading import count_rows, read_columns, write_columns
 from rkd.tasks import Task, define, get
 from tests.conftest import ROOT
@@ -466,6 +469,23 @@ def test_rows_are_counted_as_they_are_read(tmp_path):
         if path != huge:
             write(path, ["a", "b"], ["bad", "good"])
         assert count_rows(path) == len(read_columns(path, ["text"])["text"]) == 2
+
+
+def test_rkd_plan_counts_the_rows_that_are_trained_on(tmp_path, monkeypatch):
+    """100 rows and an empty line, of which a tenth is the dev split; every file is read once, however many jobs."""
+    monkeypatch.chdir(ROOT)
+    path = tmp_path / "data.jsonl"
+    path.write_text('{"text": "a", "mood": "bad"}\n' * 60 + "\n" + '{"text": "b", "mood": "good"}\n' * 40)
+    entry = {"train": str(path), "text": ["text"], "label": "mood", "labels": ["bad", "good"]}
+    content = {**yaml.safe_load((ROOT / "config.yaml").read_text()), "tasks": ["moods"], "own_tasks": {"moods": entry}}
+    plan = Plan(load(content))
+    jobs = [Job("train_student", {"task": "moods", "variant": "kd", "seed": seed}) for seed in "12"]
+    counted = []
+    monkeypatch.setattr("rkd.estimate.count_rows", lambda file: counted.append(file) or count_rows(file))
+    training = plan.student("moods", "kd", 1).training
+    expected = training["epochs"] * math.ceil(90 / training["batch_size"])
+    assert [one.steps for one in estimate(plan, jobs, tmp_path, 1e9)] == [expected, expected]
+    assert counted == [path]
 
 
 def test_the_ending_of_a_file_may_be_in_capitals(tmp_path):
