@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from datasets import Dataset, DatasetDict, load_from_disk
 from torch import Tensor
-from transformers import AutoTokenizer
 
 from rkd.errors import RkdError
+from rkd.tokenizer import load_tokenizer
 
 # Batches whose examples are sorted by length together, where batches are grouped by length.
 GROUP = 50
@@ -97,9 +97,9 @@ def load_prepared(folder: Path) -> tuple[dict[str, Any], Any, dict[str, Split]]:
     """
     try:
         manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
-        tokenizer = AutoTokenizer.from_pretrained(folder / "tokenizer", local_files_only=True)
+        tokenizer = load_tokenizer(folder / "tokenizer")
         return manifest, tokenizer, load_splits(folder, tokenizer.pad_token_id)
-    except (OSError, ValueError, KeyError) as error:  # damaged Arrow files are a ValueError
+    except (OSError, ValueError, KeyError, RkdError) as error:  # damaged Arrow files are a ValueError
         reason = " ".join(str(error).split())
         raise RkdError(
             f"{folder}: found no whole prepared task ({reason}), expected manifest.json, tokenizer and dataset; "

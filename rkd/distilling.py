@@ -9,7 +9,8 @@ import inspect
 import json
 import logging
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -18,13 +19,12 @@ from typing import Any
 import pandas as pd
 import pyarrow
 import torch
-from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from rkd import config, efficiency, metrics, model_source, models, runtime, training
 from rkd.code_inputs import code_digests
 from rkd.data.files import find_labels, text_problem
 from rkd.data.prepare import prepare
-from rkd.data.tokenizer import load_tokenizer
 from rkd.errors import RkdError
 from rkd.labels import check_names, label_name
 from rkd.memory import explained
@@ -33,6 +33,7 @@ from rkd.methods.base import Method
 from rkd.reading import chosen_columns
 from rkd.spec import ModelSpec, RunSpec
 from rkd.tasks import Task, define, get
+from rkd.tokenizer import load_tokenizer
 from rkd.variants import METHOD_OPTIONS, without_unread
 
 log = logging.getLogger("rkd")
@@ -101,7 +102,7 @@ class Distilled:
     @cached_property
     def tokenizer(self) -> PreTrainedTokenizerBase:
         """What the student reads."""
-        return AutoTokenizer.from_pretrained(self.folder / "model", local_files_only=True)
+        return load_tokenizer(self.folder / "model")
 
     def save(self, path: str | Path) -> Path:
         """Write a folder that `transformers.pipeline` opens, with a model card; returns its path."""
@@ -195,6 +196,8 @@ def distill(
         if table is not None
     }
 
+    if isinstance(teacher, PreTrainedModel) and tokenizer is None:
+        raise RkdError("tokenizer: found none; expected the teacher's, as the teacher is given as a model")
     reference = _reference(teacher, folder / "teacher-before", tokenizer)
     teacher_model = folder / "teacher" / "model"
     if scores is not None:
@@ -205,7 +208,10 @@ def distill(
     else:
         names = find_labels(files["train"], label)
     if method != "finetune" and not finetune_teacher:
-        names = _ready_teacher(reference, names, labels is not None, scores is not None, teacher_model)
+        with _own_words(folder):
+            names = _ready_teacher(
+                reference, names, labels is not None, scores is not None, teacher_model, max_length, len(columns) == 2
+            )
     definition, own = _own_task(name, columns, label, names, scores, scored_by, headline, files)
     if "validation" not in files:
         own |= {"dev_share": dev_share, "dev_seed": dev_seed}
@@ -230,14 +236,16 @@ def distill(
     student_spec = RunSpec(name, method, method, seed, last, without_unread(chosen), chosen_options, definition)
     runs.append((student_spec, "student"))
     if len(runs) == 2:
-        _check_pair(student_spec, first, get(name, definition), load_tokenizer(folder / "data" / "tokenizer"))
+        with _own_words(folder):
+            prepared = load_tokenizer(folder / "data" / "tokenizer")
+            _check_pair(student_spec, first, get(name, definition), prepared, max_length)
     for spec, part in runs:
         needs = teacher_model if part == "student" and method != "finetune" else None
         own_files = _own_files(spec)
         if out is not None and _finished(folder / part, spec, manifest["sha256"], needs, own_files):
             log.info("%s: finished already", folder / part)
             continue
-        with explained(f"{name}/{part}", spec.training):
+        with _own_words(folder), explained(f"{name}/{part}", spec.training):
             training.run(
                 spec,
                 folder / "data",
@@ -349,9 +357,10 @@ def _unwritable(where: str, frame: pd.DataFrame, error: Exception) -> str:
 def _reference(model: Model, folder: Path, tokenizer: PreTrainedTokenizerBase | None) -> str:
     """A model reference as the config has it; a model in memory is written to `folder`, a run stands for its model."""
     if isinstance(model, PreTrainedModel):
-        model.save_pretrained(folder)
-        if tokenizer is not None:
-            tokenizer.save_pretrained(folder)
+        with runtime.atomic_path(folder) as temporary:  # nothing stays there of a model that was given before
+            model.save_pretrained(temporary)
+            if tokenizer is not None:
+                tokenizer.save_pretrained(temporary)
         return str(folder)
     if isinstance(model, Path) or Path(model).is_dir():
         path = Path(model).absolute()
@@ -361,14 +370,30 @@ def _reference(model: Model, folder: Path, tokenizer: PreTrainedTokenizerBase | 
 
 def _spec(reference: str, teacher: ModelSpec | None) -> ModelSpec:
     source = model_source.parse(reference)
-    return ModelSpec(reference, None, source.known_sha256(), teacher if source.kind == "teacher-layers" else None)
+    layers_of = teacher if source.kind == "teacher-layers" else None
+    return ModelSpec(reference, None, source.known_sha256(), layers_of, source.content())
 
 
-def _ready_teacher(reference: str, names: list[str], given: bool, regression: bool, folder: Path) -> list[str]:
+@contextmanager
+def _own_words(folder: Path) -> Iterator[None]:
+    """A block whose errors name a model in memory as the user did, not by the folder that it was written to."""
+    try:
+        yield
+    except RkdError as error:
+        text = str(error)
+        for role in ("teacher", "student"):
+            text = text.replace(str(folder / f"{role}-before"), f"the given {role}")
+        raise RkdError(text) from error
+
+
+def _ready_teacher(
+    reference: str, names: list[str], given: bool, regression: bool, folder: Path, max_length: int, pair: bool
+) -> list[str]:
     """Write a fine-tuned teacher and its tokenizer to `folder` with the task's labels; returns their names in order."""
     source = model_source.parse(reference)
     where = str(source.path() or source.location)
-    model = models.load_finetuned(where, hub=source.kind == "hub")
+    model, tokenizer = models.load_finetuned(where, hub=source.kind == "hub"), load_tokenizer(where)
+    models.check_reading(model, tokenizer, where=reference, max_length=max_length, pair=pair)
     theirs = [str(each) for _, each in sorted((model.config.id2label or {}).items())]
     check_names(f"teacher {reference}: its labels", theirs)
     keys = [label_name(each) for each in theirs]
@@ -380,6 +405,9 @@ def _ready_teacher(reference: str, names: list[str], given: bool, regression: bo
     elif generic and given and len(names) == len(theirs):
         theirs = names
     elif (given and names != keys) or not set(names) <= set(keys):
+        if len(names) != len(theirs):
+            found = f"{len(theirs)} outputs ({', '.join(theirs)}), the task has {len(names)} ({', '.join(names)})"
+            raise RkdError(f"teacher {reference}: found {found}; expected a teacher of this task")
         hint = "" if not generic else "; give labels in the order of its outputs"
         raise RkdError(
             f"teacher {reference}: its labels are {theirs}, those of the data {names}; expected the same{hint}"
@@ -388,7 +416,7 @@ def _ready_teacher(reference: str, names: list[str], given: bool, regression: bo
     model.config.label2id = {each: index for index, each in enumerate(theirs)}
     (folder.parent / "run.json").unlink(missing_ok=True)  # of a teacher that was fine-tuned here before
     model.save_pretrained(folder)
-    load_tokenizer(where).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
     return [] if regression else theirs
 
 
@@ -421,12 +449,8 @@ def _modules(method: str) -> list[str]:
 
 
 def _own_files(spec: RunSpec) -> dict[str, str]:
-    """Digests of what a spec only names: the files of local models, and the source of a method from outside."""
+    """Digest of what a spec only names: the source of a method from outside."""
     found: dict[str, str] = {}
-    for model in (spec.model, spec.model.layers_of):
-        if model is not None and (path := model_source.parse(model.source).path()) is not None:
-            files = runtime.digests(path) if path.is_dir() else {"": runtime.sha256(path)}
-            found |= {f"{model.source}/{file}".rstrip("/"): digest for file, digest in files.items()}
     if spec.method not in METHOD_OPTIONS:
         source = inspect.getsourcefile(by_name(spec.method))
         if source is not None and Path(source).is_file():  # a notebook's cells are no file
@@ -434,9 +458,11 @@ def _own_files(spec: RunSpec) -> dict[str, str]:
     return found
 
 
-def _check_pair(spec: RunSpec, teacher: ModelSpec, task: Task, tokenizer: PreTrainedTokenizerBase) -> None:
+def _check_pair(
+    spec: RunSpec, teacher: ModelSpec, task: Task, tokenizer: PreTrainedTokenizerBase, max_length: int
+) -> None:
     """Build the method with the teacher as it is before its fine-tuning: an error would else come only after that."""
-    student, guide = (models.load(each, task, len(tokenizer), spec.seed) for each in (spec.model, teacher))
+    student, guide = (models.load_for(each, task, tokenizer, spec.seed, max_length) for each in (spec.model, teacher))
     models.check_fit(student, guide)
     efficiency.build_method(spec.method, student, guide, {}, **spec.options)
 

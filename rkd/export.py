@@ -8,14 +8,16 @@ from typing import Any
 
 import torch
 from huggingface_hub import ModelCardData
-from transformers import AutoTokenizer, PreTrainedModel
+from transformers import PreTrainedModel
 
 import rkd
 from rkd import models
 from rkd.distilling import Distilled, read_run
 from rkd.errors import RkdError
+from rkd.packed import accepted
 from rkd.runtime import atomic_path, atomic_write_text
 from rkd.tasks import Task, get
+from rkd.tokenizer import load_tokenizer
 
 # Largest difference of a logit between torch and ONNX: float32 sums in another order.
 TOLERANCE = 1e-3
@@ -80,12 +82,21 @@ def export(run: str | Path, out: str | Path, *, onnx: bool = False) -> Path:
     if out.exists() and not _replaceable(out):
         raise RkdError(f"{out}: found something that is no export, or more than one; expected a new folder")
     result = read_run(run)
+    _check_model(run)
     with atomic_path(out) as folder:
         shutil.copytree(run / "model", folder)
         if onnx:
             write_onnx(folder, folder / "onnx" / "model.onnx")
         atomic_write_text(folder / "README.md", model_card(result, out.name))
     return out
+
+
+def _check_model(run: Path) -> None:
+    """Refuse a run whose model is damaged or cannot read its own data."""
+    spec = json.loads((run / "run.json").read_text(encoding="utf-8"))["spec"]
+    model, tokenizer = models.load_finetuned(run / "model"), load_tokenizer(run / "model")
+    pair, length = get(spec["task"], spec.get("own_task")).pair, tokenizer.model_max_length
+    models.check_reading(model, tokenizer, where=str(run / "model"), max_length=length, pair=pair)
 
 
 def _replaceable(out: Path) -> bool:
@@ -192,19 +203,19 @@ def write_onnx(folder: Path, out: Path) -> float:
         import onnxscript  # noqa: F401  # the exporter imports it much later, with an error that helps nobody
     except ImportError as error:
         raise RkdError(f"--onnx needs what is not installed ({error.name}): pip install -e '.[onnx]'") from None
-    model, tokenizer = models.load_finetuned(folder).eval(), AutoTokenizer.from_pretrained(folder)
+    model, tokenizer = models.load_finetuned(folder).eval(), load_tokenizer(folder)
     # The fused kernels of PyTorch have no fixed form in ONNX.
     model.set_attn_implementation("eager")
     samples = [["A first sentence."], ["Short.", "A second one, which is a good deal longer than the first."]]
     inputs = [dict(tokenizer(texts, padding=True, return_tensors="pt")) for texts in samples]
-    names = list(inputs[-1])
+    names = list(accepted(model, inputs[-1]))
     out.parent.mkdir(parents=True, exist_ok=True)
     dynamic = {name: {0: torch.export.Dim.DYNAMIC, 1: torch.export.Dim.DYNAMIC} for name in names}
     torch.onnx.export(
         _Logits(model, names).eval(),
         (),
         str(out),
-        kwargs={"inputs": inputs[-1]},
+        kwargs={"inputs": accepted(model, inputs[-1])},
         dynamic_shapes={"inputs": dynamic},
         input_names=names,
         output_names=["logits"],
@@ -216,8 +227,8 @@ def write_onnx(folder: Path, out: Path) -> float:
     worst = 0.0
     for each in inputs:
         with torch.no_grad():
-            expected = model(**each).logits
-        (found,) = session.run(["logits"], {name: tensor.numpy() for name, tensor in each.items()})
+            expected = model(**accepted(model, each)).logits
+        (found,) = session.run(["logits"], {name: each[name].numpy() for name in names})
         worst = max(worst, float((torch.from_numpy(found) - expected).abs().max()))
     if not worst <= TOLERANCE:
         raise RkdError(

@@ -8,7 +8,6 @@ from typing import Any
 import pandas as pd
 import torch
 from datasets import Dataset
-from transformers import AutoTokenizer
 
 from rkd import config, evaluation, metrics, model_source, models, runtime
 from rkd.batching import Split
@@ -17,6 +16,10 @@ from rkd.data.prepare import encode
 from rkd.errors import RkdError
 from rkd.labels import check_names
 from rkd.tasks import Task, define, get
+from rkd.tokenizer import load_tokenizer
+
+# Tokens of the longest text that a model without a limit reads.
+LONGEST = 1 << 20
 
 
 class Classifier:
@@ -42,12 +45,17 @@ class Classifier:
         source = model_source.parse(str(inside) if (inside / "config.json").is_file() else reference)
         where, hub = str(source.path() or source.location), source.kind == "hub"
         self.model: Any = models.load_finetuned(where, hub=hub)
-        self.tokenizer = AutoTokenizer.from_pretrained(where, local_files_only=not hub)
+        self.tokenizer = load_tokenizer(where)
         self.text = list(text or known.get("text") or ())
         if not 1 <= len(self.text) <= 2:
             raise RkdError(
                 f"text: found {self.text or 'no column'}, expected one or two columns that {reference} reads"
             )
+        # No longer text than the model has positions for, nor than it was trained on.
+        self.max_length = min(models.positions_of(self.model) or LONGEST, self.tokenizer.model_max_length, LONGEST)
+        models.check_reading(
+            self.model, self.tokenizer, where=reference, max_length=self.max_length, pair=len(self.text) == 2
+        )
         self.label = label or known.get("label")
         self.device = runtime.choose_device(device)
         names = [str(name) for _, name in sorted((self.model.config.id2label or {}).items())]
@@ -81,8 +89,7 @@ class Classifier:
         return get("data", define(config.checked_task("data", entry, files=False)))
 
     def _logits(self, task: Task, rows: Dataset) -> tuple[torch.Tensor, Split]:
-        positions = models.positions_of(self.model)
-        encoded = encode(rows, self.tokenizer, task.text_fields, min(positions, self.tokenizer.model_max_length))
+        encoded = encode(rows, self.tokenizer, task.text_fields, self.max_length)
         split = Split(encoded, self.tokenizer.pad_token_id)
         return evaluation.predict(self.model.to(self.device), split, self.device), split
 

@@ -69,13 +69,14 @@ def measured_methods(
         methods: {"row", "method", "options"} each, and perhaps "training" with settings of `Method`.
     """
     started, where = time.time(), _start(device, threads)
-    task, splits, vocabulary = _prepared(data)
+    task, splits, tokenizer = _prepared(data)
     rows = splits["train"].shuffled(batch_size, seed=0, epoch=1)[0]
     batch = {name: tensor.to(where) for name, tensor in splits["train"].batch(rows).items()}
     fields = json.loads(student)
     if fields.get("layers_of"):
         fields["layers_of"] = ModelSpec(**fields["layers_of"])
-    first_student = models.load(ModelSpec(**fields), task, vocabulary, seed=0)
+    length = int(splits["train"].lengths.max())
+    first_student = models.load_for(ModelSpec(**fields), task, tokenizer, seed=0, max_length=length)
     first_teacher = models.load_finetuned(teacher)
     models.check_fit(first_student, first_teacher)
 
@@ -113,7 +114,7 @@ def _start(device: str, threads: int) -> torch.device:
     return cast(torch.device, runtime.choose_device(device))
 
 
-def _prepared(data: Path) -> tuple[Task, dict[str, Split], int]:
-    """Task, splits and size of the vocabulary of a prepared task."""
+def _prepared(data: Path) -> tuple[Task, dict[str, Split], Any]:
+    """Task, splits and tokenizer of a prepared task."""
     manifest, tokenizer, splits = load_prepared(data)
-    return get(manifest["task"], manifest.get("own_task")), splits, len(tokenizer)
+    return get(manifest["task"], manifest.get("own_task")), splits, tokenizer

@@ -12,13 +12,13 @@ A reference is one line of text:
 """
 
 import importlib.util
-import json
 import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from rkd import model_files
 from rkd.errors import RkdError
 
 Kind = Literal["hub", "folder", "package", "config", "teacher-layers"]
@@ -76,12 +76,30 @@ class ModelSource:
     def read_config(self) -> dict[str, Any] | None:
         """The model's transformers config, or None where there is no local one (`hub`, `teacher-layers`).
 
-        Raises RkdError when the place is missing, or its config.json is missing or is not a JSON object.
+        Raises RkdError when the place is missing, or its config is missing, is not a JSON object or is refused by
+        `rkd.model_files.check_config`.
         """
         path = self.path()
         if path is None:
             return None
-        return _read_json_object(path if self.kind == "config" else path / "config.json")
+        if self.kind != "config":
+            return model_files.read_config(path)
+        fields = model_files.read_object(path, "the model's config")
+        model_files.check_config(fields, str(path))
+        return fields
+
+    def content(self) -> str | None:
+        """Digest of what is at the model's local place, or None for `hub` and `teacher-layers`.
+
+        Of a `*.json` config, or of config.json and the weights that are loaded. Raises RkdError when they are missing.
+        """
+        path = self.path()
+        return None if path is None else model_files.content(path)
+
+    def tokenizer_content(self) -> str | None:
+        """Digest of the files of the model's local tokenizer, or None where it has none of its own."""
+        path = self.path()
+        return None if path is None or self.kind == "config" else model_files.tokenizer_content(path)
 
     def known_sha256(self) -> str | None:
         """The sha256 that model.safetensors of a packaged model known to rkd must have, else None."""
@@ -147,15 +165,3 @@ def _package_folder(location: str) -> Path:
         if os.path.isdir(os.path.join(root, folder)):
             return Path(root, folder)
     raise RkdError(f"Python package {package!r} has no folder {folder!r}")
-
-
-def _read_json_object(file: Path) -> dict[str, Any]:
-    if not file.is_file():
-        raise RkdError(f"{file}: not found, expected the model's config")
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:  # ValueError: bad UTF-8 or bad JSON
-        raise RkdError(f"{file}: cannot be read as JSON: {error}") from None
-    if not isinstance(content, dict):
-        raise RkdError(f"{file}: found a JSON {type(content).__name__}, expected an object with the model's config")
-    return content

@@ -3,30 +3,44 @@
 import json
 import os
 import pickle
+import re
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import torch
-from torch import nn
-from transformers import AutoConfig, AutoModelForSequenceClassification, PretrainedConfig, PreTrainedModel
+import torch.nn.functional as F
+from torch import Tensor, nn
+from transformers import (
+    AutoConfig,
+    AutoModelForSequenceClassification,
+    PretrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 from transformers.utils import cached_file
 
+from rkd import model_files
 from rkd.errors import RkdError
 from rkd.layer_map import LAYER
-from rkd.model_source import KNOWN_SHA256, ModelSource, parse
-from rkd.runtime import sha256
+from rkd.model_source import ModelSource, parse
+from rkd.packed import logits
 from rkd.spec import ModelSpec
 from rkd.tasks import Task
 
 T = TypeVar("T")
 
+# Largest change of a logit by padding, as a share of the largest one: float32 sums in another order.
+PADDING_TOLERANCE = 1e-3
+
 # Reading a .bin from the hub, transformers would ask a service to convert its repository and propose that to its owner.
 os.environ.setdefault("DISABLE_SAFETENSORS_CONVERSION", "1")
 
 
-def load(spec: ModelSpec, task: Task, vocab_size: int, seed: int) -> PreTrainedModel:
+def load(
+    spec: ModelSpec, task: Task, vocab_size: int, seed: int, *, pad_token_id: int | None = None
+) -> PreTrainedModel:
     """A classifier for `task` with its first weights, in float32 on the CPU.
 
     Args:
@@ -34,28 +48,51 @@ def load(spec: ModelSpec, task: Task, vocab_size: int, seed: int) -> PreTrainedM
         task: decides the number, names and order of the labels.
         vocab_size: tokens in the vocabulary of the data; the size of a randomly initialised model's embedding.
         seed: decides all weights that do not come from a checkpoint, such as the classifier's.
+        pad_token_id: the tokenizer's, for a model whose config names none.
 
     Raises:
-        RkdError: the model is missing, unreadable, of another architecture, or not the one that its checksum names.
+        RkdError: the model is missing, unreadable, of another architecture, has weights that are not finite or another
+            task's classifier, or is not the one that its checksum or the digest of its content names.
     """
     source = parse(spec.source)
     torch.manual_seed(seed)
     if source.kind == "teacher-layers":
         if spec.layers_of is None:
             raise RkdError(f"student_model: {spec.source} needs a teacher model to take layers from")
-        return _take_layers(load(spec.layers_of, task, vocab_size, seed), source.layers)
+        teacher = load(spec.layers_of, task, vocab_size, seed, pad_token_id=pad_token_id)
+        return _take_layers(teacher, source.layers)
+    _check_content(source, spec)
+    config = _with_labels(_read_config(source, spec.revision, pad_token_id), task)
     if source.kind == "config":
-        config = _with_labels(_read_config(source, None), task)
         config.vocab_size = vocab_size
         return _reading(
             spec.source, lambda: AutoModelForSequenceClassification.from_config(config, dtype=torch.float32)
         )
     _verify(source, spec.sha256)
     where = str(source.path() or source.location)
-    config = _with_labels(_read_config(source, spec.revision), task)
     return _from_pretrained(
-        where, new_head=True, config=config, revision=spec.revision, local_files_only=source.kind != "hub"
+        where, task=task, config=config, revision=spec.revision, local_files_only=source.kind != "hub"
     )
+
+
+def load_for(
+    spec: ModelSpec, task: Task, tokenizer: PreTrainedTokenizerBase, seed: int, max_length: int
+) -> PreTrainedModel:
+    """`load` for the data that a tokenizer wrote, and `check_reading` of what it gives.
+
+    Args:
+        max_length: tokens of the longest example.
+    """
+    model = load(spec, task, vocabulary_size(tokenizer), seed, pad_token_id=tokenizer.pad_token_id)
+    check_reading(
+        model,
+        tokenizer,
+        where=spec.source,
+        max_length=max_length,
+        pair=task.pair,
+        shipped=shipped_vocabulary(spec),
+    )
+    return model
 
 
 def load_finetuned(where: Path | str, *, hub: bool = False) -> PreTrainedModel:
@@ -64,9 +101,15 @@ def load_finetuned(where: Path | str, *, hub: bool = False) -> PreTrainedModel:
     Args:
         where: its folder, or with `hub` its name on the Hugging Face hub.
     """
-    if not hub and not (Path(where) / "config.json").is_file():
-        raise RkdError(f"{where}: no trained model is there (config.json is missing); train it again")
-    return _from_pretrained(str(where), new_head=False, local_files_only=not hub)
+    if not hub:
+        folder = Path(where)
+        if not (folder / "config.json").is_file():
+            checkpoint = model_files.newest_checkpoint(folder)
+            hint = f"give its newest checkpoint, {checkpoint}" if checkpoint else "train it again"
+            raise RkdError(f"{where}: no trained model is there (config.json is missing); {hint}")
+        model_files.read_config(folder)
+        model_files.check_weights(folder)
+    return _from_pretrained(str(where), task=None, local_files_only=not hub)
 
 
 def check_fit(student: PreTrainedModel, teacher: PreTrainedModel) -> None:
@@ -80,35 +123,131 @@ def check_fit(student: PreTrainedModel, teacher: PreTrainedModel) -> None:
             raise RkdError(f"student and teacher differ in {what}: found {ours} and {theirs}; expected the same")
 
 
-def check_vocabulary(spec: ModelSpec, model: PreTrainedModel, vocabulary: dict[str, int], max_length: int) -> None:
-    """Refuse a model that cannot read the tokenised data.
+def check_reading(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    where: str,
+    max_length: int,
+    pair: bool = False,
+    shipped: Mapping[str, int] | None = None,
+) -> None:
+    """Refuse a model that cannot read what the tokenizer writes: the one check before training, scores and predictions.
 
     Args:
-        spec: where the model came from; if it ships a vocabulary, token by token equality is asked for.
-        vocabulary: token → id of the data's tokenizer.
-        max_length: tokens of the longest example.
+        where: the model's name in errors.
+        max_length: tokens of the longest input.
+        pair: whether inputs are two texts.
+        shipped: the model's own vocabulary, where it has one: it must be the tokenizer's, token by token.
+
+    Raises:
+        RkdError: too small an embedding, too few positions, other padding, no type for the second text, another
+            vocabulary, or an answer that is not finite or depends on the padding behind a text.
     """
-    size = model.config.vocab_size
-    if size < len(vocabulary):
-        raise RkdError(f"{spec.source}: its embedding has {size} tokens; the data's vocabulary has {len(vocabulary)}")
-    positions = positions_of(model)
-    if max_length > positions:
-        raise RkdError(f"max_length: found {max_length}; expected at most {positions}, the positions of {spec.source}")
-    theirs = _reading(spec.source, lambda: _shipped_vocabulary(spec))
-    if theirs is not None and theirs != vocabulary:
-        differing = sorted(theirs.items() ^ vocabulary.items(), key=lambda item: (item[1], item[0]))
+    vocabulary, needed = tokenizer.get_vocab(), vocabulary_size(tokenizer)
+    size = len(cast(nn.Embedding, model.get_input_embeddings()).weight)
+    if size < needed:
+        raise RkdError(f"{where}: its embedding has {size} tokens; the data's vocabulary has {needed}")
+    if shipped is not None and shipped != vocabulary:
+        differing = sorted(shipped.items() ^ vocabulary.items(), key=lambda item: (item[1], item[0]))
         raise RkdError(
-            f"{spec.source}: its vocabulary is not the one the data were tokenised with (the teacher's); first "
+            f"{where}: its vocabulary is not the one the data were tokenised with (the teacher's); first "
             f"difference at token {differing[0][0]!r}, id {differing[0][1]}"
+        )
+    pads = [("pad_token_id in its config", model.config.pad_token_id)]
+    pads += [("padding id of its positions", table.padding_idx) for table in _positions(model)]
+    for what, found in pads[:1] + [each for each in pads[1:] if each[1] is not None]:
+        if found != tokenizer.pad_token_id:
+            raise RkdError(
+                f"{where}: the {what} is {found}; expected {tokenizer.pad_token_id}, the id of the tokenizer's "
+                f"{tokenizer.pad_token!r}"
+            )
+    positions = positions_of(model)
+    if positions is not None and max_length > positions:
+        raise RkdError(f"max_length: found {max_length}; expected at most {positions}, the positions of {where}")
+    texts = ("A first text.", "And one that goes with it.") if pair else ("A first text.",)
+    short, long = tokenizer(*texts), tokenizer(*(f"{text} {text}" for text in texts))
+    types = 1 + max(long.get("token_type_ids", [0]))
+    for table in _tables(model, "token_type_embeddings"):
+        if types > table.num_embeddings:
+            raise RkdError(
+                f"{where}: found {table.num_embeddings} token type (type_vocab_size); expected {types}: the tokenizer "
+                "marks the second text of a pair"
+            )
+    _check_padding(model, [{name: row[name][:max_length] for name in row} for row in (short, long)], tokenizer, where)
+
+
+def positions_of(model: PreTrainedModel) -> int | None:
+    """The longest input in tokens, None where there is no limit.
+
+    Read from the table of positions; where there is none, as with relative and rotary positions, from the config.
+
+    >>> positions_of(AutoModelForSequenceClassification.from_pretrained("FacebookAI/roberta-base"))
+    512
+    """
+
+    def room(table: nn.Embedding) -> int:
+        # RoBERTa and its kin count positions from the padding id + 1, BART and its kin from an offset of their own.
+        first = 0 if table.padding_idx is None else table.padding_idx + 1
+        return table.num_embeddings - int(getattr(table, "offset", first))
+
+    if tables := _positions(model):
+        return min(map(room, tables))
+    limit = getattr(model.config, "max_position_embeddings", None)
+    return limit if isinstance(limit, int) and limit > 0 else None
+
+
+def _positions(model: PreTrainedModel) -> list[nn.Embedding]:
+    return _tables(model, "position_embedding", "position_embeddings", "embed_positions", "wpe")
+
+
+def vocabulary_size(tokenizer: PreTrainedTokenizerBase) -> int:
+    """Rows that an embedding needs: one more than the highest id."""
+    return 1 + max(tokenizer.get_vocab().values())
+
+
+def _tables(model: PreTrainedModel, *names: str) -> list[nn.Embedding]:
+    """The embeddings of a model that have one of these names."""
+    found = [(name.rpartition(".")[2], module) for name, module in model.named_modules()]
+    return [module for name, module in found if name in names and isinstance(module, nn.Embedding)]
+
+
+@torch.no_grad()
+def _check_padding(
+    model: PreTrainedModel, rows: Sequence[Mapping[str, list[int]]], tokenizer: PreTrainedTokenizerBase, where: str
+) -> None:
+    """Compare the answers to two texts in one padded batch with those to each alone, as the library gives them."""
+    alone = [{name: torch.tensor([values]) for name, values in row.items()} for row in rows]
+    width = max(row["input_ids"].shape[1] for row in alone)
+
+    def padded(name: str) -> Tensor:
+        fill = tokenizer.pad_token_id if name == "input_ids" else 0
+        return torch.cat([F.pad(row[name], (0, width - row[name].shape[1]), value=fill) for row in alone])
+
+    training = model.training
+    model.eval()
+    try:
+        together = _reading(where, lambda: logits(model, {name: padded(name) for name in alone[0]}))
+        single = _reading(where, lambda: torch.cat([logits(model, row, packed=False) for row in alone]))
+    finally:
+        model.train(training)
+    if not (together.isfinite().all() and single.isfinite().all()):
+        raise RkdError(f"{where}: its answer to a text is not finite; expected finite logits")
+    worst = float((together - single).abs().max())
+    if worst > PADDING_TOLERANCE * max(1.0, float(single.abs().max())):
+        raise RkdError(
+            f"{where}: its logits change by up to {worst:.2g} with the padding behind a text; expected a model that "
+            f"ignores it (as it stands, {model.config.model_type} cannot be used: batches are padded on the right)"
         )
 
 
-def positions_of(model: PreTrainedModel) -> int:
-    """The longest input in tokens."""
-    limit: int = model.config.max_position_embeddings
-    if model.config.model_type == "roberta":  # counts positions from padding_idx + 1
-        limit -= model.config.pad_token_id + 1
-    return limit
+def shipped_vocabulary(spec: ModelSpec) -> dict[str, int] | None:
+    """Token → id as the model's own files say, None if it ships none, or none that can be read without its class."""
+    source = parse(spec.source)
+    if source.kind == "hub":
+        return _reading(spec.source, lambda: _hub_vocabulary(source.location, spec.revision))
+    folder = source.path() if source.kind in ("folder", "package") else None
+    return None if folder is None else model_files.vocabulary(folder)
 
 
 def count_parameters(model: nn.Module) -> dict[str, int]:
@@ -131,13 +270,19 @@ def _with_labels(config: PretrainedConfig, task: Task) -> PretrainedConfig:
     return config
 
 
-def _read_config(source: ModelSource, revision: str | None) -> PretrainedConfig:
+def _read_config(source: ModelSource, revision: str | None, pad_token_id: int | None) -> PretrainedConfig:
     fields = source.read_config() if source.kind != "hub" else _hub_json(source.location, "config.json", revision)
     if fields is None:
         raise RkdError(f"{source.location}: no readable config.json; expected a Hugging Face model folder")
+    model_files.check_config(fields, source.location)
     # TinyBERT's checkpoints carry a BERT config from before model_type existed.
     model_type = fields.pop("model_type", "bert" if "type_vocab_size" in fields else None)
-    return _reading(source.location, lambda: AutoConfig.for_model(model_type, **fields))
+    config = _reading(source.location, lambda: AutoConfig.for_model(model_type, **fields))
+    # Weights of one's own have learnt their padding, so the class's default is theirs; random ones have none yet.
+    unset = config.pad_token_id is None or (source.kind == "config" and fields.get("pad_token_id") is None)
+    if unset and pad_token_id is not None:
+        config.pad_token_id = pad_token_id
+    return config
 
 
 def _hub_json(name: str, file: str, revision: str | None) -> dict[str, Any]:
@@ -150,8 +295,8 @@ def _hub_json(name: str, file: str, revision: str | None) -> dict[str, Any]:
     return _reading(name, read)
 
 
-def _from_pretrained(where: str, *, new_head: bool, **arguments: Any) -> PreTrainedModel:
-    """A checkpoint whose weights belong to its config; `new_head` allows a fresh pooler and classifier."""
+def _from_pretrained(where: str, *, task: Task | None, **arguments: Any) -> PreTrainedModel:
+    """A checkpoint whose weights belong to its config; for a `task` its pooler and its classifier may be fresh."""
     # Only safetensors, or torch's weights-only unpickling for old .bin files; never code from a repository.
     model, report = _reading(
         where,
@@ -167,14 +312,23 @@ def _from_pretrained(where: str, *, new_head: bool, **arguments: Any) -> PreTrai
     )
     # The library only warns about these, and leaves random weights where some are missing.
     missing, unused, other = (report[f"{kind}_keys"] for kind in ("missing", "unexpected", "mismatched"))
+    inside = f"{model.base_model_prefix}."
+    heads = [shape for name, shape, _ in other if not name.startswith(inside)]
+    if other and len(heads) == len(other):
+        expected = "its config.json" if task is None else "the task"
+        raise RkdError(
+            f"{where}: its classifier has {heads[0][0]} outputs; {expected} has {model.config.num_labels} "
+            f"({', '.join(map(str, model.config.id2label.values()))})"
+        )
     if other:
-        name, theirs, ours = min(other)
+        name, theirs, ours = min(each for each in other if each[0].startswith(inside))
         raise RkdError(
             f"{where}: its weights are not those of the model in its config.json: {name} has shape {tuple(theirs)} in "
             f"the weights, but {tuple(ours)} in that model ({len(other)} such parameters)"
         )
-    wrong = {name for name in missing if not new_head or "embeddings" in name or LAYER.match(name)}
-    wrong |= {name for name in unused if LAYER.match(name)}
+    body = {name for name in missing if name.startswith(inside) and "pooler" not in name}
+    known = _stacks(model.state_dict(), inside)
+    wrong = body | {name for name in unused if _stacks([name], inside) & known}
     if wrong:
         name = min(wrong)
         found = "not in the weights" if name in missing else "in the weights, but not in that model"
@@ -182,7 +336,27 @@ def _from_pretrained(where: str, *, new_head: bool, **arguments: Any) -> PreTrai
             f"{where}: its weights are not those of the model in its config.json: {name} is {found} "
             f"({len(wrong)} such parameters)"
         )
+    if missing and task is None:
+        raise RkdError(
+            f"{where}: found no classifier ({min(missing)} is not in the weights); expected a fine-tuned model: "
+            "fine-tune it first (rkd distill does with --finetune-teacher)"
+        )
+    _check_finite(model, where)
     return model
+
+
+def _stacks(names: Iterable[str], inside: str) -> set[str]:
+    """Names of the parameters of numbered layers without the numbers."""
+    numbered = (name.removeprefix(inside) for name in names if re.search(r"\.\d+\.", name))
+    return {re.sub(r"\.\d+\.", ".N.", name) for name in numbered}
+
+
+def _check_finite(model: PreTrainedModel, where: str) -> None:
+    bad = [name for name, tensor in model.state_dict().items() if not bool(torch.isfinite(tensor).all())]
+    if bad:
+        raise RkdError(
+            f"{where}: found NaN or infinite weights in {bad[0]} ({len(bad)} such parameters); expected finite numbers"
+        )
 
 
 def _reading(where: str, read: Callable[[], T]) -> T:
@@ -200,20 +374,27 @@ def _reading(where: str, read: Callable[[], T]) -> T:
         raise RkdError(f"{where}: cannot load this model: {reason}") from error
 
 
+def _check_content(source: ModelSource, spec: ModelSpec) -> None:
+    """Compare the local files that will be loaded with those that the spec was made from."""
+    if spec.content is not None and (found := source.content()) != spec.content:
+        raise RkdError(
+            f"{spec.source}: its content is {found}; expected {spec.content}, which it was when the runs were "
+            "planned: start again"
+        )
+
+
 def _verify(source: ModelSource, expected: str | None) -> None:
     """Compare local weights with the checksum in the config or, for packages that we know, in our own list."""
-    expected = expected or KNOWN_SHA256.get(source.location)
+    expected = expected or source.known_sha256()
     folder = source.path()
     if source.kind == "package" and not expected:
         raise RkdError(f"package:{source.location}: weights from a package need their sha256 in the config")
     if expected and folder is None:
         raise RkdError(f"{source.location}: a sha256 is given, but hub models are pinned by their revision instead")
-    if expected and folder:
-        weights = folder / "model.safetensors"
-        if not weights.is_file():
-            raise RkdError(f"{weights}: missing; its sha256 was to be checked")
-        if (found := sha256(weights)) != expected:
-            raise RkdError(f"{weights}: sha256 is {found}; expected {expected}")
+    if folder is not None:
+        model_files.check_weights(folder)
+        if expected and (found := model_files.weights_sha256(folder)) != expected:
+            raise RkdError(f"{model_files.weight_files(folder)[0]}: sha256 is {found}; expected {expected}")
 
 
 def _take_layers(teacher: PreTrainedModel, layers: tuple[int, ...]) -> PreTrainedModel:
@@ -222,8 +403,13 @@ def _take_layers(teacher: PreTrainedModel, layers: tuple[int, ...]) -> PreTraine
     if max(layers) >= config.num_hidden_layers:
         raise RkdError(f"teacher-layers: layer {max(layers)} asked for; the teacher has {config.num_hidden_layers}")
     config.num_hidden_layers = len(layers)
-    student = type(teacher)(config)
     theirs = teacher.state_dict()
+    if not any(LAYER.match(name) for name in theirs):
+        raise RkdError(
+            f"teacher-layers: found a {config.model_type} teacher, whose layers are not stacked as those of BERT; "
+            "expected a BERT-like one, or another student"
+        )
+    student = type(teacher)(config)
 
     def source_name(name: str) -> str:
         match = LAYER.match(name)
@@ -233,20 +419,9 @@ def _take_layers(teacher: PreTrainedModel, layers: tuple[int, ...]) -> PreTraine
     return student
 
 
-def _shipped_vocabulary(spec: ModelSpec) -> dict[str, int] | None:
-    """Token → id as the model's own files say, None if it ships none."""
-    source = parse(spec.source)
-    if source.kind not in ("hub", "folder", "package"):
-        return None
-    where = str(source.path() or source.location)
-    local = {"local_files_only": source.kind != "hub", "_raise_exceptions_for_missing_entries": False}
-    if path := cached_file(where, "tokenizer.json", revision=spec.revision, **local):
-        content = json.loads(Path(path).read_text(encoding="utf-8"))
-        vocabulary = content["model"]["vocab"]
-        if not isinstance(vocabulary, dict):  # a list of pieces with scores, whose ids depend on the tokenizer's class
-            return None
-        return vocabulary | {token["content"]: token["id"] for token in content["added_tokens"]}
-    if path := cached_file(where, "vocab.txt", revision=spec.revision, **local):
-        with open(path, encoding="utf-8") as file:  # str.splitlines also splits at characters that are tokens
-            return {line.rstrip("\n"): index for index, line in enumerate(file)}
+def _hub_vocabulary(name: str, revision: str | None) -> dict[str, int] | None:
+    for file in ("tokenizer.json", "vocab.txt"):
+        path = cached_file(name, file, revision=revision, _raise_exceptions_for_missing_entries=False)
+        if path is not None:
+            return model_files.vocabulary(Path(path).parent)
     return None

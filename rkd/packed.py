@@ -6,6 +6,7 @@ similar length, so no example attends to another. In the last layer keys and val
 everything else for the first one. The logits equal those of the padded model up to rounding; the tests hold them to it.
 """
 
+import inspect
 from contextlib import nullcontext
 from typing import Any
 
@@ -18,13 +19,15 @@ from rkd.linear import OneDNN
 Batch = dict[str, Tensor]
 
 
-def logits(model: Any, batch: Batch) -> Tensor:
+def logits(model: Any, batch: Batch, packed: bool = True) -> Tensor:
     """Logits of a Hugging Face sequence classifier, without computing on padding where its architecture is known.
 
     Args:
         model: BERT, RoBERTa and DistilBERT classifiers take the packed path; any other classifier is simply called.
         batch: `input_ids` and `attention_mask` of shape (batch, length), padded on the right, perhaps
-            `token_type_ids`. Other entries, such as `labels`, are ignored.
+            `token_type_ids`. Other entries, such as `labels`, are ignored, and so are token types by a model that has
+            none.
+        packed: false calls the model in every case.
 
     Returns:
         Shape (batch, classes); one column for regression.
@@ -32,12 +35,18 @@ def logits(model: Any, batch: Batch) -> Tensor:
     kind = getattr(model.config, "model_type", None)
     # Causal attention and the inner states of a pass are not rebuilt here.
     special = ("is_decoder", "output_attentions", "output_hidden_states")
-    if kind in PACKED and not any(getattr(model.config, name, False) for name in special):
+    if packed and kind in PACKED and not any(getattr(model.config, name, False) for name in special):
         on_cpu = batch["input_ids"].device.type == "cpu"
         with OneDNN() if on_cpu else nullcontext():
             return full(PACKED[kind](model, batch))
-    inputs = {name: batch[name] for name in ("input_ids", "attention_mask", "token_type_ids") if name in batch}
-    return full(model(**inputs).logits)
+    return full(model(**accepted(model, batch)).logits)
+
+
+def accepted(model: Any, batch: Batch) -> Batch:
+    """The inputs of a batch that the model's `forward` has: not every architecture knows token types."""
+    names = ("input_ids", "attention_mask", "token_type_ids")
+    known = inspect.signature(model.forward).parameters
+    return {name: batch[name] for name in names if name in batch and name in known}
 
 
 def full(z: Tensor) -> Tensor:

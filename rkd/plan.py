@@ -96,6 +96,7 @@ class Plan:
             max_length=config["max_length"],
             synthetic_rows=[rows["train"], rows["dev"], rows["test"]] if source == "synthetic" else None,
             own_task=self._own_data(task),
+            tokenizer_content=model_source.parse(config["teacher_model"]).tokenizer_content(),
         )
 
     def teacher(self, task: str, seed: int) -> RunSpec:
@@ -221,15 +222,17 @@ class Plan:
         }
 
     def _teacher_model(self) -> ModelSpec:
-        return ModelSpec(*(self.config[f"teacher_{key}"] for key in ("model", "revision", "sha256")))
+        source, revision, checksum = (self.config[f"teacher_{key}"] for key in ("model", "revision", "sha256"))
+        return ModelSpec(source, revision, checksum, content=model_source.parse(source).content())
 
     def _student_model(self, source: str) -> ModelSpec:
+        parsed = model_source.parse(source)
         if source == self.config["student_model"]:
             revision, checksum = self.config["student_revision"], self.config["student_sha256"]
         else:
-            revision, checksum = None, model_source.parse(source).known_sha256()
-        layers_of = self._teacher_model() if source.startswith("teacher-layers:") else None
-        return ModelSpec(source, revision, checksum, layers_of)
+            revision, checksum = None, parsed.known_sha256()
+        layers_of = self._teacher_model() if parsed.kind == "teacher-layers" else None
+        return ModelSpec(source, revision, checksum, layers_of, parsed.content())
 
 
 def _pick(settings: Mapping[str, Any], keys: tuple[str, ...]) -> dict[str, Any]:

@@ -43,6 +43,8 @@ class DataSpec(Spec):
     """How one task's data are read and tokenised; the arguments of `prepare_data`.
 
     Attributes:
+        tokenizer_content: the digest of a local tokenizer's files; None for one on the hub and for a vocabulary that is
+            built from the data.
         own_task: of a task of one's own: its definition (see `tasks.define`), `files` (path and SHA-256 by split),
             `scores`, `dev_share` and `dev_seed`.
     """
@@ -57,16 +59,26 @@ class DataSpec(Spec):
     max_length: int
     synthetic_rows: list[int] | None
     own_task: dict[str, Any] | None = None
+    tokenizer_content: str | None = None
 
 
 @dataclass(frozen=True)
 class ModelSpec(Spec):
-    """Where a model's first weights come from. `layers_of` is the teacher's source for `teacher-layers:`."""
+    """Where a model's first weights come from.
+
+    Attributes:
+        source: the model reference, see `rkd.model_source`.
+        revision: the commit of a model on the hub.
+        sha256: what the weights must have, see `rkd.model_files.weights_sha256`.
+        layers_of: the teacher's source, for `teacher-layers:`.
+        content: the digest of a local model, see `rkd.model_source.ModelSource.content`; None of the others.
+    """
 
     source: str
     revision: str | None = None
     sha256: str | None = None
     layers_of: "ModelSpec | None" = None
+    content: str | None = None
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from rkd.errors import RkdError
 from rkd.layer_map import LAYER
-from rkd.packed import Batch, Packing, full, logits
+from rkd.packed import Batch, Packing, accepted, full, logits
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ def all_states(model: nn.Module, batch: Batch) -> States:
         model: a sequence classifier with the layers of BERT, RoBERTa or DistilBERT.
         batch: as `rkd.packed.logits` takes it.
     """
-    inputs = {name: batch[name] for name in ("input_ids", "attention_mask", "token_type_ids") if name in batch}
+    inputs = accepted(model, batch)
     projections = [part for layer in encoder_layers(model) for part in _query_and_key(layer, model)]
     with _caught(projections) as outputs:
         hidden = model(**inputs, output_hidden_states=True).hidden_states

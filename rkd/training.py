@@ -263,8 +263,7 @@ def _build(
     quiz: QuizBatches | None = None,
 ) -> Method:
     """The method of a spec with its models on the device, everything checked to fit."""
-    student: Any = models.load(spec.model, task, len(tokenizer), spec.seed)
-    models.check_vocabulary(spec.model, student, tokenizer.get_vocab(), max_length)
+    student: Any = models.load_for(spec.model, task, tokenizer, spec.seed, max_length)
     settings, options = spec.training, dict(spec.options)
     total_steps = settings["epochs"] * math.ceil(len(train_split) / settings["batch_size"])
     arguments: dict[str, Any] = {
@@ -278,6 +277,7 @@ def _build(
     if teacher is None:
         raise RkdError(f"method {spec.method!r} needs the folder of a fine-tuned teacher; found none")
     teacher_model: Any = models.load_finetuned(teacher)
+    models.check_reading(teacher_model, tokenizer, where=str(teacher), max_length=max_length, pair=task.pair)
     models.check_fit(student, teacher_model)
     if "layer_map" in options:
         options["layer_map"] = LayerMap.from_strategy(

@@ -14,10 +14,11 @@ from transformers import PreTrainedTokenizerBase
 from rkd import model_source, tasks
 from rkd.data import load_raw, synthetic
 from rkd.data.hub import HUB_NAME, HUB_REVISION
-from rkd.data.tokenizer import build_tokenizer, load_tokenizer
+from rkd.data.tokenizer import build_tokenizer
 from rkd.errors import RkdError
 from rkd.labels import listed
 from rkd.runtime import atomic_path, write_json
+from rkd.tokenizer import load_tokenizer
 
 logger = logging.getLogger(__name__)
 
@@ -37,6 +38,7 @@ def prepare(
     synthetic_seed: int = 0,
     splits: Sequence[str] | None = None,
     own_task: Mapping[str, Any] | None = None,
+    tokenizer_content: str | None = None,
 ) -> dict[str, Any]:
     """Write `dataset/`, `tokenizer/` and `manifest.json` to `out_dir`, and return the manifest.
 
@@ -56,9 +58,11 @@ def prepare(
         max_length: longest input in tokens, special tokens included.
         synthetic_rows: (train, dev, test) rows of synthetic data; `rkd.data.synthetic.ROWS` by default.
         synthetic_seed: seed of synthetic data.
+        tokenizer_content: what `rkd.model_source.ModelSource.tokenizer_content` must give; None checks nothing.
 
     Raises:
-        RkdError: bad data (see `load_raw`), a tokenizer that does not load, or `max_length` longer than it allows.
+        RkdError: bad data (see `load_raw`), a tokenizer that does not load or is not the one that its digest names, or
+            `max_length` longer than it allows.
 
     >>> manifest = prepare("rte", "results/data/rte", source="synthetic", tokenizer="configs/models/tiny.json")
     >>> manifest["splits"]["train"]["rows"]
@@ -66,6 +70,7 @@ def prepare(
     """
     raw = load_raw(task, source, path, revision, splits, synthetic_rows or synthetic.ROWS, synthetic_seed, own_task)
     fields = tasks.get(task).text_fields
+    content = _tokenizer_content(tokenizer, tokenizer_content)
     encoder = _tokenizer(tokenizer, tokenizer_revision, raw, fields, vocab_size)
     if not 0 < max_length <= encoder.model_max_length:
         raise RkdError(f"max_length: found {max_length}, expected 1 to {encoder.model_max_length} for '{tokenizer}'")
@@ -83,7 +88,7 @@ def prepare(
         "splits": {
             name: {"rows": split.num_rows, "sha256": content_hash(split, fields)} for name, split in raw.items()
         },
-        "tokenizer": _describe(encoder, tokenizer, tokenizer_revision),
+        "tokenizer": _describe(encoder, tokenizer, tokenizer_revision) | {"content": content},
         "max_length": max_length,
     }
     if own_task is not None:
@@ -136,6 +141,16 @@ def _tokenizer(
             raise RkdError(f"tokenizer '{reference}': a vocabulary is trained on the train split, which is not read")
         return build_tokenizer((text for field in fields for text in raw["train"][field]), vocab_size)
     raise RkdError(f"tokenizer: found '{reference}', expected a hub name, folder, package or .json config")
+
+
+def _tokenizer_content(reference: str, expected: str | None) -> str | None:
+    found = model_source.parse(reference).tokenizer_content()
+    if expected is not None and found != expected:
+        raise RkdError(
+            f"{reference}: the content of its tokenizer is {found}; expected {expected}, which it was when the runs "
+            "were planned: start again"
+        )
+    return found
 
 
 def _describe(tokenizer: PreTrainedTokenizerBase, reference: str, revision: str | None) -> dict[str, Any]:

@@ -1,28 +1,13 @@
-"""The tokenizer of a prepared dataset: a pretrained model's own, or one trained on the task's texts."""
+"""A tokenizer whose vocabulary is trained on the task's texts."""
 
 from collections.abc import Iterable
-from pathlib import Path
 
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
-from transformers import AutoTokenizer, BertTokenizer, PreTrainedTokenizerBase
+from transformers import BertTokenizer, PreTrainedTokenizerBase
 
 from rkd.errors import RkdError
 
 _SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
-
-
-def load_tokenizer(location: str | Path, revision: str | None = None) -> PreTrainedTokenizerBase:
-    """The fast tokenizer in a local folder, or on the hub at `revision`; no remote code is ever run.
-
-    Raises `RkdError` when there is none, or only a slow one.
-    """
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(location, revision=revision or "main", trust_remote_code=False)
-    except (OSError, ValueError, KeyError) as error:
-        raise RkdError(f"no tokenizer could be loaded from '{location}': {error}") from error
-    if not tokenizer.is_fast:
-        raise RkdError(f"the tokenizer of '{location}' is a {type(tokenizer).__name__}, expected a fast tokenizer")
-    return tokenizer
 
 
 def build_tokenizer(texts: Iterable[str], vocab_size: int) -> PreTrainedTokenizerBase:

@@ -1,0 +1,91 @@
+"""Load a tokenizer, and refuse one that is not what its files say.
+
+Apart from `rkd.data`, which training does not need.
+"""
+
+import re
+import textwrap
+from pathlib import Path
+
+from transformers import AutoTokenizer, PreTrainedTokenizerBase
+
+from rkd import model_files
+from rkd.errors import RkdError
+
+# Words, signs and a character that no vocabulary has: each makes another part of a tokenizer work.
+_SAMPLE = "A first text, of 2 words \U0010fffd"
+
+
+def load_tokenizer(location: str | Path, revision: str | None = None) -> PreTrainedTokenizerBase:
+    """The fast tokenizer in a local folder, or on the hub at `revision`; no remote code is ever run.
+
+    Raises:
+        RkdError: there is none, it is damaged or a slow one, it has no pad token, or its ids are not those of its
+            files.
+
+    >>> load_tokenizer("results/data/cola/tokenizer").pad_token_id
+    0
+    """
+    folder = Path(location) if Path(location).is_dir() else None
+    if folder is not None:
+        model_files.check_tokenizer(folder)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(location, revision=revision or "main", trust_remote_code=False)
+        fast = bool(tokenizer.is_fast)
+        ids = tokenizer(_SAMPLE, _SAMPLE)["input_ids"] if fast else None
+    except BaseException as error:  # from a damaged tokenizer.json anything, a panic of its Rust library too
+        if isinstance(error, (KeyboardInterrupt, SystemExit, MemoryError)):
+            raise
+        reason = textwrap.shorten(str(error), 300) or type(error).__name__
+        raise RkdError(f"no tokenizer could be loaded from '{location}': {reason}") from error
+    if not fast:
+        raise RkdError(f"the tokenizer of '{location}' is a {type(tokenizer).__name__}, expected a fast tokenizer")
+    if not ids:
+        raise RkdError(f"the tokenizer of '{location}' makes no tokens of a text; expected one that does")
+    if folder is not None:
+        _check_same(tokenizer, folder)
+    check_padding(tokenizer, str(location))
+    return tokenizer
+
+
+def check_padding(tokenizer: PreTrainedTokenizerBase, where: str) -> None:
+    """Refuse a tokenizer without a pad token."""
+    if tokenizer.pad_token_id is None:
+        raise RkdError(
+            f"the tokenizer of '{where}' has no pad token; expected one: set "
+            "tokenizer.pad_token = tokenizer.eos_token, save the tokenizer, and set pad_token_id in config.json"
+        )
+
+
+def _check_same(tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
+    """Refuse a tokenizer that is not the one in its folder: the library makes up what the class does not find."""
+    needed = {key: name for key, name in type(tokenizer).vocab_files_names.items() if key != "tokenizer_file"}
+    if not (folder / "tokenizer.json").is_file():
+        for name in needed.values():
+            if not (folder / name).is_file():
+                raise RkdError(
+                    f"{folder}: found no {name}; expected it, or tokenizer.json: {type(tokenizer).__name__} reads it"
+                )
+    theirs, ours = model_files.vocabulary(folder), tokenizer.get_vocab()
+    for token, index in (theirs or {}).items():
+        if ours.get(token) != index:
+            raise RkdError(
+                f"{folder}: the tokenizer that transformers makes of its files gives token {token!r} the id "
+                f"{ours.get(token)}; expected {index}, as the files say"
+            )
+    _check_case(tokenizer, folder)
+
+
+def _check_case(tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
+    """Refuse a vocabulary with upper case whose texts the class puts in lower case by default."""
+    file = folder / "tokenizer_config.json"
+    if file.is_file() and "do_lower_case" in model_files.read_object(file, "the tokenizer's settings"):
+        return
+    vocabulary = tokenizer.get_vocab()
+    cased = sorted(token for token in vocabulary if re.fullmatch(r"[A-Z][a-z]+", token))
+    made = " ".join(tokenizer.tokenize(" ".join(cased[:100])))
+    if len(cased) > len(vocabulary) / 100 and not re.search(r"[A-Z][a-z]", made):
+        raise RkdError(
+            f"{file}: found no do_lower_case; expected it, false for a vocabulary with words such as {cased[0]!r}: by "
+            f"default {type(tokenizer).__name__} puts all texts in lower case"
+        )
