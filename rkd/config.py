@@ -11,16 +11,17 @@ import math
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import jsonschema
 import yaml
 
-from rkd import model_source
+from rkd import model_files, model_source
 from rkd.errors import RkdError
 from rkd.labels import label_name
+from rkd.model_files import Facts
 from rkd.model_source import ModelSource
 from rkd.reading import SUFFIXES
 from rkd.tasks import TASKS
@@ -431,17 +432,20 @@ def _problem(path: KeyPath, value: Any, expected: str, suggestion: str = "") -> 
 
 @dataclass(frozen=True)
 class _Model:
-    """What the disk says about the teacher or the student; no config when it is wrong or on the hub."""
+    """What the disk says about the teacher or the student; no facts when it is wrong or on the hub."""
 
     source: ModelSource | None = None
-    config: dict[str, Any] | None = None
+    facts: Facts = field(default_factory=Facts)
     error: str = ""
 
     @classmethod
     def read(cls, reference: str | None) -> "_Model":
         try:
             source = model_source.parse(reference) if reference is not None else None
-            return cls(source, source.read_config() if source is not None else None)
+            fields = source.read_config() if source is not None else None
+            if source is not None and (folder := source.folder()) is not None:
+                model_files.check_weights(folder)
+            return cls(source, model_files.facts(fields or {}))
         except RkdError as error:
             return cls(error=" ".join(str(error).split()))
 
@@ -450,30 +454,14 @@ class _Model:
         return self.source.kind if self.source else None
 
     @property
+    def folder(self) -> Path | None:
+        return self.source.folder() if self.source else None
+
+    @property
     def depth(self) -> int | None:
         if self.source and self.source.kind == "teacher-layers":
             return len(self.source.layers)
-        return self._integer("num_hidden_layers", "n_layers")  # n_layers: DistilBERT
-
-    @property
-    def width(self) -> int | None:
-        return self._integer("hidden_size", "dim")  # dim: DistilBERT
-
-    @property
-    def vocabulary(self) -> int | None:
-        return self._integer("vocab_size")
-
-    @property
-    def positions(self) -> int | None:
-        """The longest input; RoBERTa counts its positions from pad_token_id + 1."""
-        limit, config = self._integer("max_position_embeddings"), self.config or {}
-        shifted = config.get("model_type") in ("roberta", "camembert", "xlm-roberta")
-        return limit - 1 - (self._integer("pad_token_id") or 0) if limit and shifted else limit
-
-    def _integer(self, *names: str) -> int | None:
-        """The first of these keys of the model's config that is a positive whole number."""
-        values = [self.config.get(name) for name in names] if self.config else []
-        return next((value for value in values if type(value) is int and value > 0), None)
+        return self.facts.depth
 
 
 class _Crosscheck:
@@ -504,6 +492,8 @@ class _Crosscheck:
         yield from self._checksums()
         yield from self._teacher_layers()
         yield from self._vocabularies()
+        yield from self._reading()
+        yield from self._classifiers()
         yield from self._positions()
         yield from self._widths()
         yield from self._repeated_layers()
@@ -706,20 +696,87 @@ class _Crosscheck:
         if self.teacher.kind == "config":
             expected = "a *.json model config, as the teacher is one: a vocabulary is built for both"
             yield _problem(path, self.get(*path), expected)
-        ours, theirs = self.student.vocabulary, self.teacher.vocabulary
+        ours, theirs = self.student.facts.vocabulary, self.teacher.facts.vocabulary
         if self.teacher.kind != "config" and ours is not None and theirs is not None and ours != theirs:
             found = f"{_found(self.get(*path))} with vocab_size {ours}"
             expected = f"a model with the teacher's {theirs}: both read the same tokens"
             yield path, Problem(_path_text(path), found, expected)
 
+    def _reading(self) -> Iterator[tuple[KeyPath, Problem]]:
+        """What a model cannot read, as far as the files tell; `rkd.models.check_reading` asks the model itself."""
+        try:
+            tokens = self._tokens()
+        except RkdError as error:
+            allowed = "a model with its tokenizer: all models read what the teacher's writes"
+            yield _problem(("teacher_model",), self.get("teacher_model"), allowed, " ".join(str(error).split()))
+            return
+        built = self.teacher.kind == "config"
+        for role, model in (("teacher", self.teacher), ("student", self.student)):
+            path, rows = (f"{role}_model",), model.facts.vocabulary
+            found = _found(self.get(*path))
+            highest = max(tokens.values()) if tokens else 0
+            if rows is not None and rows <= highest and model.kind != "config":
+                expected = f"more than {highest}: the teacher's tokenizer has ids up to that"
+                yield path, Problem(_path_text(path), f"{found} with vocab_size {rows}", expected)
+            # The vocabulary that is built is BERT's: padding is token 0, the second text of a pair is of type 1.
+            if built and model.facts.pad_token_id not in (None, 0):
+                expected = "0, or none: the padding of the vocabulary that is built"
+                yield path, Problem(_path_text(path), f"{found} with pad_token_id {model.facts.pad_token_id}", expected)
+            if built and model.facts.token_types == 1 and (pair := self._pair()):
+                expected = f"at least 2: the examples of {pair} are pairs of texts"
+                yield path, Problem(_path_text(path), f"{found} with type_vocab_size 1", expected)
+        yield from self._same_tokens(tokens)
+
+    def _tokens(self) -> dict[str, int] | None:
+        """The teacher's vocabulary where its files tell it."""
+        if (folder := self.teacher.folder) is None:
+            return None
+        model_files.check_tokenizer(folder)
+        return model_files.vocabulary(folder)
+
+    def _same_tokens(self, theirs: Mapping[str, int] | None) -> Iterator[tuple[KeyPath, Problem]]:
+        folder, path = self.student.folder, ("student_model",)
+        try:
+            ours = model_files.vocabulary(folder) if folder is not None else None
+        except RkdError as error:
+            yield _problem(path, self.get(*path), "a model whose files are whole", " ".join(str(error).split()))
+            return
+        if ours is not None and theirs is not None and ours != theirs:
+            token, index = min(ours.items() ^ theirs.items(), key=lambda item: (item[1], item[0]))
+            expected = f"a model with the teacher's vocabulary; the first difference is token {token!r}, id {index}"
+            yield _problem(path, self.get(*path), expected)
+
+    def _pair(self) -> str | None:
+        """A task of the config whose examples are pairs."""
+        for name in self.get("tasks") or ():
+            text = self.get("own_tasks", name, "text")
+            if TASKS[name].pair if name in TASKS else isinstance(text, list) and len(text) == 2:
+                return str(name)
+        return None
+
+    def _classifiers(self) -> Iterator[tuple[KeyPath, Problem]]:
+        """Models that were fine-tuned for other labels."""
+        for role, model in (("teacher", self.teacher), ("student", self.student)):
+            found = model_files.outputs(model.folder) if model.folder is not None else None
+            for name in self.get("tasks") or () if found is not None else ():
+                labels = self.get("own_tasks", name, "labels")
+                count = TASKS[name].num_labels if name in TASKS else len(labels or [0])
+                if found != count:
+                    path = (f"{role}_model",)
+                    what = f"{_found(self.get(*path))} with a classifier of {found} outputs"
+                    expected = f"one with the {count} of {name}, or a model without a classifier"
+                    yield path, Problem(_path_text(path), what, expected)
+                    break
+
     def _positions(self) -> Iterator[tuple[KeyPath, Problem]]:
         length = self.get("max_length")
-        for role, limit in (("teacher", self.teacher.positions), ("student", self.student.positions)):
+        for role, model in (("teacher", self.teacher), ("student", self.student)):
+            limit = model.facts.positions
             if length is not None and limit is not None and length > limit:
                 yield _problem(("max_length",), length, f"at most {limit}, the positions of {role}_model")
 
     def _widths(self) -> Iterator[tuple[KeyPath, Problem]]:
-        ours, theirs = self.student.width, self.teacher.width
+        ours, theirs = self.student.facts.width, self.teacher.facts.width
         methods = {name: self.get("variants", name, "method") for name in self.variants}
         reasons = [f"{name} {_SAME_WIDTH[method]}" for name, method in methods.items() if method in _SAME_WIDTH]
         if ours is not None and theirs is not None and ours != theirs and reasons:

