@@ -100,7 +100,9 @@ def load_finetuned(where: Path | str, *, hub: bool = False) -> PreTrainedModel:
     Args:
         where: its folder, or with `hub` its name on the Hugging Face hub.
     """
-    if not hub:
+    if hub:
+        model_files.check_config(_hub_json(str(where), "config.json", None), str(where))
+    else:
         folder = Path(where)
         if not (folder / "config.json").is_file():
             checkpoint = model_files.newest_checkpoint(folder)
@@ -351,7 +353,9 @@ def _stacks(names: Iterable[str], inside: str) -> set[str]:
 
 
 def _check_finite(model: PreTrainedModel, where: str) -> None:
-    bad = [name for name, tensor in model.state_dict().items() if not bool(torch.isfinite(tensor).all())]
+    tensors = model.state_dict().items()
+    # A sum is quick, and finite only if all numbers are; that of large ones may overflow.
+    bad = [name for name, each in tensors if not each.sum().isfinite() and not each.isfinite().all()]
     if bad:
         raise RkdError(
             f"{where}: found NaN or infinite weights in {bad[0]} ({len(bad)} such parameters); expected finite numbers"

@@ -3,6 +3,7 @@
 import functools
 import os
 from collections.abc import Mapping
+from functools import cached_property
 from typing import Any
 
 from rkd import model_source, runtime
@@ -29,6 +30,7 @@ class Plan:
         self.seeds: list[int] = list(config["seeds"])
         self.variants: list[str] = list(config["variants"])
         self._overrides, self.cells = expand(config)
+        self._student_models: dict[str, ModelSpec] = {}
 
     @property
     def synthetic(self) -> bool:
@@ -96,7 +98,7 @@ class Plan:
             max_length=config["max_length"],
             synthetic_rows=[rows["train"], rows["dev"], rows["test"]] if source == "synthetic" else None,
             own_task=self._own_data(task),
-            tokenizer_content=model_source.parse(config["teacher_model"]).tokenizer_content(),
+            tokenizer_content=self._tokenizer_content,
         )
 
     def teacher(self, task: str, seed: int) -> RunSpec:
@@ -106,7 +108,7 @@ class Plan:
             "teacher",
             "finetune",
             seed,
-            self._teacher_model(),
+            self._teacher_model,
             _pick(without_unread(self.config["teacher"]), TRAINING_KEYS),
             own_task=self._own_task(task, training=True),
         )
@@ -221,17 +223,27 @@ class Plan:
             },
         }
 
+    @cached_property
+    def _tokenizer_content(self) -> str | None:
+        return model_source.parse(self.config["teacher_model"]).tokenizer_content()
+
+    @cached_property
     def _teacher_model(self) -> ModelSpec:
         source, revision, checksum = (self.config[f"teacher_{key}"] for key in ("model", "revision", "sha256"))
         return ModelSpec(source, revision, checksum, content=model_source.parse(source).content())
 
     def _student_model(self, source: str) -> ModelSpec:
+        if source not in self._student_models:
+            self._student_models[source] = self._read_student_model(source)
+        return self._student_models[source]
+
+    def _read_student_model(self, source: str) -> ModelSpec:
         parsed = model_source.parse(source)
         if source == self.config["student_model"]:
             revision, checksum = self.config["student_revision"], self.config["student_sha256"]
         else:
             revision, checksum = None, parsed.known_sha256()
-        layers_of = self._teacher_model() if parsed.kind == "teacher-layers" else None
+        layers_of = self._teacher_model if parsed.kind == "teacher-layers" else None
         return ModelSpec(source, revision, checksum, layers_of, parsed.content())
 
 

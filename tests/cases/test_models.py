@@ -3,6 +3,7 @@
 import json
 import math
 import shutil
+import subprocess
 from pathlib import Path
 
 import pandas as pd
@@ -174,6 +175,9 @@ def test_the_checksum_of_weights_in_parts_covers_every_part(bert):
     whole = models.load_finetuned(bert).state_dict()
     shard(bert)
     expected = model_files.weights_sha256(bert)
+    command = "sha256sum model.safetensors.index.json model-*.safetensors | LC_ALL=C sort -k 2 | sha256sum"
+    shell = subprocess.run(command, shell=True, cwd=bert, capture_output=True, text=True, check=True)
+    assert shell.stdout.split()[0] == expected, "as docs/configuration.md says"
     loaded = models.load(ModelSpec(str(bert), sha256=expected), RTE, 26, 1).state_dict()
     assert all(torch.equal(tensor, whole[name]) for name, tensor in loaded.items())
     second = bert / "model-00002-of-00002.safetensors"

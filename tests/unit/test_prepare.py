@@ -14,8 +14,9 @@ from transformers import AutoTokenizer
 
 from rkd.data import load_raw
 from rkd.data.prepare import content_hash, encode, prepare
-from rkd.data.tokenizer import build_tokenizer, load_tokenizer
+from rkd.data.tokenizer import build_tokenizer
 from rkd.errors import RkdError
+from rkd.tokenizer import load_tokenizer
 
 ROOT = Path(__file__).resolve().parents[2]
 ROWS = [120, 30, 20]
@@ -138,7 +139,7 @@ def test_vocabulary_too_small_for_the_letters() -> None:
 
 
 def test_no_tokenizer_in_a_folder(tmp_path: Path) -> None:
-    with pytest.raises(RkdError, match="no tokenizer could be loaded from"):
+    with pytest.raises(RkdError, match=r"found no vocabulary \(no tokenizer files\); expected the tokenizer's"):
         load_tokenizer(tmp_path)
 
 

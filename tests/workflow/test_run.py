@@ -145,6 +145,19 @@ def test_an_edit_runs_what_uses_the_file(finished, file, runs_again, stays):
     assert not stays & planned.keys(), planned
 
 
+@pytest.mark.parametrize(
+    ("model", "trains"),
+    [("bert-2x128", {"train_student": 3}), ("bert-4x128", {"finetune_teacher": 1, "train_student": 2})],
+)
+def test_an_edited_model_config_trains_what_starts_from_it(finished, model, trains):
+    def drop_out(text):
+        return text.replace('"hidden_dropout_prob": 0.0', '"hidden_dropout_prob": 0.1')
+
+    with edited(finished.folder / f"configs/models/{model}.json", drop_out):
+        planned = finished.planned()
+    assert {rule: count for rule, count in planned.items() if rule in TRAINING | {"prepare_data"}} == trains
+
+
 def test_layout_comments_and_docstrings_of_code_are_no_change(finished):
     def reword(text):
         return text.replace('"""', '"""Reworded. ', 1).replace("\n\n\n", "\n\n\n\n# Another comment.\n")
