@@ -19,7 +19,7 @@ import pytest
 import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from transformers import BertConfig, BertModel, DistilBertConfig, DistilBertModel
+from transformers import BertConfig, BertModel, BertTokenizer, DistilBertConfig, DistilBertModel
 
 from rkd import config, gpu, measuring, memory, models, training, versions
 from rkd.data import hub, load_raw
@@ -243,6 +243,7 @@ def gpu_that_is_not_there(world: World) -> None:
 
 SST2 = "sentence\tlabel\n"
 STSB = "sentence1\tsentence2\tscore\na\tb\t"
+SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 ARROW = "dataset/train/data-00000-of-00001.arrow"
 CPU_MEMORY = RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes.")
 GPU_MEMORY = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
@@ -332,10 +333,13 @@ CASES: dict[str, tuple[Callable[[World], Any], tuple[str, ...]]] = {
     ),
     # models
     "missing folder": (lambda world: world.load(world.folder / "nowhere"), ("nowhere", "does not exist")),
-    "no weights": (lambda world: (world.weights.unlink(), world.load()), ("encoder", "needs config.json and model")),
-    "empty weights": (truncated(0), ("encoder: cannot load this model",)),
-    "weights cut off in the header": (truncated(200), ("encoder: cannot load this model",)),
-    "weights cut off at the end": (truncated(-100), ("encoder: cannot load this model",)),
+    "no weights": (
+        lambda world: (world.weights.unlink(), world.load()),
+        ("encoder", "found no weights; expected model.safetensors"),
+    ),
+    "empty weights": (truncated(0), ("encoder/model.safetensors: found no whole",)),
+    "weights cut off in the header": (truncated(200), ("encoder/model.safetensors: found no whole",)),
+    "weights cut off at the end": (truncated(-100), ("encoder/model.safetensors: found no whole",)),
     "wider weights": (
         swapped("wider"),
         ("encoder: its weights are not those", "has shape (32,) in the weights, but (16,) in that model"),
@@ -374,8 +378,11 @@ CASES: dict[str, tuple[Callable[[World], Any], tuple[str, ...]]] = {
         ("package 'no_such_weights' is not installed", "pip install no-such-weights"),
     ),
     "fewer tokens than the data have": (
-        lambda world: models.check_vocabulary(
-            ModelSpec("x.json"), world.load(), {f"word{index}": index for index in range(301)}, 48
+        lambda world: models.check_reading(
+            world.load(),
+            BertTokenizer(vocab={word: index for index, word in enumerate([*SPECIAL, *map(str, range(296))])}),
+            where="x.json",
+            max_length=48,
         ),
         ("x.json: its embedding has 300 tokens", "the data's vocabulary has 301"),
     ),
