@@ -335,7 +335,7 @@ CASES: dict[str, tuple[Callable[[World], Any], tuple[str, ...]]] = {
     "missing folder": (lambda world: world.load(world.folder / "nowhere"), ("nowhere", "does not exist")),
     "no weights": (
         lambda world: (world.weights.unlink(), world.load()),
-        ("encoder", "found no weights; expected model.safetensors"),
+        ("encoder: found no weights", "expected model.safetensors"),
     ),
     "empty weights": (truncated(0), ("encoder/model.safetensors: found no whole",)),
     "weights cut off in the header": (truncated(200), ("encoder/model.safetensors: found no whole",)),
