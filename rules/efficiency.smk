@@ -102,6 +102,7 @@ rule score_against_latency:
         style="rkd/report/rkd.mplstyle",
     output:
         reported(figure("latency"), "Efficiency", "score against latency", "latency"),
+        record="results/figures/latency.json",
     log:
         "results/logs/score_against_latency.log",
     benchmark:

@@ -70,6 +70,7 @@ rule learning_curves:
         style="rkd/report/rkd.mplstyle",
     output:
         reported(figure("learning_curves"), "Learning curves", "dev score by step", "learning_curves"),
+        record="results/figures/learning_curves.json",
     log:
         "results/logs/learning_curves.log",
     benchmark:
@@ -90,6 +91,7 @@ rule teacher_dynamics:
         style="rkd/report/rkd.mplstyle",
     output:
         reported(figure("teacher_dynamics"), "Teacher dynamics", "moving teachers", "teacher_dynamics"),
+        record="results/figures/teacher_dynamics.json",
     log:
         "results/logs/teacher_dynamics.log",
     benchmark:
@@ -111,6 +113,7 @@ rule score_against_cost:
         style="rkd/report/rkd.mplstyle",
     output:
         reported(figure("cost"), "Cost", "score against training time", "score_against_cost"),
+        record="results/figures/cost.json",
     log:
         "results/logs/score_against_cost.log",
     benchmark:
@@ -152,6 +155,7 @@ rule ablation_figure:
         style="rkd/report/rkd.mplstyle",
     output:
         reported(figure("ablation_{axis}"), "Ablations", "{axis}", "ablation"),
+        record="results/figures/ablation_{axis}.json",
     log:
         "results/logs/ablation_figure/{axis}.log",
     benchmark:
@@ -192,12 +196,13 @@ rule report:
     input:
         tables=TABLES,
         sources=[f"results/tables/{name}.json" for name in TABLE_NAMES],
-        figures=FIGURES,
+        figures=[*FIGURES, *(f"results/figures/{name}.json" for name in FIGURE_NAMES)],
         logs=lost_logs(),
         citation="CITATION.cff",
         templates=[f"rkd/report/templates/{name}" for name in TEMPLATES],
     output:
         reported(["results/report/index.html"], "Overview", "everything on one page", "report"),
+        record="results/report/index.json",
     log:
         "results/logs/report.log",
     benchmark:
@@ -214,7 +219,7 @@ rule report:
         code=code_digest("workflow_scripts/make_report.py"),
     shell:
         "python workflow_scripts/make_report.py --config {params.config:q} --results results --citation {input.citation} "
-        "--tables {params.tables:q} --figures {params.figures:q} --out {output:q} > {log} 2>&1"
+        "--tables {params.tables:q} --figures {params.figures:q} --out {output[0]:q} > {log} 2>&1"
 
 
 rule submission:

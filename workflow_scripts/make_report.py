@@ -1,12 +1,13 @@
-"""Write the HTML report of a run: one page with tables, figures and what they show."""
+"""Write the HTML report of a run, one page with tables, figures and what they show, and how it was made (JSON)."""
 
 import argparse
 import json
 from pathlib import Path
 
 from rkd.plan import Plan
-from rkd.report.page import page
-from rkd.runtime import atomic_write_text, run_script
+from rkd.report.origin import origin, with_outputs
+from rkd.report.page import page, sources
+from rkd.runtime import atomic_write_text, run_script, write_json
 
 
 def main() -> None:
@@ -16,10 +17,14 @@ def main() -> None:
     options.add_argument("--citation", required=True, type=Path, help="CITATION.cff")
     options.add_argument("--tables", required=True, nargs="+", help="names of tables; those not made are left out")
     options.add_argument("--figures", required=True, nargs="*", help="names of figures, likewise")
-    options.add_argument("--out", required=True, help="HTML file to write")
+    options.add_argument(
+        "--out", required=True, type=Path, help="HTML file to write; its record, a JSON file, goes beside it"
+    )
     args = options.parse_args()
-    html = page(Plan(args.config), args.results, args.citation, args.tables, args.figures)
-    atomic_write_text(args.out, html)
+    plan = Plan(args.config)
+    atomic_write_text(args.out, page(plan, args.results, args.citation, args.tables, args.figures))
+    made = origin(__file__, [*sources(plan, args.results, args.tables, args.figures), args.citation])
+    write_json(args.out.with_suffix(".json"), {"origin": with_outputs(made, [args.out])})
 
 
 if __name__ == "__main__":

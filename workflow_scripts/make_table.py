@@ -1,5 +1,6 @@
 """Write the main dev table (CSV, Markdown, LaTeX, HTML and a sidecar JSON of sources) from metrics files."""
 
+from rkd.report import published
 from rkd.report.arguments import parser
 from rkd.report.collect import ReportSpec, read_metrics
 from rkd.report.origin import origin
@@ -10,7 +11,7 @@ from rkd.runtime import run_script
 def main() -> None:
     args = parser(__doc__, "--spec", "--metrics", "--out-dir").parse_args()
     table = main_table(ReportSpec.from_json(args.spec), read_metrics(args.metrics))
-    write(table, args.out_dir, "main", origin(__file__, args.metrics))
+    write(table, args.out_dir, "main", origin(__file__, args.metrics, published.FILES))
 
 
 if __name__ == "__main__":

@@ -4,7 +4,8 @@ from rkd.report.ablation_figure import REFERENCES, ablation_figure
 from rkd.report.ablations import ablation_table, read_axis
 from rkd.report.arguments import parser
 from rkd.report.collect import ReportSpec, read_metrics
-from rkd.report.figures import save
+from rkd.report.figures import STYLE_FILE, save
+from rkd.report.origin import origin
 from rkd.runtime import run_script
 
 
@@ -14,7 +15,7 @@ def main() -> None:
     args = options.parse_args()
     spec = ReportSpec.from_json(args.spec)
     table = ablation_table(spec, read_axis(args.ablations, spec, args.axis), read_metrics(args.metrics))
-    save(ablation_figure(table, args.references), args.out)
+    save(ablation_figure(table, args.references), args.out, origin(__file__, args.metrics, [STYLE_FILE]))
 
 
 if __name__ == "__main__":

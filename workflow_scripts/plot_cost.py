@@ -2,7 +2,8 @@
 
 from rkd.report.arguments import parser
 from rkd.report.collect import ReportSpec, read_metrics
-from rkd.report.figures import save
+from rkd.report.figures import STYLE_FILE, save
+from rkd.report.origin import origin
 from rkd.report.tradeoffs import cost_figure, read_seconds
 from rkd.runtime import run_script
 
@@ -10,7 +11,11 @@ from rkd.runtime import run_script
 def main() -> None:
     args = parser(__doc__, "--spec", "--metrics", "--runs", "--out").parse_args()
     spec = ReportSpec.from_json(args.spec)
-    save(cost_figure(spec, read_metrics(args.metrics), read_seconds(args.runs)), args.out)
+    save(
+        cost_figure(spec, read_metrics(args.metrics), read_seconds(args.runs)),
+        args.out,
+        origin(__file__, [*args.metrics, *args.runs], [STYLE_FILE]),
+    )
 
 
 if __name__ == "__main__":

@@ -4,7 +4,8 @@ import pandas as pd
 
 from rkd.report.arguments import parser
 from rkd.report.collect import ReportSpec, read_metrics
-from rkd.report.figures import save
+from rkd.report.figures import STYLE_FILE, save
+from rkd.report.origin import origin
 from rkd.report.tradeoffs import latency_figure
 from rkd.runtime import run_script
 
@@ -14,7 +15,11 @@ def main() -> None:
     options.add_argument("--efficiency", required=True, help="efficiency.csv")
     args = options.parse_args()
     spec = ReportSpec.from_json(args.spec)
-    save(latency_figure(spec, read_metrics(args.metrics), pd.read_csv(args.efficiency)), args.out)
+    save(
+        latency_figure(spec, read_metrics(args.metrics), pd.read_csv(args.efficiency)),
+        args.out,
+        origin(__file__, [*args.metrics, args.efficiency], [STYLE_FILE]),
+    )
 
 
 if __name__ == "__main__":

@@ -2,7 +2,8 @@
 
 from rkd.report.arguments import parser
 from rkd.report.collect import ReportSpec, read_histories, read_metrics
-from rkd.report.figures import learning_curves, save
+from rkd.report.figures import STYLE_FILE, learning_curves, save
+from rkd.report.origin import origin
 from rkd.runtime import run_script
 
 
@@ -11,7 +12,8 @@ def main() -> None:
     options.add_argument("--teacher-metrics", default=[], nargs="*", help="teachers' metrics files")
     args = options.parse_args()
     spec = ReportSpec.from_json(args.spec)
-    save(learning_curves(spec, read_histories(args.histories), read_metrics(args.teacher_metrics)), args.out)
+    figure = learning_curves(spec, read_histories(args.histories), read_metrics(args.teacher_metrics))
+    save(figure, args.out, origin(__file__, [*args.histories, *args.teacher_metrics], [STYLE_FILE]))
 
 
 if __name__ == "__main__":

@@ -3,13 +3,18 @@
 from rkd.report.arguments import parser
 from rkd.report.collect import ReportSpec, read_histories
 from rkd.report.dynamics import teacher_dynamics
-from rkd.report.figures import save
+from rkd.report.figures import STYLE_FILE, save
+from rkd.report.origin import origin
 from rkd.runtime import run_script
 
 
 def main() -> None:
     args = parser(__doc__, "--spec", "--histories", "--out").parse_args()
-    save(teacher_dynamics(ReportSpec.from_json(args.spec), read_histories(args.histories)), args.out)
+    save(
+        teacher_dynamics(ReportSpec.from_json(args.spec), read_histories(args.histories)),
+        args.out,
+        origin(__file__, args.histories, [STYLE_FILE]),
+    )
 
 
 if __name__ == "__main__":

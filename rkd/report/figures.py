@@ -6,7 +6,7 @@ for black-and-white prints.
 
 import math
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import cycle
 from pathlib import Path
 from typing import Any
@@ -21,11 +21,13 @@ from matplotlib.ticker import MaxNLocator
 
 from rkd.errors import RkdError
 from rkd.report.collect import TEACHER, ReportSpec, score_name
+from rkd.report.origin import with_outputs
 from rkd.report.statistics import Interval
-from rkd.runtime import atomic_path
+from rkd.runtime import atomic_path, write_json
 from rkd.tasks import Task, get
 
 HOUSE_STYLE = "rkd.report.rkd"  # rkd.mplstyle of this package
+STYLE_FILE = "rkd/report/rkd.mplstyle"
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 DASHES = ("solid", (0, (5, 1.5)), (0, (1.2, 1.2)), (0, (5, 1.5, 1.2, 1.5)))
 MARKERS = ("o", "s", "^", "D", "v", "p", "h")
@@ -85,10 +87,11 @@ def learning_curves(spec: ReportSpec, histories: pd.DataFrame, teachers: pd.Data
     return figure
 
 
-def save(figure: Figure, stem: str | Path) -> list[Path]:
+def save(figure: Figure, stem: str | Path, origin: Mapping[str, object] | None = None) -> list[Path]:
     """Write {stem}.pdf and {stem}.png (200 dpi), each replaced as a whole; returns the paths.
 
-    Neither file holds a date or a version, so the same figure gives the same bytes.
+    Neither file holds a date or a version, so the same figure gives the same bytes. With `origin`, what
+    `rkd.report.origin.origin` tells, {stem}.json is written beside them: how they were made, and their SHA-256.
     """
     paths = [Path(f"{stem}.pdf"), Path(f"{stem}.png")]
     metadata: list[dict[str, Any]] = [
@@ -99,6 +102,8 @@ def save(figure: Figure, stem: str | Path) -> list[Path]:
         for path, hidden in zip(paths, metadata, strict=True):
             with atomic_path(path) as temporary:
                 figure.savefig(temporary, format=path.suffix[1:], metadata=hidden)
+    if origin is not None:
+        write_json(f"{stem}.json", {"origin": with_outputs(origin, paths)})
     return paths
 
 

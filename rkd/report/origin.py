@@ -1,20 +1,21 @@
-"""How a table was made, recorded beside it: command, code and content of the inputs, for `rkd.verify` to repeat."""
+"""How a table, a figure or the page was made, recorded beside it for `rkd.verify` to repeat."""
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from rkd.code_inputs import code_digests
+from rkd.code_inputs import ROOT, code_digests
 from rkd.runtime import sha256
 
 
-def origin(script: str, inputs: Iterable[str]) -> dict[str, Any]:
+def origin(script: str, inputs: Iterable[str | Path], project_files: Iterable[str] = ()) -> dict[str, Any]:
     """The origin of what the running script writes.
 
     Args:
         script: the script's own `__file__`.
         inputs: the files that it reads.
+        project_files: files of this project that it reads besides code, for example a style, by their path in it.
 
     Returns:
         `command`, the script's path in the project and its arguments (those of an `@FILE` in its place); `inputs`,
@@ -26,8 +27,14 @@ def origin(script: str, inputs: Iterable[str]) -> dict[str, Any]:
     """
     name = f"workflow_scripts/{Path(script).name}"
     lists = (Path(word[1:]).read_text().splitlines() if word.startswith("@") else [word] for word in sys.argv[1:])
+    read = {str(file): sha256(file) for file in inputs}
     return {
         "command": [name, *(word for words in lists for word in words)],
-        "inputs": {file: sha256(file) for file in inputs},
+        "inputs": read | {file: sha256(ROOT / file) for file in project_files},
         "code": code_digests(name),
     }
+
+
+def with_outputs(made: Mapping[str, Any], files: Iterable[Path]) -> dict[str, Any]:
+    """An origin with `outputs`, SHA-256 by name of the files that were written beside its record."""
+    return {**made, "outputs": {file.name: sha256(file) for file in files}}

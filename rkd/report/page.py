@@ -111,16 +111,38 @@ def page(plan: Plan, results: Path, citation: Path, tables: Sequence[str], figur
     return environment().get_template("page.html.jinja").render(content)
 
 
+def sources(plan: Plan, results: Path, tables: Iterable[str], figures: Iterable[str]) -> list[Path]:
+    """The files that a page is made from, and the records of the runs and data that it tells of: those that there are.
+
+    Args:
+        plan, results, tables, figures: as for `page`.
+    """
+    lost = {(run.task, run.variant, run.seed) for run in missing(plan, results)}
+    found = [results / f"tables/{name}.{suffix}" for name in tables for suffix in ("json", "csv", "tex")]
+    found += [results / f"figures/{name}.{suffix}" for name in figures for suffix in ("json", "pdf", "png")]
+    found += [results / f"data/{task}/manifest.json" for task in plan.tasks]
+    for run in plan.runs():
+        folder, log = _places(results, *run)
+        found += [log] if run in lost else [folder / "run.json", folder / "history.jsonl"]
+    return [path for path in found if path.exists()]
+
+
 def missing(plan: Plan, results: Path) -> list[Missing]:
     """The planned runs without a run.json, in the order of the plan, and the last line of their logs."""
     found = []
     for task, variant, seed in plan.runs():
-        teacher = variant == "teacher"
-        run = f"teachers/{task}" if teacher else f"students/{task}/{variant}"
-        log = f"logs/finetune_teacher/{task}" if teacher else f"logs/train_student/{task}/{variant}"
-        if not (results / run / f"seed-{seed}/run.json").exists():
-            found.append(Missing(task, variant, seed, *_told(results / log / f"seed-{seed}.log")))
+        folder, log = _places(results, task, variant, seed)
+        if not (folder / "run.json").exists():
+            found.append(Missing(task, variant, seed, *_told(log)))
     return found
+
+
+def _places(results: Path, task: str, variant: str, seed: int) -> tuple[Path, Path]:
+    """The folder and the log of a run."""
+    teacher = variant == "teacher"
+    run = f"teachers/{task}" if teacher else f"students/{task}/{variant}"
+    log = f"logs/finetune_teacher/{task}" if teacher else f"logs/train_student/{task}/{variant}"
+    return results / run / f"seed-{seed}", results / log / f"seed-{seed}.log"
 
 
 def _told(log: Path) -> tuple[str, str]:

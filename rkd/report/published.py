@@ -14,6 +14,7 @@ from rkd.tasks import Task
 
 PAIR_MEAN = "mean of the task's metrics"
 UNSTATED = "metric not stated"
+FILES = ("rkd/report/published_glue.csv",)
 
 _METRICS = {
     "mcc": ("validation", "matthews_correlation"),

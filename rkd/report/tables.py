@@ -14,6 +14,7 @@ import pandas as pd
 
 from rkd.report import published
 from rkd.report.collect import ReportSpec
+from rkd.report.origin import with_outputs
 from rkd.report.render import Grid, Note, Part, Section
 from rkd.report.statistics import Interval, seed_interval
 from rkd.report.web import table_page, table_title
@@ -197,7 +198,7 @@ def write(
     """Write {stem}.csv, .md, .tex, .html and .json into `folder`, each replaced as a whole; returns the paths.
 
     The JSON is the sidecar: where each number comes from, under "printed" the table as it is printed, and `origin`,
-    what `rkd.report.origin.origin` tells.
+    what `rkd.report.origin.origin` tells, with the SHA-256 of the other files.
     """
     ends = ("csv", "md", "tex", "html", "json")
     csv, markdown, latex, html, sidecar = paths = [Path(folder) / f"{stem}.{end}" for end in ends]
@@ -207,7 +208,8 @@ def write(
     atomic_write_text(markdown, grid.markdown())
     atomic_write_text(latex, grid.latex(label=f"tab:{stem}"))
     atomic_write_text(html, table_page(grid, table_title(stem)))
-    write_json(sidecar, {**table.sidecar(), "printed": asdict(grid), **({"origin": origin} if origin else {})})
+    made = {"origin": with_outputs(origin, (csv, markdown, latex, html))} if origin else {}
+    write_json(sidecar, {**table.sidecar(), "printed": asdict(grid), **made})
     return paths
 
 

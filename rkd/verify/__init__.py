@@ -1,0 +1,192 @@
+"""Do results still match what they say of themselves? Behind `rkd verify`. No torch.
+
+Verification proves that nothing has changed, not that something is there: sets of files and of keys are compared with
+the ones that there should be, and what is written twice is compared with itself.
+
+| of what                | against what                                                                              |
+|------------------------|-------------------------------------------------------------------------------------------|
+| a run                  | the SHA-256 of its files in run.json, which lists them all; its folder's name; what run.json says twice |
+| a metrics file         | the metrics of predictions.parquet, computed anew; method, data and task of run.json       |
+| prepared data          | what manifest.json says of itself; the runs' SHA-256 of the files                          |
+| tables, figures, page  | the SHA-256 of their files and inputs, the settings of the runs that they show, and what their own command makes of the inputs |
+
+A file in one of these folders that no record lists is a mismatch, as is one that contradicts its record. Told apart from
+these is what is no contradiction: code, data, teachers or packages that have changed since, and what cannot be checked
+because a file is not there. The records are not signed: who changes a file and every record of it goes unseen.
+"""
+
+import re
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from rkd.errors import RkdError
+from rkd.verify.finding import (
+    CHANGED,
+    MISMATCH,
+    UNCHECKED,
+    Finding,
+    Findings,
+    digest,
+    finding,
+    object_in,
+    same_files,
+    visible_files,
+)
+from rkd.verify.made import MADE, check_made, origin_in
+from rkd.verify.runs import check_data, check_run
+from rkd.verify.scores import check_metrics
+
+__all__ = ["CHANGED", "MISMATCH", "UNCHECKED", "Checked", "Finding", "verify"]
+
+_TITLES = {MISMATCH: "does not match", CHANGED: "changed since", UNCHECKED: "not checked"}
+_FOLDERS = ("teachers", "students", "metrics", "data", *MADE)
+# What damage to a record can lead a check to; anything else is an error of the check.
+_DAMAGE = (RkdError, OSError, TypeError, AttributeError, LookupError, ValueError, ArithmeticError, RecursionError)
+
+
+class _Kind(NamedTuple):
+    """A kind of result: which files belong to one, in which of them its record is, and how it is checked."""
+
+    files: re.Pattern[str]  # with the groups root and unit
+    record: str  # by the unit
+    check: Callable[[Path, Path], Findings]
+    lost: str  # the kind of finding where the record is not there
+
+
+def _kind(unit: str, rest: str, record: str, check: Callable[[Path, Path], Findings], lost: str = MISMATCH) -> _Kind:
+    return _Kind(re.compile(f"(?P<root>.+)/(?P<unit>{unit}){rest}", re.DOTALL), record, check, lost)
+
+
+# In this order: a variant may be called `tables`, and a model hold any file.
+_KINDS = {
+    "runs": _kind(r"(?:teachers|students/[^/]+)/[^/]+/seed-\d+", "/.+", "{}/run.json", check_run),
+    "metrics files": _kind(r"metrics/[^/]+/[^/]+/seed-\d+", r"\.json", "{}.json", check_metrics),
+    "prepared tasks": _kind(
+        "data/[^/]+", r"/(?:manifest\.json|(?:dataset|tokenizer)/.+)", "{}/manifest.json", check_data
+    ),
+    "tables": _kind("tables/[^/]+", r"\.(?:json|csv|md|tex|html)", "{}.json", check_made),
+    # Results from before figures and pages had records have none; where the page has one, it names those of figures.
+    "figures": _kind("figures/[^/]+", r"\.(?:json|pdf|png)", "{}.json", check_made, UNCHECKED),
+    "pages": _kind("report/index", r"\.(?:json|html)", "{}.json", check_made, UNCHECKED),
+}
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What was verified: the number of runs, metrics files and so on, and all findings."""
+
+    counts: Mapping[str, int]
+    findings: tuple[Finding, ...]
+
+    @property
+    def mismatches(self) -> list[Finding]:
+        """What contradicts its record."""
+        return [one for one in self.findings if one.kind == MISMATCH]
+
+    def __str__(self) -> str:
+        lines = []
+        for kind, title in _TITLES.items():
+            # One line for what is the same for many files, such as code that has changed since.
+            files: dict[str, list[str]] = defaultdict(list)
+            for one in self.findings:
+                if one.kind == kind:
+                    files[one.text].append(one.file)
+            for text, where in files.items():
+                more = f" (and {len(where) - 1} more)" if len(where) > 1 else ""
+                lines.append(f"{title}: {where[0]}{more}: {text}")
+        counts = ", ".join(
+            f"{count} {what if count != 1 else what[:-1]}" for what, count in self.counts.items() if count
+        )
+        found = len(self.mismatches)
+        result = f"{found} mismatch{'es' if found > 1 else ''}" if found else "no mismatch"
+        return "\n".join([*lines, f"verified {counts}: {result}"])
+
+
+class _Unit(NamedTuple):
+    """One run, metrics file, table, … to verify."""
+
+    kind: str
+    record: Path
+    root: Path
+
+
+def verify(paths: Iterable[Path]) -> Checked:
+    """Verify results: runs, metrics files, prepared data, tables, figures and the page.
+
+    Args:
+        paths: results folders, folders in them, or single files; of a file that belongs to a run or a table, the whole
+            run or table is verified.
+
+    Raises:
+        RkdError: a path does not exist or holds nothing that can be verified.
+
+    >>> print(verify([Path("results")]))
+    verified 20 runs, 20 metrics files, 2 prepared tasks, 5 tables, 4 figures, 1 page: no mismatch
+    """
+    digest.cache_clear()
+    object_in.cache_clear()
+    whole = [path.absolute() for path in paths]
+    units: dict[_Unit, None] = {}
+    for path in whole:
+        found = list(dict.fromkeys(unit for file in _files(path) if (unit := _unit(file)) is not None))
+        if not found:
+            raise RkdError(
+                f"{path}: {'nothing there can be verified' if path.exists() else 'does not exist'}; expected a results "
+                "folder, or a run, a metrics file or a table in one"
+            )
+        units |= dict.fromkeys(found)
+    findings = [
+        *(one for unit in units for one in _checked(unit)),
+        *_strays(whole, {unit.root for unit in units}),
+        *_witnesses(units),
+    ]
+    counts = {kind: sum(unit.kind == kind for unit in units) for kind in _KINDS}
+    return Checked(counts, tuple(dict.fromkeys(findings)))
+
+
+def _files(path: Path) -> Iterable[Path]:
+    return visible_files(path) if path.is_dir() else [path] if path.exists() else []
+
+
+def _unit(file: Path) -> _Unit | None:
+    """What a file belongs to, None where it is no part of results."""
+    for name, kind in _KINDS.items():
+        if place := kind.files.fullmatch(file.as_posix()):
+            root = Path(place["root"])
+            return _Unit(name, root / kind.record.format(place["unit"]), root)
+    return None
+
+
+def _checked(unit: _Unit) -> Findings:
+    """The findings on one unit; a record that is not there, or in which things are not of their kind, is one as well."""
+    kind, record = _KINDS[unit.kind], unit.record
+    if not record.exists():
+        yield finding(kind.lost, record, "is not there, but files that it should describe are")
+        return
+    try:
+        yield from kind.check(record, unit.root)
+    except _DAMAGE as error:
+        yield finding(MISMATCH, record, f"is no record as this project writes them ({type(error).__name__}: {error})")
+
+
+def _strays(paths: Iterable[Path], roots: Iterable[Path]) -> Findings:
+    """Findings on files in the folders of results that belong to nothing there."""
+    for root in sorted(roots):
+        for file in (file for name in _FOLDERS for file in visible_files(root / name)):
+            if any(file.is_relative_to(path) for path in paths) and (
+                (unit := _unit(file)) is None or unit.root != root
+            ):
+                yield finding(MISMATCH, file, "belongs to no run, metrics file, prepared task, table, figure or page")
+
+
+def _witnesses(units: Mapping[_Unit, None]) -> Findings:
+    """Findings on files that a table, a figure or the page which is not verified itself was made from."""
+    for root in sorted({unit.root for unit in units}):
+        for record in (file for name in MADE for file in sorted((root / name).glob("*.json"))):
+            unit = _unit(record)
+            if unit is not None and unit not in units and (made := origin_in(record)) is not None:
+                ours = {name: known for name, known in made.sources.items() if _unit(root / name) in units}
+                yield from same_files(root, ours, MISMATCH, f"{record.name}, made from it,")

@@ -1,0 +1,215 @@
+"""Runs against their run.json, and prepared data against their manifest.json."""
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import fields
+from pathlib import Path, PurePosixPath
+from typing import Any, NamedTuple
+
+from rkd.report.collect import TEACHER
+from rkd.spec import RunSpec
+from rkd.tasks import get
+from rkd.verify.finding import (
+    CHANGED,
+    MISMATCH,
+    UNCHECKED,
+    Findings,
+    digest,
+    finding,
+    installed,
+    object_in,
+    same_code,
+    same_files,
+    visible_files,
+)
+
+_KEYS = (
+    *("spec", "data", "teacher", "code", "outputs", "precision", "parameters", "resumed", "packages", "python"),
+    *("system", "processor", "device", "threads", "git", "started", "seconds", "peak_memory_mib"),
+)
+# What every training leaves, however its model and tokenizer are called.
+_OUTPUTS = ("history.jsonl", "predictions.parquet", "model/config.json", "model/model.safetensors")
+# Only records of the first version name their code by one digest; they lack much that later ones have.
+_FIRST_VERSION = "code_sha256"
+_SEED = re.compile(r"seed-(\d+)")
+
+
+class Place(NamedTuple):
+    """Which run a folder of results belongs to."""
+
+    task: str
+    variant: str
+    seed: int
+
+    @classmethod
+    def of(cls, folder: Path) -> "Place":
+        """From students/TASK/VARIANT/seed-N or teachers/TASK/seed-N."""
+        *_, above, row, name = folder.parts
+        seed = int(name.removeprefix("seed-"))
+        return cls(row, TEACHER, seed) if above == "teachers" else cls(above, row, seed)
+
+    def folder(self, root: Path) -> Path:
+        """The run's folder in a folder of results."""
+        rows = f"teachers/{self.task}" if self.variant == TEACHER else f"students/{self.task}/{self.variant}"
+        return root / rows / f"seed-{self.seed}"
+
+    def metrics(self, root: Path) -> Path:
+        """The metrics file of the run."""
+        return root / "metrics" / self.task / self.variant / f"seed-{self.seed}.json"
+
+
+def first_version(record: Mapping[str, Any]) -> bool:
+    """Whether a run.json is of the version that recorded neither outputs nor single files of code."""
+    return _FIRST_VERSION in record
+
+
+def check_run(path: Path, root: Path) -> Findings:
+    """Findings on a run: its record, its outputs and place; whether code, data, teacher and packages are still those."""
+    folder, record = path.parent, object_in(path)
+    if record is None or not isinstance(record.get("spec"), dict):
+        yield finding(MISMATCH, path, "is no run record (a JSON object with a spec)")
+        return
+    spec, old = record["spec"], first_version(record)
+    if spec.get("own_task"):
+        get(str(spec.get("task")), spec["own_task"])  # a task that is not GLUE's is known from here on
+    place = Place.of(folder)
+    for key, here in place._asdict().items():
+        if spec.get(key) != here or type(spec.get(key)) is not type(here):
+            yield finding(MISMATCH, path, f"its spec has {key} {spec.get(key)}, its folder {here}")
+    lacking = [key for key in _KEYS if key not in record]
+    lacking += [f"spec.{each.name}" for each in fields(RunSpec) if each.name not in spec]
+    if lacking:
+        yield finding(UNCHECKED if old else MISMATCH, path, f"lacks {', '.join(lacking)}")
+    if not old:
+        yield from _consistent(path, record, spec)
+        yield from _whole(path, record.get("outputs"))
+    data = record.get("data") or {}
+    yield from _same_data(path, root / "data" / place.task, data, record.get("outputs") or {})
+    if record.get("teacher"):
+        yield from _same_teacher(path, Place(place.task, TEACHER, place.seed).folder(root), record["teacher"])
+    yield from same_code(path, record.get("code"), "workflow_scripts/train.py", f"rkd.methods.{spec.get('method')}")
+    for name, version in (record.get("packages") or {}).items():
+        if (now := installed(name)) != version:
+            yield finding(CHANGED, path, f"package {name}: {now} is installed, the run had {version}")
+    if not place.metrics(root).is_file():
+        yield finding(UNCHECKED, place.metrics(root), "is not there: the run has not been scored")
+
+
+def _consistent(path: Path, record: Mapping[str, Any], spec: Mapping[str, Any]) -> Findings:
+    """Findings on what a record says twice."""
+    training = spec.get("training") or {}
+    if record.get("precision") != training.get("precision"):
+        told = f"precision is {record.get('precision')}, that of its spec {training.get('precision')}"
+        yield finding(MISMATCH, path, told)
+    if (record.get("teacher") is None) != (spec.get("method") == "finetune"):
+        learned = "none" if record.get("teacher") is None else "one"
+        yield finding(MISMATCH, path, f"names {learned} as its teacher, but its method is {spec.get('method')}")
+
+
+def _whole(path: Path, outputs: Any) -> Findings:
+    """Findings on the files of a run: those that its record lists, and no others."""
+    if not isinstance(outputs, dict):
+        yield finding(MISMATCH, path, "lists no SHA-256 of outputs")
+        return
+    if lacking := [name for name in _OUTPUTS if name not in outputs]:
+        yield finding(MISMATCH, path, f"outputs lack {', '.join(lacking)}")
+    yield from same_files(path.parent, outputs, MISMATCH, path.name)
+    yield from unlisted(path, {path.name, *outputs})
+
+
+def unlisted(path: Path, known: set[str]) -> Findings:
+    """Findings on files in the folder of a record that it does not list."""
+    for file in visible_files(path.parent):
+        if file.relative_to(path.parent).as_posix() not in known:
+            yield finding(MISMATCH, file, f"{path.name} does not list it")
+
+
+def _same_data(path: Path, folder: Path, data: Mapping[str, Any], outputs: Mapping[str, str]) -> Findings:
+    """Findings on prepared data that are not those of a run, by the run's record."""
+    yield from same_files(folder, data.get("files", {}), CHANGED, "the run")
+    manifest = object_in(folder / "manifest.json")
+    for key in ("sha256", "source", "revision") if manifest is not None else ():
+        if manifest.get(key) != data.get(key):
+            yield finding(
+                CHANGED, path, f"data: the manifest's {key} is {manifest.get(key)}, the run's {data.get(key)}"
+            )
+    # A run saves the tokenizer that it read; only the configuration beside it changes on the way.
+    tokenizer, saved = folder / "tokenizer" / "tokenizer.json", outputs.get("model/tokenizer.json")
+    if saved and tokenizer.is_file() and digest(tokenizer) != saved:
+        yield finding(CHANGED, tokenizer, f"sha256 is {digest(tokenizer)}; the run's tokenizer has {saved}")
+
+
+def _same_teacher(path: Path, folder: Path, recorded: Mapping[str, str]) -> Findings:
+    """Findings on a teacher that is not the one a student learned from, by the student's record."""
+    yield from same_files(folder / "model", recorded, CHANGED, "the run")
+    outputs = (object_in(folder / "run.json") or {}).get("outputs")
+    if isinstance(outputs, dict):  # known even where the weights are not kept
+        theirs = {name.removeprefix("model/"): value for name, value in outputs.items() if name.startswith("model/")}
+        for name in sorted({*theirs, *recorded}):
+            if theirs.get(name) != recorded.get(name):
+                told = f"teacher: {name} has sha256 {recorded.get(name)}, in the teacher's run.json {theirs.get(name)}"
+                yield finding(CHANGED, path, told)
+
+
+# --- prepared data ------------------------------------------------------------------------------------------
+
+_MANIFEST = ("task", "source", "path", "revision", "hub_name", "seed", "synthetic", "splits", "tokenizer")
+
+
+def check_data(path: Path, root: Path) -> Findings:
+    """Findings on a prepared task: what its manifest says, and the tokenizer that it describes."""
+    manifest = object_in(path)
+    if manifest is None:
+        yield finding(MISMATCH, path, "is no JSON object")
+        return
+    if lacking := [key for key in (*_MANIFEST, "max_length", "sha256") if key not in manifest]:
+        yield finding(MISMATCH, path, f"lacks {', '.join(lacking)}")
+        return
+    if manifest["task"] != path.parent.name:
+        yield finding(MISMATCH, path, f"its task is {manifest['task']}, its folder {path.parent.name}")
+    if (expected := _own_sha256(manifest)) != manifest["sha256"]:
+        yield finding(MISMATCH, path, f"sha256: found {manifest['sha256']}; what it says gives {expected}")
+    source = manifest["source"]
+    told = {key: manifest[key] is not None for key in ("revision", "hub_name", "seed")} | {
+        "synthetic": manifest["synthetic"]
+    }
+    hub, made = source == "hub", source == "synthetic"
+    for key, due in {"revision": hub, "hub_name": hub, "seed": made, "synthetic": made}.items():
+        if told[key] is not due:
+            yield finding(MISMATCH, path, f"{key}: found {json.dumps(manifest[key])} beside source {source}")
+    if ("own_task" in manifest) != (source == "files"):
+        yield finding(
+            MISMATCH, path, f"own_task: {'found' if 'own_task' in manifest else 'none'} beside source {source}"
+        )
+    yield from _tokenizer(path.parent / "tokenizer" / "tokenizer.json", manifest["tokenizer"])
+    for file in visible_files(path.parent):
+        if PurePosixPath(file.relative_to(path.parent).as_posix()).parts[0] not in ("dataset", "tokenizer", path.name):
+            yield finding(MISMATCH, file, f"{path.name} does not list it")
+
+
+def _own_sha256(manifest: Mapping[str, Any]) -> str:
+    decisive = {key: manifest[key] for key in ("task", "splits", "max_length", "own_task") if key in manifest}
+    return _sha256_of(decisive | {"tokenizer": manifest["tokenizer"]["sha256"]})
+
+
+def _tokenizer(file: Path, described: Mapping[str, Any]) -> Findings:
+    """Findings on a tokenizer whose vocabulary is not the one that the manifest describes."""
+    if not file.is_file():
+        yield finding(UNCHECKED, file, "is not there")
+        return
+    from tokenizers import Tokenizer
+
+    try:
+        vocabulary = Tokenizer.from_file(str(file)).get_vocab()
+    except Exception as error:  # the library's errors are of this class itself
+        yield finding(MISMATCH, file, f"is no tokenizer: {error}")
+        return
+    for key, found in {"vocab_size": len(vocabulary), "sha256": _sha256_of(vocabulary)}.items():
+        if described.get(key) != found:
+            yield finding(MISMATCH, file, f"{key} of its vocabulary is {found}; the manifest has {described.get(key)}")
+
+
+def _sha256_of(content: Any) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True, ensure_ascii=False).encode()).hexdigest()

@@ -1,0 +1,69 @@
+"""Metrics files against the predictions that they were computed from and the run that made these."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from rkd.errors import RkdError
+from rkd.metrics import SPEC_KEYS, metrics_file
+from rkd.runtime import jsonable
+from rkd.verify.finding import MISMATCH, UNCHECKED, Findings, differences, digest, finding, object_in
+from rkd.verify.runs import Place, first_version
+
+# What a training does not read of a task of one's own, so that its record does not have it.
+_NOT_TRAINED = ("title", "metrics")
+
+
+def check_metrics(path: Path, root: Path) -> Findings:
+    """Findings on a metrics file: the numbers that its predictions give, and the run that they are of."""
+    recorded = object_in(path)
+    if recorded is None:
+        yield finding(MISMATCH, path, "is no JSON object")
+        return
+    place = Place(path.parent.parent.name, path.parent.name, int(path.stem.removeprefix("seed-")))
+    run = place.folder(root)
+    record, predictions = object_in(run / "run.json"), run / "predictions.parquet"
+    if record is None:
+        yield finding(UNCHECKED, path, "is of no run: its run.json is not there")
+    else:
+        yield from _same_run(path, recorded, record, place)
+    listed, ours = ((record or {}).get("outputs") or {}).get(predictions.name), recorded.get("predictions_sha256")
+    if listed and ours and listed != ours:
+        yield finding(MISMATCH, path, f"made from predictions with sha256 {ours}; the run's have {listed}")
+    if ours is None:
+        old = record is not None and first_version(record)
+        yield finding(UNCHECKED if old else MISMATCH, path, "does not name its predictions by their SHA-256")
+    if not predictions.is_file():
+        yield finding(UNCHECKED, predictions, "is not there")
+        return
+    if ours is not None and digest(predictions) != ours:  # other predictions, perhaps damaged ones, are not read
+        told = f"predictions_sha256: found {ours}; that of {predictions.name} is {digest(predictions)}"
+        yield finding(MISMATCH, path, told)
+        return
+    yield from _same_scores(path, recorded, predictions)
+
+
+def _same_run(path: Path, recorded: Mapping[str, Any], record: Mapping[str, Any], place: Place) -> Findings:
+    """Findings on what a metrics file says of its run, by the run's record."""
+    spec, data = record["spec"], record["data"]
+    expected = {**place._asdict(), "method": spec["method"], "synthetic": data["source"] == "synthetic"}
+    found = {key: recorded.get(key) for key in SPEC_KEYS}
+    yield from differences(MISMATCH, path, found, expected, "its run has")
+    ours, theirs = (
+        {key: value for key, value in (task or {}).items() if key not in _NOT_TRAINED}
+        for task in (recorded.get("own_task"), spec.get("own_task"))
+    )
+    yield from differences(MISMATCH, path, {"own_task": ours}, {"own_task": theirs}, "its run has")
+
+
+def _same_scores(path: Path, recorded: Mapping[str, Any], predictions: Path) -> Findings:
+    import pandas as pd
+
+    try:
+        frame = pd.read_parquet(predictions, columns=["split", "idx", "label", "prediction"])
+        made = jsonable(metrics_file(recorded, frame))
+    except (RkdError, OSError, ValueError, KeyError) as error:
+        yield finding(MISMATCH, path, f"its predictions give no metrics: {error}")
+        return
+    found = {key: value for key, value in recorded.items() if key != "predictions_sha256"}
+    yield from differences(MISMATCH, path, found, made, "its predictions give")
