@@ -1,23 +1,24 @@
 """Do results still match what they say of themselves? Behind `rkd verify`. No torch.
 
-Verification proves that nothing has changed, not that something is there: sets of files and of keys are compared with
-the ones that there should be, and what is written twice is compared with itself.
+Verification looks for change, not for files that happen to be there: sets of files and of keys are compared with those
+that there should be, and what results say twice is compared with itself.
 
-| of what                | against what                                                                              |
-|------------------------|-------------------------------------------------------------------------------------------|
-| a run                  | the SHA-256 of its files in run.json, which lists them all; its folder's name; what run.json says twice |
-| a metrics file         | the metrics of predictions.parquet, computed anew; method, data and task of run.json       |
-| prepared data          | what manifest.json says of itself; the runs' SHA-256 of the files                          |
-| tables, figures, page  | the SHA-256 of their files and inputs, the settings of the runs that they show, and what their own command makes of the inputs |
+| of what               | against what                                                                               |
+|-----------------------|--------------------------------------------------------------------------------------------|
+| a run                 | its run.json: SHA-256 of all files, the folder's name, what the record says twice          |
+| a metrics file        | the metrics of predictions.parquet, computed anew; method, data and task of the run        |
+| a prepared task       | what its manifest.json says of itself and of the tokenizer; the runs' SHA-256 of its files |
+| tables, figures, page | SHA-256 of files and inputs, settings of the runs shown, what their own command makes now  |
 
-A file in one of these folders that no record lists is a mismatch, as is one that contradicts its record. Told apart from
-these is what is no contradiction: code, data, teachers or packages that have changed since, and what cannot be checked
-because a file is not there. The records are not signed: who changes a file and every record of it goes unseen.
+A file in one of these folders that no record lists is a mismatch, as is one that contradicts its record. Two other
+kinds of finding are no contradiction: code, data, teachers or packages that have changed since, and what cannot be
+checked because a file is not there. The records are not signed: a change to a file and to every record of it goes
+unseen.
 """
 
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -161,7 +162,7 @@ def _unit(file: Path) -> _Unit | None:
 
 
 def _checked(unit: _Unit) -> Findings:
-    """The findings on one unit; a record that is not there, or in which things are not of their kind, is one as well."""
+    """The findings on one unit, one of which may be that its record is missing or damaged."""
     kind, record = _KINDS[unit.kind], unit.record
     if not record.exists():
         yield finding(kind.lost, record, "is not there, but files that it should describe are")

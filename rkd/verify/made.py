@@ -81,11 +81,11 @@ class Origin(NamedTuple):
         if not isinstance(made, dict):
             return None
         command, outputs = made.get("command"), made.get("outputs")
+        if not isinstance(command, list) or not command:
+            return None
         whole = (
-            isinstance(command, list)
-            and bool(command)
             # @FILE would read arguments from any file; a record has them in its place.
-            and all(isinstance(word, str) and not word.startswith("@") for word in command)
+            all(isinstance(word, str) and not word.startswith("@") for word in command)
             and kind.script.fullmatch(command[0]) is not None
             and kind.option in command[:-1]
             and all(isinstance(made.get(key), dict) for key in ("inputs", "code"))
@@ -273,18 +273,22 @@ def _as_recorded(file: Path, made: Origin) -> bool:
 
 
 def _made_again(folder: Path, root: Path, made: Origin, option: str) -> str:
-    """Run a record's command in `folder`; returns what went wrong, "" where nothing did."""
+    """Run a record's command in `folder`, where `made` gets its files; returns what went wrong."""
     (folder / "results").symlink_to(root)
     citation = made.argument("--citation")
     if citation is not None and PurePosixPath(citation).name == citation:
         (folder / citation).symlink_to(ROOT / citation)
     # Whatever the record says, nothing is written elsewhere: of an option's values the last one counts.
     name = "" if option == "--out-dir" else f"/{PurePosixPath(made.argument(option) or '').name}"
-    words = [sys.executable, str(ROOT / made.command[0]), *made.command[1:], option, f"made{name}"]
+    return _run([str(ROOT / made.command[0]), *made.command[1:], option, f"made{name}"], folder)
+
+
+def _run(words: list[str], folder: Path) -> str:
+    """Run a script of this project with its arguments; returns what went wrong, "" where nothing did."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
     run: dict[str, Any] = {"cwd": folder, "env": environment, "timeout": _SECONDS}
     try:
-        result = subprocess.run(words, **run, capture_output=True, text=True, errors="replace", check=False)
+        result = subprocess.run([sys.executable, *words], **run, capture_output=True, text=True, errors="replace", check=False)
     except subprocess.TimeoutExpired:
         return f"it did not end within {_SECONDS} s"
     if result.returncode:
@@ -293,16 +297,19 @@ def _made_again(folder: Path, root: Path, made: Origin, option: str) -> str:
 
 
 def _same_record(file: Path, found: Mapping[str, Any], expected: Mapping[str, Any], kind: str) -> Findings:
-    """Findings on a record but for its command and code, and on the set of inputs that its command reads."""
-    ours, theirs = ({key: value for key, value in each.items() if key != "origin"} for each in (found, expected))
+    """Findings on a record but for what `check_made` has seen of its origin: command, code and outputs."""
+    ours, theirs = ({**each, "origin": _read_by(each["origin"], found["origin"])} for each in (found, expected))
     yield from differences(kind, file, ours, theirs, "its sources give")
-    ours, theirs = (
-        {name: known for name, known in each["origin"]["inputs"].items() if name.startswith(_RESULTS)}
-        for each in (found, expected)
-    )
-    yield from differences(
-        kind, file, {"origin": {"inputs": ours}}, {"origin": {"inputs": theirs}}, "its command reads"
-    )
+
+
+def _read_by(made: Mapping[str, Any], recorded: Mapping[str, Any]) -> dict[str, Any]:
+    """The part of an origin that is compared: names of keys, and inputs; older records have no files of the project."""
+    inputs = {
+        name: known if name.startswith(_RESULTS) else ""
+        for name, known in made["inputs"].items()
+        if name.startswith(_RESULTS) or "outputs" in recorded
+    }
+    return {**{key: "" for key in made if key != "outputs"}, "inputs": inputs}
 
 
 def _same_cells(kind: str, file: Path, made: Path) -> Findings:
@@ -343,6 +350,7 @@ def _near(line: str | None, other: str | None) -> str:
     """The part of a line in which it begins to differ from another."""
     if line is None:
         return "no such line"
-    start = len(os.path.commonprefix([line, other or ""]))
+    pairs = enumerate(zip(line, other or "", strict=False))
+    start = next((at for at, (ours, theirs) in pairs if ours != theirs), min(len(line), len(other or "")))
     shown = line[max(0, start - _SHOWN) : start + _SHOWN]
     return f"{'…' * (start > _SHOWN)}{shown!r}{'…' * (start + _SHOWN < len(line))}"

@@ -29,6 +29,7 @@ _KEYS = (
     *("spec", "data", "teacher", "code", "outputs", "precision", "parameters", "resumed", "packages", "python"),
     *("system", "processor", "device", "threads", "git", "started", "seconds", "peak_memory_mib"),
 )
+_DATA = ("source", "revision", "sha256", "files")
 # What every training leaves, however its model and tokenizer are called.
 _OUTPUTS = ("history.jsonl", "predictions.parquet", "model/config.json", "model/model.safetensors")
 # Only records of the first version name their code by one digest; they lack much that later ones have.
@@ -66,7 +67,7 @@ def first_version(record: Mapping[str, Any]) -> bool:
 
 
 def check_run(path: Path, root: Path) -> Findings:
-    """Findings on a run: its record, its outputs and place; whether code, data, teacher and packages are still those."""
+    """Findings on a run: its record, outputs and place, and whether code, data, teacher and packages are the same."""
     folder, record = path.parent, object_in(path)
     if record is None or not isinstance(record.get("spec"), dict):
         yield finding(MISMATCH, path, "is no run record (a JSON object with a spec)")
@@ -80,6 +81,7 @@ def check_run(path: Path, root: Path) -> Findings:
             yield finding(MISMATCH, path, f"its spec has {key} {spec.get(key)}, its folder {here}")
     lacking = [key for key in _KEYS if key not in record]
     lacking += [f"spec.{each.name}" for each in fields(RunSpec) if each.name not in spec]
+    lacking += [f"data.{key}" for key in _DATA if key not in (record.get("data") or {})]
     if lacking:
         yield finding(UNCHECKED if old else MISMATCH, path, f"lacks {', '.join(lacking)}")
     if not old:
@@ -128,10 +130,14 @@ def unlisted(path: Path, known: set[str]) -> Findings:
 
 def _same_data(path: Path, folder: Path, data: Mapping[str, Any], outputs: Mapping[str, str]) -> Findings:
     """Findings on prepared data that are not those of a run, by the run's record."""
-    yield from same_files(folder, data.get("files", {}), CHANGED, "the run")
+    files = data.get("files", {})
+    yield from same_files(folder, files, CHANGED, "the run")
+    for file in visible_files(folder / "dataset") if files else ():
+        if file.relative_to(folder).as_posix() not in files:
+            yield finding(CHANGED, file, "was not there for the run")
     manifest = object_in(folder / "manifest.json")
-    for key in ("sha256", "source", "revision") if manifest is not None else ():
-        if manifest.get(key) != data.get(key):
+    for key in ("sha256", "source", "revision"):
+        if manifest is not None and manifest.get(key) != data.get(key):
             yield finding(
                 CHANGED, path, f"data: the manifest's {key} is {manifest.get(key)}, the run's {data.get(key)}"
             )

@@ -50,7 +50,7 @@ def _same_run(path: Path, recorded: Mapping[str, Any], record: Mapping[str, Any]
     found = {key: recorded.get(key) for key in SPEC_KEYS}
     yield from differences(MISMATCH, path, found, expected, "its run has")
     ours, theirs = (
-        {key: value for key, value in (task or {}).items() if key not in _NOT_TRAINED}
+        task and {key: value for key, value in task.items() if key not in _NOT_TRAINED}
         for task in (recorded.get("own_task"), spec.get("own_task"))
     )
     yield from differences(MISMATCH, path, {"own_task": ours}, {"own_task": theirs}, "its run has")

@@ -1,0 +1,382 @@
+"""`rkd verify` finds every single change of a finished folder of results, and no damage makes it crash."""
+
+import copy
+import json
+import os
+import random
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from rkd.errors import RkdError
+from rkd.verify import made, verify
+from rkd.verify.finding import visible_files
+from tests import results_tree
+
+KD = "students/cola/kd/seed-1"
+SOAK = os.environ.get("RKD_SOAK") == "1"
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Results that nobody has touched."""
+    folder = tmp_path_factory.mktemp("whole")
+    results_tree.build(folder)
+    return folder / "results"
+
+
+@pytest.fixture(scope="module")
+def in_process(tmp_path_factory: pytest.TempPathFactory) -> results_tree.InProcess:
+    return results_tree.InProcess(tmp_path_factory.mktemp("made"))
+
+
+@pytest.fixture
+def results(
+    whole: Path, tmp_path: Path, in_process: results_tree.InProcess, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Path]:
+    """A copy to change, in the working directory."""
+    shutil.copytree(whole, tmp_path / "results")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(made, "_run", in_process)
+    yield Path("results")
+
+
+def changes(value: Any, key: tuple[Any, ...] = ()) -> Iterator[tuple[str, Callable[[Any], None]]]:
+    """Every change of one place in a JSON value: its name, and a function that makes it in a copy."""
+
+    def at(content: Any, place: tuple[Any, ...]) -> Any:
+        for part in place:
+            content = content[part]
+        return content
+
+    def replaced(place: tuple[Any, ...], new: Any) -> Callable[[Any], None]:
+        return lambda content: at(content, place[:-1]).__setitem__(place[-1], new)
+
+    name = ".".join(map(str, key))
+    if key:
+        yield f"{name} deleted", lambda content: at(content, key[:-1]).__delitem__(key[-1])
+    if isinstance(value, dict):
+        yield f"{name} with one more key", replaced((*key, "another"), 1)
+    elif isinstance(value, list):
+        yield f"{name} with one more item", lambda content: at(content, key).append(1)
+    elif isinstance(value, bool):
+        yield f"{name} negated", replaced(key, not value)
+    elif isinstance(value, str):
+        yield f"{name} with another end", replaced(key, f"{value}x")
+        yield f"{name} emptied", replaced(key, "" if value else "x")
+    elif value is None:
+        yield f"{name} set", replaced(key, 1)
+    else:
+        yield f"{name} greater", replaced(key, value + 1)
+        yield f"{name} nullified", replaced(key, None)
+    parts = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for part, inner in parts:
+        yield from changes(inner, (*key, part))
+
+
+# Each record, and the part that is verified when it is changed: less than all results, so that no other part helps but
+# the tables, figures and the page that were made from it.
+RECORDS = {
+    "teachers/cola/seed-1/run.json": "teachers/cola/seed-1",
+    f"{KD}/run.json": KD,
+    "metrics/cola/kd/seed-1.json": "metrics/cola/kd/seed-1.json",
+    "data/cola/manifest.json": "data/cola",
+    "tables/main.json": "tables/main.json",
+    "tables/provenance.json": "tables/provenance.json",
+    "figures/learning_curves.json": "figures/learning_curves.json",
+    "report/index.json": "report",
+}
+
+
+@pytest.mark.parametrize("record", RECORDS)
+def test_every_key_of_a_record_that_is_deleted_or_changed_is_found(results: Path, record: str) -> None:
+    path, part = results / record, results / RECORDS[record]
+    text = path.read_text(encoding="utf-8")
+    content = json.loads(text)
+    unseen = []
+    for name, change in changes(content):
+        changed = copy.deepcopy(content)
+        change(changed)
+        path.write_text(json.dumps(changed, indent=2), encoding="utf-8")
+        if not verify([part]).findings:
+            unseen.append(name)
+    path.write_text(text, encoding="utf-8")
+    assert verify([part]).findings == ()
+    assert unseen == []
+
+
+def flipped(path: Path, position: int) -> None:
+    content = bytearray(path.read_bytes())
+    content[position] ^= 1
+    path.write_bytes(content)
+
+
+def test_every_file_that_is_deleted_or_has_another_bit_is_found(results: Path) -> None:
+    unseen = []
+    for file in list(visible_files(results)):
+        content = file.read_bytes()
+        file.unlink()
+        if not verify([results]).findings:
+            unseen.append(f"{file} deleted")
+        file.write_bytes(content)
+        for position in sorted({0, len(content) // 3, len(content) // 2, len(content) - 2}):
+            flipped(file, position)
+            if not verify([file]).findings:
+                unseen.append(f"{file} with another bit at {position}")
+            file.write_bytes(content)
+    assert verify([results]).findings == ()
+    assert unseen == []
+
+
+def test_every_file_too_many_is_found(results: Path) -> None:
+    unseen = []
+    folders = [folder for folder in results.rglob("*") if folder.is_dir()]
+    for file in (folder / name for folder in folders for name in ("other.json", "other.txt", "model.bin", "run")):
+        if file.is_dir():
+            continue
+        file.write_text("{}")
+        if not verify([results]).findings:
+            unseen.append(str(file))
+        file.unlink()
+    assert verify([results]).findings == ()
+    assert unseen == []
+
+
+def edited(path: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    content = json.loads(path.read_text(encoding="utf-8"))
+    change(content)
+    path.write_text(json.dumps(content), encoding="utf-8")
+
+
+def mismatches(*paths: Path) -> str:
+    return "\n".join(map(str, verify(list(paths)).mismatches))
+
+
+def test_what_a_deleted_run_json_described_is_of_no_run(results: Path) -> None:
+    (results / KD / "run.json").unlink()
+    told = "run.json: is not there, but files that it should describe are"
+    assert told in mismatches(results / KD)
+    assert told in mismatches(results / KD / "predictions.parquet")
+
+
+def test_outputs_that_are_emptied_or_lack_an_entry(results: Path) -> None:
+    edited(results / KD / "run.json", lambda run: run["outputs"].pop("history.jsonl"))
+    told = mismatches(results / KD)
+    assert "run.json: outputs lack history.jsonl" in told
+    assert "history.jsonl: run.json does not list it" in told
+    edited(results / KD / "run.json", lambda run: run["outputs"].clear())
+    assert "model/model.safetensors: run.json does not list it" in mismatches(results / KD)
+    edited(results / KD / "run.json", lambda run: run.pop("outputs"))
+    assert "run.json: lacks outputs" in mismatches(results / KD)
+
+
+def test_files_too_many_beside_a_model(results: Path) -> None:
+    (results / KD / "model/adapter.bin").write_bytes(b"1")
+    assert mismatches(results / KD) == f"results/{KD}/model/adapter.bin: run.json does not list it"
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "told"),
+    [
+        ("synthetic", False, "synthetic: found false; its run has true"),
+        ("method", "reptile", 'method: found "reptile"; its run has "kd"'),
+        ("own_task", {"title": "Mine"}, "its run has"),
+    ],
+)
+def test_what_a_metrics_file_says_of_its_run_is_compared_with_the_run(
+    results: Path, key: str, value: Any, told: str
+) -> None:
+    for folder in ("tables", "report"):  # no table helps
+        shutil.rmtree(results / folder)
+    edited(results / "metrics/cola/kd/seed-1.json", lambda metrics: metrics.update({key: value}))
+    assert told in mismatches(results / "metrics")
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (lambda manifest: manifest.update(max_length=64), "sha256: found"),
+        (lambda manifest: manifest.update(synthetic=False), "synthetic: found false beside source synthetic"),
+        (lambda manifest: manifest.update(hub_name="glue"), 'hub_name: found "glue" beside source synthetic'),
+        (lambda manifest: manifest["tokenizer"].update(vocab_size=4), "vocab_size of its vocabulary is 3"),
+        (lambda manifest: manifest.update(path="x"), "manifest.json: sha256 is"),  # the page tells
+    ],
+)
+def test_the_flags_of_a_manifest(results: Path, change: Callable[[dict[str, Any]], object], told: str) -> None:
+    edited(results / "data/cola/manifest.json", change)
+    assert told in mismatches(results / "data")
+
+
+def test_another_tokenizer_beside_prepared_data(results: Path) -> None:
+    file = results / "data/cola/tokenizer/tokenizer.json"
+    edited(file, lambda tokenizer: tokenizer["model"]["vocab"].update(c=3))
+    told = mismatches(results / "data")
+    assert "tokenizer.json: vocab_size of its vocabulary is 4; the manifest has 3" in told
+    assert "the run's tokenizer has" in str(verify([results / KD]))
+    file.write_text("{")
+    assert "tokenizer.json: is no tokenizer" in mismatches(results / "data")
+
+
+def test_deleted_metrics(results: Path) -> None:
+    (results / "metrics/cola/kd/seed-1.json").unlink()
+    assert "metrics/cola/kd/seed-1.json: is not there" in mismatches(results)
+    assert "seed-1.json: is not there: the run has not been scored" in str(verify([results / KD]))
+
+
+def test_a_sidecar_without_inputs(results: Path) -> None:
+    shutil.rmtree(results / "report")
+    edited(results / "tables/main.json", lambda sidecar: sidecar["origin"]["inputs"].clear())
+    assert "main.json: origin.inputs.results/metrics/cola/teacher/seed-1.json: found nothing" in mismatches(results)
+    edited(results / "tables/main.json", lambda sidecar: sidecar["origin"].pop("inputs"))
+    assert "main.json: is no record" in mismatches(results)
+
+
+def test_the_page_is_compared_with_what_its_command_makes(results: Path) -> None:
+    page = results / "report/index.html"
+    page.write_text(page.read_text(encoding="utf-8").replace("Synthetic data, not GLUE", "GLUE", 1), encoding="utf-8")
+    told = mismatches(results / "report")
+    assert "index.html: sha256 is" in told
+    assert "index.html: line " in told
+    assert "GLUE" in told
+    assert len(max(told.splitlines(), key=len)) < 400, "no data URI is told in full"
+
+
+def test_a_page_made_of_other_sources(results: Path) -> None:
+    with (results / KD / "history.jsonl").open("a") as history:
+        history.write('{"epoch": 2, "step": 9, "headline": 1.0}\n')
+    told = mismatches(results / "report")
+    assert "history.jsonl: sha256 is" in told
+    assert "index.json, made from it, recorded" in told
+
+
+def test_a_figure_that_was_drawn_anew_with_its_record_is_told_by_the_page(results: Path) -> None:
+    figure = results / "figures/learning_curves.png"
+    flipped(figure, 100)
+    record = results / "figures/learning_curves.json"
+    edited(record, lambda content: content["origin"]["outputs"].update({figure.name: made.digest(figure.absolute())}))
+    told = str(verify([results / "figures"]))
+    assert "is drawn in another way here, of the same sources" in told
+    assert "index.json, made from it, recorded" in told
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (lambda spec: spec.update(student_model="other"), "says student other; its runs have "),
+        (lambda spec: spec.update(teacher_model="other"), "says teacher other; teachers/cola/seed-1 has "),
+        (lambda spec: spec["selection"].update(student="last"), "says selection last of students; students/cola/kd/"),
+        (lambda spec: spec["selection"].update(teacher="last"), "says selection last of teachers; teachers/cola/"),
+        (
+            lambda spec: spec["variants"][0].update(method="pkd"),
+            "says method pkd of kd; students/cola/kd/seed-1 has kd",
+        ),
+    ],
+)
+def test_a_table_that_tells_settings_which_never_ran(
+    results: Path, change: Callable[[dict[str, Any]], object], told: str
+) -> None:
+    """As by `partial: true` with another config: all of the table agrees with itself."""
+    shutil.rmtree(results / "report")
+    spec = results_tree.plan().report()
+    change(spec)
+    metrics = [f"results/metrics/cola/{row}/seed-1.json" for row in results_tree.RUNS]
+    results_tree.script(
+        "make_table.py", "--spec", json.dumps(spec), "--out-dir", "results/tables", "--metrics", *metrics
+    )
+    assert f"main.json: {told}" in mismatches(results / "tables")
+
+
+def test_a_page_that_tells_settings_which_never_ran(results: Path) -> None:
+    config = results_tree.plan().config
+    told = {**config, "student": {**config["student"], "epochs": 9}}
+    arguments = ("--results", "results", "--citation", "CITATION.cff", "--tables", "main", "--figures")
+    shutil.copy(results_tree.ROOT / "CITATION.cff", ".")
+    page = ("--out", "results/report/index.html")
+    results_tree.script("make_report.py", "--config", json.dumps(told), *arguments, *page)
+    assert "index.json: says training.epochs 9; students/cola/kd/seed-1 has " in mismatches(results / "report")
+
+
+# --- damage -------------------------------------------------------------------------------------------------
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers(-(10**400), 10**400) | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=5,
+)
+
+
+@settings(
+    max_examples=3000 if SOAK else 120,
+    derandomize=not SOAK,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+@given(record=st.sampled_from(list(RECORDS)), seed=st.integers(0, 2**32), value=VALUES, byte=st.booleans())
+def test_no_damage_makes_verification_crash(results: Path, record: str, seed: int, value: Any, byte: bool) -> None:
+    """A record with another value of any kind at any place, or with other bytes."""
+    path, rng = results / record, random.Random(seed)
+    whole = path.read_bytes()
+    try:
+        if byte:
+            content = bytearray(whole)
+            for _ in range(rng.randint(1, 4)):
+                content[rng.randrange(len(content))] = rng.randrange(256)
+            path.write_bytes(content[: rng.randint(0, len(content))] if rng.random() < 0.3 else content)
+        else:
+            parts = json.loads(whole)
+            place, key = rng.choice(list(places(parts)))
+            place[key] = value
+            path.write_text(json.dumps(parts), encoding="utf-8")
+        checked = verify([results / RECORDS[record]])
+        str(checked).encode()
+        assert checked.findings or json.loads(path.read_bytes()) == json.loads(whole)
+    except RkdError as error:
+        assert "nothing there can be verified" in str(error)
+    finally:
+        path.write_bytes(whole)
+
+
+def places(value: Any) -> Iterator[tuple[Any, Any]]:
+    """Every place of a JSON value: a dict or list, and the key or index in it."""
+    parts = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, inner in parts:
+        yield value, key
+        yield from places(inner)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"[]",
+        b"null",
+        b"\xff\xfe",
+        b'{"spec": ' + b"[" * 100_000,
+        b'{"spec": {"task": "cola", "variant": {}, "seed": [], "training": 1}, "outputs": {"../../x": 1}}',
+        b'{"spec": {"task": "\\ud800\\n", "own_task": {"text": 5}}}',
+        b'{"origin": {"command": [], "inputs": {}, "code": {}}, "printed": 1}',
+        b'{"origin": {"command": ["workflow_scripts/make_table.py", "--out-dir", "x", "--spec", "{"], "inputs": {}, "code": {}}}',
+    ],
+)
+@pytest.mark.parametrize("record", RECORDS)
+def test_damaged_records_are_mismatches(results: Path, record: str, content: bytes) -> None:
+    (results / record).write_bytes(content)
+    checked = verify([results])
+    assert [each for each in checked.mismatches if each.file == f"results/{record}"]
+    assert "\n" not in "".join(each.text for each in checked.findings)
+
+
+def test_a_folder_in_place_of_a_record(results: Path) -> None:
+    (results / KD / "run.json").unlink()
+    (results / KD / "run.json").mkdir()
+    assert "run.json: is no run record" in mismatches(results / KD)
+
+
+def test_verification_writes_nowhere(results: Path) -> None:
+    before = {path: path.stat().st_mtime_ns for path in Path().rglob("*")}
+    verify([results])
+    assert {path: path.stat().st_mtime_ns for path in Path().rglob("*")} == before
