@@ -1,4 +1,4 @@
-"""A small folder of results as the workflow leaves it, made in seconds: runs without a training, the rest by its scripts."""
+"""A small folder of results as the workflow leaves it, in seconds: runs without a training, the rest by its scripts."""
 
 import contextlib
 import hashlib

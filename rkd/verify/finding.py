@@ -95,7 +95,7 @@ def _left_out(file: Path) -> bool:
 
 
 def visible_files(folder: Path) -> Iterator[Path]:
-    """All files below a folder in order, but for hidden ones and those in hidden folders: other programs leave these."""
+    """All files below a folder in order, but for hidden ones and those in hidden folders, as other programs leave."""
     for path in sorted(folder.rglob("*")):
         hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
         if not hidden and (path.is_symlink() or not path.is_dir()):

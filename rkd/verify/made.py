@@ -288,7 +288,9 @@ def _run(words: list[str], folder: Path) -> str:
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
     run: dict[str, Any] = {"cwd": folder, "env": environment, "timeout": _SECONDS}
     try:
-        result = subprocess.run([sys.executable, *words], **run, capture_output=True, text=True, errors="replace", check=False)
+        result = subprocess.run(
+            [sys.executable, *words], **run, capture_output=True, text=True, errors="replace", check=False
+        )
     except subprocess.TimeoutExpired:
         return f"it did not end within {_SECONDS} s"
     if result.returncode:

@@ -13,7 +13,6 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from rkd.errors import RkdError
 from rkd.verify import made, verify
 from rkd.verify.finding import visible_files
 from tests import results_tree
@@ -36,14 +35,12 @@ def in_process(tmp_path_factory: pytest.TempPathFactory) -> results_tree.InProce
 
 
 @pytest.fixture
-def results(
-    whole: Path, tmp_path: Path, in_process: results_tree.InProcess, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Path]:
+def results(whole: Path, tmp_path: Path, in_process: results_tree.InProcess, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A copy to change, in the working directory."""
     shutil.copytree(whole, tmp_path / "results")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(made, "_run", in_process)
-    yield Path("results")
+    return Path("results")
 
 
 def changes(value: Any, key: tuple[Any, ...] = ()) -> Iterator[tuple[str, Callable[[Any], None]]]:
@@ -334,8 +331,6 @@ def test_no_damage_makes_verification_crash(results: Path, record: str, seed: in
         checked = verify([results / RECORDS[record]])
         str(checked).encode()
         assert checked.findings or json.loads(path.read_bytes()) == json.loads(whole)
-    except RkdError as error:
-        assert "nothing there can be verified" in str(error)
     finally:
         path.write_bytes(whole)
 
@@ -359,7 +354,8 @@ def places(value: Any) -> Iterator[tuple[Any, Any]]:
         b'{"spec": {"task": "cola", "variant": {}, "seed": [], "training": 1}, "outputs": {"../../x": 1}}',
         b'{"spec": {"task": "\\ud800\\n", "own_task": {"text": 5}}}',
         b'{"origin": {"command": [], "inputs": {}, "code": {}}, "printed": 1}',
-        b'{"origin": {"command": ["workflow_scripts/make_table.py", "--out-dir", "x", "--spec", "{"], "inputs": {}, "code": {}}}',
+        b'{"origin": {"command": ["workflow_scripts/make_table.py", "--out-dir", "x", "--spec", "{"], '
+        b'"inputs": {}, "code": {}}}',
     ],
 )
 @pytest.mark.parametrize("record", RECORDS)
