@@ -129,19 +129,19 @@ def verify(paths: Iterable[Path]) -> Checked:
     """
     digest.cache_clear()
     object_in.cache_clear()
-    whole = [path.absolute() for path in paths]
+    paths = list(paths)
     units: dict[_Unit, None] = {}
-    for path in whole:
-        found = list(dict.fromkeys(unit for file in _files(path) if (unit := _unit(file)) is not None))
+    for path in paths:
+        found = dict.fromkeys(unit for file in _files(path.absolute()) if (unit := _unit(file)) is not None)
         if not found:
             raise RkdError(
                 f"{path}: {'nothing there can be verified' if path.exists() else 'does not exist'}; expected a results "
                 "folder, or a run, a metrics file or a table in one"
             )
-        units |= dict.fromkeys(found)
+        units |= found
     findings = [
         *(one for unit in units for one in _checked(unit)),
-        *_strays(whole, {unit.root for unit in units}),
+        *_strays([path.absolute() for path in paths], {unit.root for unit in units}),
         *_witnesses(units),
     ]
     counts = {kind: sum(unit.kind == kind for unit in units) for kind in _KINDS}

@@ -12,72 +12,35 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from rkd import runtime, verify
-from rkd.code_inputs import code_digests
+from rkd import verify
 from rkd.errors import RkdError
+from tests import results_tree
 from tests.conftest import ROOT
+from tests.results_tree import script
 
-RUNS = {"teacher": "teachers/cola/seed-1", "kd": "students/cola/kd/seed-1", "reptile": "students/cola/reptile/seed-1"}
-SPEC = {
-    "tasks": ["cola"],
-    "variants": [{"name": name, "method": name, "label": name} for name in ("kd", "reptile")],
-    "seeds": [1],
-    "synthetic": True,
-    "teacher_model": "big",
-    "student_model": "small",
-    "selection": {"teacher": "best", "student": "best"},
-}
-
-
-def script(folder: Path, name: str, *arguments: str) -> None:
-    command = [sys.executable, str(ROOT / "workflow_scripts" / name), *arguments]
-    subprocess.run(command, cwd=folder, check=True)
-
-
-def write_run(folder: Path, variant: str, seed: int, task: str = "cola") -> None:
-    """A run as training leaves it, with random predictions."""
-    folder.mkdir(parents=True)
-    rng = np.random.default_rng(seed)
-    frame = pd.DataFrame({"split": "validation", "idx": range(40), "label": rng.integers(0, 2, 40).astype(float)})
-    frame["prediction"] = np.where(rng.random(40) < 0.8, frame["label"], 1 - frame["label"])
-    frame.to_parquet(folder / "predictions.parquet", index=False)
-    (folder / "history.jsonl").write_text('{"epoch": 1}\n')
-    (folder / "model").mkdir()
-    (folder / "model" / "model.safetensors").write_bytes(bytes(100))
-    method = "finetune" if variant == "teacher" else variant
-    runtime.write_json(
-        folder / "run.json",
-        {
-            "spec": {"task": task, "variant": variant, "method": method, "seed": 1},
-            "data": {"sha256": "d" * 64, "files": {}},
-            "code": code_digests("workflow_scripts/train.py", f"rkd.methods.{method}"),
-            "outputs": runtime.digests(folder, "model", "predictions.parquet", "history.jsonl"),
-            "packages": {"numpy": np.__version__},
-        },
-    )
+COUNTS = {"runs": 3, "metrics files": 3, "prepared tasks": 1, "tables": 2, "figures": 1, "pages": 1}
+WHOLE = "verified 3 runs, 3 metrics files, 1 prepared task, 2 tables, 1 figure, 1 page: no mismatch"
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A results folder of a teacher and two students, with metrics and the main table by the workflow's scripts."""
+    """Results of a teacher and two students, with metrics, tables, a figure and the page by the workflow's scripts."""
     folder = tmp_path_factory.mktemp("project")
-    for number, (variant, place) in enumerate(RUNS.items()):
-        write_run(folder / "results" / place, variant, number)
-        spec = {"task": "cola", "variant": variant, "method": variant, "seed": 1, "synthetic": True}
-        (folder / "results/metrics/cola" / variant).mkdir(parents=True)
-        predictions, out = f"results/{place}/predictions.parquet", f"results/metrics/cola/{variant}/seed-1.json"
-        script(folder, "compute_metrics.py", "--spec", json.dumps(spec), "--predictions", predictions, "--out", out)
-    metrics = [f"results/metrics/cola/{variant}/seed-1.json" for variant in RUNS]
-    script(folder, "make_table.py", "--spec", json.dumps(SPEC), "--out-dir", "results/tables", "--metrics", *metrics)
+    results_tree.build(folder)
     return folder
 
 
+@pytest.fixture(scope="module")
+def in_process(tmp_path_factory: pytest.TempPathFactory) -> results_tree.InProcess:
+    return results_tree.InProcess(tmp_path_factory.mktemp("made"))
+
+
 @pytest.fixture
-def results(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A copy to tamper with, in the working directory."""
+def results(made: Path, tmp_path: Path, in_process: results_tree.InProcess, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy to tamper with, in the working directory; tables are made again in this process."""
+    monkeypatch.setattr("rkd.verify.made._run", in_process)
     shutil.copytree(made / "results", tmp_path / "results")
     monkeypatch.chdir(tmp_path)
-    verify._sha256.cache_clear()
     return Path("results")
 
 
@@ -95,9 +58,9 @@ def replaced(path: Path, old: str, new: str) -> None:
 
 def test_whole_results_have_no_mismatch(results: Path) -> None:
     checked = verify.verify([results])
-    assert checked.counts == {"runs": 3, "metrics files": 3, "tables": 1}
     assert checked.findings == ()
-    assert str(checked) == "verified 3 runs, 3 metrics files, 1 tables: no mismatch"
+    assert checked.counts == COUNTS
+    assert str(checked) == WHOLE
 
 
 def test_a_results_folder_of_another_name_elsewhere(results: Path) -> None:
@@ -110,10 +73,16 @@ def test_a_task_of_ones_own(results: Path) -> None:
     definition = {**own, "test": False, "title": "Mine"}
     spec = {"task": "mine", "variant": "kd", "method": "kd", "seed": 1, "synthetic": False, "own_task": definition}
     run, out = results / "students/mine/kd/seed-1", results / "metrics/mine/kd/seed-1.json"
-    write_run(run, "kd", 5, task="mine")
+    shutil.copytree(results / "students/cola/kd/seed-1", run)
+    trained = {key: value for key, value in definition.items() if key != "title"}
+    edited_json(
+        run / "run.json", lambda record: record["spec"].update(task="mine", own_task={**trained, "metrics": ["f1"]})
+    )
+    edited_json(run / "run.json", lambda record: record.update(teacher={}))
+    edited_json(run / "run.json", lambda record: record["data"].update(source="files", files={}))
     out.parent.mkdir(parents=True)
     predictions = str(run / "predictions.parquet")
-    script(Path(), "compute_metrics.py", "--spec", json.dumps(spec), "--predictions", predictions, "--out", str(out))
+    script("compute_metrics.py", "--spec", json.dumps(spec), "--predictions", predictions, "--out", str(out))
     assert verify.verify([run, out]).findings == ()
     edited_json(out, lambda content: content["splits"]["validation"].update(f1=0.999))
     assert "splits.validation.f1: found 0.999" in str(verify.verify([out]))
@@ -167,7 +136,7 @@ TAMPERED: dict[str, tuple[Callable[[Path], Any], set[str], str]] = {
             results / "metrics/cola/kd/seed-1.json", lambda content: content.update(variant="reptile")
         ),
         {"metrics/cola/kd/seed-1.json"},
-        'variant: found "reptile"; its predictions give "kd"',
+        'variant: found "reptile"; its run has "kd"',
     ),
     "spec": (
         lambda results: edited_json(results / KD / "run.json", lambda content: content["spec"].update(seed=2)),
@@ -230,7 +199,10 @@ def test_who_changes_predictions_metrics_and_table_alike_is_found_by_the_run(res
     spec = {"task": "cola", "variant": "kd", "method": "kd", "seed": 1, "synthetic": True}
     out = str(results / "metrics/cola/kd/seed-1.json")
     predictions = str(results / KD / "predictions.parquet")
-    script(Path(), "compute_metrics.py", "--spec", json.dumps(spec), "--predictions", predictions, "--out", out)
+    script("compute_metrics.py", "--spec", json.dumps(spec), "--predictions", predictions, "--out", out)
+    shutil.rmtree("results/tables")
+    shutil.rmtree("results/figures")
+    shutil.rmtree("results/report")
     found = {finding.file for finding in verify.verify([results / KD, results / "metrics"]).mismatches}
     assert found == {f"results/{KD}/predictions.parquet", "results/metrics/cola/kd/seed-1.json"}
 
@@ -240,27 +212,30 @@ def test_without_predictions_a_tampered_metric_is_found_by_its_table(results: Pa
     (results / KD / "predictions.parquet").unlink()
     edited_json(results / "metrics/cola/kd/seed-1.json", lambda content: content.update(headline=0.999))
     checked = verify.verify([results])
-    assert [finding.file for finding in checked.mismatches] == ["results/metrics/cola/kd/seed-1.json"]
+    assert {finding.file for finding in checked.mismatches} == {"results/metrics/cola/kd/seed-1.json"}
     assert "main.json, made from it, recorded" in str(checked)
-    assert "not checked: results/students/cola/kd/seed-1/predictions.parquet (and 1 more): is not there" in str(checked)
+    assert "not checked: results/students/cola/kd/seed-1/predictions.parquet: is not there" in str(checked)
 
 
 @pytest.mark.parametrize(
     ("path", "counts"),
     [
-        (KD, (1, 0, 0)),
-        (f"{KD}/predictions.parquet", (1, 0, 0)),
-        (f"{KD}/model/model.safetensors", (1, 0, 0)),
-        ("students", (2, 0, 0)),
-        ("metrics/cola", (0, 3, 0)),
-        ("metrics/cola/kd/seed-1.json", (0, 1, 0)),
-        ("tables/main.tex", (0, 0, 1)),
-        ("tables", (0, 0, 1)),
+        (KD, {"runs": 1}),
+        (f"{KD}/predictions.parquet", {"runs": 1}),
+        (f"{KD}/model/model.safetensors", {"runs": 1}),
+        ("students", {"runs": 2}),
+        ("metrics/cola", {"metrics files": 3}),
+        ("metrics/cola/kd/seed-1.json", {"metrics files": 1}),
+        ("data", {"prepared tasks": 1}),
+        ("tables/main.tex", {"tables": 1}),
+        ("tables", {"tables": 2}),
+        ("figures/learning_curves.png", {"figures": 1}),
+        ("report/index.html", {"pages": 1}),
     ],
 )
-def test_a_part_of_the_results(results: Path, path: str, counts: tuple[int, int, int]) -> None:
+def test_a_part_of_the_results(results: Path, path: str, counts: dict[str, int]) -> None:
     checked = verify.verify([results / path])
-    assert tuple(checked.counts.values()) == counts
+    assert {kind: count for kind, count in checked.counts.items() if count} == counts
     assert checked.findings == ()
 
 
@@ -272,9 +247,10 @@ def test_what_has_changed_since_is_told_and_no_mismatch(results: Path) -> None:
         content["teacher"] = {"model.safetensors": "0" * 64}
 
     edited_json(results / KD / "run.json", age)
-    (results / "data/cola/dataset").mkdir(parents=True)
     (results / "data/cola/dataset/x.arrow").touch()
     (results / "data/cola/manifest.json").write_text('{"sha256": "other"}')
+    for folder in ("tables", "report"):  # which were made from the run
+        shutil.rmtree(results / folder)
     checked = verify.verify([results / KD])
     assert checked.mismatches == []
     told = str(checked)
@@ -296,8 +272,7 @@ def test_only_the_workflows_own_scripts_are_run(results: Path) -> None:
             results / "tables/main.json",
             lambda content, name=name: content["origin"].update(command=[name, "--out-dir", "x"]),
         )
-        [finding] = verify.verify([results / "tables"]).mismatches
-        assert "is no sidecar of a table" in finding.text
+        assert "tables/main.json: is no record" in str(verify.verify([results / "tables"]))
     assert not touched.exists()
 
 
@@ -306,7 +281,7 @@ def test_a_table_is_made_in_no_other_folder_than_verifys_own(results: Path) -> N
         content["origin"]["command"] += ["--out-dir", str(Path("elsewhere").absolute())]
 
     edited_json(results / "tables/main.json", redirected)
-    assert not verify.verify([results / "tables"]).mismatches
+    assert "main.json: its command writes to results/tables" not in str(verify.verify([results / "tables"]))
     assert not Path("elsewhere").exists()
 
 
@@ -326,9 +301,9 @@ def test_the_command_and_its_exit_codes(results: Path) -> None:
 
     whole = run()
     assert (whole.returncode, whole.stderr) == (0, "")
-    assert whole.stdout == "verified 3 runs, 3 metrics files, 1 tables: no mismatch\n"
+    assert whole.stdout == f"{WHOLE}\n"
     replaced(results / "tables/main.csv", first_number(results), "99.9")
-    tampered = run("results/tables")
+    tampered = run("results/tables/main.json")
     assert tampered.returncode == 1
     assert "does not match: results/tables/main.csv: line 2, mean: found 99.9" in tampered.stdout
     missing = run("nowhere")
