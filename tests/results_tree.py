@@ -103,13 +103,15 @@ def prepare(folder: Path) -> None:
         },
         "max_length": 128,
     }
-    runtime.write_json(folder / "manifest.json", {**manifest, "sha256": manifest_digest(manifest)})
+    files = runtime.digests(folder, "dataset", "tokenizer")
+    runtime.write_json(folder / "manifest.json", {**manifest, "sha256": manifest_digest(manifest), "files": files})
 
 
 def manifest_digest(manifest: dict[str, Any]) -> str:
     """What a manifest's sha256 is of: all that decides a training."""
-    parts = {key: manifest[key] for key in ("task", "splits", "max_length")}
-    return digest_of({**parts, "tokenizer": manifest["tokenizer"]["sha256"]})
+    parts = {key: manifest[key] for key in ("task", "splits", "max_length", "synthetic")}
+    tokenizer = {key: manifest["tokenizer"][key] for key in ("class", "vocab_size", "sha256")}
+    return digest_of({**parts, "tokenizer": tokenizer})
 
 
 def digest_of(content: Any) -> str:
@@ -139,7 +141,7 @@ def write_run(folder: Path, planned: Plan, variant: str, seed: int, task: str = 
         folder / "run.json",
         {
             "spec": asdict(spec),
-            "data": {**read, "files": runtime.digests(data, "dataset")},
+            "data": {**read, "files": manifest["files"]},
             "teacher": None if variant == "teacher" else runtime.digests(teacher / "model"),
             "code": code_digests("workflow_scripts/train.py", f"rkd.methods.{spec.method}"),
             "outputs": runtime.digests(folder),

@@ -5,9 +5,10 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import fields
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, NamedTuple
 
+from rkd.prepared import PARTS, content_digest
 from rkd.report.collect import TEACHER
 from rkd.spec import RunSpec
 from rkd.tasks import get
@@ -132,9 +133,10 @@ def _same_data(path: Path, folder: Path, data: Mapping[str, Any], outputs: Mappi
     """Findings on prepared data that are not those of a run, by the run's record."""
     files = data.get("files", {})
     yield from same_files(folder, files, CHANGED, "the run")
-    for file in visible_files(folder / "dataset") if files else ():
-        if file.relative_to(folder).as_posix() not in files:
-            yield finding(CHANGED, file, "was not there for the run")
+    for part in sorted({name.split("/")[0] for name in files}):
+        for file in visible_files(folder / part):
+            if file.relative_to(folder).as_posix() not in files:
+                yield finding(CHANGED, file, "was not there for the run")
     manifest = object_in(folder / "manifest.json")
     for key in ("sha256", "source", "revision"):
         if manifest is not None and manifest.get(key) != data.get(key):
@@ -165,7 +167,7 @@ _MANIFEST = ("task", "source", "path", "revision", "hub_name", "seed", "syntheti
 
 
 def check_data(path: Path, root: Path) -> Findings:
-    """Findings on a prepared task: what its manifest says, and the tokenizer that it describes."""
+    """Findings on a prepared task: what its manifest says of itself, and its files."""
     manifest = object_in(path)
     if manifest is None:
         yield finding(MISMATCH, path, "is no JSON object")
@@ -175,27 +177,39 @@ def check_data(path: Path, root: Path) -> Findings:
         return
     if manifest["task"] != path.parent.name:
         yield finding(MISMATCH, path, f"its task is {manifest['task']}, its folder {path.parent.name}")
-    if (expected := _own_sha256(manifest)) != manifest["sha256"]:
+    yield from _consistent_source(path, manifest)
+    files = manifest.get("files")
+    expected = _older_digest(manifest) if files is None else content_digest(manifest)
+    if expected != manifest["sha256"]:
         yield finding(MISMATCH, path, f"sha256: found {manifest['sha256']}; what it says gives {expected}")
-    source = manifest["source"]
-    told = {key: manifest[key] is not None for key in ("revision", "hub_name", "seed")} | {
-        "synthetic": manifest["synthetic"]
-    }
-    hub, made = source == "hub", source == "synthetic"
-    for key, due in {"revision": hub, "hub_name": hub, "seed": made, "synthetic": made}.items():
-        if told[key] is not due:
-            yield finding(MISMATCH, path, f"{key}: found {json.dumps(manifest[key])} beside source {source}")
-    if ("own_task" in manifest) != (source == "files"):
-        yield finding(
-            MISMATCH, path, f"own_task: {'found' if 'own_task' in manifest else 'none'} beside source {source}"
-        )
-    yield from _tokenizer(path.parent / "tokenizer" / "tokenizer.json", manifest["tokenizer"])
+    if files is None:
+        yield finding(UNCHECKED, path, "lists no SHA-256 of its files")
+        yield from _tokenizer(path.parent / "tokenizer" / "tokenizer.json", manifest["tokenizer"])
+    else:
+        yield from same_files(path.parent, files, MISMATCH, path.name)
     for file in visible_files(path.parent):
-        if PurePosixPath(file.relative_to(path.parent).as_posix()).parts[0] not in ("dataset", "tokenizer", path.name):
+        name = file.relative_to(path.parent).as_posix()
+        known = name.split("/")[0] in PARTS if files is None else name in files
+        if not known and file != path:
             yield finding(MISMATCH, file, f"{path.name} does not list it")
 
 
-def _own_sha256(manifest: Mapping[str, Any]) -> str:
+def _consistent_source(path: Path, manifest: Mapping[str, Any]) -> Findings:
+    """Findings on what a manifest says of the source of its data, by the name of the source."""
+    source, synthetic = manifest["source"], manifest["synthetic"]
+    hub, made = source == "hub", source == "synthetic"
+    if synthetic is not made:
+        yield finding(MISMATCH, path, f"synthetic: found {json.dumps(synthetic)} beside source {source}")
+    for key, due in {"revision": hub, "hub_name": hub, "seed": made}.items():
+        if (manifest[key] is not None) is not due:
+            yield finding(MISMATCH, path, f"{key}: found {json.dumps(manifest[key])} beside source {source}")
+    if ("own_task" in manifest) != (source == "files"):
+        there = "found" if "own_task" in manifest else "none"
+        yield finding(MISMATCH, path, f"own_task: {there} beside source {source}")
+
+
+def _older_digest(manifest: Mapping[str, Any]) -> str:
+    """What the sha256 of a manifest was before it listed its files."""
     decisive = {key: manifest[key] for key in ("task", "splits", "max_length", "own_task") if key in manifest}
     return _sha256_of(decisive | {"tokenizer": manifest["tokenizer"]["sha256"]})
 

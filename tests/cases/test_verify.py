@@ -200,7 +200,7 @@ def test_what_a_metrics_file_says_of_its_run_is_compared_with_the_run(
         (lambda manifest: manifest.update(max_length=64), "sha256: found"),
         (lambda manifest: manifest.update(synthetic=False), "synthetic: found false beside source synthetic"),
         (lambda manifest: manifest.update(hub_name="glue"), 'hub_name: found "glue" beside source synthetic'),
-        (lambda manifest: manifest["tokenizer"].update(vocab_size=4), "vocab_size of its vocabulary is 3"),
+        (lambda manifest: manifest["tokenizer"].update(vocab_size=4), "sha256: found"),
         (lambda manifest: manifest.update(path="x"), "manifest.json: sha256 is"),  # the page tells
     ],
 )
@@ -209,14 +209,32 @@ def test_the_flags_of_a_manifest(results: Path, change: Callable[[dict[str, Any]
     assert told in mismatches(results / "data")
 
 
-def test_another_tokenizer_beside_prepared_data(results: Path) -> None:
-    file = results / "data/cola/tokenizer/tokenizer.json"
-    edited(file, lambda tokenizer: tokenizer["model"]["vocab"].update(c=3))
+def test_other_files_of_prepared_data(results: Path) -> None:
+    flipped(results / "data/cola/dataset/data.arrow", 7)
+    edited(results / "data/cola/tokenizer/tokenizer.json", lambda tokenizer: tokenizer.update(normalizer=None, x=1))
     told = mismatches(results / "data")
-    assert "tokenizer.json: vocab_size of its vocabulary is 4; the manifest has 3" in told
-    assert "the run's tokenizer has" in str(verify([results / KD]))
+    for name in ("dataset/data.arrow", "tokenizer/tokenizer.json"):
+        assert f"results/data/cola/{name}: sha256 is " in told
+        assert f"changed since: results/data/cola/{name}: sha256 is " in str(verify([results / KD]))
+
+
+def test_prepared_data_whose_manifest_lists_no_files_have_at_least_its_vocabulary(results: Path) -> None:
+    """As those of published results, which are older."""
+    manifest = results / "data/cola/manifest.json"
+    edited(manifest, lambda content: content.pop("files"))
+    edited(manifest, lambda content: content.update(sha256=older_digest(content)))
+    assert "manifest.json: lists no SHA-256 of its files" in str(verify([manifest]))
+    file = results / "data/cola/tokenizer/tokenizer.json"
+    assert "tokenizer.json" not in mismatches(results / "data")
+    edited(file, lambda tokenizer: tokenizer["model"]["vocab"].update(c=3))
+    assert "tokenizer.json: vocab_size of its vocabulary is 4; the manifest has 3" in mismatches(results / "data")
     file.write_text("{")
     assert "tokenizer.json: is no tokenizer" in mismatches(results / "data")
+
+
+def older_digest(manifest: dict[str, Any]) -> str:
+    parts = {key: manifest[key] for key in ("task", "splits", "max_length")}
+    return results_tree.digest_of({**parts, "tokenizer": manifest["tokenizer"]["sha256"]})
 
 
 def test_deleted_metrics(results: Path) -> None:
@@ -376,3 +394,11 @@ def test_verification_writes_nowhere(results: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in Path().rglob("*")}
     verify([results])
     assert {path: path.stat().st_mtime_ns for path in Path().rglob("*")} == before
+
+
+def test_published_results_are_older_but_do_not_contradict_themselves(
+    in_process: results_tree.InProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(made, "_run", in_process)
+    published = results_tree.ROOT / "results/published"
+    assert [str(each) for each in verify([published]).mismatches] == []
