@@ -37,7 +37,7 @@ from rkd.verify.finding import (
     visible_files,
 )
 from rkd.verify.made import MADE, check_made, origin_in
-from rkd.verify.runs import check_data, check_run
+from rkd.verify.runs import check_data, check_run, model_content
 from rkd.verify.scores import check_metrics
 
 __all__ = ["CHANGED", "MISMATCH", "UNCHECKED", "Checked", "Finding", "verify"]
@@ -127,8 +127,8 @@ def verify(paths: Iterable[Path]) -> Checked:
     >>> print(verify([Path("results")]))
     verified 20 runs, 20 metrics files, 2 prepared tasks, 5 tables, 4 figures, 1 page: no mismatch
     """
-    digest.cache_clear()
-    object_in.cache_clear()
+    for known in (digest, object_in, model_content):  # files may have changed since an earlier verification
+        known.cache_clear()
     paths = list(paths)
     units: dict[_Unit, None] = {}
     for path in paths:

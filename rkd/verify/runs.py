@@ -5,9 +5,12 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import fields
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from rkd import model_source
+from rkd.errors import RkdError
 from rkd.prepared import PARTS, content_digest
 from rkd.report.collect import TEACHER
 from rkd.spec import RunSpec
@@ -92,6 +95,7 @@ def check_run(path: Path, root: Path) -> Findings:
     yield from _same_data(path, root / "data" / place.task, data, record.get("outputs") or {})
     if record.get("teacher"):
         yield from _same_teacher(path, Place(place.task, TEACHER, place.seed).folder(root), record["teacher"])
+    yield from _same_models(path, spec.get("model"))
     yield from same_code(path, record.get("code"), "workflow_scripts/train.py", f"rkd.methods.{spec.get('method')}")
     for name, version in (record.get("packages") or {}).items():
         if (now := installed(name)) != version:
@@ -159,6 +163,26 @@ def _same_teacher(path: Path, folder: Path, recorded: Mapping[str, str]) -> Find
             if theirs.get(name) != recorded.get(name):
                 told = f"teacher: {name} has sha256 {recorded.get(name)}, in the teacher's run.json {theirs.get(name)}"
                 yield finding(CHANGED, path, told)
+
+
+def _same_models(path: Path, model: Any) -> Findings:
+    """Findings on local models that are not what a run started from, by the digest in its spec."""
+    while isinstance(model, dict):
+        if (known := model.get("content")) is not None:
+            try:
+                now = model_content(str(model.get("source")))
+            except RkdError as error:
+                yield finding(UNCHECKED, path, f"its model: {error}")
+            else:
+                if now != known:
+                    yield finding(CHANGED, path, f"model {model.get('source')}: its digest is {now}, the run's {known}")
+        model = model.get("layers_of")
+
+
+@cache
+def model_content(source: str) -> str | None:
+    """The digest of a local model by its reference, None for one that is not local; read once in a verification."""
+    return model_source.parse(source).content()
 
 
 # --- prepared data ------------------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from rkd import model_source
 from rkd.verify import made, verify
 from rkd.verify.finding import visible_files
 from tests import results_tree
@@ -235,6 +236,20 @@ def test_prepared_data_whose_manifest_lists_no_files_have_at_least_its_vocabular
 def older_digest(manifest: dict[str, Any]) -> str:
     parts = {key: manifest[key] for key in ("task", "splits", "max_length")}
     return results_tree.digest_of({**parts, "tokenizer": manifest["tokenizer"]["sha256"]})
+
+
+def test_another_model_at_the_place_that_a_run_started_from(results: Path) -> None:
+    model = Path("small.json")
+    shutil.copy(results_tree.ROOT / "configs/models/bert-2x128.json", model)
+    started = {"source": str(model), "content": model_source.parse(str(model)).content()}
+    edited(results / KD / "run.json", lambda run: run["spec"]["model"].update(started))
+    shutil.rmtree(results / "tables")
+    shutil.rmtree(results / "report")
+    assert verify([results / KD]).findings == ()
+    edited(model, lambda config: config.update(num_hidden_layers=1))
+    assert "run.json: model small.json: its digest is " in str(verify([results / KD]))
+    model.unlink()
+    assert "run.json: its model: " in str(verify([results / KD]))
 
 
 def test_deleted_metrics(results: Path) -> None:
