@@ -7,7 +7,7 @@ that there should be, and what results say twice is compared with itself.
 |-----------------------|--------------------------------------------------------------------------------------------|
 | a run                 | its run.json: SHA-256 of all files, the folder's name, what the record says twice          |
 | a metrics file        | the metrics of predictions.parquet, computed anew; method, data and task of the run        |
-| a prepared task       | what its manifest.json says of itself and of the tokenizer; the runs' SHA-256 of its files |
+| a prepared task       | its manifest.json: SHA-256 of all files and of what it says; its folder's name              |
 | tables, figures, page | SHA-256 of files and inputs, settings of the runs shown, what their own command makes now  |
 
 A file in one of these folders that no record lists is a mismatch, as is one that contradicts its record. Two other
@@ -167,8 +167,13 @@ def _checked(unit: _Unit) -> Findings:
     if not record.exists():
         yield finding(kind.lost, record, "is not there, but files that it should describe are")
         return
+    yield from _whatever_it_holds(record, kind.check(record, unit.root))
+
+
+def _whatever_it_holds(record: Path, findings: Findings) -> Findings:
+    """The findings that a record leads to; one more where it holds what no check expects."""
     try:
-        yield from kind.check(record, unit.root)
+        yield from findings
     except _DAMAGE as error:
         yield finding(MISMATCH, record, f"is no record as this project writes them ({type(error).__name__}: {error})")
 
@@ -190,4 +195,4 @@ def _witnesses(units: Mapping[_Unit, None]) -> Findings:
             unit = _unit(record)
             if unit is not None and unit not in units and (made := origin_in(record)) is not None:
                 ours = {name: known for name, known in made.sources.items() if _unit(root / name) in units}
-                yield from same_files(root, ours, MISMATCH, f"{record.name}, made from it,")
+                yield from _whatever_it_holds(record, same_files(root, ours, MISMATCH, f"{record.name}, made from it,"))

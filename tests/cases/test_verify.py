@@ -399,6 +399,18 @@ def test_damaged_records_are_mismatches(results: Path, record: str, content: byt
     assert "\n" not in "".join(each.text for each in checked.findings)
 
 
+def test_names_that_no_file_can_have(results: Path) -> None:
+    for name in ("x" * 300, "\0", "a\nb"):
+        edited(
+            results / "tables/main.json",
+            lambda table, name=name: table["origin"]["inputs"].update({f"results/{KD}/{name}": "x"}),
+        )
+        assert mismatches(results / KD), "a witness"
+        assert mismatches(results / "tables")
+        edited(results / KD / "run.json", lambda run, name=name: run["outputs"].update({name: "x"}))
+        assert mismatches(results / KD)
+
+
 def test_a_folder_in_place_of_a_record(results: Path) -> None:
     (results / KD / "run.json").unlink()
     (results / KD / "run.json").mkdir()
