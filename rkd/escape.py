@@ -7,8 +7,8 @@ their style switches mathematical notation off.
 import re
 import unicodedata
 
-# Characters that turn the direction of what follows: they could make a line read otherwise than it is.
-_TURNING = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+# Characters that turn the direction of all that follows: they could make a line read otherwise than it is.
+_TURNING = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
 
 def visible(text: str) -> str:
@@ -31,13 +31,13 @@ def one_line(text: str) -> str:
     return " ".join(visible(text).split())
 
 
-def is_plain(text: str) -> bool:
-    r"""True for text of one line without control characters.
+def has_control(text: str, allowed: str = "") -> bool:
+    r"""True for text with control characters, line breaks or halves of a surrogate pair, but for those `allowed`.
 
-    >>> is_plain("Größe {x} $"), is_plain("a\nb")
-    (True, False)
+    >>> has_control("Größe {x} $"), has_control("a\tb"), has_control("a\tb", allowed="\t")
+    (False, True, False)
     """
-    return visible(text) == text and len(text.splitlines()) < 2 and not set("\t\n\v\f\r") & set(text)
+    return any(unicodedata.category(one) in ("Cc", "Cs", "Zl", "Zp") and one not in allowed for one in text)
 
 
 def markdown(text: str) -> str:

@@ -118,6 +118,7 @@ _BEYOND_LATIN = re.compile("[^\0-\u024f\u2010-\u2026]")
 _NEEDS_FONT = "% needs LuaLaTeX or XeLaTeX, and a font with letters other than Latin ones"
 _SUPERSCRIPT = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
 
+
 def _markdown_mark(mark: str) -> str:
     return mark.translate(_SUPERSCRIPT)
 
