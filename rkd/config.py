@@ -108,11 +108,7 @@ def load(config: Mapping[str, Any]) -> Config:
     problems = check(config)
     if problems:
         raise ConfigError(problems)
-    normal: Config = _numbers(_without_dropped(_plain(config)), schema())
-    for axis in normal["ablations"].values():
-        if "values" in axis:
-            rule = _variant_keys()[axis["parameter"]]
-            axis["values"] = [_numbers(value, rule) for value in axis["values"]]
+    normal = _with_number_types(_without_dropped(_plain(config)))
     normal["own_tasks"] = {name: _own_task(name, entry) for name, entry in normal["own_tasks"].items()}
     _expand_homes(normal)
     for role in ("teacher", "student"):
@@ -289,6 +285,18 @@ def _plain(value: Any, depth: int = _DEPTH) -> Any:
     if isinstance(value, int) and not isinstance(value, bool) and not _finite(value):
         return math.inf
     return value
+
+
+def _with_number_types(config: Config) -> Config:
+    """A config that has passed the checks with the number types of the schema, also in its ablations."""
+    normal: Config = _numbers(config, schema())
+    rules = _variant_keys()
+    for axis in normal["ablations"].values():
+        if "values" in axis:
+            axis["values"] = [_numbers(value, rules[axis["parameter"]]) for value in axis["values"]]
+        for changes in axis.get("settings", {}).values():
+            changes.update({key: _numbers(value, rules[key]) for key, value in changes.items()})
+    return normal
 
 
 def _expand_homes(config: Config) -> None:
@@ -920,6 +928,7 @@ def _ablation_problems(config: Config) -> dict[KeyPath, Problem]:
     problems: dict[KeyPath, Problem] = dict(_axis_problems(config))
     if problems or not config["ablations"]:
         return problems
+    config = _with_number_types(config)
     variants, cells = expand(config)
     for path, problem in _repeated_cells(cells):
         problems.setdefault(path, problem)
