@@ -183,7 +183,8 @@ def read_yaml(file: str | Path) -> dict[str, Any]:
         raise RkdError(one_line(f"{file}: {error}; expected YAML in UTF-8")) from None
     if content is not None and not isinstance(content, dict):
         raise RkdError(f"{file}: found {_found(content)}; expected keys and values (KEY: VALUE)")
-    return content or {}
+    keys: dict[str, Any] = _plain(content or {})
+    return keys
 
 
 def check(config: Mapping[str, Any]) -> list[Problem]:

@@ -78,9 +78,7 @@ class Plan:
         shared = {} if "validation" in files else {key: entry[key] for key in ("dev_share", "dev_seed")}
         return {
             **define(entry, training=True),
-            "files": {
-                split: {"format": Path(path).suffix, "sha256": _sha256(path)} for split, path in files.items()
-            },
+            "files": {split: {"format": Path(path).suffix, "sha256": _sha256(path)} for split, path in files.items()},
             "scores": entry.get("scores"),
             **shared,
         }
