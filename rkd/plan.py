@@ -227,12 +227,21 @@ class Plan:
             },
         }
 
-    def page(self) -> str:
-        """JSON of the config as the report page shows it: without what says where jobs run, which changes no result.
+    def page(self, *, compared: bool = False) -> str:
+        """JSON of the config, which the report page shows. Variants keep their order, in which tables have their rows.
 
-        Variants and ablations keep their order, in which tables have their rows.
+        Args:
+            compared: leave out what says where jobs run and files lie: when that alone changes, nothing is made anew.
         """
-        return json.dumps({key: self.config[key] for key in sorted(self.config) if key not in WHERE_JOBS_RUN})
+        config = dict(sorted(self.config.items()))
+        if compared:
+            config = {key: value for key, value in config.items() if key not in WHERE_JOBS_RUN}
+            places = ("train", "dev", "test")
+            config["own_tasks"] = {
+                task: {key: value for key, value in entry.items() if key not in places}
+                for task, entry in config["own_tasks"].items()
+            }
+        return json.dumps(config)
 
     @cached_property
     def _tokenizer_content(self) -> str | None:

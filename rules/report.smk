@@ -204,7 +204,9 @@ rule report:
     conda:
         "../environment.yaml"
     params:
-        config=verbatim(PLAN.page()),
+        config=lambda wildcards, output: PLAN.page(),
+        # The part of it by which the page is made anew; the rest is not compared, see `own_files`.
+        compared=verbatim(PLAN.page(compared=True)),
         tables=[*TABLE_NAMES[:-1], "cost", "efficiency", TABLE_NAMES[-1]],
         figures=[*FIGURE_NAMES, "latency"],
         # Made when asked for only, so no inputs of this rule; what they hold decides whether the page is made anew.
