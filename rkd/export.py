@@ -155,8 +155,8 @@ def _data(task: Task, record: Mapping[str, Any], manifest: Mapping[str, Any]) ->
     title = markdown(task.title) if task.own else f"GLUE {task.title}"
     what = "made-up sentences" if manifest.get("synthetic") else f"source: {markdown(str(source['source']))}"
     yield f"- {title}, {what}"
-    columns = f"text {', '.join(task.text_columns)}; label {task.label_column}"
-    yield f"- Columns: {markdown(columns)}"
+    columns = ", ".join(map(markdown_code, task.text_columns))
+    yield f"- Columns: text {columns}; label {markdown_code(task.label_column or '–')}"
     for split, found in manifest.get("splits", {}).items():
         yield f"- {split}: {found['rows']} rows"
     own = manifest.get("own_task", {})
