@@ -24,6 +24,9 @@ except ImportError as error:
 # spares a tenth of the time.
 gc.set_threshold(100_000, 50, 100)
 
+if {*"{}"} & {*workflow.basedir}:
+    sys.exit(f"error: {workflow.basedir}: found braces, which Snakemake takes for a wildcard; expected another folder")
+
 try:
     check_versions()
     PLAN = Plan(load(in_order(typed(config), "config.yaml")))

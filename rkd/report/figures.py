@@ -121,7 +121,7 @@ def name_panel(axes: Axes, task: Task) -> None:
     axes.set_title(textwrap.fill(task.title, 30, max_lines=3, placeholder=" …"))
 
 
-def fitting(texts: Sequence[str], longest: int = 30) -> list[str]:
+def fitting(texts: Sequence[str], longest: int = 22) -> list[str]:
     """Texts short enough for an axis: long ones lose their middle, unless two would then be the same.
 
     >>> fitting(["kd", "a-model-with-quite-a-long-name.json"], longest=20)
