@@ -168,7 +168,8 @@ def _describe(tokenizer: PreTrainedTokenizerBase, reference: str, revision: str 
 def _without_paths(own_task: Mapping[str, Any]) -> dict[str, Any]:
     """A task of one's own without the places of its files: their content decides."""
     files = {
-        split: {key: value for key, value in file.items() if key != "path"} for split, file in own_task["files"].items()
+        split: {key: value for key, value in file.items() if key not in ("path", "where")}
+        for split, file in own_task["files"].items()
     }
     return {**own_task, "files": files}
 

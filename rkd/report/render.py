@@ -74,7 +74,7 @@ class Grid:
         return "\n".join([markdown(self.caption), "", head, rule, *body, "", *notes, ""])
 
     def latex(self, label: str) -> str:
-        r"""A `table*` with booktabs rules, a \midrule between sections; its first line names the packages."""
+        r"""A `table*` with booktabs rules, a \midrule between sections; its first line says what it needs."""
         titles, rules, start = "", [], 2
         for title, group in self.groups:
             end = start + len(group) - 1
@@ -110,12 +110,12 @@ class Grid:
                 "",
             ]
         )
-        return f"{_NEEDS_FONT}\n{lines}" if _BEYOND_LATIN.search(lines) else lines
+        return lines.replace("\n", f"{_NEEDS_FONT}\n", 1) if _BEYOND_LATIN.search(lines) else lines
 
 
 # All but Latin letters and general punctuation, which is what pdfLaTeX knows.
 _BEYOND_LATIN = re.compile("[^\0-\u024f\u2010-\u2026]")
-_NEEDS_FONT = "% needs LuaLaTeX or XeLaTeX, and a font with letters other than Latin ones"
+_NEEDS_FONT = ", LuaLaTeX or XeLaTeX, and a font with letters other than Latin ones"
 _SUPERSCRIPT = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 

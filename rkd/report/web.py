@@ -5,7 +5,6 @@ from functools import cache
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
 
 from rkd.escape import visible
 from rkd.report import templates
@@ -37,7 +36,7 @@ def environment() -> Environment:
 
 def _shown(value: Any) -> Any:
     """What a template prints for a value: of text, HTML has no way to hold control characters."""
-    return visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+    return visible(value) if isinstance(value, str) and not hasattr(value, "__html__") else value
 
 
 def table_page(grid: Grid, title: str) -> str:
