@@ -40,8 +40,8 @@ onerror:
 # On a cluster these run where snakemake was started: in the queue they would wait longer than they take, and
 # prepare_data may need the internet, which compute nodes often lack. Trainings and measurements become jobs.
 localrules:
-    ablation_figure,
-    ablation_table,
+    axis_figure,
+    axis_table,
     comparisons,
     compute_metrics,
     cost_table,

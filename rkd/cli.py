@@ -187,23 +187,51 @@ def verify(
         raise typer.Exit(1)
 
 
+class _AsSnakemake(typer.core.TyperCommand):
+    """A command whose `--configfile` and `--config` take several values each, as those of `snakemake` do."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Repeat the option before each further value: files by their endings, settings by their equals sign."""
+        belongs = {
+            "--configfile": lambda text: text.endswith((".yaml", ".yml", ".json")),
+            "--config": lambda text: "=" in text,
+        }
+        spread: list[str] = []
+        option = ""
+        for text in args:
+            if text.startswith("-"):
+                option = text.partition("=")[0]
+            elif option in belongs and spread[-1] != option and belongs[option](text):
+                spread.append(option)
+            spread.append(text)
+        return super().parse_args(ctx, spread)
+
+
 @app.command(
+    cls=_AsSnakemake,
     epilog=_examples(
-        "rkd plan", "rkd plan --configfile configs/cpu.yaml --config glue_dir=data/glue --json", "rkd plan tables"
-    )
+        "rkd plan",
+        "rkd plan --configfile configs/cpu.yaml mine.yaml --config glue_dir=data/glue --json",
+        "rkd plan tables",
+    ),
 )
 def plan(
     targets: Annotated[list[str] | None, typer.Argument(help="Targets of the workflow; by default all.")] = None,
-    configfile: Annotated[list[Path] | None, typer.Option(help="Overlay on config.yaml; may be given again.")] = None,
-    config: Annotated[list[str] | None, typer.Option(help="KEY=VALUE over the files.")] = None,
+    configfile: Annotated[list[Path] | None, typer.Option(help="Overlays on config.yaml, one or several.")] = None,
+    config: Annotated[list[str] | None, typer.Option(help="KEY=VALUE over the files, one or several.")] = None,
     flops_per_second: Annotated[float, typer.Option(help="Assumed where nothing was measured.")] = 5e10,
     as_json: Json = False,
 ) -> None:
     """What the workflow would run here, and about how long its trainings take."""
     from rkd import estimate
+    from rkd.config import ConfigError
 
     files = configfile or []
-    checked = estimate.merged_config(files, _pairs("--config", config))
+    try:
+        checked = estimate.merged_config(files, _pairs("--config", config))
+    except ConfigError as error:
+        print(f"error: {error}", file=sys.stderr)  # one line for each problem, as `snakemake` prints them
+        raise typer.Exit(2) from None
     arguments = ["--configfile", *map(str, files)] * bool(files) + ["--config", *(config or ())] * bool(config)
     jobs = estimate.planned_jobs([*(targets or ()), *arguments])
     trainings = estimate.estimate(checked, jobs, Path("results"), flops_per_second)

@@ -1,4 +1,4 @@
-"""Which source files a job runs, read from their import statements, and what their code is."""
+"""Which files of this project a job runs, read from their import statements, and what their code is."""
 
 import ast
 import hashlib
@@ -14,7 +14,8 @@ _LOG_METHODS = ("debug", "info", "warning", "error", "exception", "critical", "l
 def code_inputs(script: str, *modules: str) -> list[str]:
     """The files of this project whose code a job runs: its script, `modules`, and all that they import from rkd.
 
-    The list is read from the import statements themselves, so it can be neither too long nor forgotten.
+    The list is read from the import statements themselves, so it can be neither too long nor forgotten. A package
+    without modules, such as `rkd.report.templates`, is imported for its other files: they belong to the list.
 
     Args:
         script: path of the job's script, relative to the project's root, for example workflow_scripts/train.py.
@@ -60,11 +61,12 @@ def code_digests(script: str, *modules: str) -> dict[str, str]:
 
 @cache
 def _digest(path: Path) -> str:
-    """Twelve hexadecimal digits of what a source file does.
+    """Twelve hexadecimal digits of what a file does.
 
-    Layout, comments, docstrings and the text of messages (errors, warnings and log lines) are left out.
+    Python's layout, comments, docstrings and the text of messages (errors, warnings and log lines) are left out.
     """
-    return hashlib.sha256(repr(_structure(_tree(path))).encode()).hexdigest()[:12]
+    content = repr(_structure(_tree(path))).encode() if path.suffix == ".py" else path.read_bytes()
+    return hashlib.sha256(content).hexdigest()[:12]
 
 
 @cache
@@ -120,7 +122,7 @@ def _is_text(node: ast.AST) -> bool:
 def _imports(path: Path) -> tuple[Path, ...]:
     """Files of the rkd modules that the file `path` imports, wherever in it the statement stands."""
     result: list[Path] = []
-    for statement in _statements(_tree(path).body):
+    for statement in _statements(_tree(path).body) if path.suffix == ".py" else ():
         if isinstance(statement, ast.Import):
             names = [alias.name for alias in statement.names]
         elif isinstance(statement, ast.ImportFrom):
@@ -156,6 +158,9 @@ def _module_files(module: str) -> list[Path]:
     parts = module.split(".")
     if parts[0] != "rkd":
         return []
+    place = ROOT.joinpath(*parts)
     files = [ROOT.joinpath(*parts[:i], "__init__.py") for i in range(1, len(parts) + 1)]
-    files.append(ROOT.joinpath(*parts).with_suffix(".py"))
+    files.append(place.with_suffix(".py"))
+    if [file.name for file in place.glob("*.py")] == ["__init__.py"]:
+        files += [file for file in place.iterdir() if not file.name.startswith((".", "_"))]
     return [file for file in files if file.is_file()]

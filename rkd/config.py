@@ -20,12 +20,13 @@ import yaml
 
 from rkd import model_files, model_source
 from rkd.errors import RkdError
+from rkd.escape import has_control, one_line
 from rkd.labels import label_name
 from rkd.model_files import Facts
 from rkd.model_source import ModelSource
 from rkd.reading import SUFFIXES
 from rkd.tasks import TASKS
-from rkd.variants import METHOD_OPTIONS, expand
+from rkd.variants import METHOD_OPTIONS, NAME, NAME_LENGTH, READ_WITH, Cell, expand, without_unread
 
 Config = dict[str, Any]
 KeyPath = tuple[Any, ...]
@@ -43,9 +44,20 @@ TRAINABLE_TASKS = tuple(name for name, task in TASKS.items() if task.trainable)
 _OWN_METRICS = ("accuracy", "f1", "macro_f1", "balanced_accuracy", "matthews_correlation", "pearson", "spearmanr")
 _CORRELATIONS = ("pearson", "spearmanr")
 
-_VARIANT_NAME = re.compile(r"[a-z0-9][a-z0-9_.-]*")
-_RESERVED_VARIANT = "teacher"
+_A_NAME = (
+    "a name of lower-case letters, digits and . _ - that begins with a letter or digit, "
+    f"{NAME_LENGTH} characters at most"
+)
+# Names that stand for something else in the results.
+_RESERVED_VARIANTS = {"teacher": "the fine-tuned teacher", "student": "the model that students start from"}
+_RESERVED_TASKS = {"average": "the mean over tasks"}
+
+# What stands in the files of a user's own task: there a line break may be part of the name.
+_COLUMNS = ("text", "label", "labels")
+
 _SCALAR = re.compile(r"[-+]?[0-9]+(\.[0-9]*([eE][-+][0-9]+)?)?|true|false|null")
+_DEPTH = 8  # no config is deeper
+_DIGITS = 400  # longer numbers are beyond any range, and Python refuses to read them
 _PLAIN_KEY = re.compile(r"[\w.-]+")
 _TYPE_NAMES = {
     "object": "a section of keys",
@@ -69,7 +81,7 @@ class Problem:
 
     def __str__(self) -> str:
         line = f"{self.path}: found {self.found}, expected {self.expected}"
-        return f"{line}; {self.suggestion}" if self.suggestion else line
+        return one_line(f"{line}; {self.suggestion}" if self.suggestion else line)
 
 
 class ConfigError(RkdError):
@@ -86,9 +98,9 @@ def load(config: Mapping[str, Any]) -> Config:
     """Check a merged config and return it in normal form, or raise ConfigError with all its problems.
 
     Normal form: a new plain dict without the variants, ablations and own tasks that an overlay dropped (set to null);
-    numbers are float where the schema says number, int where it says integer; `~` in glue_dir is expanded; the revision
-    of a model that is not on the hub is None; the sha256 of a packaged model that rkd knows is filled in, and so are
-    the defaults of own tasks.
+    numbers are float where the schema says number, int where it says integer; `~` at the start of a path is expanded;
+    the revision of a model that is not on the hub is None; the sha256 of a packaged model that rkd knows is filled in,
+    and so are the defaults of own tasks.
 
     >>> load(yaml.safe_load(Path("config.yaml").read_text()))["student"]["alpha"]
     0.5
@@ -96,14 +108,9 @@ def load(config: Mapping[str, Any]) -> Config:
     problems = check(config)
     if problems:
         raise ConfigError(problems)
-    normal: Config = _numbers(_without_dropped(_plain(config)), schema())
-    for axis in normal["ablations"].values():
-        if "values" in axis:
-            rule = _variant_keys()[axis["parameter"]]
-            axis["values"] = [_numbers(value, rule) for value in axis["values"]]
+    normal = _with_number_types(_without_dropped(_plain(config)))
     normal["own_tasks"] = {name: _own_task(name, entry) for name, entry in normal["own_tasks"].items()}
-    if normal["glue_dir"] is not None:
-        normal["glue_dir"] = os.path.expanduser(normal["glue_dir"])
+    _expand_homes(normal)
     for role in ("teacher", "student"):
         source = model_source.parse(normal[f"{role}_model"])
         if source.kind != "hub":
@@ -123,12 +130,14 @@ def typed(config: Mapping[str, Any]) -> dict[str, Any]:
     """
 
     def read(value: Any, depth: int) -> Any:
+        if depth > _DEPTH:  # YAML anchors can be circular; `check` refuses it
+            return value
         if isinstance(value, Mapping):
             return {key: read(item, depth + 1) for key, item in value.items()}
         if isinstance(value, list):
             return [read(item, depth + 1) for item in value]
-        known = value in ("true", "false", "null") if depth == 1 else _SCALAR.fullmatch(str(value))
-        if isinstance(value, str) and known:
+        known = isinstance(value, str) and len(value) < _DIGITS
+        if known and (value in ("true", "false", "null") if depth == 1 else _SCALAR.fullmatch(value)):
             return yaml.safe_load(value)
         return value
 
@@ -144,13 +153,38 @@ def in_order(config: Mapping[str, Any], first: str | Path) -> dict[str, Any]:
     >>> list(in_order({"variants": {"mine": {}, "kd": {}}}, "config.yaml")["variants"])
     ['kd', 'mine']
     """
-    base = yaml.safe_load(Path(first).read_text(encoding="utf-8"))
+    base = read_yaml(first)
     result = dict(config)
     for section in ("variants", "ablations"):
-        if isinstance(found := result.get(section), Mapping):
-            names = [name for name in base.get(section) or {} if name in found]
+        if isinstance(found := result.get(section), Mapping) and isinstance(order := base.get(section), Mapping):
+            names = [name for name in order if name in found]
             result[section] = {name: found[name] for name in [*names, *(name for name in found if name not in names)]}
     return result
+
+
+def read_yaml(file: str | Path) -> dict[str, Any]:
+    """The keys of a config file, in YAML or JSON; an empty file has none.
+
+    Raises:
+        RkdError: the file is missing, unreadable or no YAML, with line and column, or holds something else than keys.
+
+    >>> read_yaml("config.yaml")["seeds"]
+    [1, 2]
+    """
+    try:
+        content = yaml.safe_load(Path(file).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise RkdError(f"{file}: cannot be read: {error.strerror or error}; expected a config file") from None
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        where = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        raise RkdError(f"{file}{where}: {error.problem or error.context}; expected YAML") from None
+    except (ValueError, RecursionError, yaml.YAMLError) as error:  # bytes that are no text, a number of 5,000 digits
+        raise RkdError(one_line(f"{file}: {error}; expected YAML in UTF-8")) from None
+    if content is not None and not isinstance(content, dict):
+        raise RkdError(f"{file}: found {_found(content)}; expected keys and values (KEY: VALUE)")
+    keys: dict[str, Any] = _plain(content or {})
+    return keys
 
 
 def check(config: Mapping[str, Any]) -> list[Problem]:
@@ -163,6 +197,8 @@ def check(config: Mapping[str, Any]) -> list[Problem]:
     for error in _validator().iter_errors(plain):
         for path, problem in _schema_problems(error):
             problems.setdefault(path, problem)
+    for path, problem in _control_characters(plain):
+        problems.setdefault(path, problem)
     if isinstance(plain, dict):
         for path, problem in _Crosscheck(plain, frozenset(problems)).problems():
             problems.setdefault(path, problem)
@@ -237,7 +273,7 @@ def _finite(value: Any) -> bool:
 # --- normal form --------------------------------------------------------------------------------------------
 
 
-def _plain(value: Any, depth: int = 8) -> Any:
+def _plain(value: Any, depth: int = _DEPTH) -> Any:
     """The same with dict for every mapping and list for every tuple (Snakemake and callers may pass others).
 
     Deeper levels than any config has are cut (YAML anchors can be circular), and whole numbers beyond the
@@ -250,6 +286,36 @@ def _plain(value: Any, depth: int = 8) -> Any:
     if isinstance(value, int) and not isinstance(value, bool) and not _finite(value):
         return math.inf
     return value
+
+
+def _with_number_types(config: Config) -> Config:
+    """A config that has passed the checks with the number types of the schema, also in its ablations."""
+    normal: Config = _numbers(config, schema())
+    rules = _variant_keys()
+    for axis in normal["ablations"].values():
+        if "values" in axis:
+            axis["values"] = [_numbers(value, rules[axis["parameter"]]) for value in axis["values"]]
+        for changes in axis.get("settings", {}).values():
+            changes.update({key: _numbers(value, rules[key]) for key, value in changes.items()})
+    return normal
+
+
+def _expand_homes(config: Config) -> None:
+    """Replace `~` at the start of every path of a config in normal form."""
+
+    def expand_in(section: dict[str, Any], *keys: str) -> None:
+        for key in keys:
+            if isinstance(section.get(key), str):
+                section[key] = os.path.expanduser(section[key])
+
+    expand_in(config, "glue_dir", "teacher_model", "student_model")
+    for section in (*config["own_tasks"].values(), *config["variants"].values()):
+        expand_in(section, "train", "dev", "test", "student_model")
+    for axis in config["ablations"].values():
+        for changes in axis.get("settings", {}).values():
+            expand_in(changes, "student_model")
+        if axis.get("parameter") == "student_model":
+            axis["values"] = [os.path.expanduser(value) for value in axis["values"]]
 
 
 def _without_dropped(config: Any) -> Any:
@@ -427,6 +493,23 @@ def _problem(path: KeyPath, value: Any, expected: str, suggestion: str = "") -> 
     return path, Problem(_path_text(path), _found(value), expected, suggestion)
 
 
+def _control_characters(value: Any, path: KeyPath = ()) -> Iterator[tuple[KeyPath, Problem]]:
+    """Texts that would break a line of a log or a table: with control characters, in keys as well."""
+    if isinstance(value, dict):
+        for key, item in value.items():
+            if isinstance(key, str) and has_control(key):
+                where = (*path, key)
+                yield where, Problem(_path_text(where), "control characters in this key", "printable characters alone")
+            yield from _control_characters(item, (*path, key))
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from _control_characters(item, (*path, index))
+    elif isinstance(value, str):
+        column = len(path) > 2 and path[0] == "own_tasks" and path[2] in _COLUMNS
+        if has_control(value, allowed="\t\n\r\u2028\u2029" if column else ""):
+            yield _problem(path, value, "text without control characters" + ("" if column else ", on one line"))
+
+
 # --- problems that need more than one key, rkd's names or the disk ------------------------------------------
 
 
@@ -559,10 +642,7 @@ class _Crosscheck:
         entries = self.config.get("own_tasks")
         for name, entry in entries.items() if isinstance(entries, dict) else ():
             path: KeyPath = ("own_tasks", name)
-            if not isinstance(name, str) or _VARIANT_NAME.fullmatch(name) is None or name in TASKS:
-                expected = "a name of lower-case letters, digits and . _ - that begins with a letter or digit"
-                expected += " and that no GLUE task has" if name in TASKS else ""
-                yield path, Problem(_path_text(path), f"the name {_found(name)}", expected)
+            yield from _name_problems(path, {**dict.fromkeys(TASKS, "the GLUE task"), **_RESERVED_TASKS})
             if not isinstance(entry, dict):
                 continue
             if ("labels" in entry) == ("scores" in entry):
@@ -621,14 +701,7 @@ class _Crosscheck:
 
     def _variant_names(self) -> Iterator[tuple[KeyPath, Problem]]:
         for name in self.variants:
-            path = ("variants", name)
-            if not isinstance(name, str) or _VARIANT_NAME.fullmatch(name) is None:
-                expected = "a name of lower-case letters, digits and . _ - that begins with a letter or digit"
-                hint = "" if isinstance(name, str) else "put the name in quotes"
-                yield path, Problem(_path_text(path), f"the name {_found(name)}", expected, hint)
-            elif name == _RESERVED_VARIANT:
-                expected = "another name: in the results this is the fine-tuned teacher"
-                yield path, Problem(_path_text(path), f"the name {_found(name)}", expected)
+            yield from _name_problems(("variants", name), _RESERVED_VARIANTS)
 
     def _unread_overrides(self) -> Iterator[tuple[KeyPath, Problem]]:
         for name, overrides in self.variants.items():
@@ -824,6 +897,17 @@ class _Crosscheck:
                 yield _problem(path, layer_map, expected)
 
 
+def _name_problems(path: KeyPath, reserved: Mapping[str, str]) -> Iterator[tuple[KeyPath, Problem]]:
+    """The last key of a path as a name: its spelling, and that it stands for nothing else in the results."""
+    name = path[-1]
+    if not isinstance(name, str) or NAME.fullmatch(name) is None:
+        hint = "" if isinstance(name, str) else "put the name in quotes"
+        yield path, Problem(_path_text(path), f"the name {_found(name)}", _A_NAME, hint)
+    elif name in reserved:
+        expected = f"another name: in the results this is {reserved[name]}"
+        yield path, Problem(_path_text(path), f"the name {_found(name)}", expected)
+
+
 def _one_to_one_layer_map(layer_map: str | list[list[int]], student: int, teacher: int, method: str) -> str | None:
     """What is expected instead of this fitting layer map by a method that compares layer with layer."""
     if method not in _ONE_TO_ONE:
@@ -845,7 +929,10 @@ def _ablation_problems(config: Config) -> dict[KeyPath, Problem]:
     problems: dict[KeyPath, Problem] = dict(_axis_problems(config))
     if problems or not config["ablations"]:
         return problems
+    config = _with_number_types(config)
     variants, cells = expand(config)
+    for path, problem in _repeated_cells(cells):
+        problems.setdefault(path, problem)
     made = {**config, "variants": variants, "ablations": {}}
     for error in _validator().iter_errors(made):
         for path, problem in _schema_problems(error):
@@ -864,13 +951,26 @@ def _moved(path: KeyPath, problem: Problem, where: Mapping[str, KeyPath]) -> tup
     return path, Problem(_path_text(path), problem.found, problem.expected, problem.suggestion)
 
 
+def _repeated_cells(cells: Iterable[Cell]) -> Iterator[tuple[KeyPath, Problem]]:
+    """Values of an axis that make the same run as one before them."""
+    first: dict[tuple[str, str], KeyPath] = {}
+    for cell in cells:
+        path = ("ablations", *cell.key)
+        other = first.setdefault((cell.axis, cell.variant), path)
+        if other != path:
+            yield (
+                path,
+                Problem(_path_text(path), f"the same run as {_path_text(other)}", "a value that makes another run"),
+            )
+
+
 def _axis_problems(config: Config) -> Iterator[tuple[KeyPath, Problem]]:
     variants = config["variants"]
     for name, axis in config["ablations"].items():
         path: KeyPath = ("ablations", name)
-        if not isinstance(name, str) or _VARIANT_NAME.fullmatch(name) is None:
-            expected = "a name of lower-case letters, digits and . _ - that begins with a letter or digit"
-            yield path, Problem(_path_text(path), f"the name {_found(name)}", expected)
+        # Snakemake's targets: ablation_NAME of an axis, and TASK_all of a task.
+        target, taken = f"ablation_{name}", [f"{task}_all" for task in config["tasks"]]
+        yield from _name_problems(path, {name: f"the target {target} of a task"} if target in taken else {})
         if axis["variant"] not in variants:
             hint = _closest(axis["variant"], variants)
             yield _problem((*path, "variant"), axis["variant"], f"one of {', '.join(variants)}", hint)
@@ -878,12 +978,12 @@ def _axis_problems(config: Config) -> Iterator[tuple[KeyPath, Problem]]:
             keys = ", ".join(key for key in ("parameter", "values", "settings") if key in axis) or "none of them"
             yield path, Problem(_path_text(path), keys, "either parameter and values, or settings")
         elif axis["variant"] in variants:
-            method = variants[axis["variant"]]["method"]
-            if "parameter" in axis:
-                yield from _parameter_problems((*path, "parameter"), axis["parameter"], method)
+            overrides = variants[axis["variant"]]
+            for index, value in enumerate(axis.get("values", ())):
+                yield from _change_problems(config, overrides, {axis["parameter"]: value}, (*path, "values", index))
             for setting, changes in axis.get("settings", {}).items():
-                for key in changes:
-                    yield from _parameter_problems((*path, "settings", setting), key, method)
+                yield from _name_problems((*path, "settings", setting), {})
+                yield from _change_problems(config, overrides, changes, (*path, "settings", setting))
         # An axis may name tasks that this run leaves out, so that --config 'tasks=[mrpc]' is enough to leave them out.
         known = [*TRAINABLE_TASKS, *config.get("own_tasks", ())]
         for index, task in enumerate(axis.get("tasks", ())):
@@ -891,13 +991,31 @@ def _axis_problems(config: Config) -> Iterator[tuple[KeyPath, Problem]]:
                 yield _problem((*path, "tasks", index), task, f"one of {', '.join(known)}", _closest(task, known))
 
 
-def _parameter_problems(path: KeyPath, parameter: str, method: str) -> Iterator[tuple[KeyPath, Problem]]:
-    """A parameter that no variant has, or that the method would not read: its values would all be one run."""
-    if parameter not in _variant_keys():
-        yield _problem(path, parameter, f"one of {', '.join(_variant_keys())}", _closest(parameter, _variant_keys()))
-    elif parameter in _distillation_options() and parameter not in METHOD_OPTIONS[method]:
-        reads = ", ".join(METHOD_OPTIONS[method]) or "no distillation option"
-        yield _problem(path, parameter, f"another key: method {method} reads {reads}")
+def _change_problems(
+    config: Config, overrides: Mapping[str, Any], changes: Mapping[str, Any], path: KeyPath
+) -> Iterator[tuple[KeyPath, Problem]]:
+    """What an axis changes at one of its values, at `path`: a parameter that no variant has, one that nothing would
+    read, so that its values would all be one run, or a value that is none of the parameter's.
+    """
+    method, rules = overrides["method"], _variant_keys()
+    whole = {**config["student"], **overrides, **changes}
+    for key, value in changes.items():
+        at_value = path if path[-2] == "values" else (*path, key)
+        at_key = (*path[:-2], "parameter") if path[-2] == "values" else at_value
+        if key not in rules:
+            yield _problem(at_key, key, f"one of {', '.join(rules)}", _closest(key, rules))
+        elif key in _distillation_options() and key not in METHOD_OPTIONS[method]:
+            reads = ", ".join(METHOD_OPTIONS[method]) or "no distillation option"
+            yield _problem(at_key, key, f"another key: method {method} reads {reads}")
+        elif key not in without_unread(whole):
+            other, needed = READ_WITH[key]
+            expected = f"another key: {key} is read with {other} {needed} alone, here {other} is {whole[other]}"
+            yield _problem(at_key, key, expected)
+        else:
+            for error in _validator().evolve(schema=rules[key]).iter_errors(value):
+                for inside, problem in _schema_problems(error):
+                    where = (*at_value, *inside)
+                    yield where, Problem(_path_text(where), problem.found, problem.expected, problem.suggestion)
 
 
 def _variant_keys() -> dict[str, Any]:

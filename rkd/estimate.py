@@ -13,10 +13,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from rkd.config import load, typed
+from rkd.config import in_order, load, read_yaml, typed
 from rkd.errors import RkdError
+from rkd.escape import one_line
 from rkd.model_source import parse
 from rkd.plan import Plan
 from rkd.reading import count_rows
@@ -36,6 +35,7 @@ PASSES = {
 }
 FLOPS_PER_SECOND = 5e10
 TOKENS = 32
+_CHATTER = re.compile(r"Using workflow specific profile|Config file |Building DAG|host: |usage: ")
 _JOB = re.compile(r"^(?:local)?rule (\w[\w.-]*):\n((?:    .*\n|\n(?=    ))*)", re.MULTILINE)
 
 
@@ -71,9 +71,17 @@ def planned_jobs(arguments: Sequence[str]) -> list[Job]:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     output = done.stdout + done.stderr
     if done.returncode:
-        told = re.findall(r"^error: .*(?:\n- .*)*", output, re.MULTILINE)
-        raise RkdError(told[0].removeprefix("error: ") if told else f"snakemake: {output.strip().splitlines()[-1]}")
+        raise RkdError(_reason(output))
     return [Job(rule, _wildcards(body)) for rule, body in _JOB.findall(output)]
+
+
+def _reason(output: str) -> str:
+    """Why Snakemake ended: the workflow's own error, or the first one that Snakemake names."""
+    if told := re.search(r"^error: (.*(?:\n- .*)*)", output, re.MULTILINE):
+        return told[1]
+    lines = [line for line in output.splitlines() if line.strip() and not _CHATTER.match(line)]
+    first = next((i for i, line in enumerate(lines) if re.match(r"\w*(Error|Exception)\b|\S+: error: ", line)), 0)
+    return "snakemake: " + one_line(" ".join(lines[first : first + 4]) or "it ended without a word")
 
 
 def _wildcards(body: str) -> dict[str, str]:
@@ -85,14 +93,10 @@ def merged_config(files: Iterable[Path], changes: Mapping[str, Any]) -> Plan:
     """The plan of config.yaml with overlays and single keys over it, as Snakemake merges them."""
     from snakemake.utils import update_config
 
-    config: dict[str, Any] = {}
-    for file in (Path("config.yaml"), *files):
-        try:
-            update_config(config, yaml.safe_load(file.read_text(encoding="utf-8")) or {})
-        except (OSError, yaml.YAMLError, AttributeError) as error:
-            raise RkdError(f"{file}: cannot be read as YAML: {error}") from None
-    update_config(config, dict(changes))
-    return Plan(load(typed(config)))
+    config = read_yaml("config.yaml")
+    for overlay in (*map(read_yaml, files), changes):
+        update_config(config, overlay)
+    return Plan(load(in_order(typed(config), "config.yaml")))
 
 
 def estimate(plan: Plan, jobs: Iterable[Job], results: Path, flops_per_second: float) -> list[Training]:

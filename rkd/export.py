@@ -14,6 +14,7 @@ import rkd
 from rkd import models
 from rkd.distilling import Distilled, read_run
 from rkd.errors import RkdError
+from rkd.escape import markdown, markdown_code, one_line
 from rkd.packed import accepted
 from rkd.runtime import atomic_path, atomic_write_text
 from rkd.tasks import Task, get
@@ -28,7 +29,7 @@ _SUFFIXES = (".json", ".safetensors", ".txt", ".model", ".jinja", ".md")
 
 _USE = """from transformers import pipeline
 
-classify = pipeline("text-classification", model="{folder}")
+classify = pipeline("text-classification", model={folder})
 print(classify({example}))
 """
 _CARD = """---
@@ -110,7 +111,10 @@ def _replaceable(out: Path) -> bool:
 
 
 def model_card(result: Distilled, name: str) -> str:
-    """The card of a student: what it is, its data, method, metrics and limits, all from the run's own record."""
+    """The card of a student: what it is, its data, method, metrics and limits, all from the run's own record.
+
+    Names of the user's, of labels, columns and files, are set as Markdown shows them as they are.
+    """
     record = json.loads((result.folder / "run.json").read_text(encoding="utf-8"))
     spec = record["spec"]
     task = get(spec["task"], spec.get("own_task"))
@@ -121,15 +125,15 @@ def model_card(result: Distilled, name: str) -> str:
         tags=["knowledge-distillation", "rkd"],
         metrics=list(task.metrics),
     )
-    kind = "scores" if task.regression else f"classifies ({', '.join(task.labels)})"
+    kind = "scores" if task.regression else f"classifies ({markdown(', '.join(task.labels))})"
     what = "pairs of texts" if task.pair else "texts"
     millions = record["parameters"]["total"] / 1e6
     example = '{"text": "…", "text_pair": "…"}' if task.pair else '"…"'
     return _CARD.format(
         header=header.to_yaml(),
-        name=name,
+        name=markdown(name),
         summary=f"A model of {millions:.1f} million parameters that {kind} {what}. {_MARK} {rkd.__version__}.",
-        use=_USE.format(folder=name, example=example),
+        use=_USE.format(folder=json.dumps(one_line(name), ensure_ascii=False), example=example),
         data="\n".join(_data(task, record, manifest)),
         method="\n".join(_method(spec)),
         metrics="\n".join(_metrics(result, task)),
@@ -148,10 +152,11 @@ def _manifest(run: Path, task: str) -> dict[str, Any]:
 
 def _data(task: Task, record: Mapping[str, Any], manifest: Mapping[str, Any]) -> Iterator[str]:
     source = record["data"]
-    title = task.title if task.own else f"GLUE {task.title}"
-    yield f"- {title}, {'made-up sentences' if manifest.get('synthetic') else 'source: ' + str(source['source'])}"
-    columns = f"text {', '.join(task.text_columns)}; label {task.label_column}"
-    yield f"- Columns: {columns}"
+    title = markdown(task.title) if task.own else f"GLUE {task.title}"
+    what = "made-up sentences" if manifest.get("synthetic") else f"source: {markdown(str(source['source']))}"
+    yield f"- {title}, {what}"
+    columns = ", ".join(map(markdown_code, task.text_columns))
+    yield f"- Columns: text {columns}; label {markdown_code(task.label_column or '–')}"
     for split, found in manifest.get("splits", {}).items():
         yield f"- {split}: {found['rows']} rows"
     own = manifest.get("own_task", {})
@@ -161,12 +166,13 @@ def _data(task: Task, record: Mapping[str, Any], manifest: Mapping[str, Any]) ->
 
 
 def _method(spec: Mapping[str, Any]) -> Iterator[str]:
-    yield f"`{spec['method']}`, seed {spec['seed']}, from `{Path(spec['model']['source']).name}`."
+    model = Path(spec["model"]["source"]).name
+    yield f"{markdown_code(spec['method'])}, seed {spec['seed']}, from {markdown_code(model)}."
     yield ""
     yield "| setting | value |"
     yield "|---|---|"
     for key, value in {**spec["training"], **spec["options"]}.items():
-        yield f"| {key} | {value} |"
+        yield f"| {markdown(key)} | {markdown(str(value))} |"
 
 
 def _metrics(result: Distilled, task: Task) -> Iterator[str]:

@@ -1,15 +1,19 @@
 """From a checked config to runs: what is trained, and from which spec. No torch, no pandas."""
 
 import functools
-import os
+import json
 from collections.abc import Mapping
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 from rkd import model_source, runtime
 from rkd.spec import TRAINING_KEYS, DataSpec, ModelSpec, RunSpec, canonical_json
 from rkd.tasks import define
 from rkd.variants import METHOD_OPTIONS, Cell, expand, resolve, without_unread
+
+# The keys of a config that say where and how jobs run, not what they compute.
+WHERE_JOBS_RUN = ("checkpoint_minutes", "device", "gpus", "jobs_per_gpu", "threads", "tracker")
 
 
 class Plan:
@@ -67,14 +71,14 @@ class Plan:
         return {split: entry[key] for split, key in keys.items() if entry.get(key) is not None}
 
     def _own_data(self, task: str) -> dict[str, Any] | None:
-        """What decides the data of a task of one's own; files by their content, whatever their age."""
+        """What decides the data of a task of one's own; files by their content and format, wherever they lie."""
         if task not in self.config["own_tasks"]:
             return None
         entry, files = self.config["own_tasks"][task], self.files(task)
         shared = {} if "validation" in files else {key: entry[key] for key in ("dev_share", "dev_seed")}
         return {
             **define(entry, training=True),
-            "files": {split: {"path": path, "sha256": _sha256(path)} for split, path in files.items()},
+            "files": {split: {"format": Path(path).suffix, "sha256": _sha256(path)} for split, path in files.items()},
             "scores": entry.get("scores"),
             **shared,
         }
@@ -223,6 +227,22 @@ class Plan:
             },
         }
 
+    def page(self, *, compared: bool = False) -> str:
+        """JSON of the config, which the report page shows. Variants keep their order, in which tables have their rows.
+
+        Args:
+            compared: leave out what says where jobs run and files lie: when that alone changes, nothing is made anew.
+        """
+        config = dict(sorted(self.config.items()))
+        if compared:
+            config = {key: value for key, value in config.items() if key not in WHERE_JOBS_RUN}
+            places = ("train", "dev", "test")
+            config["own_tasks"] = {
+                task: {key: value for key, value in entry.items() if key not in places}
+                for task, entry in config["own_tasks"].items()
+            }
+        return json.dumps(config)
+
     @cached_property
     def _tokenizer_content(self) -> str | None:
         return model_source.parse(self.config["teacher_model"]).tokenizer_content()
@@ -254,4 +274,4 @@ def _pick(settings: Mapping[str, Any], keys: tuple[str, ...]) -> dict[str, Any]:
 
 @functools.cache
 def _sha256(path: str) -> str:
-    return runtime.sha256(os.path.expanduser(path))
+    return runtime.sha256(path)

@@ -45,8 +45,8 @@ class DataSpec(Spec):
     Attributes:
         tokenizer_content: the digest of a local tokenizer's files; None for one on the hub and for a vocabulary that is
             built from the data.
-        own_task: of a task of one's own: its definition (see `tasks.define`), `files` (path and SHA-256 by split),
-            `scores`, `dev_share` and `dev_seed`.
+        own_task: of a task of one's own: its definition (see `tasks.define`), `files` (format and SHA-256 by split;
+            the place decides nothing), `scores`, `dev_share` and `dev_seed`.
     """
 
     task: str

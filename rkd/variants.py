@@ -1,5 +1,6 @@
 """The variants of a config: those that it names, and those that its ablations make. Standard library only."""
 
+import hashlib
 import json
 import re
 from collections.abc import Iterator, Mapping
@@ -9,6 +10,10 @@ from typing import Any
 from rkd.spec import TRAINING_KEYS
 
 Overrides = dict[str, Any]
+
+# Names of variants, axes and tasks: parts of paths, of Snakemake's targets and of its wildcards.
+NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,99}")
+NAME_LENGTH = 100
 
 # The distillation options that each method reads; all others are refused in its variants.
 METHOD_OPTIONS: dict[str, tuple[str, ...]] = {
@@ -84,7 +89,8 @@ def expand(config: Mapping[str, Any]) -> tuple[dict[str, Overrides], list[Cell]]
     """The variants of a config with those that its ablations add, and the cells of all axes.
 
     A cell with the settings of a variant that exists already, named or made by another axis, is that variant: it is
-    trained once. An axis of which no task is run has no cells.
+    trained once. An axis of which no task is run has no cells. A name that would be too long, or that other settings
+    have, ends with a digest of the value.
 
     Example:
         >>> variants, cells = expand({**config, "ablations": {"heat": {
@@ -102,10 +108,22 @@ def expand(config: Mapping[str, Any]) -> tuple[dict[str, Overrides], list[Cell]]
             continue
         for key, value, label, changes in _steps(entry):
             overrides = {**base, **changes}
-            name = names.setdefault(_identity(config, overrides), f"{entry['variant']}.{label}")
-            variants.setdefault(name, overrides)
-            cells.append(Cell(axis, (axis, *key), value, name, tasks))
+            identity = _identity(config, overrides)
+            if identity not in names:
+                name = names[identity] = _free_name(f"{entry['variant']}.{label}", changes, variants)
+                variants[name] = overrides
+            cells.append(Cell(axis, (axis, *key), value, names[identity], tasks))
     return variants, cells
+
+
+def _free_name(name: str, changes: Overrides, taken: Mapping[str, Any]) -> str:
+    """A name that no other variant has; the same whatever else is in the config, unless its short form is taken."""
+    if len(name) <= NAME_LENGTH and name not in taken:
+        return name
+    digest = hashlib.sha256(json.dumps(changes, sort_keys=True).encode()).hexdigest()
+    return next(
+        long for end in range(8, 65) if (long := f"{name[: NAME_LENGTH - 1 - end]}-{digest[:end]}") not in taken
+    )
 
 
 def _steps(entry: Mapping[str, Any]) -> Iterator[tuple[tuple[Any, ...], Any, str, Overrides]]:

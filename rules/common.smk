@@ -1,7 +1,6 @@
 # The plan, the paths and the outputs that all rules speak of.
 
 import gc
-import json
 import os
 import re
 import sys
@@ -25,6 +24,9 @@ except ImportError as error:
 # spares a tenth of the time.
 gc.set_threshold(100_000, 50, 100)
 
+if {*"{}"} & {*workflow.basedir}:
+    sys.exit(f"error: {workflow.basedir}: found braces, which Snakemake takes for a wildcard; expected another folder")
+
 try:
     check_versions()
     PLAN = Plan(load(in_order(typed(config), "config.yaml")))
@@ -38,11 +40,11 @@ if not PLAN.needs_hub:
 
 # A training or a measurement takes one GPU (rkd/gpu.py), unless it is to run on the CPU.
 GPU_RESOURCES = {
-    "device": config["device"],
-    "gpu": int(config["device"] != "cpu"),
+    "device": PLAN.config["device"],
+    "gpu": int(PLAN.config["device"] != "cpu"),
     # Not "gpus", which the Slurm plugin takes for a number.
     "gpu_names": ",".join(map(str, PLAN.config["gpus"] or ["all"])),
-    "jobs_per_gpu": config["jobs_per_gpu"],
+    "jobs_per_gpu": PLAN.config["jobs_per_gpu"],
 }
 DATA = "results/data/{task}"
 TEACHER = "results/teachers/{task}/seed-{seed}"
@@ -129,7 +131,6 @@ def digests(*files):
     return [sha256(file)[:12] for file in files if os.path.exists(file)]
 
 
-TEMPLATES = sorted(name for name in os.listdir("rkd/report/templates") if not name.startswith("_"))
 AXES = [axis for axis in PLAN.axes if axis_runs(axis)]
 # Only what there are runs for: without a moving teacher it has no dynamics, and the partial mode may lack anything.
 STUDENT_METRICS = runs(METRICS, PLAN.variants)
@@ -173,9 +174,18 @@ def student_code(wildcards):
     return code_digest("workflow_scripts/train.py", f"rkd.methods.{PLAN.method(wildcards.variant)}")
 
 
-def own_files(wildcards):
-    """The user's files of a task of one's own; their content is part of the spec, so that their age does not matter."""
-    return [ancient(file) for file in PLAN.files(wildcards.task).values()]
+def verbatim(value):
+    """A parameter as it is: in one that is no function, Snakemake takes what stands in braces for a wildcard."""
+    return lambda wildcards: value
+
+
+def own_files(wildcards, output):
+    """The user's files of a task of one's own by split, as JSON.
+
+    No input, as a path may hold braces, and because their content is part of the spec: neither their age nor their
+    place matters. Parameters of functions that take `output` are not compared when Snakemake looks for changes.
+    """
+    return canonical_json(PLAN.files(wildcards.task))
 
 
 def teacher_of(wildcards):

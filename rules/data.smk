@@ -2,8 +2,6 @@
 
 
 rule prepare_data:
-    input:
-        own_files,
     output:
         manifest=f"{DATA}/manifest.json",
         dataset=directory(f"{DATA}/dataset"),
@@ -16,6 +14,7 @@ rule prepare_data:
         "../environment.yaml"
     params:
         spec=lambda wildcards: PLAN.data(wildcards.task).json(),
+        files=own_files,
         code=code_digest("workflow_scripts/prepare_data.py"),
     shell:
-        "python workflow_scripts/prepare_data.py --spec {params.spec:q} --out results/data/{wildcards.task} > {log} 2>&1"
+        "python workflow_scripts/prepare_data.py --spec {params.spec:q} --files {params.files:q} --out results/data/{wildcards.task} > {log} 2>&1"

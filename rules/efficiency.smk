@@ -20,7 +20,7 @@ rule measure_efficiency:
         **GPU_RESOURCES,
     params:
         models=lambda wildcards: [f"{row}={folder}" for row, folder in measured_models(wildcards).items()],
-        threads=config["threads"],
+        threads=PLAN.config["threads"],
         code=code_digest("workflow_scripts/measure_efficiency.py"),
     shell:
         "python -m rkd.gpu --device {resources.device} --gpus {resources.gpu_names} --jobs-per-gpu {resources.jobs_per_gpu} -- "
@@ -46,8 +46,8 @@ rule measure_cost:
     params:
         student=lambda wildcards: PLAN.student_model(),
         methods=lambda wildcards: PLAN.measured_methods(wildcards.task),
-        batch_size=config["student"]["batch_size"],
-        threads=config["threads"],
+        batch_size=PLAN.config["student"]["batch_size"],
+        threads=PLAN.config["threads"],
         code=code_digest("workflow_scripts/measure_cost.py", *PLAN.method_modules()),
     shell:
         "python -m rkd.gpu --device {resources.device} --gpus {resources.gpu_names} --jobs-per-gpu {resources.jobs_per_gpu} -- "
@@ -88,7 +88,7 @@ rule cost_table:
     conda:
         "../environment.yaml"
     params:
-        spec=canonical_json(PLAN.report()),
+        spec=verbatim(canonical_json(PLAN.report())),
         code=code_digest("workflow_scripts/make_cost_table.py"),
     shell:
         "python workflow_scripts/make_cost_table.py --spec {params.spec:q} --out-dir results/tables "
@@ -110,7 +110,7 @@ rule score_against_latency:
     conda:
         "../environment.yaml"
     params:
-        spec=canonical_json(PLAN.report()),
+        spec=verbatim(canonical_json(PLAN.report())),
         code=code_digest("workflow_scripts/plot_latency.py"),
     shell:
         "python workflow_scripts/plot_latency.py --spec {params.spec:q} --out results/figures/latency "

@@ -20,6 +20,7 @@ rule compute_metrics:
         "--out {output:q} > {log} 2>&1"
 
 
+# No other rule has a name with this end, so that a task may have any.
 for task in PLAN.tasks:
 
     rule:

@@ -15,7 +15,7 @@ rule main_table:
     conda:
         "../environment.yaml"
     params:
-        spec=canonical_json(PLAN.report()),
+        spec=verbatim(canonical_json(PLAN.report())),
         code=code_digest("workflow_scripts/make_table.py"),
     shell:
         "python workflow_scripts/make_table.py --spec {params.spec:q} --out-dir results/tables "
@@ -35,7 +35,7 @@ rule selection_table:
     conda:
         "../environment.yaml"
     params:
-        spec=canonical_json(PLAN.report()),
+        spec=verbatim(canonical_json(PLAN.report())),
         code=code_digest("workflow_scripts/make_selection_table.py"),
     shell:
         "python workflow_scripts/make_selection_table.py --spec {params.spec:q} --out-dir results/tables "
@@ -55,7 +55,7 @@ rule comparisons:
     conda:
         "../environment.yaml"
     params:
-        spec=canonical_json(PLAN.report()),
+        spec=verbatim(canonical_json(PLAN.report())),
         baselines=[name for name in ("kd", "finetune") if name in PLAN.variants] or PLAN.variants[:1],
         code=code_digest("workflow_scripts/make_comparisons.py"),
     shell:
@@ -78,7 +78,7 @@ rule learning_curves:
     conda:
         "../environment.yaml"
     params:
-        spec=canonical_json(PLAN.report()),
+        spec=verbatim(canonical_json(PLAN.report())),
         code=code_digest("workflow_scripts/plot_learning_curves.py"),
     shell:
         "python workflow_scripts/plot_learning_curves.py --spec {params.spec:q} --out results/figures/learning_curves "
@@ -99,7 +99,7 @@ rule teacher_dynamics:
     conda:
         "../environment.yaml"
     params:
-        spec=canonical_json(PLAN.report()),
+        spec=verbatim(canonical_json(PLAN.report())),
         code=code_digest("workflow_scripts/plot_teacher_dynamics.py"),
     shell:
         "python workflow_scripts/plot_teacher_dynamics.py --spec {params.spec:q} "
@@ -121,35 +121,35 @@ rule score_against_cost:
     conda:
         "../environment.yaml"
     params:
-        spec=canonical_json(PLAN.report()),
+        spec=verbatim(canonical_json(PLAN.report())),
         code=code_digest("workflow_scripts/plot_cost.py"),
     shell:
         "python workflow_scripts/plot_cost.py --spec {params.spec:q} --out results/figures/cost "
         "--metrics {input.metrics:q} --runs {input.records:q} > {log} 2>&1"
 
 
-rule ablation_table:
+rule axis_table:
     input:
         metrics=lambda wildcards: axis_runs(wildcards.axis),
     output:
         reported(table("ablation_{axis}"), "Ablations", "{axis}", "ablation"),
         sources="results/tables/ablation_{axis}.json",
     log:
-        "results/logs/ablation_table/{axis}.log",
+        "results/logs/axis_table/{axis}.log",
     benchmark:
-        "results/benchmarks/ablation_table/{axis}.tsv"
+        "results/benchmarks/axis_table/{axis}.tsv"
     conda:
         "../environment.yaml"
     params:
-        spec=canonical_json(PLAN.report(PLAN.all_variants)),
-        axes=PLAN.ablations(),
+        spec=verbatim(canonical_json(PLAN.report(PLAN.all_variants))),
+        axes=verbatim(PLAN.ablations()),
         code=code_digest("workflow_scripts/make_ablation_table.py"),
     shell:
         "python workflow_scripts/make_ablation_table.py --spec {params.spec:q} --ablations {params.axes:q} "
         "--axis {wildcards.axis:q} --out-dir results/tables --metrics {input.metrics:q} > {log} 2>&1"
 
 
-rule ablation_figure:
+rule axis_figure:
     input:
         metrics=lambda wildcards: axis_runs(wildcards.axis),
         style="rkd/report/rkd.mplstyle",
@@ -157,14 +157,14 @@ rule ablation_figure:
         reported(figure("ablation_{axis}"), "Ablations", "{axis}", "ablation"),
         record="results/figures/ablation_{axis}.json",
     log:
-        "results/logs/ablation_figure/{axis}.log",
+        "results/logs/axis_figure/{axis}.log",
     benchmark:
-        "results/benchmarks/ablation_figure/{axis}.tsv"
+        "results/benchmarks/axis_figure/{axis}.tsv"
     conda:
         "../environment.yaml"
     params:
-        spec=canonical_json(PLAN.report(PLAN.all_variants)),
-        axes=PLAN.ablations(),
+        spec=verbatim(canonical_json(PLAN.report(PLAN.all_variants))),
+        axes=verbatim(PLAN.ablations()),
         code=code_digest("workflow_scripts/plot_ablation.py"),
     shell:
         "python workflow_scripts/plot_ablation.py --spec {params.spec:q} --ablations {params.axes:q} "
@@ -199,7 +199,6 @@ rule report:
         figures=[*FIGURES, *(f"results/figures/{name}.json" for name in FIGURE_NAMES)],
         logs=lost_logs(),
         citation="CITATION.cff",
-        templates=[f"rkd/report/templates/{name}" for name in TEMPLATES],
     output:
         reported(["results/report/index.html"], "Overview", "everything on one page", "report"),
         record="results/report/index.json",
@@ -210,8 +209,9 @@ rule report:
     conda:
         "../environment.yaml"
     params:
-        # Rows in the order of the config, whose other keys may change places.
-        config=json.dumps(dict(sorted(PLAN.config.items()))),
+        config=lambda wildcards, output: PLAN.page(),
+        # The part of it by which the page is made anew; the rest is not compared, see `own_files`.
+        compared=verbatim(PLAN.page(compared=True)),
         tables=[*TABLE_NAMES[:-1], "cost", "efficiency", TABLE_NAMES[-1]],
         figures=[*FIGURE_NAMES, "latency"],
         # Made when asked for only, so no inputs of this rule; what they hold decides whether the page is made anew.
@@ -234,13 +234,14 @@ rule submission:
     conda:
         "../environment.yaml"
     params:
-        fill="--fill-missing" if config["fill_missing_tasks"] else "",
+        fill="--fill-missing" if PLAN.config["fill_missing_tasks"] else "",
         code=code_digest("workflow_scripts/make_submission.py"),
     shell:
         "python workflow_scripts/make_submission.py --out {output:q} {params.fill} "
         "--predictions {input.predictions:q} > {log} 2>&1"
 
 
+# No other rule has a name with this beginning, so that an axis may have any.
 for axis in PLAN.axes:
 
     rule:

@@ -13,6 +13,7 @@ def main() -> None:
     parser.add_argument(
         "--spec", required=True, type=json.loads, help="JSON: the arguments of rkd.data.prepare.prepare"
     )
+    parser.add_argument("--files", type=json.loads, default={}, help="JSON: the user's files by split, for own tasks")
     parser.add_argument("--out", required=True, help="folder of the prepared task")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
@@ -24,6 +25,8 @@ def main() -> None:
 
     if not sys.stderr.isatty():
         datasets.disable_progress_bars()
+    for split, path in arguments.files.items():
+        arguments.spec["own_task"]["files"][split]["path"] = path
     manifest = prepare(arguments.spec.pop("task"), arguments.out, **arguments.spec)
     rows = ", ".join(f"{name} {split['rows']}" for name, split in manifest["splits"].items())
     print(f"{arguments.out}: {rows} rows, sha256 {manifest['sha256'][:12]}")

@@ -94,7 +94,8 @@ def prepare(
     if own_task is not None:
         manifest["own_task"] = dict(own_task)
     manifest["sha256"] = _sha256(
-        {key: manifest[key] for key in ("task", "splits", "max_length", "own_task") if key in manifest}
+        {key: manifest[key] for key in ("task", "splits", "max_length")}
+        | ({"own_task": _without_paths(own_task)} if own_task is not None else {})
         | {"tokenizer": manifest["tokenizer"]["sha256"]}
     )
     encoded = DatasetDict({name: encode(split, encoder, fields, max_length) for name, split in raw.items()})
@@ -162,6 +163,15 @@ def _describe(tokenizer: PreTrainedTokenizerBase, reference: str, revision: str 
         "vocab_size": len(vocabulary),
         "sha256": _sha256(vocabulary),
     }
+
+
+def _without_paths(own_task: Mapping[str, Any]) -> dict[str, Any]:
+    """A task of one's own without the places of its files: their content decides."""
+    files = {
+        split: {key: value for key, value in file.items() if key not in ("path", "where")}
+        for split, file in own_task["files"].items()
+    }
+    return {**own_task, "files": files}
 
 
 def _sha256(content: Any) -> str:

@@ -12,7 +12,18 @@ from matplotlib.ticker import NullLocator
 from rkd.errors import RkdError
 from rkd.report.ablations import AblationTable, value_texts
 from rkd.report.collect import score_name
-from rkd.report.figures import COLOURS, HOUSE_STYLE, bars, bars_text, frame_scores, legend, note, panels
+from rkd.report.figures import (
+    COLOURS,
+    HOUSE_STYLE,
+    bars,
+    bars_text,
+    fitting,
+    frame_scores,
+    legend,
+    name_panel,
+    note,
+    panels,
+)
 from rkd.tasks import get
 
 REFERENCES = ("kd", "finetune")
@@ -63,13 +74,13 @@ def _panel(axes: Axes, table: AblationTable, task: str, levels: Sequence[str]) -
     if axis.logarithmic:
         axes.set_xscale("log")
     axes.xaxis.set_minor_locator(NullLocator())
-    texts = value_texts([value for value, _ in axis.values])
+    texts = fitting(value_texts([value for value, _ in axis.values]))
     crowded = len(texts) > 4 or max(map(len, texts)) > 8
     turned: dict[str, Any] = {"rotation": 40, "ha": "right", "rotation_mode": "anchor"} if crowded else {}
     axes.set_xticks(list(spots), texts, **turned)
     if not axis.numeric:
         axes.set_xlim(-0.5, len(texts) - 0.5)
-    axes.set_title(get(task).title)
+    name_panel(axes, get(task))
     axes.set_ylabel(score_name(get(task)))
     return cut
 

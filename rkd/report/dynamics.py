@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from rkd.errors import RkdError
 from rkd.report.collect import ReportSpec, Variant, score_name
-from rkd.report.figures import HOUSE_STYLE, WIDTH, legend, new_figure, note, step_axis, variant_styles
+from rkd.report.figures import HOUSE_STYLE, WIDTH, legend, name_panel, new_figure, note, step_axis, variant_styles
 from rkd.tasks import Task, get
 
 DISTANCE = "teacher.distance"
@@ -78,7 +78,7 @@ def _column(column: Any, task: Task, spec: ReportSpec, runs: pd.DataFrame) -> No
         _draw(score, mine, "headline", 100.0, {**look, **_STUDENT})
         for axes, name in ((kl, "teacher.kl"), (entropy, "teacher.entropy")):
             _draw(axes, mine, name, 1.0, look)
-    distance.set_title(task.title)
+    name_panel(distance, task)
     distance.set_ylim(0, 1.06 * max(1.0, distance.dataLim.y1))
     score.set_title(score_name(task), fontsize=7, fontweight="normal", color="#444444", pad=3)
     kl.set_ylim(bottom=0)

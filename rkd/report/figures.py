@@ -121,6 +121,22 @@ def panels(count: int, xlabel: str) -> tuple[Figure, list[Axes]]:
     return figure, places[:count]
 
 
+def name_panel(axes: Axes, task: Task) -> None:
+    """Set the task's title above its panel, in as many as three lines."""
+    axes.set_title(textwrap.fill(task.title, 30, max_lines=3, placeholder=" …"))
+
+
+def fitting(texts: Sequence[str], longest: int = 22) -> list[str]:
+    """Texts short enough for an axis: long ones lose their middle, unless two would then be the same.
+
+    >>> fitting(["kd", "a-model-with-quite-a-long-name.json"], longest=20)
+    ['kd', 'a-model-w…-name.json']
+    """
+    half = (longest - 1) // 2
+    short = [text if len(text) <= longest else f"{text[:half]}…{text[half + 1 - longest :]}" for text in texts]
+    return short if len(set(short)) == len(set(texts)) else list(texts)
+
+
 def new_figure(width: float, height: float) -> Figure:
     """An empty figure, in inches; no window system is needed."""
     figure = Figure(figsize=(width, height), layout="constrained")
@@ -150,7 +166,7 @@ def _panel(axes: Axes, task: Task, spec: ReportSpec, runs: pd.DataFrame, teacher
     low, high = min(seen["min"].min(), teacher), max(seen["max"].max(), teacher)
     if low < high:
         axes.set_ylim(low - 0.06 * (high - low), high + 0.06 * (high - low))
-    axes.set_title(task.title)
+    name_panel(axes, task)
     axes.set_ylabel(score_name(task))
     step_axis(axes)
 

@@ -4,6 +4,8 @@ import re
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from rkd.escape import latex, markdown
+
 
 class Part(NamedTuple):
     """What is printed in one cell: text, perhaps ± a deviation, perhaps a mark that a note explains."""
@@ -55,10 +57,10 @@ class Grid:
 
     def markdown(self) -> str:
         """Caption, table and notes in GitHub's Markdown, aligned so that the raw text reads well too."""
-        lines = [["", *(_markdown(f"{title} {head}".strip()) for title, heads in self.groups for head in heads)]]
+        lines = [["", *(markdown(f"{title} {head}".strip()) for title, heads in self.groups for head in heads)]]
         for section in self.sections:
             if len(self.sections) > 1:
-                lines.append([f"**{_markdown(section.title)}**"] + [""] * (len(lines[0]) - 1))
+                lines.append([f"**{markdown(section.title)}**"] + [""] * (len(lines[0]) - 1))
             lines += [[text for part in line for text in _markdown_cells(part)] for line in section.lines]
         first, *widths = (max(3, *map(len, cells)) for cells in zip(*lines, strict=True))
         head, *body = (
@@ -68,30 +70,30 @@ class Grid:
             for line in lines
         )
         rule = f"|:{'-' * (first + 1)}|" + "".join(f"{'-' * (width + 1)}:|" for width in widths)
-        notes = [f"- {_markdown_mark(note.mark)} {_markdown(note.text)}".replace("-  ", "- ") for note in self.notes]
-        return "\n".join([_markdown(self.caption), "", head, rule, *body, "", *notes, ""])
+        notes = [f"- {_markdown_mark(note.mark)} {markdown(note.text)}".replace("-  ", "- ") for note in self.notes]
+        return "\n".join([markdown(self.caption), "", head, rule, *body, "", *notes, ""])
 
     def latex(self, label: str) -> str:
-        r"""A `table*` with booktabs rules, a \midrule between sections; its first line names the packages."""
+        r"""A `table*` with booktabs rules, a \midrule between sections; its first line says what it needs."""
         titles, rules, start = "", [], 2
         for title, group in self.groups:
             end = start + len(group) - 1
             if title:
-                titles += rf"& \multicolumn{{{len(group)}}}{{c}}{{{_latex(title)}}} "
+                titles += rf"& \multicolumn{{{len(group)}}}{{c}}{{{latex(title)}}} "
                 rules.append(rf"\cmidrule(lr){{{start}-{end}}}")
             else:
                 titles += "& " * len(group)
             start = end + 1
-        heads = [_latex(head) for _, group in self.groups for head in group]
+        heads = [latex(head) for _, group in self.groups for head in group]
         bodies = ["\n".join(_latex_line(line) for line in section.lines) for section in self.sections]
-        notes = "\n\n".join(f"{_latex_mark(note.mark)} {_latex(note.text)}".strip() for note in self.notes)
-        return "\n".join(
+        notes = "\n\n".join(f"{_latex_mark(note.mark)} {latex(note.text)}".strip() for note in self.notes)
+        lines = "\n".join(
             [
                 r"% needs \usepackage{booktabs} and \usepackage{adjustbox}",
                 r"\begin{table*}[t]",
                 r"\centering",
                 r"\small",
-                rf"\caption{{{_latex(self.caption)}}}",
+                rf"\caption{{{latex(self.caption)}}}",
                 rf"\label{{{label}}}",
                 r"\begin{adjustbox}{max width=\textwidth}",
                 rf"\begin{{tabular}}{{l{'c' * len(heads)}}}",
@@ -108,30 +110,13 @@ class Grid:
                 "",
             ]
         )
+        return lines.replace("\n", f"{_NEEDS_FONT}\n", 1) if _BEYOND_LATIN.search(lines) else lines
 
 
+# All but Latin letters and general punctuation, which is what pdfLaTeX knows.
+_BEYOND_LATIN = re.compile("[^\0-\u024f\u2010-\u2026]")
+_NEEDS_FONT = ", LuaLaTeX or XeLaTeX, and a font with letters other than Latin ones"
 _SUPERSCRIPT = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
-# An underscore inside a word is plain text in GitHub's Markdown and reads better bare.
-_MARKDOWN_SPECIAL = re.compile(r"[\\`*|<>\[\]]|(?<![^\W_])_|_(?![^\W_])")
-_LATEX_SPECIAL = {
-    "\\": r"\textbackslash{}",
-    **{character: "\\" + character for character in "&%$#_{}"},
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    "<": r"\textless{}",
-    ">": r"\textgreater{}",
-    "±": r"$\pm$",
-    "×": r"$\times$",
-    "→": r"$\to$",
-    "–": "--",
-    "−": r"$-$",
-    "†": r"$\dagger$",
-    "‡": r"$\ddagger$",
-}
-
-
-def _markdown(text: str) -> str:
-    return _MARKDOWN_SPECIAL.sub(r"\\\g<0>", " ".join(text.split()))
 
 
 def _markdown_mark(mark: str) -> str:
@@ -142,17 +127,13 @@ def _markdown_cells(part: Part) -> list[str]:
     """Markdown has no spanning cells: the number comes first, its mark in the other columns it covers."""
     mark = _markdown_mark(part.mark)
     deviation = f" ± {part.deviation}" if part.deviation else ""
-    text = f"{_markdown(part.text)}{deviation}"
+    text = f"{markdown(part.text)}{deviation}"
     gap = " " if mark and not mark.translate(_SUPERSCRIPT).isdigit() else ""
     return [f"{text}{gap}{mark}", *[mark] * (part.span - 1)]
 
 
-def _latex(text: str) -> str:
-    return "".join(_LATEX_SPECIAL.get(character, character) for character in " ".join(text.split()))
-
-
 def _latex_mark(mark: str) -> str:
-    return f"$^{{{_latex(mark).strip('$')}}}$" if mark else ""
+    return f"$^{{{latex(mark).strip('$')}}}$" if mark else ""
 
 
 def _latex_line(line: tuple[Part, ...]) -> str:
@@ -162,5 +143,5 @@ def _latex_line(line: tuple[Part, ...]) -> str:
 def _latex_cell(part: Part) -> str:
     number = re.fullmatch(r"-\d+(\.\d+)?", part.text)
     deviation = rf" {{\scriptsize $\pm$ {part.deviation}}}" if part.deviation else ""
-    text = (f"${part.text}$" if number else _latex(part.text)) + deviation + _latex_mark(part.mark)
+    text = (f"${part.text}$" if number else latex(part.text)) + deviation + _latex_mark(part.mark)
     return rf"\multicolumn{{{part.span}}}{{c}}{{{text}}}" if part.span > 1 else text

@@ -13,7 +13,17 @@ from matplotlib.figure import Figure
 
 from rkd.errors import RkdError
 from rkd.report.collect import TEACHER, ReportSpec, run_of, score_name
-from rkd.report.figures import HOUSE_STYLE, bars, bars_text, frame_scores, legend, note, panels, variant_styles
+from rkd.report.figures import (
+    HOUSE_STYLE,
+    bars,
+    bars_text,
+    frame_scores,
+    legend,
+    name_panel,
+    note,
+    panels,
+    variant_styles,
+)
 from rkd.report.statistics import Interval, seed_interval
 from rkd.report.tables import HEADLINE
 from rkd.tasks import get
@@ -143,5 +153,5 @@ def _spread(points: dict[str, tuple[float, Interval]]) -> dict[str, tuple[float,
 def _frame(axes: Axes, task: str) -> None:
     """From zero to the right: half the time is half the way."""
     axes.set_xlim(left=0, right=1.12 * axes.dataLim.x1)
-    axes.set_title(get(task).title)
+    name_panel(axes, get(task))
     axes.set_ylabel(score_name(get(task)))

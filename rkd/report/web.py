@@ -6,6 +6,8 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from rkd.escape import visible
+from rkd.report import templates
 from rkd.report.render import Grid, Note, Part, Section
 
 _TITLES = {
@@ -20,15 +22,21 @@ _TITLES = {
 
 @cache
 def environment() -> Environment:
-    """The templates of rkd/report/templates; an unknown name in one is an error."""
+    """The templates of rkd/report/templates, which escape every text; an unknown name in one is an error."""
     return Environment(
-        loader=PackageLoader("rkd.report"),
+        loader=PackageLoader(templates.__name__, "."),
         autoescape=True,
+        finalize=_shown,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
+
+
+def _shown(value: Any) -> Any:
+    """What a template prints for a value: of text, HTML has no way to hold control characters."""
+    return visible(value) if isinstance(value, str) and not hasattr(value, "__html__") else value
 
 
 def table_page(grid: Grid, title: str) -> str:

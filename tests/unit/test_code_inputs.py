@@ -52,7 +52,14 @@ def training_list(method):
 @pytest.mark.parametrize("script", [name for name in SCRIPTS if name != "train.py"])
 def test_a_script_is_listed_with_all_that_it_imports(script, really_imported):
     path = f"workflow_scripts/{script}"
-    assert code_inputs(path) == really_imported[(path,)]
+    assert [file for file in code_inputs(path) if file.endswith(".py")] == really_imported[(path,)]
+
+
+def test_what_renders_templates_lists_them():
+    templates = [f"rkd/report/templates/{name}" for name in ("page.css", "sort.js", "table.html.jinja")]
+    for script in ("make_table.py", "make_ablation_table.py", "make_report.py"):
+        assert set(templates) < set(code_inputs(f"workflow_scripts/{script}"))
+    assert "rkd/report/rkd.mplstyle" not in code_inputs("workflow_scripts/make_table.py")
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -123,6 +130,20 @@ def test_every_form_of_import_is_seen_and_followed(project, statement):
     project(main=statement, rkd__pack__a="from rkd import b", rkd__b="import json", rkd__c="", rkd__pack__d="")
     expected = ["main.py", "rkd/__init__.py", "rkd/b.py", "rkd/pack/__init__.py", "rkd/pack/a.py"]
     assert code_inputs("main.py") == expected
+
+
+def test_a_package_of_data_is_listed_with_its_files_and_their_content_counts(project, tmp_path):
+    project(main="from rkd import pages", rkd__a="")
+    (tmp_path / "rkd/pages").mkdir()
+    (tmp_path / "rkd/pages/__init__.py").touch()
+    page = tmp_path / "rkd/pages/page.jinja"
+    page.write_text("one {# comment #}")
+    assert code_inputs("main.py") == ["main.py", "rkd/__init__.py", "rkd/pages/__init__.py", "rkd/pages/page.jinja"]
+    before = code_digest("main.py")
+    page.write_text("two")
+    for cached in (_tree, _digest, _imports, code_digest):
+        cached.cache_clear()
+    assert code_digest("main.py") != before
 
 
 @pytest.mark.parametrize(

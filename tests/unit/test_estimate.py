@@ -107,7 +107,7 @@ def test_overlays_are_merged_key_by_key(tmp_path):
     merged = merged_config([overlay], {"seeds": [7]})
     assert (merged.tasks, merged.seeds, merged.config["student"]["alpha"]) == (["rte"], [7], 0.9)
     assert merged.config["student"]["epochs"] == 3
-    with pytest.raises(RkdError, match=r"nowhere\.yaml: cannot be read as YAML"):
+    with pytest.raises(RkdError, match=r"nowhere\.yaml: cannot be read: No such file"):
         merged_config([tmp_path / "nowhere.yaml"], {})
 
 

@@ -266,12 +266,12 @@ def test_latex_and_markdown_escape_text():
     latex = grid.latex("tab:x")
     assert (
         r"50\% \& a\_b \#1 \$x\$ \{y\} \textasciitilde{} \textasciicircum{} \textbackslash{} "
-        r"\textless{}i\textgreater{} | * [z] $\pm$ $\to$ -- & $-1.5$ \\"
+        r"\textless{}i\textgreater{} | {*} {[}z{]} $\pm$ $\to$ -- & $-1.5$ \\"
     ) in latex
     assert r"\multicolumn{1}{c}{T\_1}" in latex
     assert r"$^{1}$ n\_1" in latex
     markdown = grid.markdown()
-    assert r"50% & a_b #1 $x$ {y} ~ ^ \\ \<i\> \| \* \[z\] ± → –" in markdown
+    assert r"50% & a_b #1 \$x\$ {y} \~ ^ \\ \<i\> \| \* \[z\] ± → –" in markdown
     assert all(len(re.findall(r"(?<!\\)\|", line)) == 3 for line in markdown.splitlines() if line.startswith("|"))
 
 

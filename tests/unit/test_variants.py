@@ -100,9 +100,12 @@ def test_an_overlay_drops_an_axis():
         (heat(tasks=["mprc"]), "ablations.x.tasks[0]", "'mprc'", "did you mean mrpc?"),
         (heat(settings={"a": {"alpha": 0.1}}), "ablations.x", "parameter, values, settings", "either"),
         ({"variant": "kd"}, "ablations.x", "none of them", "either parameter and values, or settings"),
-        ({"variant": "kd", "settings": {"a": {"alpha": 2}}}, "ablations.x.settings.a", "2", "from 0 to 1"),
-        ({"variant": "kd", "settings": {"a": {"pull_to": "student"}}}, "ablations.x.settings.a", "pull_to", "kd reads"),
-        ({"variant": "kd", "settings": {"a": {"alhpa": 0.1}}}, "ablations.x.settings.a", "alhpa", "mean alpha?"),
+        ({"variant": "kd", "settings": {"a": {"alpha": 2}}}, "ablations.x.settings.a.alpha", "2", "from 0 to 1"),
+        (
+            {"variant": "kd", "settings": {"a": {"pull_to": "student"}}},
+            "ablations.x.settings.a.pull_to", "pull_to", "kd reads",
+        ),
+        ({"variant": "kd", "settings": {"a": {"alhpa": 0.1}}}, "ablations.x.settings.a.alhpa", "alhpa", "mean alpha?"),
         (
             {"variant": "reptile", "parameter": "layer_map", "values": ["skpi"]},
             "ablations.x.values[0]", "'skpi'", "did you mean skip?",

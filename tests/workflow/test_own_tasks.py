@@ -6,6 +6,7 @@ import os
 import random
 import subprocess
 import sys
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -153,6 +154,30 @@ def test_touched_files_are_no_change_and_edited_ones_are(own):
     planned = own.planned()
     file.write_text(text)
     assert (planned["prepare_data"], planned["finetune_teacher"], planned["train_student"]) == (1, 1, 2)
+    assert own.planned() == {}
+
+
+def test_a_copied_file_and_another_device_run_nothing_and_no_page_again(own):
+    (own.folder / "elsewhere").mkdir()
+    tasks = {name: dict(task) for name, task in OWN["own_tasks"].items()}
+    for task in tasks.values():
+        for split in {"train", "dev", "test"} & task.keys():
+            (own.folder / "elsewhere" / Path(task[split]).name).write_bytes((own.folder / task[split]).read_bytes())
+            task[split] = f"elsewhere/{Path(task[split]).name}"
+    own.overlay({**OWN, "own_tasks": tasks, "threads": 2, "device": "cpu", "checkpoint_minutes": 1, "jobs_per_gpu": 2})
+    planned = own.planned()
+    own.overlay(OWN)
+    assert planned == {}
+
+
+def test_an_edited_template_renders_all_tables_and_the_page_again(own):
+    file = own.folder / "rkd/report/templates/page.css"
+    text = file.read_text()
+    file.write_text(text + "td { color: red }\n")
+    planned = own.planned()
+    file.write_text(text)
+    assert {"main_table", "comparisons", "selection_table", "provenance_table", "report"} <= planned.keys()
+    assert not {"prepare_data", "finetune_teacher", "train_student", "compute_metrics"} & planned.keys()
     assert own.planned() == {}
 
 

@@ -34,8 +34,8 @@ def test_the_paper(fresh):
         "finetune_teacher": 9 * 5,
         "train_student": runs,
         "compute_metrics": 9 * 5 + runs,
-        "ablation_table": 7,
-        "ablation_figure": 7,
+        "axis_table": 7,
+        "axis_figure": 7,
         "main_table": 1,
         "selection_table": 1,
         "comparisons": 1,
@@ -102,7 +102,7 @@ def test_ablations_train_equal_cells_once(fresh):
     finally:
         fresh.overlay({})
     assert planned["train_student"] == 2 * 3 * 2 + (3 + 3) * 2
-    assert planned["ablation_table"] == planned["ablation_figure"] == 2
+    assert planned["axis_table"] == planned["axis_figure"] == 2
     assert one["train_student"] == 4 * 2
     assert both["train_student"] == 8 * 2
 
