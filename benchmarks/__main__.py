@@ -30,7 +30,7 @@ MEMORY_TASKS = ("cola", "mrpc", "rte")  # short, middle and long
 
 def main() -> None:
     arguments = _parser().parse_args()
-    started, load = time.time(), os.getloadavg()
+    started, load = runtime.Stopwatch(), os.getloadavg()
     runtime.reuse_memory()  # both sides profit
     runtime.seed_everything(0, arguments.threads)
     transformers_logging.set_verbosity_error()

@@ -1,6 +1,5 @@
 """Batches of a tokenised split: held in memory as flat arrays, padded on the right to the longest of each batch."""
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from datasets import Dataset, DatasetDict, load_from_disk
 from torch import Tensor
 
 from rkd.errors import RkdError
+from rkd.prepared import read_manifest
 from rkd.tokenizer import load_tokenizer
 
 # Batches whose examples are sorted by length together, where batches are grouped by length.
@@ -93,10 +93,10 @@ def load_prepared(folder: Path) -> tuple[dict[str, Any], Any, dict[str, Split]]:
     """Manifest, tokenizer and splits of a prepared task, for example of results/data/mrpc.
 
     Raises:
-        RkdError: a part of it is missing or damaged.
+        RkdError: a part of it is missing, damaged, or not as it was written.
     """
+    manifest = read_manifest(folder)
     try:
-        manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
         tokenizer = load_tokenizer(folder / "tokenizer")
         return manifest, tokenizer, load_splits(folder, tokenizer.pad_token_id)
     except (OSError, ValueError, KeyError, RkdError) as error:  # damaged Arrow files are a ValueError

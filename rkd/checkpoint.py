@@ -11,8 +11,10 @@ import json
 import logging
 import os
 import random
+import re
 import signal
 import socket
+import stat
 import threading
 import time
 from collections import Counter
@@ -27,11 +29,15 @@ from torch import nn
 
 from rkd.errors import RkdError
 from rkd.methods.base import Method
-from rkd.runtime import atomic_path, sha256, write_json
+from rkd.runtime import atomic_path, processor_name, sha256, write_json
 
 log = logging.getLogger("rkd")
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+# What may be deleted in a run's folder: states, and what a killed process left of one. All else is someone else's.
+_OURS = re.compile(r"step-\d+\.pt|\.(step-\d+\.pt|checkpoint\.json)\.\d+\.(tmp|old)")
+# Seconds in which another process, between its lock and its name in the lock file, has to have written the name.
+_NAMELESS_SECONDS = 5.0
 
 
 @dataclass
@@ -47,6 +53,7 @@ class Progress:
         best_score, best_state: score and weights of the epoch that the selection rule keeps, so far.
         seconds: of training, up to the last checkpoint.
         resumed: the steps at which the run was continued from a checkpoint.
+        processors: names of the processors that the run was on, in that order.
     """
 
     epoch: int = 1
@@ -59,6 +66,7 @@ class Progress:
     best_state: dict[str, torch.Tensor] | None = None
     seconds: float = 0.0
     resumed: list[int] = field(default_factory=list)
+    processors: list[str] = field(default_factory=list)
 
 
 class Interrupted(SystemExit):
@@ -75,6 +83,7 @@ class Checkpoint:
         folder: of this run alone; None: nothing is saved, and signals do what they always do.
         minutes: time between two checkpoints within an epoch.
         identity: all that decides the run, as JSON has it. A checkpoint with another identity is not used.
+        processor: what the run is on; one that goes on elsewhere is warned of. By default the CPU's name.
 
     Example:
         >>> with Checkpoint(folder, 15, {"spec": spec.json()}) as checkpoint:
@@ -84,8 +93,15 @@ class Checkpoint:
         ...     checkpoint.remove()
     """
 
-    def __init__(self, folder: Path | None, minutes: float = 15, identity: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path | None,
+        minutes: float = 15,
+        identity: Mapping[str, Any] | None = None,
+        processor: str | None = None,
+    ) -> None:
         self.folder = folder
+        self.processor = processor or processor_name()
         self.minutes = minutes
         self.identity = json.loads(json.dumps(identity))
         self.signal: int | None = None
@@ -119,16 +135,22 @@ class Checkpoint:
         """
         self.saved = self.started = time.monotonic()
         if self.folder is None or not (self.folder / "checkpoint.json").exists():
-            return Progress()
+            return Progress(processors=[self.processor])
         try:
             state = _read(self.folder, self.identity)
         except _Unusable as reason:
             log.warning("%s: this checkpoint is not used, training begins anew: %s", self.folder, reason)
-            return Progress()
+            return Progress(processors=[self.processor])
         method.load_state_dict(state["method"])
         progress = Progress(**state["progress"])
         progress.counts = Counter(progress.counts)
         progress.resumed.append(progress.step)
+        if progress.processors[-1:] != [self.processor]:
+            before = ", ".join(progress.processors)
+            log.warning(
+                "%s: goes on on another processor, which may give other last digits; before: %s", self.processor, before
+            )
+            progress.processors.append(self.processor)
         self.step = progress.step
         _set_random_states(state["random"])
         log.info("%s: going on from step %d (epoch %d)", self.folder, progress.step, progress.epoch)
@@ -166,9 +188,7 @@ class Checkpoint:
             torch.save(state, file)
         index = {"state": name, "sha256": sha256(self.folder / name), "identity": self.identity}
         write_json(self.folder / "checkpoint.json", index)
-        for other in self.folder.glob("*step-*"):
-            if other.name != name:
-                other.unlink()
+        self._delete_states(but=name)
         self.saved, self.step = time.monotonic(), progress.step
 
     @contextlib.contextmanager
@@ -187,15 +207,24 @@ class Checkpoint:
             self.at_once = False
 
     def remove(self) -> None:
-        """Delete the checkpoint of a run that has ended well."""
+        """Delete the checkpoint of a run that has ended well; what else is in the folder stays."""
         if self.folder is None:
             return
-        for path in sorted(self.folder.iterdir()):  # checkpoint.json first: what is left of it is no checkpoint
-            if path.name != "lock":
-                path.unlink()
-        (self.folder / "lock").unlink()
-        with contextlib.suppress(OSError):  # a second process waits and has made the lock anew: it removes the folder
+        try:
+            (self.folder / "checkpoint.json").unlink(missing_ok=True)  # first: what is left of it is no checkpoint
+            self._delete_states()
+            (self.folder / "lock").unlink(missing_ok=True)
+        except OSError as error:  # the run is whole all the same
+            log.warning("%s: cannot be removed: %s", self.folder, error.strerror)
+        # Files of someone else are there, or a second process waits and has made the lock anew: it removes the folder.
+        with contextlib.suppress(OSError):
             self.folder.rmdir()
+
+    def _delete_states(self, but: str | None = None) -> None:
+        assert self.folder is not None
+        for path in sorted(self.folder.iterdir()):
+            if _OURS.fullmatch(path.name) and path.name != but and not path.is_dir():
+                path.unlink()
 
     def _on_signal(self, number: int, _frame: object) -> None:
         self.signal = number
@@ -280,23 +309,25 @@ def _locked(folder: Path) -> int:
     Returns:
         A file descriptor; closing it frees the lock.
     """
-    path, told = folder / "lock", False
+    path, seen = folder / "lock", time.monotonic()
+    asked: tuple[str, int] | None = None
     while True:
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-        except FileNotFoundError:
-            time.sleep(0.05)
-            continue  # the other process has just removed the folder
-        except OSError as error:
-            raise RkdError(f"{path}: cannot be written: {error.strerror}; expected a folder for checkpoints") from None
+        lock = _open_lock(path)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            holder = os.read(lock, 1000).decode().split()
+            holder = _holder(lock)
             os.close(lock)
-            if not told:
-                told = bool(holder) and _ask_to_stop(folder, *holder)
+            if holder is not None and holder != asked:
+                _ask_to_stop(folder, *holder)
+                asked = holder
+            if holder is not None and _is_running(holder[1]):
+                seen = time.monotonic()  # its step and its checkpoint take their time
+            elif time.monotonic() - seen > _NAMELESS_SECONDS:
+                raise RkdError(
+                    f"{path}: another process trains this run, but the file does not say which; expected its host and "
+                    "number there: end that process, or wait for its end"
+                ) from None
             time.sleep(0.2)
             continue
         except OSError as error:  # some network file systems have no locks
@@ -304,15 +335,75 @@ def _locked(folder: Path) -> int:
         if not path.exists() or not os.path.samestat(os.fstat(lock), path.stat()):
             os.close(lock)  # the other process has ended well and removed the folder
             continue
-        os.truncate(lock, 0)
-        os.write(lock, f"{socket.gethostname()} {os.getpid()}\n".encode())
+        try:
+            os.truncate(lock, 0)
+            os.write(lock, f"{socket.gethostname()} {os.getpid()}\n".encode())
+        except OSError as error:
+            os.close(lock)
+            raise _unwritable(path, error) from None
         return lock
 
 
-def _ask_to_stop(folder: Path, host: str, pid: str) -> bool:
-    if host != socket.gethostname() or int(pid) == os.getpid():
-        raise RkdError(f"{folder}: process {pid} on {host} trains this run; expected none: wait for its end, or end it")
+def _open_lock(path: Path) -> int:
+    """The lock file, open; it and its folder are made where they are missing."""
+    for _ in range(100):
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            # No link to elsewhere is followed, and no pipe waited for.
+            lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o666)
+        except FileNotFoundError:
+            time.sleep(0.05)  # the other process has just removed the folder
+            continue
+        except OSError as error:
+            raise _unwritable(path, error) from None
+        if not stat.S_ISREG(os.fstat(lock).st_mode):
+            os.close(lock)
+            raise RkdError(f"{path}: found something that is no file; expected a lock file, or nothing")
+        return lock
+    raise RkdError(f"{path}: cannot be written: its folder disappears again and again")
+
+
+def _unwritable(path: Path, error: OSError) -> RkdError:
+    return RkdError(f"{path}: cannot be written: {error.strerror}; expected a folder for checkpoints")
+
+
+def _holder(lock: int) -> tuple[str, int] | None:
+    """Host and number of the process that a lock file names; None while it names none."""
+    named = re.fullmatch(rb"(\S+) ([1-9]\d{0,9})\n", os.pread(lock, 1000, 0))
+    return (named[1].decode(errors="replace"), int(named[2])) if named else None
+
+
+def _ask_to_stop(folder: Path, host: str, pid: int) -> None:
+    told = f"{folder}: process {pid} on {host} trains this run; expected none: wait for its end, or end it"
+    if host != socket.gethostname() or pid == os.getpid() or not _has_open(pid, folder / "lock"):
+        raise RkdError(told)
     log.warning("%s: process %s trains this run already; asking it to stop, to go on from its checkpoint", folder, pid)
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(int(pid), signal.SIGTERM)
+    try:
+        os.kill(pid, signal.SIGTERM)
+    except ProcessLookupError:
+        pass  # it has just ended
+    except PermissionError:
+        raise RkdError(f"{told} (it belongs to another user)") from None
+
+
+def _is_running(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
     return True
+
+
+def _has_open(pid: int, path: Path) -> bool:
+    """Whether a process has a file open: no other one is sent a signal. True where the system does not tell."""
+    try:
+        files = list(Path(f"/proc/{pid}/fd").iterdir())
+    except OSError:
+        return True
+    for file in files:
+        with contextlib.suppress(OSError):  # closed meanwhile
+            if os.path.samestat(file.stat(), path.stat()):
+                return True
+    return False

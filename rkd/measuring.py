@@ -3,7 +3,6 @@
 import copy
 import json
 import sys
-import time
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -28,7 +27,7 @@ def measured_task(
         data: a prepared task.
         folders: folder of a trained model by row: "teacher", "student", or a variant's name.
     """
-    started, where = time.time(), _start(device, threads)
+    started, where = runtime.Stopwatch(), _start(device, threads)
     task, splits, _ = _prepared(data)
     split = splits[task.headline_split]
     loaded = {row: models.load_finetuned(Path(folder)) for row, folder in folders.items()}
@@ -68,7 +67,7 @@ def measured_methods(
         teacher: folder of a fine-tuned teacher.
         methods: {"row", "method", "options"} each, and perhaps "training" with settings of `Method`.
     """
-    started, where = time.time(), _start(device, threads)
+    started, where = runtime.Stopwatch(), _start(device, threads)
     task, splits, tokenizer = _prepared(data)
     rows = splits["train"].shuffled(batch_size, seed=0, epoch=1)[0]
     batch = {name: tensor.to(where) for name, tensor in splits["train"].batch(rows).items()}

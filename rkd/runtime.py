@@ -13,18 +13,34 @@ import platform
 import random
 import re
 import shutil
+import stat
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
+from types import FunctionType
 from typing import Any
 
 from rkd.errors import RkdError
 
 PACKAGES = ("torch", "transformers", "datasets", "accelerate", "numpy", "pandas", "snakemake")
+
+# What a user can set to make the numerical libraries compute with other instructions, or with less exact ones.
+_ARITHMETIC_VARIABLES = (
+    "ATEN_CPU_CAPABILITY",
+    "DNNL_DEFAULT_FPMATH_MODE",
+    "DNNL_MAX_CPU_ISA",
+    "MKL_CBWR",
+    "MKL_ENABLE_INSTRUCTIONS",
+    "NVIDIA_TF32_OVERRIDE",
+    "ONEDNN_DEFAULT_FPMATH_MODE",
+    "ONEDNN_MAX_CPU_ISA",
+    "TORCH_ALLOW_TF32_CUBLAS_OVERRIDE",
+)
 
 
 @contextmanager
@@ -50,7 +66,8 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; it takes the final name only if the block succeeds.
 
     Works for files and folders. A reader therefore sees the old content, the new content or nothing, never half
-    of it; whatever stood at `path` is replaced. What has the name is on disk: no power failure empties it.
+    of it; whatever stood at `path` is replaced. What has the name is on disk: no power failure empties it. Its mode is
+    what the umask says, whatever wrote it.
 
     Raises:
         RkdError: nothing can be written there, for example as the disk is full; the old content is still there.
@@ -59,18 +76,27 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     ...     temporary.write_text("a,b")
     """
     path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary, old = (path.with_name(f".{path.name}.{os.getpid()}.{kind}") for kind in ("tmp", "old"))
     with _writing(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
+        _make_folder(path.parent)
         _remove(temporary)  # left by a killed process of the same number
+        _remove(old)
     try:
         with _writing(path):
             yield temporary
-            _sync(temporary)
-            if temporary.is_dir() or (temporary.exists() and path.is_dir()):  # os.replace puts files over files only
-                _remove(path)
-            os.replace(temporary, path)
-            _sync(path.parent, inside=False)
+            _settle(temporary)
+            # os.replace puts files over files only. A folder goes aside as a whole: deleting it takes a while.
+            aside = temporary.exists() and (temporary.is_dir() or path.is_dir()) and os.path.lexists(path)
+            if aside:
+                os.replace(path, old)
+            try:
+                os.replace(temporary, path)
+            except OSError:
+                if aside:
+                    os.replace(old, path)
+                raise
+            _sync(path.parent)
+            _remove(old)
     finally:
         _remove(temporary)
 
@@ -97,14 +123,49 @@ def _write_failure(error: BaseException | None) -> str | None:
     return _write_failure(error.__context__)  # torch replaces the error of the file that it writes to
 
 
-def _sync(path: Path, inside: bool = True) -> None:
-    """Wait until a file, or a folder and all that is inside, is on disk."""
-    for part in [path, *(path.rglob("*") if inside and path.is_dir() else ())]:
+def _settle(path: Path) -> None:
+    """Give a file, or a folder and all that is inside, the mode that the umask says, and wait until it is on disk.
+
+    Some libraries write files that only their owner may read, whatever the umask. Modes only gain: a folder that hands
+    its group on still does.
+    """
+    umask = _umask()
+    for part in [path, *(path.rglob("*") if path.is_dir() else ())]:
+        if part.is_symlink():
+            continue
         descriptor = os.open(part, os.O_RDONLY)
         try:
+            mode = os.fstat(descriptor).st_mode
+            allowed = (0o777 if stat.S_ISDIR(mode) else 0o666) & ~umask
+            if allowed & ~mode:
+                os.fchmod(descriptor, stat.S_IMODE(mode) | allowed)
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+
+def _umask() -> int:
+    """The umask of this process, which can only be read by setting it."""
+    umask = os.umask(0o077)
+    os.umask(umask)
+    return umask
+
+
+def _sync(folder: Path) -> None:
+    """Wait until the names in a folder are on disk."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _make_folder(folder: Path) -> None:
+    """Make a folder and those above it, where they are missing, so that no power failure takes them away."""
+    missing = [part for part in (folder, *folder.parents) if not part.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    for part in missing:
+        _sync(part.parent)
 
 
 def _remove(path: Path) -> None:
@@ -130,17 +191,17 @@ def staged(folder: str | Path, last: str) -> Iterator[Path]:
     temporary = folder / ".partial"
     with _writing(folder):
         _remove(temporary)  # left by a killed process
-        temporary.mkdir(parents=True)
+        _make_folder(temporary)
     try:
         with _writing(folder):
             yield temporary
-            _sync(temporary)
+            _settle(temporary)
             names = sorted(path.name for path in temporary.iterdir() if path.name != last)
             _remove(folder / last)
             for name in [*names, last]:
                 _remove(folder / name)
                 os.replace(temporary / name, folder / name)
-            _sync(folder, inside=False)
+            _sync(folder)
     finally:
         _remove(temporary)
 
@@ -266,15 +327,65 @@ def git_state(folder: Path) -> dict[str, Any]:
     return {"commit": commit.strip(), "dirty": bool(status.strip())}
 
 
-def provenance(started: float, device: str, threads: int) -> dict[str, Any]:
+def arithmetic(device: Any) -> dict[str, Any]:
+    """What decides the last bits of the numbers that a device computes, as far as this process can tell.
+
+    Matrix products and sums are made by other routines where a processor has other vector instructions, or where a
+    variable of the environment says so.
+
+    Args:
+        device: a `torch.device`.
+
+    Returns:
+        `capability`, torch's name of the instructions that it uses on a CPU, or the compute capability of a GPU;
+        `instructions`, the vector instructions of a CPU; `environment`, the variables that are set.
+
+    >>> arithmetic(torch.device("cpu"))["capability"]
+    'AVX2'
+    """
+    import torch
+
+    environment = {name: os.environ[name] for name in _ARITHMETIC_VARIABLES if name in os.environ}
+    if device.type == "cuda":
+        major, minor = torch.cuda.get_device_capability(device)
+        return {"capability": f"{major}.{minor}", "environment": environment}
+    there = [name for name, found in torch.cpu.get_capabilities().items() if found is True]
+    if platform.machine() in ("x86_64", "AMD64"):
+        there = [name for name in there if name.startswith(("avx", "amx", "fma"))]
+    return {
+        "capability": torch.backends.cpu.get_cpu_capability(),
+        "instructions": sorted(there),
+        "environment": environment,
+    }
+
+
+@dataclass(frozen=True)
+class Stopwatch:
+    """When something began: its date, and seconds since then that do not jump where the system's clock is set.
+
+    >>> Stopwatch().seconds()
+    0.0
+    """
+
+    date: float = field(default_factory=time.time)
+    _clock: float = field(default_factory=time.monotonic)
+
+    def seconds(self) -> float:
+        """Seconds since the start."""
+        return time.monotonic() - self._clock
+
+
+def provenance(started: Stopwatch, device: str, threads: int) -> dict[str, Any]:
     """Where, with what and for how long a run was made: the part of run.json that is not the spec.
 
     Args:
-        started: `time.time()` at the start of the run.
+        started: made at the start of the run.
         device: the torch device the run used, for example "cpu".
         threads: number of CPU threads of the run.
     """
     import resource
+
+    import torch
 
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     result = {
@@ -283,15 +394,14 @@ def provenance(started: float, device: str, threads: int) -> dict[str, Any]:
         "system": platform.platform(terse=True),
         "processor": processor_name(),
         "device": device,
+        "arithmetic": arithmetic(torch.device(device)),
         "threads": threads,
         "git": git_state(Path(__file__).resolve().parent),
-        "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(started)),
-        "seconds": round(time.time() - started, 1),
+        "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(started.date)),
+        "seconds": round(started.seconds(), 1),
         "peak_memory_mib": round(peak / (1 << 20 if sys.platform == "darwin" else 1 << 10)),
     }
     if device.startswith("cuda"):
-        import torch
-
         result["gpu"] = torch.cuda.get_device_name()
         result["peak_gpu_memory_mib"] = torch.cuda.max_memory_allocated() >> 20
     return result
@@ -300,7 +410,19 @@ def provenance(started: float, device: str, threads: int) -> dict[str, Any]:
 def run_script(main: Callable[[], None]) -> None:
     """Run a script's `main`; bad input ends it with one line on stderr and exit code 2, without a traceback."""
     try:
+        if isinstance(main, FunctionType):
+            _check_own_code(Path(main.__code__.co_filename))
         main()
     except RkdError as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(2) from None
+
+
+def _check_own_code(script: Path) -> None:
+    """Refuse a script of one copy of the project that has imported the library of another one.
+
+    The digests that are recorded, and that decide what runs again, would be those of other code.
+    """
+    root, ours = script.resolve().parent.parent, Path(__file__).resolve().parent.parent
+    if script.resolve().parent.name == "workflow_scripts" and (root / "rkd").is_dir() and root != ours:
+        raise RkdError(f"{script}: found the rkd of {ours}; expected that of its own project: set PYTHONPATH={root}")

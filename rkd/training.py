@@ -5,8 +5,8 @@ import json
 import logging
 import math
 import sys
-import time
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, cast
@@ -70,7 +70,7 @@ def run(
             cannot be written.
         Interrupted: by SIGINT, SIGTERM or SIGHUP, with `checkpoints`; a checkpoint has been written.
     """
-    started = time.time()
+    started = runtime.Stopwatch()
     runtime.reuse_memory()
     runtime.seed_everything(spec.seed, threads)
     transformers_logging.set_verbosity_error()
@@ -81,12 +81,17 @@ def run(
     precision.check(spec.training["precision"], accelerator.device)
     task = get(spec.task, spec.own_task)
     manifest, tokenizer, splits = load_prepared(data)
-    if spec.training["selection"] == HELD_OUT:
-        share = spec.training["held_out_share"]
-        splits["train"], splits[HELD_OUT] = hold_out(splits["train"], share, 1, spec.seed, "held_out_share")
-    splits["train"], quiz = _hold_out_quiz(spec, splits["train"], accelerator.device)
+    splits, quiz_rows = set_aside(spec, splits)
+    quiz = None
+    if quiz_rows is not None:
+        quiz = QuizBatches(quiz_rows, spec.training["batch_size"], spec.seed, accelerator.device)
     max_length = manifest["max_length"]
-    method = _build(spec, task, tokenizer, max_length, splits["train"], teacher, accelerator.device, quiz)
+    student = models.load_for(spec.model, task, tokenizer, spec.seed, max_length)
+    guide = None
+    if teacher is not None and spec.method != "finetune":
+        guide = models.load_finetuned(teacher)
+        models.check_reading(guide, tokenizer, where=str(teacher), max_length=max_length, pair=task.pair)
+    method = build(spec, student, guide, len(splits["train"]), accelerator.device, quiz)
     log.info("%s", _headline(spec, method, splits))
 
     identity = {
@@ -97,15 +102,17 @@ def run(
         "teacher": None if method.teacher is None else fingerprint(method.teacher),
         "threads": threads,
         "device": accelerator.device.type,
+        "arithmetic": runtime.arithmetic(accelerator.device),
         "torch": torch.__version__,
     }
-    with Checkpoint(checkpoints, checkpoint_minutes, identity) as checkpoint:
+    gpu = torch.cuda.get_device_name() if accelerator.device.type == "cuda" else None
+    with Checkpoint(checkpoints, checkpoint_minutes, identity, gpu) as checkpoint:
         done = train(method, task, splits, spec, accelerator, checkpoint)
         accelerator.end_training()
 
         predicted = [name for name in splits if name not in ("train", HELD_OUT)]
         with checkpoint.interruptible():
-            z = {name: evaluation.predict(method.student, splits[name], accelerator.device) for name in predicted}
+            z = {name: _logits(method.student, "student", name, splits, accelerator.device) for name in predicted}
         with runtime.staged(out, last="run.json") as folder:
             evaluation.predictions_frame(task, z, splits).to_parquet(folder / "predictions.parquet", index=False)
             cast(PreTrainedModel, method.student).save_pretrained(folder / "model")
@@ -117,7 +124,7 @@ def run(
                 "spec": asdict(spec),
                 "data": {
                     **{key: manifest.get(key) for key in ("source", "revision", "sha256")},
-                    "files": runtime.digests(data, "dataset"),
+                    "files": manifest["files"],
                 },
                 "teacher": runtime.digests(teacher) if teacher else None,
                 "code": code,
@@ -125,6 +132,7 @@ def run(
                 "precision": spec.training["precision"],
                 "parameters": models.count_parameters(method.student),
                 "resumed": done.resumed,
+                "processors": done.processors,
                 **runtime.provenance(started, str(accelerator.device), threads),
             }
             record["seconds"] += round(done.seconds, 1)  # those before the run was continued
@@ -149,7 +157,7 @@ def train(
         The progress at the end, with one record of `history` per evaluation.
 
     Raises:
-        RkdError: a loss is NaN or infinite; the message names the step.
+        RkdError: a loss, a weight or a logit is NaN or infinite; the message names the step or the epoch's end.
     """
     settings = spec.training
     checkpoint = checkpoint or Checkpoint(None)
@@ -157,7 +165,7 @@ def train(
     z_t = None
     if method.teacher is not None and not method.teacher_moves:
         with checkpoint.interruptible():
-            z_t = _dev_logits(method.teacher, task, splits, accelerator.device)
+            z_t = _dev_logits(method.teacher, "teacher", task, splits, accelerator.device)
     if not at.history:
         with checkpoint.interruptible():
             record = evaluate(method, task, splits, accelerator.device, z_t)
@@ -173,15 +181,12 @@ def train(
             with precision.autocast(settings["precision"], accelerator.device):
                 losses = method.step(batch)
             at.step, at.batch = at.step + 1, at.batch + 1
+            check_losses(losses, f"{named(spec)}: ", f"at step {at.step} (epoch {epoch})")
             for name, loss in losses.items():
-                if not math.isfinite(loss):
-                    raise RkdError(
-                        f"{spec.task}/{spec.variant}/seed-{spec.seed}: {name} is {loss} at step {at.step} "
-                        f"(epoch {epoch}); expected a finite number; try a lower learning rate"
-                    )
                 at.sums[name] = at.sums.get(name, 0.0) + loss
                 at.counts[name] += 1
             checkpoint.after_step(method, at)
+        check_weights(method, f"{named(spec)}: ", f"after step {at.step} (epoch {epoch})")
         checkpoint.save(method, at)
         with checkpoint.interruptible():
             record = evaluate(method, task, splits, accelerator.device, z_t)
@@ -215,17 +220,20 @@ def evaluate(
         `dev` (metrics by split), `headline`, `warnings`, `held_out` (the headline metric on held-out training
         data, where `splits` has some), and for a teacher `teacher`: its `headline`, `kl` and `entropy` (see
         `evaluation.soft_label_statistics`), and its `distance` from the student if the method pulls it.
+
+    Raises:
+        RkdError: a logit is NaN or infinite.
     """
-    z_s = _dev_logits(method.student, task, splits, device)
+    z_s = _dev_logits(method.student, "student", task, splits, device)
     dev = evaluation.scores(task, z_s, splits)
     record: dict[str, Any] = {"dev": dev, "headline": evaluation.dev_headline(task, dev), "warnings": []}
     if HELD_OUT in splits:
-        z = evaluation.predict(method.student, splits[HELD_OUT], device)
+        z = _logits(method.student, "student", HELD_OUT, splits, device)
         decided, labels = evaluation.decide(task, z), splits[HELD_OUT].labels.numpy()
         record["held_out"] = headline(task, metrics.compute(task, decided, labels))
     if method.teacher is None:
         return record
-    z_t = z_t or _dev_logits(method.teacher, task, splits, device)
+    z_t = z_t or _dev_logits(method.teacher, "teacher", task, splits, device)
     teacher = {"headline": evaluation.dev_headline(task, evaluation.scores(task, z_t, splits))}
     split, temperature = task.headline_split, getattr(method, "temperature", 1.0)
     teacher |= evaluation.soft_label_statistics(z_s[split], z_t[split], temperature)
@@ -247,61 +255,113 @@ def _rank(score: float) -> float:
 
 
 def _dev_logits(
-    model: torch.nn.Module, task: Task, splits: dict[str, Split], device: torch.device
+    model: torch.nn.Module, role: str, task: Task, splits: dict[str, Split], device: torch.device
 ) -> dict[str, Tensor]:
-    return {name: evaluation.predict(model, splits[name], device) for name in task.dev_splits}
+    return {name: _logits(model, role, name, splits, device) for name in task.dev_splits}
 
 
-def _build(
+def _logits(model: torch.nn.Module, role: str, name: str, splits: dict[str, Split], device: torch.device) -> Tensor:
+    """Logits of a split, which must be numbers: where they are NaN, every example would count as of the first class."""
+    z = evaluation.predict(model, splits[name], device)
+    if wrong := int((~z.isfinite()).any(dim=1).sum()):
+        raise RkdError(
+            f"{role}: its logits are NaN or infinite for {wrong} of {len(z)} rows of {name}; expected finite numbers"
+        )
+    return z
+
+
+def check_losses(losses: Mapping[str, float], who: str, when: str, advice: str = "try a lower learning rate") -> None:
+    """Refuse losses that are NaN or infinite; `who`, `when` and `advice` are parts of the message."""
+    for name, loss in losses.items():
+        if not math.isfinite(loss):
+            raise RkdError(f"{who}{name} is {loss} {when}; expected a finite number; {advice}")
+
+
+def check_weights(method: Method, who: str, when: str, advice: str = "try a lower learning rate") -> None:
+    """Refuse a student, or a teacher that moves, some of whose weights are NaN or infinite, as `check_losses` does."""
+    moving = {"student": method.student} | ({"teacher": method.teacher} if method.teacher_moves else {})
+    for role, model in moving.items():
+        for name, weights in cast(torch.nn.Module, model).named_parameters():
+            if not weights.isfinite().all():
+                raise RkdError(f"{who}{role}: {name} is NaN or infinite {when}; expected finite weights; {advice}")
+
+
+def named(spec: RunSpec) -> str:
+    """What messages call a run.
+
+    >>> named(spec)
+    'mrpc/kd/seed-1'
+    """
+    return f"{spec.task}/{spec.variant}/seed-{spec.seed}"
+
+
+def set_aside(spec: RunSpec, splits: dict[str, Split]) -> tuple[dict[str, Split], Split | None]:
+    """The splits without the training rows that this run does not train on, which it may need for two reasons.
+
+    Returns:
+        The splits, with the rows that the epoch is chosen by as HELD_OUT where the selection needs some; and the rows
+        of the quiz, for the methods that ask for one.
+
+    Raises:
+        RkdError: too few rows would be set aside, or none left.
+    """
+    settings, splits, quiz = spec.training, dict(splits), None
+    if settings["selection"] == HELD_OUT:
+        share = settings["held_out_share"]
+        splits["train"], splits[HELD_OUT] = hold_out(splits["train"], share, 1, spec.seed, "held_out_share")
+    if spec.method == "metadistil" or spec.options.get("inner_batch") == "quiz":
+        share = spec.options["quiz_share"]
+        splits["train"], quiz = hold_out(splits["train"], share, settings["batch_size"], spec.seed)
+    return splits, quiz
+
+
+def build(
     spec: RunSpec,
-    task: Task,
-    tokenizer: Any,
-    max_length: int,
-    train_split: Split,
-    teacher: Path | None,
+    student: PreTrainedModel,
+    teacher: PreTrainedModel | None,
+    rows: int,
     device: torch.device,
     quiz: QuizBatches | None = None,
 ) -> Method:
-    """The method of a spec with its models on the device, everything checked to fit."""
-    student: Any = models.load_for(spec.model, task, tokenizer, spec.seed, max_length)
+    """The method of a spec with its models on the device, after a look at whether they fit.
+
+    Args:
+        student: before training, see `models.load_for`.
+        teacher: the fine-tuned teacher, for all methods but finetune.
+        rows: training rows of an epoch.
+        quiz: batches of the rows that `set_aside` returns.
+
+    Raises:
+        RkdError: models that do not fit each other, or options that do not fit the models.
+    """
     settings, options = spec.training, dict(spec.options)
-    total_steps = settings["epochs"] * math.ceil(len(train_split) / settings["batch_size"])
+    total_steps = settings["epochs"] * math.ceil(rows / settings["batch_size"])
     arguments: dict[str, Any] = {
         "student_lr": settings["learning_rate"],
         "total_steps": total_steps,
         "warmup_steps": int(total_steps * settings["warmup_ratio"]),
         **{key: settings[key] for key in ("weight_decay", "max_grad_norm", "adam_epsilon", "gradient_accumulation")},
     }
+    ours, theirs = (cast(Any, model) for model in (student, teacher))  # transformers does not type its `to`
     if spec.method == "finetune":
-        return by_name(spec.method)(student.to(device), **arguments)
+        return by_name(spec.method)(ours.to(device), **arguments)
     if teacher is None:
         raise RkdError(f"method {spec.method!r} needs the folder of a fine-tuned teacher; found none")
-    teacher_model: Any = models.load_finetuned(teacher)
-    models.check_reading(teacher_model, tokenizer, where=str(teacher), max_length=max_length, pair=task.pair)
-    models.check_fit(student, teacher_model)
+    models.check_fit(student, teacher)
     if "layer_map" in options:
         options["layer_map"] = LayerMap.from_strategy(
-            options["layer_map"], models.depth(student), models.depth(teacher_model)
+            options["layer_map"], models.depth(student), models.depth(teacher)
         )
     options.pop("quiz_share", None)
     if quiz is not None:
         options["quiz"] = quiz
-    return by_name(spec.method)(student.to(device), teacher_model.to(device), **arguments, **options)
-
-
-def _hold_out_quiz(spec: RunSpec, train_split: Split, device: torch.device) -> tuple[Split, QuizBatches | None]:
-    """What is left to train on, and the quiz batches of the methods that ask for some."""
-    if spec.method != "metadistil" and spec.options.get("inner_batch") != "quiz":
-        return train_split, None
-    batch_size = spec.training["batch_size"]
-    rest, quiz = hold_out(train_split, spec.options["quiz_share"], batch_size, spec.seed)
-    return rest, QuizBatches(quiz, batch_size, spec.seed, device)
+    return by_name(spec.method)(ours.to(device), theirs.to(device), **arguments, **options)
 
 
 def _headline(spec: RunSpec, method: Method, splits: dict[str, Split]) -> str:
     sizes = ", ".join(f"{name} {len(split)}" for name, split in splits.items())
     parameters = models.count_parameters(method.student)["total"] / 1e6
-    return f"{spec.task}/{spec.variant}/seed-{spec.seed}: {spec.method}, {parameters:.1f}M parameters; rows: {sizes}"
+    return f"{named(spec)}: {spec.method}, {parameters:.1f}M parameters; rows: {sizes}"
 
 
 def _told(record: dict[str, Any], *, epoch: int, step: int, seconds: float, train: dict[str, float]) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from rkd.data.hub import HUB_NAME, HUB_REVISION
 from rkd.data.tokenizer import build_tokenizer
 from rkd.errors import RkdError
 from rkd.labels import listed
+from rkd.prepared import content_digest, file_digests
 from rkd.runtime import atomic_path, write_json
 from rkd.tokenizer import load_tokenizer
 
@@ -44,7 +45,8 @@ def prepare(
 
     `dataset/` is a `DatasetDict` with the columns input_ids, token_type_ids (only for tokenizers that make them), label
     (int64 class id, or float32 score; -1 or NaN where unlabelled) and idx (int64). Rows are truncated to `max_length`
-    tokens and not padded. `out_dir` appears when it is whole, and replaces what was there.
+    tokens and not padded. `out_dir` appears when it is whole, and replaces what was there. The manifest lists the
+    SHA-256 of every file, which is compared before each use, and has one of its own content (`rkd.prepared`).
 
     Args:
         task: task name.
@@ -93,14 +95,9 @@ def prepare(
     }
     if own_task is not None:
         manifest["own_task"] = dict(own_task)
-    manifest["sha256"] = _sha256(
-        {key: manifest[key] for key in ("task", "splits", "max_length")}
-        | ({"own_task": _without_paths(own_task)} if own_task is not None else {})
-        | {"tokenizer": manifest["tokenizer"]["sha256"]}
-    )
+    manifest["sha256"] = content_digest(manifest)
     encoded = DatasetDict({name: encode(split, encoder, fields, max_length) for name, split in raw.items()})
-    _write(Path(out_dir), encoded, encoder, manifest)
-    return manifest
+    return _write(Path(out_dir), encoded, encoder, manifest)
 
 
 def encode(data: Dataset, tokenizer: PreTrainedTokenizerBase, fields: Sequence[str], max_length: int) -> Dataset:
@@ -165,15 +162,6 @@ def _describe(tokenizer: PreTrainedTokenizerBase, reference: str, revision: str 
     }
 
 
-def _without_paths(own_task: Mapping[str, Any]) -> dict[str, Any]:
-    """A task of one's own without the places of its files: their content decides."""
-    files = {
-        split: {key: value for key, value in file.items() if key not in ("path", "where")}
-        for split, file in own_task["files"].items()
-    }
-    return {**own_task, "files": files}
-
-
 def _sha256(content: Any) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
 
@@ -201,11 +189,16 @@ def _warn_about_own_data(raw: DatasetDict, task: tasks.Task) -> None:
         logger.warning("validation: %d of %d texts occur in train, too", repeated, raw["validation"].num_rows)
 
 
-def _write(out_dir: Path, data: DatasetDict, tokenizer: PreTrainedTokenizerBase, manifest: dict[str, Any]) -> None:
+def _write(
+    out_dir: Path, data: DatasetDict, tokenizer: PreTrainedTokenizerBase, manifest: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Write all parts; returns the manifest with the digests of the files."""
     with atomic_path(out_dir) as folder:
         data.save_to_disk(folder / "dataset")
         # Calls leave their truncation behind, and packaged tokenizers bring some padding: both are the caller's choice.
         tokenizer.backend_tokenizer.no_truncation()
         tokenizer.backend_tokenizer.no_padding()
         tokenizer.save_pretrained(folder / "tokenizer")
-        write_json(folder / "manifest.json", manifest)
+        whole = {**manifest, "files": file_digests(folder)}
+        write_json(folder / "manifest.json", whole)
+    return whole

@@ -8,6 +8,7 @@ import os
 import random
 import subprocess
 import sys
+import time
 from contextlib import nullcontext
 
 import numpy as np
@@ -228,10 +229,11 @@ def test_no_git_is_no_error(tmp_path, monkeypatch):
 
 
 def test_provenance_is_plain_json():
-    found = runtime.provenance(started=0.0, device="cpu", threads=3)
+    found = runtime.provenance(runtime.Stopwatch(0.0, 0.0), device="cpu", threads=3)
     assert set(found["packages"]) == set(runtime.PACKAGES)
     assert (found["device"], found["threads"], found["started"]) == ("cpu", 3, "1970-01-01T00:00:00Z")
-    assert found["seconds"] > 1e9
+    assert found["seconds"] == pytest.approx(time.monotonic(), abs=10)
+    assert found["arithmetic"]["capability"] == torch.backends.cpu.get_cpu_capability()
     assert found["peak_memory_mib"] > 10
     assert found["processor"]
     assert found["python"] == ".".join(map(str, sys.version_info[:3]))

@@ -173,6 +173,7 @@ def test_a_run_leaves_model_predictions_history_and_record(method, place, data, 
     manifest = json.loads((data("cola") / "manifest.json").read_text())
     files = run["data"].pop("files")
     assert run["data"] == {"source": "synthetic", "revision": None, "sha256": manifest["sha256"]}
+    assert set(files) == {str(path.relative_to(data("cola"))) for path in data("cola").rglob("*/*") if path.is_file()}
     assert files["dataset/train/data-00000-of-00001.arrow"] == sha256_of(
         data("cola") / "dataset/train/data-00000-of-00001.arrow"
     )
@@ -561,8 +562,8 @@ def test_the_settings_reach_the_method(place, data, teacher, monkeypatch):
         options={"layer_map": [[1]]},
     )
     tokenizer = AutoTokenizer.from_pretrained(data("cola") / "tokenizer")
-    train = load_splits(data("cola"), 0)["train"]
-    training._build(spec, get("cola"), tokenizer, 48, train, teacher("cola"), torch.device("cpu"))
+    student = training.first_student(spec, get("cola"), tokenizer, 48)
+    training.build(spec, student, models.load_finetuned(teacher("cola")), ROWS[0], torch.device("cpu"))
     assert models.depth(built.pop("student")) == 1
     assert models.depth(built.pop("teacher")) == 2
     assert built == {
