@@ -29,6 +29,13 @@ include: "rules/report.smk"
 include: "rules/efficiency.smk"
 
 
+# What a teacher's job reads beside its inputs, so that a new variant trains no teacher anew.
+onstart:
+    if not PLAN.partial:
+        for task in PLAN.tasks:
+            atomic_write_text(TRIALS.format(task=task), PLAN.trials(task))
+
+
 # Among hundreds of jobs the messages of those that failed are far above: they are told once more at the end.
 onerror:
     with open(log[0], encoding="utf-8") as file:

@@ -21,7 +21,7 @@ import pyarrow
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from rkd import config, efficiency, metrics, model_source, models, runtime, training
+from rkd import config, metrics, model_source, models, runtime, training
 from rkd.code_inputs import code_digests
 from rkd.data.files import find_labels, text_problem
 from rkd.data.prepare import prepare
@@ -34,6 +34,7 @@ from rkd.reading import chosen_columns
 from rkd.spec import ModelSpec, RunSpec
 from rkd.tasks import Task, define, get
 from rkd.tokenizer import load_tokenizer
+from rkd.trial import trial
 from rkd.variants import METHOD_OPTIONS, without_unread
 
 log = logging.getLogger("rkd")
@@ -235,16 +236,15 @@ def distill(
     last = _spec(_reference(student, folder / "student-before", None), first)
     student_spec = RunSpec(name, method, method, seed, last, without_unread(chosen), chosen_options, definition)
     runs.append((student_spec, "student"))
-    if len(runs) == 2:
-        with _own_words(folder):
-            prepared = load_tokenizer(folder / "data" / "tokenizer")
-            _check_pair(student_spec, first, get(name, definition), prepared, max_length)
     for spec, part in runs:
         needs = teacher_model if part == "student" and method != "finetune" else None
         own_files = _own_files(spec)
         if out is not None and _finished(folder / part, spec, manifest["sha256"], needs, own_files):
             log.info("%s: finished already", folder / part)
             continue
+        if part == "teacher":  # what does not fit would else be told only after it has been trained
+            with _own_words(folder):
+                trial(spec, [student_spec], folder / "data", device=device, threads=threads)
         with _own_words(folder), explained(f"{name}/{part}", spec.training):
             training.run(
                 spec,
@@ -456,15 +456,6 @@ def _own_files(spec: RunSpec) -> dict[str, str]:
         if source is not None and Path(source).is_file():  # a notebook's cells are no file
             found[f"method {spec.method}"] = runtime.sha256(source)
     return found
-
-
-def _check_pair(
-    spec: RunSpec, teacher: ModelSpec, task: Task, tokenizer: PreTrainedTokenizerBase, max_length: int
-) -> None:
-    """Build the method with the teacher as it is before its fine-tuning: an error would else come only after that."""
-    student, guide = (models.load_for(each, task, tokenizer, spec.seed, max_length) for each in (spec.model, teacher))
-    models.check_fit(student, guide)
-    efficiency.build_method(spec.method, student, guide, {}, **spec.options)
 
 
 def _finished(folder: Path, spec: RunSpec, data: str, teacher: Path | None, own_files: Mapping[str, str]) -> bool:

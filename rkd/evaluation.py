@@ -65,9 +65,8 @@ def predictions_frame(task: Task, z: dict[str, Tensor], splits: dict[str, Split]
             labels = np.where(labels < 0, np.nan, labels)
         frame = pd.DataFrame({"split": name, "idx": splits[name].idx.numpy(), "label": labels})
         frame["prediction"] = decide(task, part)
-        for column in range(part.shape[1]):
-            frame[f"logit_{column}"] = part[:, column].numpy()
-        frames.append(frame)
+        logit = pd.DataFrame(part.numpy(), columns=[f"logit_{column}" for column in range(part.shape[1])])
+        frames.append(pd.concat([frame, logit], axis=1))
     return pd.concat(frames, ignore_index=True)
 
 

@@ -27,7 +27,8 @@ def kd_loss(student_logits: Tensor, teacher_logits: Tensor, temperature: float) 
     """
     log_p_student = F.log_softmax(student_logits / temperature, dim=-1)
     log_p_teacher = F.log_softmax(teacher_logits / temperature, dim=-1)
-    return temperature**2 * F.kl_div(log_p_student, log_p_teacher, reduction="batchmean", log_target=True)
+    # A product, as a power that is too large for a float would be an error of another kind than an infinite loss.
+    return temperature * temperature * F.kl_div(log_p_student, log_p_teacher, reduction="batchmean", log_target=True)
 
 
 def regression_kd_loss(student_scores: Tensor, teacher_scores: Tensor) -> Tensor:

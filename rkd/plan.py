@@ -132,6 +132,11 @@ class Plan:
             self._own_task(task, training=True),
         )
 
+    def trials(self, task: str) -> str:
+        """The students of a task, of one seed, a line of JSON each: what is tried before a teacher is trained."""
+        names = dict.fromkeys(name for place, name, _ in self.runs() if place == task and name != "teacher")
+        return "".join(f"{self.student(task, name, self.seeds[0]).json()}\n" for name in names)
+
     def method(self, variant: str) -> str:
         """The training method of a variant."""
         return str(self._overrides[variant]["method"])

@@ -20,10 +20,11 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from types import FunctionType
-from typing import Any
+from typing import Any, TextIO
 
 from rkd.errors import RkdError
 
@@ -405,6 +406,26 @@ def provenance(started: Stopwatch, device: str, threads: int) -> dict[str, Any]:
         result["gpu"] = torch.cuda.get_device_name()
         result["peak_gpu_memory_mib"] = torch.cuda.max_memory_allocated() >> 20
     return result
+
+
+def text_argument(value: str) -> str:
+    """An argument of the command line, or for "-" what comes on standard input, where there is no limit on its length.
+
+    A single argument ends at 128 KiB, which a task with some thousand labels exceeds.
+
+    >>> parser.add_argument("--spec", type=text_argument)
+    """
+    return _whole(sys.stdin) if value == "-" else value
+
+
+def json_argument(value: str) -> Any:
+    """`text_argument` as JSON."""
+    return json.loads(text_argument(value))
+
+
+@cache
+def _whole(stream: TextIO) -> str:
+    return stream.read().removesuffix("\n")
 
 
 def run_script(main: Callable[[], None]) -> None:

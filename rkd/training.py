@@ -73,9 +73,7 @@ def run(
     started = runtime.Stopwatch()
     runtime.reuse_memory()
     runtime.seed_everything(spec.seed, threads)
-    transformers_logging.set_verbosity_error()
-    if not sys.stderr.isatty():
-        transformers_logging.disable_progress_bar()
+    quiet_libraries()
     begun = checkpoints is not None and (checkpoints / "checkpoint.json").is_file()
     accelerator = tracking.accelerator(tensorboard, runtime.choose_device(device), continued=begun)
     precision.check(spec.training["precision"], accelerator.device)
@@ -176,8 +174,7 @@ def train(
         method.student.train()
         batches = splits["train"].shuffled(settings["batch_size"], spec.seed, epoch, settings["batch_order"])
         for rows in tqdm(batches[at.batch :], desc=f"epoch {epoch}", leave=False, disable=not sys.stderr.isatty()):
-            tensors = {**splits["train"].batch(rows), "row": rows}
-            batch = {name: tensor.to(accelerator.device) for name, tensor in tensors.items()}
+            batch = batch_of(splits["train"], rows, accelerator.device)
             with precision.autocast(settings["precision"], accelerator.device):
                 losses = method.step(batch)
             at.step, at.batch = at.step + 1, at.batch + 1
@@ -293,6 +290,22 @@ def named(spec: RunSpec) -> str:
     'mrpc/kd/seed-1'
     """
     return f"{spec.task}/{spec.variant}/seed-{spec.seed}"
+
+
+def quiet_libraries() -> None:
+    """Let transformers tell errors alone, and draw no bars where there is no terminal."""
+    transformers_logging.set_verbosity_error()
+    if not sys.stderr.isatty():
+        transformers_logging.disable_progress_bar()
+
+
+def batch_of(split: Split, rows: Tensor, device: torch.device) -> dict[str, Tensor]:
+    """Examples of a split as `Method.step` takes them.
+
+    Args:
+        rows: row numbers, int64, shape (rows,).
+    """
+    return {name: tensor.to(device) for name, tensor in {**split.batch(rows), "row": rows}.items()}
 
 
 def set_aside(spec: RunSpec, splits: dict[str, Split]) -> tuple[dict[str, Split], Split | None]:

@@ -8,17 +8,28 @@ import sys
 # Under its own name a line that starts with it, as a formatter may lay it out, would be a keyword of Snakemake.
 from snakemake.io import report as in_report
 
+# This copy of the project runs its own code, here and in its jobs, whichever rkd is installed: the digests that decide what
+# runs again are of these files.
+ROOT = os.path.dirname(workflow.current_basedir.get_path_or_uri(secret_free=True))
+sys.path[:] = [ROOT, *(path for path in sys.path if path != ROOT)]
+PYTHONPATH = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+os.environ["PYTHONPATH"] = os.pathsep.join([ROOT, *(path for path in PYTHONPATH if path not in ("", ROOT))])
+
 try:
+    import rkd
     from rkd.code_inputs import code_digest
     from rkd.config import in_order, load, typed
     from rkd.errors import RkdError
     from rkd.failures import failed_jobs
     from rkd.plan import Plan
-    from rkd.runtime import sha256
+    from rkd.runtime import atomic_write_text, sha256
     from rkd.spec import canonical_json
     from rkd.versions import check as check_versions
 except ImportError as error:
     sys.exit(f"error: {error}; run `make results` once, then put .venv/bin into PATH, or `pip install -e .`")
+
+if not os.path.samefile(os.path.dirname(rkd.__file__), os.path.join(ROOT, "rkd")):
+    sys.exit(f"error: found the rkd of {os.path.dirname(rkd.__file__)}; expected that of {ROOT}: start a new process")
 
 # A plan of thousands of jobs makes millions of objects, hardly any of which is garbage: it is looked for less often, which
 # spares a tenth of the time.
@@ -49,6 +60,8 @@ GPU_RESOURCES = {
 DATA = "results/data/{task}"
 TEACHER = "results/teachers/{task}/seed-{seed}"
 STUDENT = "results/students/{task}/{variant}/seed-{seed}"
+# The students of a task, a spec per line: each is tried for a step before the teacher is trained.
+TRIALS = "results/.trials/{task}.jsonl"
 METRICS = "results/metrics/{task}/{variant}/seed-{seed}.json"
 EVERY_VARIANT = ["teacher", *PLAN.all_variants]
 

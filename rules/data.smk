@@ -17,4 +17,5 @@ rule prepare_data:
         files=own_files,
         code=code_digest("workflow_scripts/prepare_data.py"),
     shell:
-        "python workflow_scripts/prepare_data.py --spec {params.spec:q} --files {params.files:q} --out results/data/{wildcards.task} > {log} 2>&1"
+        "python workflow_scripts/prepare_data.py --spec - --files {params.files:q} --out results/data/{wildcards.task} "
+        "<<< {params.spec:q} > {log} 2>&1"

@@ -91,8 +91,8 @@ rule cost_table:
         spec=verbatim(canonical_json(PLAN.report())),
         code=code_digest("workflow_scripts/make_cost_table.py"),
     shell:
-        "python workflow_scripts/make_cost_table.py --spec {params.spec:q} --out-dir results/tables "
-        "--measurement {input.measurement:q} > {log} 2>&1"
+        "python workflow_scripts/make_cost_table.py --spec - --out-dir results/tables "
+        "--measurement {input.measurement:q} <<< {params.spec:q} > {log} 2>&1"
 
 
 rule score_against_latency:
@@ -113,5 +113,5 @@ rule score_against_latency:
         spec=verbatim(canonical_json(PLAN.report())),
         code=code_digest("workflow_scripts/plot_latency.py"),
     shell:
-        "python workflow_scripts/plot_latency.py --spec {params.spec:q} --out results/figures/latency "
-        "--metrics {input.metrics:q} --efficiency {input.efficiency:q} > {log} 2>&1"
+        "python workflow_scripts/plot_latency.py --spec - --out results/figures/latency "
+        "--metrics {input.metrics:q} --efficiency {input.efficiency:q} <<< {params.spec:q} > {log} 2>&1"

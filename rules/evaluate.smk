@@ -16,8 +16,8 @@ rule compute_metrics:
         spec=lambda wildcards: PLAN.metrics(wildcards.task, wildcards.variant, int(wildcards.seed)),
         code=code_digest("workflow_scripts/compute_metrics.py"),
     shell:
-        "python workflow_scripts/compute_metrics.py --spec {params.spec:q} --predictions {input.predictions:q} "
-        "--out {output:q} > {log} 2>&1"
+        "python workflow_scripts/compute_metrics.py --spec - --predictions {input.predictions:q} "
+        "--out {output:q} <<< {params.spec:q} > {log} 2>&1"
 
 
 # No other rule has a name with this end, so that a task may have any.

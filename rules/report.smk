@@ -18,8 +18,8 @@ rule main_table:
         spec=verbatim(canonical_json(PLAN.report())),
         code=code_digest("workflow_scripts/make_table.py"),
     shell:
-        "python workflow_scripts/make_table.py --spec {params.spec:q} --out-dir results/tables "
-        "--metrics {input.metrics:q} > {log} 2>&1"
+        "python workflow_scripts/make_table.py --spec - --out-dir results/tables "
+        "--metrics {input.metrics:q} <<< {params.spec:q} > {log} 2>&1"
 
 
 rule selection_table:
@@ -38,8 +38,8 @@ rule selection_table:
         spec=verbatim(canonical_json(PLAN.report())),
         code=code_digest("workflow_scripts/make_selection_table.py"),
     shell:
-        "python workflow_scripts/make_selection_table.py --spec {params.spec:q} --out-dir results/tables "
-        "--histories {input.histories:q} > {log} 2>&1"
+        "python workflow_scripts/make_selection_table.py --spec - --out-dir results/tables "
+        "--histories {input.histories:q} <<< {params.spec:q} > {log} 2>&1"
 
 
 rule comparisons:
@@ -59,8 +59,8 @@ rule comparisons:
         baselines=[name for name in ("kd", "finetune") if name in PLAN.variants] or PLAN.variants[:1],
         code=code_digest("workflow_scripts/make_comparisons.py"),
     shell:
-        "python workflow_scripts/make_comparisons.py --spec {params.spec:q} --out-dir results/tables "
-        "--baselines {params.baselines} --predictions {input.predictions:q} > {log} 2>&1"
+        "python workflow_scripts/make_comparisons.py --spec - --out-dir results/tables "
+        "--baselines {params.baselines} --predictions {input.predictions:q} <<< {params.spec:q} > {log} 2>&1"
 
 
 rule learning_curves:
@@ -81,8 +81,8 @@ rule learning_curves:
         spec=verbatim(canonical_json(PLAN.report())),
         code=code_digest("workflow_scripts/plot_learning_curves.py"),
     shell:
-        "python workflow_scripts/plot_learning_curves.py --spec {params.spec:q} --out results/figures/learning_curves "
-        "--histories {input.histories:q} --teacher-metrics {input.teachers:q} > {log} 2>&1"
+        "python workflow_scripts/plot_learning_curves.py --spec - --out results/figures/learning_curves "
+        "--histories {input.histories:q} --teacher-metrics {input.teachers:q} <<< {params.spec:q} > {log} 2>&1"
 
 
 rule teacher_dynamics:
@@ -102,8 +102,8 @@ rule teacher_dynamics:
         spec=verbatim(canonical_json(PLAN.report())),
         code=code_digest("workflow_scripts/plot_teacher_dynamics.py"),
     shell:
-        "python workflow_scripts/plot_teacher_dynamics.py --spec {params.spec:q} "
-        "--out results/figures/teacher_dynamics --histories {input.histories:q} > {log} 2>&1"
+        "python workflow_scripts/plot_teacher_dynamics.py --spec - "
+        "--out results/figures/teacher_dynamics --histories {input.histories:q} <<< {params.spec:q} > {log} 2>&1"
 
 
 rule score_against_cost:
@@ -124,8 +124,8 @@ rule score_against_cost:
         spec=verbatim(canonical_json(PLAN.report())),
         code=code_digest("workflow_scripts/plot_cost.py"),
     shell:
-        "python workflow_scripts/plot_cost.py --spec {params.spec:q} --out results/figures/cost "
-        "--metrics {input.metrics:q} --runs {input.records:q} > {log} 2>&1"
+        "python workflow_scripts/plot_cost.py --spec - --out results/figures/cost "
+        "--metrics {input.metrics:q} --runs {input.records:q} <<< {params.spec:q} > {log} 2>&1"
 
 
 rule axis_table:
@@ -145,8 +145,8 @@ rule axis_table:
         axes=verbatim(PLAN.ablations()),
         code=code_digest("workflow_scripts/make_ablation_table.py"),
     shell:
-        "python workflow_scripts/make_ablation_table.py --spec {params.spec:q} --ablations {params.axes:q} "
-        "--axis {wildcards.axis:q} --out-dir results/tables --metrics {input.metrics:q} > {log} 2>&1"
+        "python workflow_scripts/make_ablation_table.py --spec - --ablations {params.axes:q} "
+        "--axis {wildcards.axis:q} --out-dir results/tables --metrics {input.metrics:q} <<< {params.spec:q} > {log} 2>&1"
 
 
 rule axis_figure:
@@ -167,9 +167,9 @@ rule axis_figure:
         axes=verbatim(PLAN.ablations()),
         code=code_digest("workflow_scripts/plot_ablation.py"),
     shell:
-        "python workflow_scripts/plot_ablation.py --spec {params.spec:q} --ablations {params.axes:q} "
+        "python workflow_scripts/plot_ablation.py --spec - --ablations {params.axes:q} "
         "--axis {wildcards.axis:q} --out results/figures/ablation_{wildcards.axis} --references "
-        "--metrics {input.metrics:q} > {log} 2>&1"
+        "--metrics {input.metrics:q} <<< {params.spec:q} > {log} 2>&1"
 
 
 rule provenance_table:

@@ -31,8 +31,8 @@ rule train_student:
         code=student_code,
     shell:
         "python -m rkd.gpu --device {resources.device} --gpus {resources.gpu_names} --jobs-per-gpu {resources.jobs_per_gpu} -- "
-        "python workflow_scripts/train.py --spec {params.spec:q} --data results/data/{wildcards.task} {params.teacher} "
+        "python workflow_scripts/train.py --spec - --data results/data/{wildcards.task} {params.teacher} "
         "--out {params.folder} --device {resources.device} --threads {threads} "
         "--checkpoints {params.checkpoints} --checkpoint-minutes {resources.checkpoint_minutes} "
         "--tracker {resources.tracker} --tracker-folder results/tracker/{wildcards.task}/{wildcards.variant}/seed-{wildcards.seed} "
-        "> {log} 2>&1"
+        "<<< {params.spec:q} > {log} 2>&1"

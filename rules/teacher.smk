@@ -26,11 +26,13 @@ rule finetune_teacher:
         # No output: what a job leaves here when it is stopped is what its next start goes on from.
         checkpoints="results/.checkpoints/{task}/teacher/seed-{seed}",
         folder=TEACHER,
+        # No input either: other students train no teacher anew.
+        trials=TRIALS,
         code=code_digest("workflow_scripts/train.py", "rkd.methods.finetune"),
     shell:
         "python -m rkd.gpu --device {resources.device} --gpus {resources.gpu_names} --jobs-per-gpu {resources.jobs_per_gpu} -- "
-        "python workflow_scripts/train.py --spec {params.spec:q} --data results/data/{wildcards.task} "
-        "--out {params.folder} --device {resources.device} --threads {threads} "
+        "python workflow_scripts/train.py --spec - --data results/data/{wildcards.task} "
+        "--trials {params.trials} --out {params.folder} --device {resources.device} --threads {threads} "
         "--checkpoints {params.checkpoints} --checkpoint-minutes {resources.checkpoint_minutes} "
         "--tracker {resources.tracker} --tracker-folder results/tracker/{wildcards.task}/teacher/seed-{wildcards.seed} "
-        "> {log} 2>&1"
+        "<<< {params.spec:q} > {log} 2>&1"

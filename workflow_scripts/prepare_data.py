@@ -1,17 +1,19 @@
 """Read, check and tokenise one task: writes dataset/, tokenizer/ and manifest.json."""
 
 import argparse
-import json
 import logging
 import sys
 
-from rkd.runtime import quick_imports, run_script
+from rkd.runtime import json_argument, quick_imports, run_script
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
-        "--spec", required=True, type=json.loads, help="JSON: the arguments of rkd.data.prepare.prepare"
+        "--spec",
+        required=True,
+        type=json_argument,
+        help="JSON: the arguments of rkd.data.prepare.prepare; -: from stdin",
     )
     parser.add_argument("--files", type=json.loads, default={}, help="JSON: the user's files by split, for own tasks")
     parser.add_argument("--out", required=True, help="folder of the prepared task")

@@ -2,17 +2,24 @@
 
 import argparse
 import logging
+from importlib import import_module
 from pathlib import Path
 
 from rkd.code_inputs import code_digests
 from rkd.memory import explained
-from rkd.runtime import quick_imports, run_script
+from rkd.runtime import quick_imports, run_script, text_argument
 from rkd.spec import RunSpec
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--spec", required=True, help="the run's canonical JSON, as rkd.plan writes it")
+    parser.add_argument(
+        "--spec",
+        required=True,
+        type=text_argument,
+        help="the run's canonical JSON, as rkd.plan writes it; -: from stdin",
+    )
+    parser.add_argument("--trials", type=Path, help="of a teacher: specs of its students, a line each, tried before it")
     parser.add_argument("--data", type=Path, required=True, help="folder of the prepared task")
     parser.add_argument("--teacher", type=Path, help="folder of the fine-tuned teacher's model")
     parser.add_argument("--out", type=Path, required=True, help="folder of the run")
@@ -30,6 +37,11 @@ def main() -> None:
         from rkd.training import run
 
     spec = RunSpec.from_json(arguments.spec)
+    begun = arguments.checkpoints is not None and (arguments.checkpoints / "checkpoint.json").exists()
+    if arguments.trials is not None and not begun:
+        where = {"device": arguments.device, "threads": arguments.threads}
+        # By name: a trial decides no result, so that an edit of it trains nothing anew (rkd.code_inputs reads imports).
+        import_module("rkd.trial").trial_apart(spec, arguments.trials, arguments.data, **where)
     with explained(f"{spec.task}/{spec.variant}/seed-{spec.seed}", spec.training):
         run(
             spec,

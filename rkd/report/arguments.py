@@ -3,8 +3,10 @@
 import argparse
 from typing import Any
 
+from rkd.runtime import text_argument
+
 _SHARED: dict[str, dict[str, Any]] = {
-    "--spec": {"help": "JSON: tasks, variants, seeds, models, selection, synthetic"},
+    "--spec": {"type": text_argument, "help": "JSON: tasks, variants, seeds, models, …; -: from stdin"},
     "--out": {"help": "path of the figure without suffix; .pdf and .png are written"},
     "--out-dir": {"help": "folder of the table's files: .csv, .md, .tex, .html and .json"},
     "--metrics": {"nargs": "*", "help": "metrics files; runs without one are missing"},

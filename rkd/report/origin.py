@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from rkd.code_inputs import ROOT, code_digests
-from rkd.runtime import sha256
+from rkd.runtime import sha256, text_argument
 
 
 def origin(script: str, inputs: Iterable[str | Path], project_files: Iterable[str] = ()) -> dict[str, Any]:
@@ -18,7 +18,8 @@ def origin(script: str, inputs: Iterable[str | Path], project_files: Iterable[st
         project_files: files of this project that it reads besides code, for example a style, by their path in it.
 
     Returns:
-        `command`, the script's path in the project and its arguments (those of an `@FILE` in its place); `inputs`,
+        `command`, the script's path in the project and its arguments (those of an `@FILE` in its place, and what came
+        on standard input in the place of "-"); `inputs`,
         SHA-256 by file; `code`, a digest by source file as in `rkd.code_inputs.code_digests`.
 
     Example:
@@ -29,7 +30,7 @@ def origin(script: str, inputs: Iterable[str | Path], project_files: Iterable[st
     lists = (Path(word[1:]).read_text().splitlines() if word.startswith("@") else [word] for word in sys.argv[1:])
     read = {str(file): sha256(file) for file in inputs}
     return {
-        "command": [name, *(word for words in lists for word in words)],
+        "command": [name, *(text_argument(word) for words in lists for word in words)],
         "inputs": read | {file: sha256(ROOT / file) for file in project_files},
         "code": code_digests(name),
     }

@@ -286,7 +286,10 @@ def _made_again(folder: Path, root: Path, made: Origin, option: str) -> str:
 def _run(words: list[str], folder: Path) -> str:
     """Run a script of this project with its arguments; returns what went wrong, "" where nothing did."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
-    run: dict[str, Any] = {"cwd": folder, "env": environment, "timeout": _SECONDS}
+    run: dict[str, Any] = {"cwd": folder, "env": environment, "timeout": _SECONDS, "input": ""}
+    if "--spec" in words[:-1]:  # it may be too long for an argument
+        place = words.index("--spec") + 1
+        words, run["input"] = [*words[:place], "-", *words[place + 1 :]], words[place]
     try:
         result = subprocess.run(
             [sys.executable, *words], **run, capture_output=True, text=True, errors="replace", check=False
