@@ -134,7 +134,7 @@ class Checkpoint:
             The progress of the checkpoint, or that of a run that has yet to begin.
         """
         self.saved = self.started = time.monotonic()
-        if self.folder is None or not (self.folder / "checkpoint.json").exists():
+        if self.folder is None or not begun(self.folder):
             return Progress(processors=[self.processor])
         try:
             state = _read(self.folder, self.identity)
@@ -266,6 +266,11 @@ def _differences(a: Any, b: Any, name: str = "") -> list[str]:
         keys = sorted({*a, *b})
         return [d for key in keys for d in _differences(a.get(key), b.get(key), f"{name}.{key}" if name else key)]
     return [] if a == b else [name or "its form"]
+
+
+def begun(folder: Path | None) -> bool:
+    """Whether a run has left a checkpoint in its folder."""
+    return folder is not None and (folder / "checkpoint.json").exists()
 
 
 def fingerprint(model: nn.Module) -> str:

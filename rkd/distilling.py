@@ -22,6 +22,7 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from rkd import config, metrics, model_source, models, runtime, training
+from rkd.checkpoint import begun
 from rkd.code_inputs import code_digests
 from rkd.data.files import find_labels, text_problem
 from rkd.data.prepare import prepare
@@ -242,7 +243,8 @@ def distill(
         if out is not None and _finished(folder / part, spec, manifest["sha256"], needs, own_files):
             log.info("%s: finished already", folder / part)
             continue
-        if part == "teacher":  # what does not fit would else be told only after it has been trained
+        checkpoints = folder / ".checkpoints" / part if out is not None else None
+        if part == "teacher" and not begun(checkpoints):  # what does not fit would else be told only at its end
             with _own_words(folder):
                 trial(spec, [student_spec], folder / "data", device=device, threads=threads)
         with _own_words(folder), explained(f"{name}/{part}", spec.training):
@@ -254,7 +256,7 @@ def distill(
                 device=device,
                 threads=threads or torch.get_num_threads(),
                 code={**code_digests("rkd/training.py", *_modules(spec.method)), **own_files},
-                checkpoints=folder / ".checkpoints" / part if out is not None else None,
+                checkpoints=checkpoints,
                 tensorboard=None if tensorboard is None else Path(tensorboard) / part,
             )
     return _result(get(name, definition), folder / "student", temporary)

@@ -20,7 +20,7 @@ from transformers.utils import logging as transformers_logging
 
 from rkd import evaluation, metrics, models, precision, runtime, tracking
 from rkd.batching import Split, load_prepared
-from rkd.checkpoint import Checkpoint, Progress, fingerprint
+from rkd.checkpoint import Checkpoint, Progress, begun, fingerprint
 from rkd.errors import RkdError
 from rkd.layer_map import LayerMap
 from rkd.methods import by_name
@@ -74,8 +74,7 @@ def run(
     runtime.reuse_memory()
     runtime.seed_everything(spec.seed, threads)
     quiet_libraries()
-    begun = checkpoints is not None and (checkpoints / "checkpoint.json").is_file()
-    accelerator = tracking.accelerator(tensorboard, runtime.choose_device(device), continued=begun)
+    accelerator = tracking.accelerator(tensorboard, runtime.choose_device(device), continued=begun(checkpoints))
     precision.check(spec.training["precision"], accelerator.device)
     task = get(spec.task, spec.own_task)
     manifest, tokenizer, splits = load_prepared(data)

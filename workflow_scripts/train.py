@@ -34,11 +34,11 @@ def main() -> None:
     logging.getLogger("rkd").setLevel(logging.INFO)
 
     with quick_imports():  # torch and transformers take seconds: only once the arguments are right
+        from rkd.checkpoint import begun
         from rkd.training import run
 
     spec = RunSpec.from_json(arguments.spec)
-    begun = arguments.checkpoints is not None and (arguments.checkpoints / "checkpoint.json").exists()
-    if arguments.trials is not None and not begun:
+    if arguments.trials is not None and not begun(arguments.checkpoints):
         where = {"device": arguments.device, "threads": arguments.threads}
         # By name: a trial decides no result, so that an edit of it trains nothing anew (rkd.code_inputs reads imports).
         import_module("rkd.trial").trial_apart(spec, arguments.trials, arguments.data, **where)

@@ -17,7 +17,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer, pipe
 
 import rkd
 import rkd.methods
-from rkd import metrics
+from rkd import metrics, trial
 from rkd.code_inputs import code_inputs
 from rkd.distilling import OPTIONS, TRAINING, _own_files
 from rkd.errors import RkdError
@@ -91,7 +91,8 @@ def test_a_stopped_distillation_goes_on_and_ends_the_same(part, distilled, tmp_p
     step, steps = FineTune.step if part == "teacher" else KD.step, []
 
     def stopping(self, batch):
-        steps.append(1)
+        if len(batch["labels"]) > trial.ROWS:  # a step of the training itself
+            steps.append(1)
         if len(steps) == 3:
             os.kill(os.getpid(), signal.SIGTERM)
         return step(self, batch)
