@@ -51,6 +51,8 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         RkdError: the manifest or a file is missing or has another content; the message names it.
     """
     file = folder / "manifest.json"
+    if not file.is_file():
+        raise _changed(folder, f"{file}: missing")
     try:
         manifest = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:

@@ -323,13 +323,13 @@ CASES: dict[str, tuple[Callable[[World], Any], tuple[str, ...]]] = {
     "score nan": (of_file(STSB + "nan\n", "stsb"), ("STS-B/train.tsv, line 2", "score 'nan'", "from 0 to 5")),
     "score in words": (of_file(STSB + "good\n", "stsb"), ("STS-B/train.tsv, line 2", "score 'good'", "from 0 to 5")),
     # data: the prepared task
-    "no manifest": (without("manifest.json"), ("data", "found no whole prepared task", "expected manifest.json")),
-    "no dataset": (without("dataset"), ("data", "found no whole prepared task", "expected manifest.json, tokenizer")),
-    "no tokenizer": (without("tokenizer"), ("data", "found no whole prepared task", "expected manifest.json")),
-    "manifest cut off": (damaged("manifest.json", b'{"task": '), ("data", "found no whole prepared task", "expected")),
+    "no manifest": (without("manifest.json"), ("data/manifest.json: missing", "expected a prepared task as it was")),
+    "no dataset": (without("dataset"), ("data/dataset/dataset_dict.json: missing", "expected a prepared task as")),
+    "no tokenizer": (without("tokenizer"), ("data/tokenizer/tokenizer.json: missing", "expected a prepared task")),
+    "manifest cut off": (damaged("manifest.json", b'{"task": '), ("manifest.json: cannot be read as JSON", "expected")),
     "Arrow file cut off": (
         damaged(ARROW, b"ARROW1"),
-        ("data", "found no whole prepared task", "expected manifest.json"),
+        (f"data/{ARROW}: sha256 is", "its manifest records", "expected a prepared task as it was written"),
     ),
     # models
     "missing folder": (lambda world: world.load(world.folder / "nowhere"), ("nowhere", "does not exist")),
