@@ -83,7 +83,7 @@ class Checkpoint:
         folder: of this run alone; None: nothing is saved, and signals do what they always do.
         minutes: time between two checkpoints within an epoch.
         identity: all that decides the run, as JSON has it. A checkpoint with another identity is not used.
-        processor: what the run is on; one that goes on elsewhere is warned of. By default the CPU's name.
+        processor: name of the processor in use, by default the CPU's. The log warns when a run goes on on another.
 
     Example:
         >>> with Checkpoint(folder, 15, {"spec": spec.json()}) as checkpoint:
@@ -148,7 +148,9 @@ class Checkpoint:
         if progress.processors[-1:] != [self.processor]:
             before = ", ".join(progress.processors)
             log.warning(
-                "%s: goes on on another processor, which may give other last digits; before: %s", self.processor, before
+                "%s: this processor may give other last digits than the one that the run began on; before: %s",
+                self.processor,
+                before,
             )
             progress.processors.append(self.processor)
         self.step = progress.step
@@ -269,7 +271,7 @@ def _differences(a: Any, b: Any, name: str = "") -> list[str]:
 
 
 def begun(folder: Path | None) -> bool:
-    """Whether a run has left a checkpoint in its folder."""
+    """True when a run has left a checkpoint in its folder."""
     return folder is not None and (folder / "checkpoint.json").exists()
 
 
@@ -402,7 +404,7 @@ def _is_running(pid: int) -> bool:
 
 
 def _has_open(pid: int, path: Path) -> bool:
-    """Whether a process has a file open: no other one is sent a signal. True where the system does not tell."""
+    """True when a process has a file open, or the system does not tell: no other process is sent a signal."""
     try:
         files = list(Path(f"/proc/{pid}/fd").iterdir())
     except OSError:

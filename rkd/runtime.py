@@ -30,7 +30,7 @@ from rkd.errors import RkdError
 
 PACKAGES = ("torch", "transformers", "datasets", "accelerate", "numpy", "pandas", "snakemake")
 
-# What a user can set to make the numerical libraries compute with other instructions, or with less exact ones.
+# Variables by which users restrict the instructions of numerical libraries, or allow less exact ones.
 _ARITHMETIC_VARIABLES = (
     "ATEN_CPU_CAPABILITY",
     "DNNL_DEFAULT_FPMATH_MODE",
@@ -329,10 +329,10 @@ def git_state(folder: Path) -> dict[str, Any]:
 
 
 def arithmetic(device: Any) -> dict[str, Any]:
-    """What decides the last bits of the numbers that a device computes, as far as this process can tell.
+    """The instructions that a device computes with, which decide the last bits of all numbers.
 
-    Matrix products and sums are made by other routines where a processor has other vector instructions, or where a
-    variable of the environment says so.
+    Libraries choose their routines for matrix products and sums by the vector instructions of the processor, and by
+    some variables of the environment.
 
     Args:
         device: a `torch.device`.
@@ -362,7 +362,7 @@ def arithmetic(device: Any) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Stopwatch:
-    """When something began: its date, and seconds since then that do not jump where the system's clock is set.
+    """The start of something: its date, and the seconds since then, even if the system's clock is set meanwhile.
 
     >>> Stopwatch().seconds()
     0.0

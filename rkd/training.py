@@ -283,7 +283,7 @@ def check_weights(method: Method, who: str, when: str, advice: str = "try a lowe
 
 
 def named(spec: RunSpec) -> str:
-    """What messages call a run.
+    """The name of a run in messages.
 
     >>> named(spec)
     'mrpc/kd/seed-1'

@@ -175,7 +175,7 @@ def test_a_run_that_goes_on_on_another_processor_says_so(tmp_path, caplog):
             state.save(Model(), progress)
     assert progress.processors == ["Ada", "Babbage"]
     (told,) = caplog.messages
-    assert told == "Babbage: goes on on another processor, which may give other last digits; before: Ada"
+    assert told == "Babbage: this processor may give other last digits than the one that the run began on; before: Ada"
 
 
 # A clone runs its own code.
