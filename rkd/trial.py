@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 from transformers import PreTrainedModel
 
-from rkd import precision, runtime, training
+from rkd import models, precision, runtime, training
 from rkd.batching import Split, load_prepared
 from rkd.errors import RkdError
 from rkd.memory import explained
@@ -61,8 +61,7 @@ def trial(
 
     @cache
     def first(model: ModelSpec) -> PreTrainedModel:
-        spec = next(spec for spec in (teacher, *students) if spec.model == model)
-        return training.first_student(spec, task, tokenizer, manifest["max_length"])
+        return models.load_for(model, task, tokenizer, teacher.seed, manifest["max_length"])
 
     problems: dict[str, list[str]] = {}
     for spec in (teacher, *students):

@@ -562,7 +562,7 @@ def test_the_settings_reach_the_method(place, data, teacher, monkeypatch):
         options={"layer_map": [[1]]},
     )
     tokenizer = AutoTokenizer.from_pretrained(data("cola") / "tokenizer")
-    student = training.first_student(spec, get("cola"), tokenizer, 48)
+    student = models.load_for(spec.model, get("cola"), tokenizer, 1, 48)
     training.build(spec, student, models.load_finetuned(teacher("cola")), ROWS[0], torch.device("cpu"))
     assert models.depth(built.pop("student")) == 1
     assert models.depth(built.pop("teacher")) == 2
