@@ -74,6 +74,8 @@ def trial(
             problems.setdefault(str(error), []).append(spec.variant)
     if problems:
         count = sum(map(len, problems.values()))
+        if len(problems) == 1 and count == 1 + len(students):
+            raise RkdError(*problems)  # of the data, or of what all runs share
         told = "; ".join(f"{', '.join(variants)}: {reason}" for reason, variants in problems.items())
         raise RkdError(f"{task.name}: {count} of {1 + len(students)} runs cannot be trained: {told}")
     log.info("%s: tried a first step of %d runs (%.1f s)", task.name, 1 + len(students), started.seconds())

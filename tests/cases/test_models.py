@@ -122,7 +122,7 @@ def test_a_cased_vocabulary_is_not_put_in_lower_case_by_default(bert):
 def test_prepared_data_without_a_part_of_their_tokenizer_are_refused(tmp_path, part):
     prepare("rte", tmp_path / "rte", source="synthetic", tokenizer=str(ROOT / "configs/models/bert-2x128.json"))
     (tmp_path / "rte" / "tokenizer" / part).unlink()
-    assert f"{tmp_path / 'rte'}: found no whole prepared task (" in told(load_prepared, tmp_path / "rte")
+    assert f"{tmp_path / 'rte' / 'tokenizer' / part}: missing; expected a" in told(load_prepared, tmp_path / "rte")
 
 
 # What is loaded is what is checked.
