@@ -218,8 +218,9 @@ rule report:
         measured=digests("results/tables/cost.json", "results/tables/efficiency.json", "results/figures/latency.png"),
         code=code_digest("workflow_scripts/make_report.py"),
     shell:
-        "python workflow_scripts/make_report.py --config {params.config:q} --results results --citation {input.citation} "
-        "--tables {params.tables:q} --figures {params.figures:q} --out {output[0]:q} > {log} 2>&1"
+        "python workflow_scripts/make_report.py --config - --results results --citation {input.citation} "
+        "--tables {params.tables:q} --figures {params.figures:q} --out {output[0]:q} "
+        "<<< {params.config:q} > {log} 2>&1"
 
 
 rule submission:

@@ -15,7 +15,9 @@ def main() -> None:
         type=json_argument,
         help="JSON: the arguments of rkd.data.prepare.prepare; -: from stdin",
     )
-    parser.add_argument("--files", type=json.loads, default={}, help="JSON: the user's files by split, for own tasks")
+    parser.add_argument(
+        "--files", type=json_argument, default={}, help="JSON: the user's files by split, for own tasks"
+    )
     parser.add_argument("--out", required=True, help="folder of the prepared task")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
