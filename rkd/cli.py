@@ -4,13 +4,17 @@ import contextlib
 import inspect
 import json
 import logging
+import re
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from rkd.arguments import ArgumentError, Wrong
 from rkd.errors import RkdError
+from rkd.runtime import jsonable, quick_imports, run_script
 
 # Heavy libraries are imported in the commands that need them: --help and completion are quick.
 app = typer.Typer(
@@ -52,7 +56,9 @@ def distill(
     method: Annotated[str, typer.Option(help="finetune, kd, reptile, pkd, tinybert, metadistil, online.")] = "reptile",
     option: Annotated[list[str] | None, typer.Option("--option", "-o", help="KEY=VALUE of the method.")] = None,
     setting: Annotated[list[str] | None, typer.Option("--setting", "-s", help="KEY=VALUE of the training.")] = None,
-    labels: Annotated[str | None, typer.Option(help="Labels in the teacher's order, divided by commas.")] = None,
+    labels: Annotated[
+        str | None, typer.Option(help='Labels in the teacher\'s order, divided by commas: good,bad,"yes, but".')
+    ] = None,
     scores: Annotated[str | None, typer.Option(help="Regression: LOW,HIGH or any.")] = None,
     metric: Annotated[list[str] | None, typer.Option(help="Metric; by default accuracy, or correlations.")] = None,
     finetune_teacher: Annotated[bool, typer.Option(help="Fine-tune a pretrained teacher first.")] = False,
@@ -66,15 +72,14 @@ def distill(
     as_json: Json = False,
 ) -> None:
     """Distil a teacher into a student on a file of yours."""
-    _logging()
-    import rkd
+    from rkd.api import Request, distill
 
     settings = _pairs("--setting", setting)
     for key in settings:
-        if key in inspect.signature(rkd.distill).parameters:
+        if key in inspect.signature(distill).parameters:
             raise RkdError(f"--setting: found {key}, which is no setting of the training; see the options of --help")
-    result = rkd.distill(
-        data,
+    request = Request(
+        data=data,
         teacher=teacher,
         student=student,
         text=text,
@@ -83,9 +88,9 @@ def distill(
         test=test,
         method=method,
         options=_pairs("--option", option),
-        labels=labels.split(",") if labels else None,
+        labels=_labels(labels),
         scores=_scores(scores),
-        scored_by=metric,
+        scored_by=metric or None,
         finetune_teacher=_pairs("--teacher-setting", teacher_setting) or finetune_teacher,
         out=out,
         seed=seed,
@@ -94,8 +99,11 @@ def distill(
         device=device,
         threads=threads,
         tensorboard=tensorboard,
-        **settings,
+        settings=settings,
     )
+    with _importing():
+        from rkd.distilling import carry_out
+    result = carry_out(request)
     lines = [_numbers(split, found) for split, found in result.metrics["splits"].items()]
     lines.append(f"student: {result.folder}")
     _tell(as_json, {**result.metrics, "folder": str(result.folder)}, "\n".join(lines))
@@ -116,15 +124,17 @@ def predict(
     as_json: Json = False,
 ) -> None:
     """Predict the rows of a file."""
-    _logging()
-    from rkd.inference import Classifier, write_table
+    from rkd.arguments import check_classifier
 
-    frame = Classifier(model, text, device=device).predict(data)
+    check_classifier(model, text or None, device=device, file=data, out=out)
+    with _importing():
+        from rkd.inference import Classifier, write_table
+    frame = Classifier(model, text or None, device=device).predict(data)
     if out is not None:
         write_table(frame, out)
         _tell(as_json, {"rows": len(frame), "out": str(out)}, f"{out}: {len(frame)} rows")
     else:
-        sys.stdout.write(frame.to_json(orient="records") + "\n" if as_json else frame.to_csv(index=False))
+        print(frame.to_json(orient="records") if as_json else frame.to_csv(index=False).removesuffix("\n"))
 
 
 @app.command(
@@ -143,10 +153,12 @@ def evaluate(
     as_json: Json = False,
 ) -> None:
     """Score a model on a labelled file."""
-    _logging()
-    from rkd.inference import Classifier
+    from rkd.arguments import check_classifier
 
-    found = Classifier(model, text, label, device).evaluate(data, metric)
+    check_classifier(model, text or None, label, device=device, file=data, labelled=True, scored_by=metric or None)
+    with _importing():
+        from rkd.inference import Classifier
+    found = Classifier(model, text or None, label, device).evaluate(data, metric or None)
     _tell(as_json, found, _numbers(str(data), found))
 
 
@@ -160,9 +172,11 @@ def export(
     as_json: Json = False,
 ) -> None:
     """Write a student as a folder that transformers.pipeline opens, with a model card."""
-    _logging()
-    from rkd.export import export as write
+    from rkd.arguments import check_export
 
+    check_export(run, out)
+    with _importing():
+        from rkd.export import export as write
     folder = write(run, out, onnx=onnx)
     files = sorted(str(file.relative_to(folder)) for file in folder.rglob("*") if file.is_file())
     _tell(as_json, {"folder": str(folder), "files": files}, f"{folder}: {', '.join(files)}")
@@ -241,10 +255,15 @@ def plan(
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command; every error is one line on stderr and exit code 2."""
+    run_script(lambda: _run(sys.argv[1:] if arguments is None else arguments))
+
+
+def _run(arguments: list[str]) -> None:
+    command = typer.main.get_command(app)
     try:
-        code = typer.main.get_command(app).main(arguments, prog_name="rkd", standalone_mode=False)
-    except RkdError as error:
-        _end(" ".join(str(error).split()))
+        code = command.main(arguments, prog_name="rkd", standalone_mode=False)
+    except ArgumentError as error:
+        raise RkdError("; ".join(_as_given(command, arguments, problem) for problem in error.problems)) from None
     except Exception as error:
         # The command line's own errors know how they are told; typer has no name of its own for them.
         if not hasattr(error, "format_message"):
@@ -252,19 +271,46 @@ def main(arguments: list[str] | None = None) -> None:
         if type(error).__name__ == "NoArgsIsHelpError":
             print(error.format_message())
             raise SystemExit(2) from None
-        _end(error.format_message())
+        raise RkdError(error.format_message()) from None
+    if code == 130:  # what typer makes of Ctrl-C
+        raise KeyboardInterrupt
     raise SystemExit(code if isinstance(code, int) else 0)
 
 
-def _end(text: str) -> None:
-    print(f"error: {text}", file=sys.stderr)
-    raise SystemExit(2)
+# The arguments of Python that the command calls otherwise.
+_NAMES = {
+    "scored_by": "metric",
+    "options": "option",
+    "settings": "setting",
+    "finetune_teacher": "teacher_setting",
+    "reference": "model",
+    "file": "data",
+}
+
+
+def _as_given(command: Any, arguments: list[str], problem: Wrong) -> str:
+    """A problem with the option, or the argument in capitals, that the user gave."""
+    parameters = command.commands[next(each for each in arguments if each in command.commands)].params
+    name = _NAMES.get(problem.argument, problem.argument)
+    given = next((each for each in parameters if each.name == name), None)
+    if given is None:
+        return str(problem)
+    told = given.opts[0] if given.opts[0].startswith("-") else given.name.upper()
+    return f"{told}{' ' * bool(problem.key)}{problem.key}: {problem.problem}"
+
+
+@contextlib.contextmanager
+def _importing() -> Iterator[None]:
+    """A block that imports what is heavy, once the arguments are right."""
+    with quick_imports():
+        _logging()
+        yield
 
 
 def _logging() -> None:
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr)
     logging.getLogger("rkd").setLevel(logging.INFO)
-    if not sys.stderr.isatty():
+    if sys.stderr is None or not sys.stderr.isatty():
         import datasets
         from transformers.utils import logging as transformers_logging
 
@@ -273,8 +319,6 @@ def _logging() -> None:
 
 
 def _tell(as_json: bool, found: Any, text: str) -> None:
-    from rkd.runtime import jsonable
-
     print(json.dumps(jsonable(found), ensure_ascii=False) if as_json else text)
 
 
@@ -300,6 +344,28 @@ def _pairs(option: str, given: list[str] | None) -> dict[str, Any]:
             with contextlib.suppress(ValueError):  # YAML reads 5e-5 as text
                 result[key] = float(value)
     return result
+
+
+# A label in quotes, in which a quote is written twice, or one without; then a comma or the end.
+_LABEL = re.compile(r'\s*(?:"((?:[^"]|"")*)"|([^\s,"][^,]*|))\s*(,|\Z)')
+
+
+def _labels(text: str | None) -> list[str] | None:
+    """Labels divided by commas, without the blanks around them; one that holds a comma stands in double quotes.
+
+    >>> _labels('good, bad, "yes, but"')
+    ['good', 'bad', 'yes, but']
+    """
+    if text is None:
+        return None
+    labels, at = [], 0
+    while found := _LABEL.match(text, at):
+        quoted, plain, end = found.groups()
+        labels.append(plain.strip() if quoted is None else quoted.replace('""', '"'))
+        if not end:
+            return labels
+        at = found.end()
+    raise RkdError(f"--labels: found '{text}'; expected labels divided by commas, \"in quotes\" those that hold one")
 
 
 def _scores(text: str | None) -> Any:

@@ -11,7 +11,7 @@ import math
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +92,14 @@ class ConfigError(RkdError):
         count = len(self.problems)
         head = "The config has 1 problem:" if count == 1 else f"The config has {count} problems:"
         super().__init__("\n".join([head, *(f"- {problem}" for problem in self.problems)]))
+
+
+class SectionError(RkdError):
+    """A part of a config with problems; the message has them on one line, and `problems` holds them by path."""
+
+    def __init__(self, problems: Mapping[KeyPath, Problem]) -> None:
+        self.problems = {path: problems[path] for path in sorted(problems, key=_path_order)}
+        super().__init__("; ".join(map(str, self.problems.values())))
 
 
 def load(config: Mapping[str, Any]) -> Config:
@@ -207,21 +215,57 @@ def check(config: Mapping[str, Any]) -> list[Problem]:
     return [problems[path] for path in sorted(problems, key=_path_order)]
 
 
-def checked_section(section: str, values: Mapping[str, Any]) -> Config:
-    """Some keys of a section (`teacher` or `student`) with the schema's number types; RkdError if they are wrong.
+def checked_keys(rules: Mapping[str, Any], values: Mapping[str, Any]) -> Config:
+    """Values with the number types of their rules; SectionError if they are wrong.
+
+    >>> checked_keys({"seed": {"type": "integer"}}, {"seed": 3.0})
+    {'seed': 3}
+    """
+    plain: Config = _plain(values)
+    checker = _validator().evolve(schema={"type": "object", "properties": rules, "additionalProperties": False})
+    _refuse({path: problem for error in checker.iter_errors(plain) for path, problem in _schema_problems(error)})
+    return {key: _numbers(value, rules[key]) for key, value in plain.items()}
+
+
+def checked_section(section: str, values: Mapping[str, Any], method: str | None = None) -> Config:
+    """Some keys of a section (`teacher` or `student`) with the schema's number types; SectionError if they are wrong.
+
+    Args:
+        section: its name.
+        values: the keys.
+        method: the method that reads them, if what is wrong for it alone is to be told, too.
 
     >>> checked_section("student", {"epochs": 3.0})
     {'epochs': 3}
     """
-    plain, rule = _plain(values), schema()["properties"][section]["properties"]
-    checker = _validator().evolve(schema={"type": "object", "properties": rule, "additionalProperties": False})
-    found = {path: problem for error in checker.iter_errors(plain) for path, problem in _schema_problems(error)}
-    _refuse(found)
-    return {key: _numbers(value, rule[key]) for key, value in plain.items()}
+    normal = checked_keys(schema()["properties"][section]["properties"], values)
+    variants = {} if method is None else {method: {"method": method}}
+    crossed = _Crosscheck({section: normal, "variants": variants}, frozenset())
+    problems = [*crossed._accumulation(), *crossed._repeated_layers(), *crossed._inner_loops()]
+    _refuse({path[1:]: Problem(_path_text(path[1:]), *astuple(problem)[1:]) for path, problem in problems})
+    return normal
+
+
+def file_problem(path: KeyPath, file: str) -> Problem | None:
+    """What is wrong with the data file at `path` of a config, None if it is there and of a known kind."""
+    place = Path(os.path.expanduser(file))
+    entry = schema()["properties"]["own_tasks"]["additionalProperties"]["properties"]
+    if place.suffix.lower() not in SUFFIXES:
+        return _problem(path, file, entry["train"]["x-allowed"])[1]
+    if not os.path.isfile(place):
+        hint = "this is no file" if os.path.exists(place) else "there is nothing at this path"
+        return _problem(path, file, entry["train"]["x-allowed"], hint)[1]
+    return None
 
 
 def checked_task(name: str, entry: Mapping[str, Any], *, files: bool = True) -> Config:
-    """One entry of `own_tasks` with all its keys; RkdError if it is wrong. `files`: whether its files must be there."""
+    """One entry of `own_tasks` with all its keys; SectionError if it is wrong.
+
+    Args:
+        name: the task's name.
+        entry: its keys.
+        files: whether its files must be there.
+    """
     plain = {"own_tasks": {name: _plain(entry)}}
     rule = {"type": "object", "properties": {"own_tasks": schema()["properties"]["own_tasks"]}}
     checker = _validator().evolve(schema=rule)
@@ -235,7 +279,7 @@ def checked_task(name: str, entry: Mapping[str, Any], *, files: bool = True) -> 
 
 def _refuse(problems: Mapping[KeyPath, Problem]) -> None:
     if problems:
-        raise RkdError("; ".join(str(problems[path]) for path in sorted(problems, key=_path_order)))
+        raise SectionError(problems)
 
 
 @functools.cache
@@ -659,15 +703,8 @@ class _Crosscheck:
     def _own_files(self, path: KeyPath) -> Iterator[tuple[KeyPath, Problem]]:
         for key in ("train", "dev", "test"):
             file = self.get(*path, key)
-            allowed = schema()["properties"]["own_tasks"]["additionalProperties"]["properties"][key]["x-allowed"]
-            if file is None:
-                continue
-            if Path(file).suffix.lower() not in SUFFIXES:
-                yield _problem((*path, key), file, allowed)
-            elif not os.path.isfile(os.path.expanduser(file)):
-                there = os.path.exists(os.path.expanduser(file))
-                hint = "this is no file" if there else "there is nothing at this path"
-                yield _problem((*path, key), file, allowed, hint)
+            if file is not None and (problem := file_problem((*path, key), file)):
+                yield (*path, key), problem
 
     def _own_metrics(self, path: KeyPath, entry: Config) -> Iterator[tuple[KeyPath, Problem]]:
         """Metrics of the other kind of task, a headline that is not computed, an empty range, equal names."""

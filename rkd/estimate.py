@@ -1,7 +1,6 @@
 """What the workflow would run for a config, and about how long its trainings take. Behind `rkd plan`. No torch."""
 
 import functools
-import json
 import math
 import re
 import statistics
@@ -19,6 +18,7 @@ from rkd.escape import one_line
 from rkd.model_source import parse
 from rkd.plan import Plan
 from rkd.reading import count_rows
+from rkd.runs import read_history, read_manifest, read_record
 from rkd.spec import ModelSpec, RunSpec
 from rkd.tasks import get
 
@@ -176,9 +176,9 @@ def _duration(seconds: float) -> str:
 
 def _rows(plan: Plan, task: str, results: Path) -> int | None:
     """Training rows of a task: as prepared, else as planned."""
-    manifest = _json(results / "data" / task / "manifest.json")
-    if manifest:
-        return int(manifest["splits"]["train"]["rows"])
+    manifest = results / "data" / task / "manifest.json"
+    if manifest.is_file():
+        return int(read_manifest(manifest)["splits"]["train"]["rows"])
     if plan.is_synthetic(task):
         return int(plan.config["synthetic_rows"]["train"])
     if task not in plan.config["own_tasks"]:
@@ -201,11 +201,10 @@ def _measured(results: Path) -> dict[_Key, dict[str, list[float]]]:
     """Seconds per step of all finished runs, by what decides them and by task."""
     found: dict[_Key, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
     for file in [*results.glob("teachers/*/*/run.json"), *results.glob("students/*/*/*/run.json")]:
-        record = _json(file)
         try:
-            last = json.loads((file.parent / "history.jsonl").read_text(encoding="utf-8").splitlines()[-1])
-            found[_key(record["spec"])][record["spec"]["task"]].append(last["seconds"] / last["step"])
-        except (OSError, ValueError, KeyError, IndexError, TypeError, ZeroDivisionError):
+            spec, last = read_record(file, "spec")["spec"], read_history(file.parent / "history.jsonl")[-1]
+            found[_key(spec)][spec["task"]].append(last["seconds"] / last["step"])
+        except (RkdError, KeyError, TypeError, ZeroDivisionError):
             continue  # a record of another version or a broken one is no measurement
     return found
 
@@ -243,10 +242,3 @@ def _parameters(model: ModelSpec) -> float | None:
 def _shape(model: ModelSpec) -> tuple[int | None, int | None]:
     config = parse(model.source).read_config() or {}
     return config.get("hidden_size") or config.get("dim"), config.get("num_hidden_layers") or config.get("n_layers")
-
-
-def _json(file: Path) -> Any:
-    try:
-        return json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None

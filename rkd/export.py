@@ -1,6 +1,7 @@
 """A trained student as a folder for others: the model, its tokenizer, a model card and, if asked for, ONNX."""
 
 import json
+import math
 import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -11,13 +12,14 @@ from huggingface_hub import ModelCardData
 from transformers import PreTrainedModel
 
 import rkd
-from rkd import models
+from rkd import arguments, models
 from rkd.distilling import Distilled, read_run
 from rkd.errors import RkdError
 from rkd.escape import markdown, markdown_code, one_line
 from rkd.packed import accepted
+from rkd.runs import read_manifest, read_record, task_of
 from rkd.runtime import atomic_path, atomic_write_text
-from rkd.tasks import Task, get
+from rkd.tasks import Task
 from rkd.tokenizer import load_tokenizer
 
 # Largest difference of a logit between torch and ONNX: float32 sums in another order.
@@ -73,12 +75,14 @@ def export(run: str | Path, out: str | Path, *, onnx: bool = False) -> Path:
         The path of the folder.
 
     Raises:
-        RkdError: no finished run is there, `out` holds something else, or the ONNX model's logits differ.
+        RkdError: no finished run is there, or a part of it is damaged; `out` holds something else, lies in the run or
+            cannot be written; or the ONNX model's logits differ.
 
     Example:
         >>> export("distilled/student", "my-student")
         PosixPath('my-student')
     """
+    arguments.check_export(run, out)
     run, out = Path(run), Path(out)
     if out.exists() and not _replaceable(out):
         raise RkdError(f"{out}: found something that is no export, or more than one; expected a new folder")
@@ -94,10 +98,11 @@ def export(run: str | Path, out: str | Path, *, onnx: bool = False) -> Path:
 
 def _check_model(run: Path) -> None:
     """Refuse a run whose model is damaged or cannot read its own data."""
-    spec = json.loads((run / "run.json").read_text(encoding="utf-8"))["spec"]
+    file = run / "run.json"
+    task = task_of(read_record(file, "spec")["spec"], file)
     model, tokenizer = models.load_finetuned(run / "model"), load_tokenizer(run / "model")
-    pair, length = get(spec["task"], spec.get("own_task")).pair, tokenizer.model_max_length
-    models.check_reading(model, tokenizer, where=str(run / "model"), max_length=length, pair=pair)
+    length = tokenizer.model_max_length
+    models.check_reading(model, tokenizer, where=str(run / "model"), max_length=length, pair=task.pair)
 
 
 def _replaceable(out: Path) -> bool:
@@ -115,9 +120,10 @@ def model_card(result: Distilled, name: str) -> str:
 
     Names of the user's, of labels, columns and files, are set as Markdown shows them as they are.
     """
-    record = json.loads((result.folder / "run.json").read_text(encoding="utf-8"))
+    file = result.folder / "run.json"
+    record = read_record(file, "spec/training/selection", "data/source", "parameters/total")
     spec = record["spec"]
-    task = get(spec["task"], spec.get("own_task"))
+    task = task_of(spec, file)
     manifest = _manifest(result.folder, spec["task"])
     header = ModelCardData(
         library_name="transformers",
@@ -145,8 +151,8 @@ def _manifest(run: Path, task: str) -> dict[str, Any]:
     """What the prepared data say of themselves; empty where they are gone."""
     for folder in (run.parent / "data", *(parent / "data" / task for parent in run.absolute().parents[:4])):
         if (file := folder / "manifest.json").is_file():
-            found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-            return found if found.get("task") == task else {}
+            found = read_manifest(file)
+            return found if found["task"] == task else {}
     return {}
 
 
@@ -179,12 +185,16 @@ def _metrics(result: Distilled, task: Task) -> Iterator[str]:
     yield f"| split | rows | {' | '.join(task.metrics)} |"
     yield f"|---|---|{'---|' * len(task.metrics)}"
     for split, found in result.metrics["splits"].items():
-        yield f"| {split} | {found['rows']} | {' | '.join(f'{found[name]:.4f}' for name in task.metrics)} |"
+        yield f"| {split} | {found['rows']} | {' | '.join(_score(found[name]) for name in task.metrics)} |"
     if "teacher" in result.metrics:
         yield ""
-        teacher, student = result.metrics["teacher"], result.metrics["headline"]
+        teacher, student = (_score(result.metrics[key]) for key in ("teacher", "headline"))
         what = " and ".join(task.headline_metrics)
-        yield f"The teacher's {what} before the student's training: {teacher:.4f}; the student's: {student:.4f}."
+        yield f"The teacher's {what} before the student's training: {teacher}; the student's: {student}."
+
+
+def _score(value: float) -> str:
+    return "undefined" if math.isnan(value) else f"{value:.4f}"
 
 
 def _limits(spec: Mapping[str, Any], manifest: Mapping[str, Any]) -> Iterator[str]:

@@ -1,7 +1,6 @@
 """From files to a measurement: what the scripts of `rkd.efficiency` do between arguments and JSON."""
 
 import copy
-import json
 import sys
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -71,11 +70,8 @@ def measured_methods(
     task, splits, tokenizer = _prepared(data)
     rows = splits["train"].shuffled(batch_size, seed=0, epoch=1)[0]
     batch = {name: tensor.to(where) for name, tensor in splits["train"].batch(rows).items()}
-    fields = json.loads(student)
-    if fields.get("layers_of"):
-        fields["layers_of"] = ModelSpec(**fields["layers_of"])
     length = int(splits["train"].lengths.max())
-    first_student = models.load_for(ModelSpec(**fields), task, tokenizer, seed=0, max_length=length)
+    first_student = models.load_for(ModelSpec.from_json(student), task, tokenizer, seed=0, max_length=length)
     first_teacher = models.load_finetuned(teacher)
     models.check_fit(first_student, first_teacher)
 

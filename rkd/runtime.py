@@ -18,13 +18,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cache
 from importlib import metadata
 from pathlib import Path
 from types import FunctionType
-from typing import Any, TextIO
+from typing import Any, NoReturn, TextIO, cast
 
 from rkd.errors import RkdError
 
@@ -418,25 +418,42 @@ def text_argument(value: str) -> str:
     return _whole(sys.stdin) if value == "-" else value
 
 
-def json_argument(value: str) -> Any:
-    """`text_argument` as JSON."""
-    return json.loads(text_argument(value))
-
-
 @cache
 def _whole(stream: TextIO) -> str:
     return stream.read().removesuffix("\n")
 
 
 def run_script(main: Callable[[], None]) -> None:
-    """Run a script's `main`; bad input ends it with one line on stderr and exit code 2, without a traceback."""
+    """Run the `main` of a script or command; whatever is no bug ends it with at most one line, without a traceback.
+
+    Bad input (`RkdError`) ends it with exit code 2 and the error on stderr, and so does a standard output that cannot
+    be written, for example on a full disk. Ctrl-C ends it with 130. Where the reader of the output has gone (`… |
+    head`) it ends quietly with 141, as the signal would end it.
+
+    >>> run_script(main)
+    """
+    stdout = sys.stdout
     try:
-        if isinstance(main, FunctionType):
-            _check_own_code(Path(main.__code__.co_filename))
-        main()
+        if stdout is not None:  # there is none where the caller has closed it
+            sys.stdout = cast(TextIO, _Output(stdout))
+        try:
+            if isinstance(main, FunctionType):
+                _check_own_code(Path(main.__code__.co_filename))
+            main()
+        finally:
+            if stdout is not None:
+                sys.stdout.flush()
     except RkdError as error:
-        print(f"error: {error}", file=sys.stderr)
-        raise SystemExit(2) from None
+        _end(2, " ".join(str(error).splitlines()))
+    except KeyboardInterrupt:
+        _end(130, "stopped by Ctrl-C")
+    except _OutputError as error:
+        _give_up(stdout)
+        if isinstance(error.__cause__, BrokenPipeError):
+            raise SystemExit(128 + 13) from None
+        _end(2, f"standard output: cannot be written: {error}")
+    finally:
+        sys.stdout = stdout
 
 
 def _check_own_code(script: Path) -> None:
@@ -447,3 +464,45 @@ def _check_own_code(script: Path) -> None:
     root, ours = script.resolve().parent.parent, Path(__file__).resolve().parent.parent
     if script.resolve().parent.name == "workflow_scripts" and (root / "rkd").is_dir() and root != ours:
         raise RkdError(f"{script}: found the rkd of {ours}; expected that of its own project: set PYTHONPATH={root}")
+
+
+class _OutputError(Exception):
+    """Standard output cannot be written."""
+
+
+class _Output:
+    """Standard output, whose failures can be told from those of other files."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        with self._failing():
+            return self._stream.write(text)
+
+    def flush(self) -> None:
+        with self._failing():
+            self._stream.flush()
+
+    @contextmanager
+    def _failing(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise _OutputError(error.strerror or str(error)) from error
+
+
+def _end(code: int, text: str) -> NoReturn:
+    print(f"error: {text}", file=sys.stderr)
+    raise SystemExit(code) from None
+
+
+def _give_up(stream: TextIO) -> None:
+    """Lead a stream that cannot be written nowhere: Python flushes it once more at its end, and would complain."""
+    with suppress(OSError, ValueError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, stream.fileno())
+        os.close(nowhere)

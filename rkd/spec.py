@@ -5,8 +5,12 @@ that trains.
 """
 
 import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import Any
+
+from rkd.errors import RkdError
 
 TRAINING_KEYS = (
     "learning_rate",
@@ -27,6 +31,15 @@ TRAINING_KEYS = (
 def canonical_json(value: Any) -> str:
     """The one JSON text of a value: sorted keys, no spaces. Snakemake compares it to decide on a re-run."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+@contextmanager
+def _told(what: str) -> Iterator[None]:
+    """A block whose errors say that a text is not the JSON of a spec."""
+    try:
+        yield
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise RkdError(f"{what}: found something that rkd does not write: {error!r}") from None
 
 
 class Spec:
@@ -80,6 +93,17 @@ class ModelSpec(Spec):
     layers_of: "ModelSpec | None" = None
     content: str | None = None
 
+    @classmethod
+    def from_json(cls, text: str) -> "ModelSpec":
+        """Read what `json` wrote; RkdError if it is something else."""
+        with _told("model spec"):
+            return cls._from(json.loads(text))
+
+    @classmethod
+    def _from(cls, fields: Mapping[str, Any]) -> "ModelSpec":
+        above = fields.get("layers_of")
+        return cls(**{**fields, "layers_of": None if above is None else cls(**above)})
+
 
 @dataclass(frozen=True)
 class RunSpec(Spec):
@@ -103,9 +127,7 @@ class RunSpec(Spec):
 
     @classmethod
     def from_json(cls, text: str) -> "RunSpec":
-        """The inverse of `json`."""
-        fields = json.loads(text)
-        model = fields.pop("model")
-        if model["layers_of"]:
-            model["layers_of"] = ModelSpec(**model["layers_of"])
-        return cls(model=ModelSpec(**model), **fields)
+        """Read what `json` wrote; RkdError if it is something else."""
+        with _told("run spec"):
+            fields = json.loads(text)
+            return cls(**{**fields, "model": ModelSpec._from(fields["model"])})

@@ -1,5 +1,6 @@
 """Compare every row with kd and finetune, paired by seed and dev example (CSV, Markdown, LaTeX, HTML, sidecar JSON)."""
 
+from rkd.command_line import at_least
 from rkd.report.arguments import parser
 from rkd.report.collect import ReportSpec
 from rkd.report.comparisons import BASELINES, comparisons
@@ -12,7 +13,9 @@ from rkd.runtime import reuse_memory, run_script
 def main() -> None:
     options = parser(__doc__, "--spec", "--predictions", "--out-dir")
     options.add_argument("--baselines", default=BASELINES, nargs="+", help="rows to compare with")
-    options.add_argument("--resamples", default=RESAMPLES, type=int, help="bootstrap samples of the dev examples")
+    options.add_argument(
+        "--resamples", default=RESAMPLES, type=at_least(1), help="bootstrap samples of the dev examples"
+    )
     args = options.parse_args()
     reuse_memory()
     spec = ReportSpec.from_json(args.spec)

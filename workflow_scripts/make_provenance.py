@@ -1,5 +1,6 @@
 """Table of where the training runs were made (CSV, Markdown, LaTeX, HTML and a sidecar JSON)."""
 
+from rkd.command_line import at_least
 from rkd.report.arguments import parser
 from rkd.report.origin import origin
 from rkd.report.provenance import provenance
@@ -9,7 +10,7 @@ from rkd.runtime import run_script
 
 def main() -> None:
     options = parser(__doc__, "--runs", "--out-dir")
-    options.add_argument("--planned", required=True, type=int, help="number of runs of the config")
+    options.add_argument("--planned", required=True, type=at_least(0), help="number of runs of the config")
     args = options.parse_args()
     write(provenance(args.runs, args.planned), args.out_dir, "provenance", origin(__file__, args.runs))
 

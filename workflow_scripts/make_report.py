@@ -1,17 +1,18 @@
 """Write the HTML report of a run, one page with tables, figures and what they show, and how it was made (JSON)."""
 
-import argparse
 from pathlib import Path
 
+from rkd.command_line import ArgumentParser, json_value
 from rkd.plan import Plan
 from rkd.report.origin import origin, with_outputs
 from rkd.report.page import page, sources
-from rkd.runtime import atomic_write_text, json_argument, run_script, write_json
+from rkd.runtime import atomic_write_text, run_script, write_json
 
 
 def main() -> None:
-    options = argparse.ArgumentParser(description=__doc__)
-    options.add_argument("--config", required=True, type=json_argument, help="the checked config, JSON; -: from stdin")
+    options = ArgumentParser(description=__doc__)
+    config = json_value(dict, "the checked config")
+    options.add_argument("--config", required=True, type=config, help="the checked config, JSON; -: from stdin")
     options.add_argument("--results", required=True, type=Path, help="folder of tables, figures, runs and logs")
     options.add_argument("--citation", required=True, type=Path, help="CITATION.cff")
     options.add_argument("--tables", required=True, nargs="+", help="names of tables; those not made are left out")

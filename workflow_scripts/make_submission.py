@@ -1,5 +1,6 @@
 """Write the GLUE submission of one variant (a zip of eleven TSV files) from its predictions."""
 
+from rkd.command_line import at_least
 from rkd.report.arguments import parser
 from rkd.report.submission import submit
 from rkd.runtime import run_script
@@ -8,7 +9,7 @@ from rkd.runtime import run_script
 def main() -> None:
     options = parser(__doc__, "--predictions")
     options.add_argument("--out", required=True, help="zip file to write")
-    options.add_argument("--seed", type=int, help="seed to submit; by default each task's best on dev")
+    options.add_argument("--seed", type=at_least(0), help="seed to submit; by default each task's best on dev")
     options.add_argument("--fill-missing", action="store_true", help="constant answers for tasks that were not run")
     options.add_argument("--unchecked", action="store_true", help="keep a zip that the server would refuse")
     args = options.parse_args()

@@ -1,26 +1,26 @@
 """Measure the cost of a training step of every method on one batch of a prepared task; writes JSON."""
 
-import argparse
-import json
 from pathlib import Path
 
+from rkd.command_line import ArgumentParser, at_least, json_value
 from rkd.memory import explained
 from rkd.runtime import quick_imports, run_script
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True, help="folder of the prepared task")
     parser.add_argument("--student", required=True, help="spec of the student's model before training, JSON")
     parser.add_argument("--teacher", type=Path, required=True, help="folder of a fine-tuned teacher's model")
+    methods = json_value(list, "a list of methods")
     parser.add_argument(
-        "--methods", required=True, type=json.loads, help='JSON list of {"row", "method", "options", "training"}'
+        "--methods", required=True, type=methods, help='JSON list of {"row", "method", "options", "training"}'
     )
     parser.add_argument("--out", required=True, help="JSON file to write")
     parser.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"])
-    parser.add_argument("--threads", type=int, default=1, help="CPU threads")
-    parser.add_argument("--batch-size", type=int, default=32)
-    parser.add_argument("--steps", type=int, default=5, help="timed steps in each of three rounds")
+    parser.add_argument("--threads", type=at_least(1), default=1, help="CPU threads")
+    parser.add_argument("--batch-size", type=at_least(1), default=32)
+    parser.add_argument("--steps", type=at_least(1), default=5, help="timed steps in each of three rounds")
     a = parser.parse_args()
 
     with quick_imports():  # torch and transformers take seconds: only once the arguments are right

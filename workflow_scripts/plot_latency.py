@@ -1,12 +1,10 @@
 """Draw dev score against latency at batch size 1, a panel per task, as PDF and PNG."""
 
-import pandas as pd
-
 from rkd.report.arguments import parser
 from rkd.report.collect import ReportSpec, read_metrics
 from rkd.report.figures import STYLE_FILE, save
 from rkd.report.origin import origin
-from rkd.report.tradeoffs import latency_figure
+from rkd.report.tradeoffs import latency_figure, read_efficiency
 from rkd.runtime import run_script
 
 
@@ -16,7 +14,7 @@ def main() -> None:
     args = options.parse_args()
     spec = ReportSpec.from_json(args.spec)
     save(
-        latency_figure(spec, read_metrics(args.metrics), pd.read_csv(args.efficiency)),
+        latency_figure(spec, read_metrics(args.metrics), read_efficiency(args.efficiency)),
         args.out,
         origin(__file__, [*args.metrics, args.efficiency], [STYLE_FILE]),
     )

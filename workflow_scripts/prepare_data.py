@@ -1,23 +1,22 @@
 """Read, check and tokenise one task: writes dataset/, tokenizer/ and manifest.json."""
 
-import argparse
 import logging
 import sys
 
-from rkd.runtime import json_argument, quick_imports, run_script
+from rkd.command_line import ArgumentParser, json_value
+from rkd.runtime import quick_imports, run_script
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = ArgumentParser(description=__doc__)
     parser.add_argument(
         "--spec",
         required=True,
-        type=json_argument,
+        type=json_value(dict, "the arguments of rkd.data.prepare.prepare"),
         help="JSON: the arguments of rkd.data.prepare.prepare; -: from stdin",
     )
-    parser.add_argument(
-        "--files", type=json_argument, default={}, help="JSON: the user's files by split, for own tasks"
-    )
+    files = json_value(dict, "the user's files by split")
+    parser.add_argument("--files", type=files, default={}, help="JSON: the user's files by split, for own tasks")
     parser.add_argument("--out", required=True, help="folder of the prepared task")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")

@@ -1,18 +1,18 @@
 """Train one teacher or student: writes model/, predictions.parquet, history.jsonl and run.json."""
 
-import argparse
 import logging
 from importlib import import_module
 from pathlib import Path
 
 from rkd.code_inputs import code_digests
+from rkd.command_line import ArgumentParser, at_least
 from rkd.memory import explained
 from rkd.runtime import quick_imports, run_script, text_argument
 from rkd.spec import RunSpec
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = ArgumentParser(description=__doc__)
     parser.add_argument(
         "--spec",
         required=True,
@@ -24,7 +24,7 @@ def main() -> None:
     parser.add_argument("--teacher", type=Path, help="folder of the fine-tuned teacher's model")
     parser.add_argument("--out", type=Path, required=True, help="folder of the run")
     parser.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"])
-    parser.add_argument("--threads", type=int, default=1, help="CPU threads")
+    parser.add_argument("--threads", type=at_least(1), default=1, help="CPU threads")
     parser.add_argument("--checkpoints", type=Path, help="folder for the run's state while it trains; none by default")
     parser.add_argument("--checkpoint-minutes", type=float, default=15, help="time between two checkpoints")
     parser.add_argument("--tracker", default="none", choices=["none", "tensorboard"])

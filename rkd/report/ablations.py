@@ -8,13 +8,13 @@ from typing import Any
 
 import pandas as pd
 from jsonschema import Draft202012Validator
-from jsonschema.exceptions import best_match
 
 from rkd.errors import RkdError
 from rkd.report.collect import ReportSpec, score_name
 from rkd.report.render import Grid, Note, Part, Section
 from rkd.report.statistics import Interval, seed_interval
 from rkd.report.tables import HEADLINE, MISSING, count_range, data_text, model_text, score_part, selection_text
+from rkd.runs import checked, parse_json
 from rkd.tasks import get
 
 _VALUE = {"type": ["string", "number", "boolean", "null", "array"]}
@@ -68,13 +68,7 @@ def read_axes(text: str, spec: ReportSpec) -> dict[str, Axis]:
     >>> read_axes('[{"axis": "alpha", "value": 0.5, "variant": "kd"}]', spec)["alpha"].values
     ((0.5, 'kd'),)
     """
-    try:
-        entries = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise RkdError(f"ablations: not JSON: {error}") from None
-    if problem := best_match(_SCHEMA.iter_errors(entries)):
-        key = "/".join(map(str, problem.absolute_path))
-        raise RkdError(f"ablations: {key + ': ' if key else ''}{problem.message}")
+    entries = checked(_SCHEMA, parse_json(text, "ablations"), "ablations")
     axes: dict[str, Axis] = {}
     for entry in entries:
         name, value, tasks = entry["axis"], entry["value"], tuple(entry.get("tasks", spec.tasks))

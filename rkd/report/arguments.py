@@ -1,8 +1,8 @@
 """The command-line arguments that the scripts of tables and figures share, each described once."""
 
-import argparse
 from typing import Any
 
+from rkd.command_line import ArgumentParser
 from rkd.runtime import text_argument
 
 _SHARED: dict[str, dict[str, Any]] = {
@@ -18,7 +18,7 @@ _SHARED: dict[str, dict[str, Any]] = {
 }
 
 
-def parser(description: str | None, *names: str) -> argparse.ArgumentParser:
+def parser(description: str | None, *names: str) -> ArgumentParser:
     """A parser with some of the shared arguments, all required; @FILE stands for arguments in FILE, one per line.
 
     Args:
@@ -28,7 +28,7 @@ def parser(description: str | None, *names: str) -> argparse.ArgumentParser:
     >>> parser("A table.", "--out-dir", "--metrics").parse_args(["--out-dir", "tables", "--metrics", "a.json"])
     Namespace(out_dir='tables', metrics=['a.json'])
     """
-    result = argparse.ArgumentParser(
+    result = ArgumentParser(
         description=description,
         epilog="@FILE reads arguments from FILE, one per line.",
         fromfile_prefix_chars="@",

@@ -1,6 +1,5 @@
 """What a report is about, and the files it is made from, as tidy data frames."""
 
-import json
 import math
 import re
 from collections.abc import Iterable
@@ -10,8 +9,8 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 from jsonschema import Draft202012Validator
-from jsonschema.exceptions import best_match
 
+from rkd import runs
 from rkd.errors import RkdError
 from rkd.tasks import Task, get
 
@@ -25,7 +24,7 @@ _FRACTION = {"type": ["number", "null"], "minimum": -1, "maximum": 1}
 
 
 def _schema(**properties: Any) -> Draft202012Validator:
-    return Draft202012Validator({"type": "object", "required": list(properties), "properties": properties})
+    return Draft202012Validator(runs.rule(**properties))
 
 
 _SPEC = _schema(
@@ -58,7 +57,6 @@ _METRICS = _schema(
     headline=_FRACTION,
     synthetic={"type": "boolean"},
 )
-_EVALUATION = _schema(epoch={"type": "number"}, step={"type": "integer", "minimum": 0}, headline=_FRACTION)
 _RUN_PATH = re.compile(
     r"(?:students/(?P<task>[^/]+)/(?P<variant>[^/]+)|teachers/(?P<teacher_task>[^/]+))/seed-(?P<seed>\d+)/[^/]+$"
 )
@@ -97,7 +95,7 @@ class ReportSpec:
     @classmethod
     def from_json(cls, text: str) -> "ReportSpec":
         """Read the JSON that the workflow hands to report scripts; `RkdError` if it is not one."""
-        found = _valid(_SPEC, text, "report spec")
+        found = runs.checked(_SPEC, runs.parse_json(text, "report spec"), "report spec")
         variants = tuple(Variant(v["name"], v["method"], v["label"]) for v in found["variants"])
         names = [variant.name for variant in variants]
         if TEACHER in names or len(set(names)) < len(names):
@@ -214,8 +212,8 @@ def read_histories(paths: Iterable[str | Path]) -> pd.DataFrame:
 
 
 def _metrics_records(file: str) -> list[dict[str, Any]]:
-    found = _valid(_METRICS, _read(file), file)
-    task = get(found["task"])
+    found = runs.checked(_METRICS, runs.read_json(file), file)
+    task = runs.task_of({"task": found["task"]}, file)
     run = {key: found[key] for key in ("task", "variant", "method", "seed", "synthetic")} | {"file": file}
     records = []
     for split in task.dev_splits:
@@ -234,35 +232,11 @@ def _metrics_records(file: str) -> list[dict[str, Any]]:
 
 def _history(file: str) -> pd.DataFrame:
     place = run_of(file)
-    evaluations = [
-        _valid(_EVALUATION, line, f"{file}, line {number}") for number, line in enumerate(_read(file).splitlines(), 1)
-    ]
-    if not evaluations:
-        raise RkdError(f"{file}: no evaluations; expected one JSON object per line")
-    frame = pd.json_normalize(evaluations)
+    frame = pd.json_normalize(runs.read_history(file))
     for column in {"headline", "held_out"} & set(frame):
         frame[column] = pd.to_numeric(frame[column])
     run = pd.DataFrame({**place._asdict(), "file": file}, index=frame.index)
     return pd.concat([run, frame], axis="columns")
-
-
-def _read(file: str) -> str:
-    try:
-        return Path(file).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise RkdError(f"{file}: cannot be read: {error}") from None
-
-
-def _valid(schema: Draft202012Validator, text: str, name: str) -> dict[str, Any]:
-    """The checked JSON object in `text`; errors tell the name, the key, what was found and expected."""
-    try:
-        found: dict[str, Any] = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise RkdError(f"{name}: not JSON: {error}") from None
-    if problem := best_match(schema.iter_errors(found)):
-        key = "/".join(map(str, problem.absolute_path))
-        raise RkdError(f"{name}: {key + ': ' if key else ''}{problem.message}")
-    return found
 
 
 def _number(value: float | None) -> float:

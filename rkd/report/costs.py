@@ -1,6 +1,5 @@
 """The tables of efficiency (models) and of cost (methods), from what `rkd.efficiency` measured. No torch."""
 
-import json
 import math
 from collections.abc import Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -9,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from rkd.errors import RkdError
+from rkd import runs
 from rkd.report.render import Grid, Note, Part, Section
 from rkd.report.tables import MISSING
 from rkd.tasks import get
@@ -46,19 +45,28 @@ def read_measurements(paths: Iterable[str | Path], numbers: tuple[str, ...]) -> 
     Raises:
         RkdError: a file is missing, broken or lacks a key.
     """
+    schema = _schema(numbers)
     result = []
     for file in map(str, paths):
-        try:
-            content = json.loads(Path(file).read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise RkdError(f"{file}: cannot be read as JSON: {error}") from None
-        if not isinstance(content, dict) or not isinstance(content.get("rows"), list) or "task" not in content:
-            raise RkdError(f"{file}: expected a measurement with the keys task and rows")
-        for line in content["rows"]:
-            if absent := [name for name in ("row", *numbers) if name not in line]:
-                raise RkdError(f"{file}: row {line.get('row', '?')} has no '{absent[0]}'")
-        result.append(Measurement(file, get(content["task"], content.get("own_task")).name, content))
+        content = runs.checked(schema, runs.read_json(file), file)
+        result.append(Measurement(file, runs.task_of(content, file).name, content))
     return result
+
+
+def _schema(numbers: tuple[str, ...]) -> dict[str, Any]:
+    """The JSON Schema of a measurement whose rows have these numbers."""
+    text, size = {"type": "string"}, {"type": "integer", "minimum": 1}
+    number: dict[str, Any] = {"type": "number", "minimum": 0}
+    row: dict[str, Any] = {"row": text} | {
+        name: {**number, "type": ["number", "null"]} if name == "memory_mib" else number for name in numbers
+    }
+    above: dict[str, Any] = {"length": number}
+    if numbers == METHOD_NUMBERS:
+        row |= {"method": text}
+        above = {"batch": {"type": "array", "items": size, "minItems": 2, "maxItems": 2}}
+    rows = {"type": "array", "items": runs.rule(**row), "minItems": 1}
+    where = {"processor": text, "gpu": text, "threads": size}
+    return runs.rule(["task", "rows", *above], task=text, own_task=runs.OWN_TASK, rows=rows, **above, **where)
 
 
 @dataclass(frozen=True)
@@ -75,7 +83,7 @@ class EfficiencyTable:
             teacher = next((line["latency_ms"] for line in rows if line["row"] == "teacher"), math.nan)
             for line in rows:
                 found = {name: line[name] for name in MODEL_NUMBERS}
-                speedup = teacher / line["latency_ms"]
+                speedup = teacher / line["latency_ms"] if line["latency_ms"] else math.nan
                 lines.append(
                     {"row": line["row"], "task": one.task, "length": one.content["length"], **found}
                     | {"speedup": speedup}
@@ -132,7 +140,10 @@ class CostTable:
         if not set(_RATIO) <= set(rows):
             return {}
         second, first = (rows[name] for name in _RATIO)
-        return {name: float(second[name] / first[name]) for name in ("seconds", "memory_mib", "flops")}
+        return {
+            name: float(second[name] / first[name]) if first[name] else math.nan
+            for name in ("seconds", "memory_mib", "flops")
+        }
 
     def sidecar(self) -> dict[str, object]:
         """The measurement, and MetaDistil's cost by Reptile's."""

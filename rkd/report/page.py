@@ -17,6 +17,7 @@ from rkd.report.findings import read_differences, sentence, summary, verdict
 from rkd.report.graph import graph
 from rkd.report.render import Grid
 from rkd.report.web import environment, grid_of, table_title
+from rkd.runs import read_history, read_json
 from rkd.tasks import define, get
 
 FIGURES = {
@@ -162,7 +163,7 @@ def warnings(plan: Plan, results: Path) -> list[str]:
     for task, variant, seed in plan.runs():
         history = results / f"students/{task}/{variant}/seed-{seed}/history.jsonl"
         if variant in plan.variants and history.exists():
-            last = json.loads(history.read_text(encoding="utf-8").splitlines()[-1])
+            last = read_history(history)[-1]
             total[variant] = total.get(variant, 0) + 1
             for text in last.get("warnings", []):
                 counts.setdefault(variant, []).append(text)
@@ -197,7 +198,7 @@ def _changes(plan: Plan, variant: str) -> str:
 def _table(folder: Path, name: str) -> Shown:
     path = folder / f"{name}.json"
     try:
-        grid = grid_of(json.loads(path.read_text(encoding="utf-8"))["printed"])
+        grid = grid_of(read_json(path)["printed"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise RkdError(f"{path}: not the sidecar of a table: {error!r}; expected the key printed") from None
     files = tuple(_files(folder, name, ("csv", "tex", "json")))

@@ -1,6 +1,5 @@
 """The table of provenance: which commit, versions and machines the training runs come from."""
 
-import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,14 +7,17 @@ from typing import Any
 
 import pandas as pd
 
-from rkd.errors import RkdError
 from rkd.report.collect import run_of
 from rkd.report.render import Grid, Note, Part, Section
 from rkd.report.tables import MISSING
-from rkd.tasks import get
+from rkd.runs import read_record, task_of
 
 # What runs of one line of the table have in common.
 PLACE = ("commit", "dirty", "python", "torch", "transformers", "machine", "device", "threads")
+_NEEDED = (
+    *("git", "python", "packages/torch", "packages/transformers", "processor", "device", "threads"),
+    *("started", "seconds"),
+)
 _COLUMNS = ["task", "variant", "seed", *PLACE, "started", "seconds", "file"]
 
 
@@ -85,26 +87,20 @@ def provenance(paths: Iterable[str | Path], planned: int) -> Provenance:
 
 
 def _run(file: str) -> dict[str, Any]:
-    try:
-        found = json.loads(Path(file).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise RkdError(f"{file}: cannot be read as JSON: {error}") from None
-    try:
-        if own := found.get("spec", {}).get("own_task"):
-            get(found["spec"]["task"], own)  # a task that is not GLUE's is known from here on
-        return {
-            **run_of(file)._asdict(),
-            "commit": found["git"].get("commit", MISSING),
-            "dirty": bool(found["git"].get("dirty", False)),
-            "python": found["python"],
-            "torch": found["packages"]["torch"],
-            "transformers": found["packages"]["transformers"],
-            "machine": found.get("gpu") or found["processor"],
-            "device": found["device"],
-            "threads": found["threads"],
-            "started": found["started"],
-            "seconds": float(found["seconds"]),
-            "file": file,
-        }
-    except (AttributeError, KeyError, TypeError) as error:
-        raise RkdError(f"{file}: not the record of a run: {error} is missing") from None
+    found = read_record(file, *_NEEDED)
+    if "spec" in found:
+        task_of(found["spec"], file)  # a task that is not GLUE's is known from here on
+    return {
+        **run_of(file)._asdict(),
+        "commit": found["git"].get("commit", MISSING),
+        "dirty": found["git"].get("dirty", False),
+        "python": found["python"],
+        "torch": found["packages"]["torch"],
+        "transformers": found["packages"]["transformers"],
+        "machine": found.get("gpu") or found["processor"],
+        "device": found["device"],
+        "threads": found["threads"],
+        "started": found["started"],
+        "seconds": float(found["seconds"]),
+        "file": file,
+    }

@@ -46,6 +46,7 @@ from rkd import metrics
 from rkd.errors import RkdError
 from rkd.report.collect import run_of
 from rkd.report.resampling import resampled_headlines
+from rkd.runs import read_predictions
 from rkd.tasks import Task, get, headline
 
 LEVEL = 0.95
@@ -314,10 +315,7 @@ def average(comparisons: Sequence[Comparison]) -> Comparison:
 def _read(task: Task, file: str) -> pd.DataFrame:
     """Examples of the headline dev split, sorted by idx."""
     split = task.headline_split
-    try:
-        frame = pd.read_parquet(file, columns=["split", "idx", "label", "prediction"])
-    except (OSError, ValueError) as error:  # pyarrow's errors are ValueErrors
-        raise RkdError(f"{file}: cannot be read as predictions: {error}") from None
+    frame = read_predictions(file, ["split", "idx", "label", "prediction"])
     rows = frame[frame["split"] == split].sort_values("idx", ignore_index=True)
     if rows.empty:
         found = ", ".join(map(str, frame["split"].unique())) or "no rows"

@@ -5,10 +5,10 @@
 checks any zip and ends with exit code 1 and the reasons if the server would refuse it. No torch.
 """
 
-import argparse
 import math
 import sys
 import zipfile
+import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,15 +17,20 @@ import numpy as np
 import pandas as pd
 
 from rkd import metrics
+from rkd.command_line import ArgumentParser
 from rkd.errors import RkdError
 from rkd.report.collect import Run, run_of
-from rkd.runtime import atomic_path, atomic_write_text
+from rkd.runs import read_predictions
+from rkd.runtime import atomic_path, atomic_write_text, run_script
 from rkd.tasks import TASKS, Task, get
 
 HEADER = "index\tprediction"
 SCORES = (0.0, 5.0)  # range of STS-B
 FILLED = "FILLED.txt"
+_COLUMNS = ("split", "idx", "label", "prediction")
 _DATE = (1980, 1, 1, 0, 0, 0)  # of every member: the same predictions give the same bytes
+# What zipfile raises where bytes are damaged; RuntimeError: encrypted, or packed in an unknown way.
+_UNREADABLE = (OSError, EOFError, ValueError, RuntimeError, zipfile.BadZipFile, zlib.error)
 _TRAINED = [task for task in TASKS.values() if task.trainable]
 
 
@@ -116,7 +121,7 @@ def build(chosen: Mapping[str, Chosen], out: str | Path, fill_missing: bool = Fa
             f"submission: no predictions for {', '.join(member.name for member in missing)}; the server takes all of "
             f"{len(MEMBERS)} files; run those tasks or ask for filling (--fill-missing)"
         )
-    frames: dict[str, pd.DataFrame] = {name: _frame(one.file) for name, one in chosen.items()}
+    frames: dict[str, pd.DataFrame] = {name: read_predictions(one.file, _COLUMNS) for name, one in chosen.items()}
     with atomic_path(out) as temporary, zipfile.ZipFile(temporary, "w") as archive:
         for member in MEMBERS:
             if member in missing:
@@ -153,7 +158,7 @@ def validate(path: str | Path) -> list[str]:
             for member in MEMBERS:
                 if names.count(member.name) == 1:
                     problems += [f"{member.name}: {reason}" for reason in _check(member, archive.read(member.name))]
-    except (OSError, zipfile.BadZipFile, RuntimeError) as error:  # RuntimeError: encrypted, or packed in an unknown way
+    except _UNREADABLE as error:
         return [f"not a readable zip file: {error}"]
     return problems
 
@@ -161,10 +166,13 @@ def validate(path: str | Path) -> list[str]:
 def _check(member: Member, content: bytes) -> list[str]:
     """Reasons against one file, the first of each kind."""
     try:
-        header, *lines = content.decode("utf-8").removesuffix("\n").replace("\r\n", "\n").split("\n")
+        text = content.decode("utf-8")
     except UnicodeDecodeError as error:
         return [f"not UTF-8 text: {error}"]
     problems = []
+    if ends := text.count("\r"):
+        problems.append(f"{ends} carriage returns, as in line ends of Windows; expected lines that end in \\n alone")
+    header, *lines = text.replace("\r\n", "\n").removesuffix("\n").split("\n")
     if header != HEADER:
         problems.append(f"header is {header!r}; expected {HEADER!r}")
     if len(lines) != member.rows:
@@ -231,15 +239,8 @@ def _tsv(indices: Iterable[int], predictions: Iterable[str]) -> str:
     return "\n".join([HEADER, *lines]) + "\n"
 
 
-def _frame(file: str) -> pd.DataFrame:
-    try:
-        return pd.read_parquet(file, columns=["split", "idx", "label", "prediction"])
-    except (OSError, ValueError) as error:
-        raise RkdError(f"{file}: cannot be read as predictions: {error}") from None
-
-
 def _dev_headline(file: str, task: str) -> float:
-    return float(metrics.from_predictions(get(task), _frame(file))["headline"])
+    return float(metrics.from_predictions(get(task), read_predictions(file, _COLUMNS))["headline"])
 
 
 def _rank(chosen: Chosen) -> float:
@@ -261,15 +262,17 @@ def submit(files: Iterable[str], out: str | Path, seed: int | None = None, fill_
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line; returns the exit code: 0 if the zip is fine, 1 if not."""
-    parser = argparse.ArgumentParser(prog="python -m rkd.report.submission", description="Check a GLUE submission.")
-    commands = parser.add_subparsers(required=True)
+    """The command line; returns the exit code: 0 if the zip is fine, 1 if not. `RkdError` if there is none."""
+    options = ArgumentParser(prog="python -m rkd.report.submission", description="Check a GLUE submission.")
+    commands = options.add_subparsers(required=True, metavar="validate")
     commands.add_parser("validate", help="check a zip").add_argument("zip", help="the file to check")
-    path = parser.parse_args(arguments).zip
+    path = options.parse_args(arguments).zip
+    if not Path(path).is_file():
+        raise RkdError(f"{path}: found no file; expected the zip of a submission")
     problems = validate(path)
     print("\n".join(f"{path}: {problem}" for problem in problems) or f"{path}: valid, {len(MEMBERS)} files")
     return 1 if problems else 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_script(lambda: sys.exit(main()))

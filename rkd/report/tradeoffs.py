@@ -1,6 +1,5 @@
 """What a score costs: dev score against seconds of training, and against latency."""
 
-import json
 import math
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -26,6 +25,7 @@ from rkd.report.figures import (
 )
 from rkd.report.statistics import Interval, seed_interval
 from rkd.report.tables import HEADLINE
+from rkd.runs import read_record
 from rkd.tasks import get
 
 STUDENT = "student"  # a line of the efficiency table that stands for all students
@@ -44,16 +44,30 @@ def read_seconds(paths: Iterable[str | Path]) -> pd.DataFrame:
     """
     lines = []
     for file in map(str, paths):
-        try:
-            content = json.loads(Path(file).read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise RkdError(f"{file}: cannot be read as JSON: {error}") from None
-        seconds = content.get("seconds") if isinstance(content, dict) else None
-        if not isinstance(seconds, int | float) or not seconds > 0:
+        record = read_record(file, "seconds")
+        seconds = record["seconds"]
+        if not seconds > 0:
             raise RkdError(f"{file}: seconds: found {seconds!r}; expected a number above 0")
-        device = content.get("gpu") or content.get("processor") or "unknown"
+        device = record.get("gpu") or record.get("processor") or "unknown"
         lines.append({**run_of(file)._asdict(), "seconds": float(seconds), "processor": device, "file": file})
     return pd.DataFrame(lines, columns=["task", "variant", "seed", "seconds", "processor", "file"])
+
+
+def read_efficiency(path: str | Path) -> pd.DataFrame:
+    """An efficiency table's CSV: the columns row, task and latency_ms of each line.
+
+    Raises:
+        RkdError: the file is missing or broken, or lacks a column.
+    """
+    try:
+        table = pd.read_csv(path)
+    except (OSError, ValueError) as error:  # pandas' errors are ValueErrors
+        raise RkdError(f"{path}: cannot be read as CSV: {' '.join(str(error).split())}") from None
+    if lacking := [name for name in ("row", "task", "latency_ms") if name not in table.columns]:
+        raise RkdError(f"{path}: no column '{lacking[0]}'; found {', '.join(table.columns)}")
+    if not pd.api.types.is_numeric_dtype(table["latency_ms"]):
+        raise RkdError(f"{path}: column 'latency_ms': found {table['latency_ms'].dtype}; expected numbers")
+    return table
 
 
 def cost_figure(spec: ReportSpec, metrics: pd.DataFrame, seconds: pd.DataFrame) -> Figure:
@@ -86,15 +100,12 @@ def latency_figure(spec: ReportSpec, metrics: pd.DataFrame, efficiency: pd.DataF
     Args:
         spec: what the figure is about.
         metrics: what `collect.read_metrics` returns; runs may be missing.
-        efficiency: an efficiency table's CSV: columns row, task and latency_ms. A variant has the line of its name,
-            else the line "student".
+        efficiency: what `read_efficiency` returns. A variant has the line of its name, else the line "student".
 
     Raises:
-        RkdError: a column is missing, there is no variant with both, or a run that the spec does not name.
+        RkdError: there is no variant with both, or a run that the spec does not name.
     """
     spec.admit(metrics)
-    if lacking := [name for name in ("row", "task", "latency_ms") if name not in efficiency.columns]:
-        raise RkdError(f"efficiency table: no column '{lacking[0]}'; found {', '.join(efficiency.columns)}")
     known = efficiency.set_index(["row", "task"])["latency_ms"]
 
     def place(variant: str, task: str) -> float:

@@ -134,7 +134,7 @@ def test_other_weights_than_those_beside_the_config_are_refused(bert, table):
     expected = (
         f"{bert}/config.json: found transformers_weights, which names another weights file; expected a plain model"
     )
-    assert told(Classifier, str(bert), text=["text"]).startswith(expected)
+    assert told(Classifier, str(bert), text=["text"]).startswith(f"reference: {expected}")
     assert told(models.load, ModelSpec(str(bert), sha256=sha256(bert / "model.safetensors")), RTE, 26, 1).startswith(
         expected
     )

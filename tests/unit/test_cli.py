@@ -108,6 +108,7 @@ def test_export_opens_in_a_pipeline_and_is_read_by_evaluate(project, capsys):
     [
         (["distill", "--data", "x.csv"], "Missing option '--teacher'."),
         (["predict", "nowhere/x", "x.csv", "--text", "a"], "nowhere/x: cannot load this model"),
+        (["predict", "nowhere/x", "y.csv", "--text", "a"], "DATA: found 'y.csv', expected a .csv, .tsv, .jsonl or"),
         (["export", "nowhere", "out"], "nowhere: no finished run"),
         (["verify", "nowhere"], "nowhere: does not exist"),
         (["distil"], "No such command 'distil'."),
@@ -115,6 +116,7 @@ def test_export_opens_in_a_pipeline_and_is_read_by_evaluate(project, capsys):
 )
 def test_errors_are_one_line_and_exit_code_2(arguments, error, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "x.csv").write_text("a\ngood\n")
     assert run(*arguments) == 2
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 1
@@ -124,11 +126,14 @@ def test_errors_are_one_line_and_exit_code_2(arguments, error, capsys, tmp_path,
 @pytest.mark.parametrize(
     ("changes", "error"),
     [
-        ({"--option": "beta=1"}, "options: found beta, which method kd does not read"),
+        ({"--option": "beta=1"}, "--option: found beta, which method kd does not read"),
         ({"--option": "alpha"}, "--option: found 'alpha', expected KEY=VALUE"),
-        ({"--setting": "epochs=none"}, "epochs: found 'none' (text), expected a whole number"),
+        ({"--setting": "epochs=none"}, "--setting epochs: found 'none' (text), expected a whole number"),
         ({"--scores": "low"}, "--scores: found 'low', expected LOW,HIGH or any"),
-        ({"--data": "nowhere.csv"}, "nowhere.csv: file not found"),
+        (
+            {"--data": "nowhere.csv"},
+            "--data: found 'nowhere.csv', expected a .csv, .tsv, .jsonl or .parquet file; there is nothing at this",
+        ),
         ({"--label": "moods"}, "column 'moods' is missing; found 'text', 'mood'"),
     ],
 )

@@ -204,14 +204,14 @@ def test_the_cost_table_tells_the_ratio(tmp_path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ([], "expected a measurement with the keys task and rows"),
-        ({"task": "rte", "rows": [{"row": "kd"}]}, "row kd has no 'parameters'"),
+        ([], r"a\.json: found \[\]; expected an object"),
+        ({"task": "rte", "length": 9, "rows": [{"row": "kd"}]}, "rows/0: the key 'parameters' is missing; found row"),
     ],
 )
 def test_broken_measurements_are_told(tmp_path, content, message):
     with pytest.raises(RkdError, match=message):
         read_measurements([saved(tmp_path, content)], MODEL_NUMBERS)
-    with pytest.raises(RkdError, match="cannot be read as JSON"):
+    with pytest.raises(RkdError, match=r"absent\.json: cannot be read: No such file"):
         read_measurements([tmp_path / "absent.json"], MODEL_NUMBERS)
 
 

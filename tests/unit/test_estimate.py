@@ -36,7 +36,7 @@ def finish(results: Path, spec, folder: str, seconds: float, step: int) -> None:
     run = results / folder
     run.mkdir(parents=True)
     (run / "run.json").write_text(json.dumps({"spec": json.loads(spec.json())}))
-    lines = [{"step": 0, "seconds": 0.5}, {"step": step, "seconds": seconds}]
+    lines = [{"epoch": n, "step": n * step, "seconds": n * seconds, "headline": 0.5} for n in (0, 1)]
     (run / "history.jsonl").write_text("\n".join(map(json.dumps, lines)) + "\n")
 
 
@@ -67,8 +67,12 @@ def test_assumed_seconds_are_flops_by_flops_per_second(tmp_path):
 def test_prepared_rows_count_before_planned_ones(tmp_path):
     folder = tmp_path / "data/cola"
     folder.mkdir(parents=True)
-    (folder / "manifest.json").write_text(json.dumps({"splits": {"train": {"rows": 320}}}))
+    manifest = {"task": "cola", "sha256": "0", "splits": {"train": {"rows": 320}}}
+    (folder / "manifest.json").write_text(json.dumps(manifest))
     assert estimate(plan(), JOBS, tmp_path, 1e9)[1].steps == 3 * 10
+    (folder / "manifest.json").write_text("[]")
+    with pytest.raises(RkdError, match=r"cola/manifest\.json: found \[\]; expected an object"):
+        estimate(plan(), JOBS, tmp_path, 1e9)
 
 
 def test_a_summary_in_words(tmp_path):

@@ -18,8 +18,9 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer, pipe
 import rkd
 import rkd.methods
 from rkd import metrics, trial
+from rkd.api import OPTIONS, TRAINING
 from rkd.code_inputs import code_inputs
-from rkd.distilling import OPTIONS, TRAINING, _own_files
+from rkd.distilling import _own_files
 from rkd.errors import RkdError
 from rkd.export import export
 from rkd.inference import Classifier
@@ -207,8 +208,8 @@ def test_scores_and_two_texts(tmp_path):
         ({"epoch": 1}, r"settings: found the unknown epoch \(did you mean epochs\?\)"),
         ({"alpha": 0.5}, r"settings: found the unknown alpha \(give it in options\)"),
         ({"epochs": 0}, "epochs: found 0, expected a whole number from 1 to 100000"),
-        ({"text": "txt"}, r"data \(DataFrame\): column 'txt' is missing; found 'text', 'mood'"),
-        ({"scored_by": ["pearson"]}, "own_tasks.data.metrics"),
+        ({"text": "txt"}, "data: column 'txt' is missing; found 'text', 'mood'"),
+        ({"scored_by": ["pearson"]}, r"scored_by: found 'pearson' \(text\), expected one of accuracy"),
         ({"labels": ["good", "fine"]}, "column 'mood': found 'bad'; expected one of the labels good, fine"),
         ({"finetune_teacher": False}, "no trained model is there"),
     ],

@@ -78,7 +78,7 @@ def test_axes_keep_their_order_and_numbers_are_sorted():
     [
         ("{", "ablations: not JSON"),
         ([], r"ablations: \[\] should be non-empty"),
-        ([{"axis": "a", "value": 1}], "ablations: 0: 'variant' is a required property"),
+        ([{"axis": "a", "value": 1}], "ablations: 0: the key 'variant' is missing; found axis, value"),
         ([{"axis": "a", "value": 1, "variant": "old"}], "a has variant old; expected one of teacher, kd"),
         ([{"axis": "a", "value": 1, "variant": "kd", "tasks": ["mnli"]}], "a has task mnli; expected one of cola, rte"),
         ([{"axis": "a", "value": 1, "variant": name} for name in ("kd", "hot")], "a has the value 1 twice"),

@@ -12,7 +12,7 @@ import pytest
 from rkd.errors import RkdError
 from rkd.report.collect import ReportSpec, Variant, read_histories, read_metrics
 from rkd.report.dynamics import teacher_dynamics
-from rkd.report.tradeoffs import cost_figure, latency_figure, read_seconds
+from rkd.report.tradeoffs import cost_figure, latency_figure, read_efficiency, read_seconds
 
 SCRIPTS = Path(__file__).parents[2] / "workflow_scripts"
 NAMES = {"finetune": "Fine-tuning", "kd": "KD", "reptile": "Reptile", "online": "Online"}
@@ -144,7 +144,7 @@ def test_cost_is_score_by_mean_seconds(tmp_path, metrics):
         cost_figure(SPEC, read_metrics([]), read_seconds(runs))
 
 
-def test_latency_falls_back_on_the_student(metrics):
+def test_latency_falls_back_on_the_student(tmp_path, metrics):
     table = pd.DataFrame(
         [("teacher", "rte", 40.0), ("student", "rte", 20.0), ("reptile", "rte", 15.0)],
         columns=["row", "task", "latency_ms"],
@@ -155,8 +155,9 @@ def test_latency_falls_back_on_the_student(metrics):
     alike = latency_figure(SPEC, read_metrics(metrics), table[:2])
     places = {name: x for name, (x, _) in points(alike.axes[0]).items()}
     assert places == pytest.approx({"Teacher": 40, "KD": 19.5, "Reptile": 20.5}), "side by side around 20"
-    with pytest.raises(RkdError, match="no column 'latency_ms'; found row, task"):
-        latency_figure(SPEC, read_metrics(metrics), table.drop(columns="latency_ms"))
+    table.drop(columns="latency_ms").to_csv(tmp_path / "efficiency.csv", index=False)
+    with pytest.raises(RkdError, match=r"efficiency\.csv: no column 'latency_ms'; found row, task"):
+        read_efficiency(tmp_path / "efficiency.csv")
 
 
 @pytest.mark.parametrize("content", ["{", "{}", '{"seconds": 0}', "[]"])

@@ -78,7 +78,8 @@ def results(tmp_path, plan):
         if (task, variant) != ("mrpc", "kd") and (task, variant, seed) != ("cola", "reptile", 2):
             (run / "run.json").write_text("{}")
             told = ["the teacher fell"] if variant == "reptile" else []
-            (run / "history.jsonl").write_text('{"step": 0}\n' + json.dumps({"step": 1, "warnings": told}) + "\n")
+            lines = [{"epoch": n, "step": n, "headline": 0.5, "warnings": told * n} for n in (0, 1)]
+            (run / "history.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     for run, log in {
         "mrpc/kd/seed-1": "12:00:00 epoch 1\n\nValueError: bad " + HOSTILE + "\n",
         "cola/reptile/seed-2": "12:00:00 epoch 1\n",

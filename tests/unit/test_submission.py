@@ -207,6 +207,8 @@ def test_what_is_no_zip_is_refused(tmp_path):
     (tmp_path / "a.zip").write_text("PK but no zip")
     assert validate(tmp_path / "a.zip")[0].startswith("not a readable zip file")
     assert validate(tmp_path / "absent.zip")[0].startswith("not a readable zip file")
+    with pytest.raises(RkdError, match=r"absent\.zip: found no file; expected the zip of a submission"):
+        main(["validate", str(tmp_path / "absent.zip")])
 
 
 def test_a_damaged_file_is_refused(valid, tmp_path):
