@@ -180,4 +180,4 @@ def test_scripts_draw(tmp_path, histories, metrics):
         command = [sys.executable, SCRIPTS / f"plot_{name}.py", "--spec", SPEC_JSON, "--out", tmp_path / "out" / name]
         result = subprocess.run([*command, *arguments], capture_output=True, text=True, check=False)
         assert (result.returncode, result.stderr) == (0, "")
-        assert {path.suffix for path in (tmp_path / "out").glob(f"{name}.*")} == {".pdf", ".png"}
+        assert {path.suffix for path in (tmp_path / "out").glob(f"{name}.*")} == {".json", ".pdf", ".png"}
