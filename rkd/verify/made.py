@@ -287,9 +287,7 @@ def _run(words: list[str], folder: Path) -> str:
     """Run a script of this project with its arguments; returns what went wrong, "" where nothing did."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
     run: dict[str, Any] = {"cwd": folder, "env": environment, "timeout": _SECONDS, "input": ""}
-    for option in {"--spec", "--config"} & {
-        *words[:-1]
-    }:  # a script has one of them; it may be too long for an argument
+    for option in {"--spec", "--config"} & {*words[:-1]}:  # one of them, and perhaps too long for an argument
         place = words.index(option) + 1
         words, run["input"] = [*words[:place], "-", *words[place + 1 :]], words[place]
     try:

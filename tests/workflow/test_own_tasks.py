@@ -187,6 +187,6 @@ def test_a_bad_row_ends_before_any_training(own):
     file.write_text(text + '96,"hello","nothing","sales"\n')
     output = own.snakemake(check=False)
     file.write_text(text)
-    expected = "data/train.csv, row 97, column 'queue': found 'sales', expected one of the labels billing, technical"
+    expected = "data/train.csv, row 97, column 'queue': found 'sales'; expected one of the labels billing, technical"
     assert expected in output
     assert "finetune_teacher" not in output.split("Job stats:")[1].split("total")[1]
