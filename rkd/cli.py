@@ -253,6 +253,30 @@ def plan(
     _tell(as_json, found, estimate.told(found))
 
 
+@app.command(
+    epilog=_examples("rkd fetch configs/paper.yaml", "rkd fetch configs/cpu.yaml --config 'tasks=[mrpc]' --json")
+)
+def fetch(
+    configfile: Annotated[list[Path] | None, typer.Argument(help="Overlays on config.yaml.")] = None,
+    config: Annotated[list[str] | None, typer.Option(help="KEY=VALUE over the files.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Bring what a config takes from the hub into the cache, and check it: jobs then need no network."""
+    _logging()
+    from dataclasses import asdict
+
+    from rkd.estimate import merged_config
+    from rkd.fetch import fetch as each_of
+
+    plan, found = merged_config(configfile or [], _pairs("--config", config)), []
+    for each in each_of(plan):
+        found.append(each)
+        if not as_json:
+            print(each, flush=True)
+    if as_json or not found:
+        _tell(as_json, [asdict(each) for each in found], "nothing to fetch: this config takes nothing from the hub")
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Run the command; every error is one line on stderr and exit code 2."""
     run_script(lambda: _run(sys.argv[1:] if arguments is None else arguments))

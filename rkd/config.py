@@ -107,8 +107,8 @@ def load(config: Mapping[str, Any]) -> Config:
 
     Normal form: a new plain dict without the variants, ablations and own tasks that an overlay dropped (set to null);
     numbers are float where the schema says number, int where it says integer; `~` at the start of a path is expanded;
-    the revision of a model that is not on the hub is None; the sha256 of a packaged model that rkd knows is filled in,
-    and so are the defaults of own tasks.
+    the revision of a model written as `NAME@REVISION` stands in its own key, and that of a model that is not on the hub
+    is None; the sha256 of a packaged model that rkd knows is filled in, and so are the defaults of own tasks.
 
     >>> load(yaml.safe_load(Path("config.yaml").read_text()))["student"]["alpha"]
     0.5
@@ -123,8 +123,24 @@ def load(config: Mapping[str, Any]) -> Config:
         source = model_source.parse(normal[f"{role}_model"])
         if source.kind != "hub":
             normal[f"{role}_revision"] = None
+        elif source.revision is not None:
+            pinned, normal[f"{role}_model"] = normal[f"{role}_model"], source.location
+            normal[f"{role}_revision"] = source.revision
+            if role == "student":
+                _rename_student(normal, pinned, source.location)
         normal[f"{role}_sha256"] = normal[f"{role}_sha256"] or source.known_sha256()
     return normal
+
+
+def _rename_student(config: Config, written: str, name: str) -> None:
+    """Call the config's student by one name wherever it stands, so that it is known to be the same."""
+    axes = config["ablations"].values()
+    for changes in (*config["variants"].values(), *(each for a in axes for each in a.get("settings", {}).values())):
+        if changes.get("student_model") == written:
+            changes["student_model"] = name
+    for axis in axes:
+        if axis.get("parameter") == "student_model":
+            axis["values"] = [name if value == written else value for value in axis["values"]]
 
 
 def typed(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -616,6 +632,7 @@ class _Crosscheck:
         yield from self._unread_overrides()
         yield from self._accumulation()
         yield from self._references()
+        yield from self._revisions()
         yield from self._checksums()
         yield from self._teacher_layers()
         yield from self._vocabularies()
@@ -773,6 +790,13 @@ class _Crosscheck:
             if model.error:
                 allowed = schema()["properties"][key]["x-allowed"]
                 yield _problem((key,), self.get(key), allowed, model.error)
+
+    def _revisions(self) -> Iterator[tuple[KeyPath, Problem]]:
+        for role, model in (("teacher", self.teacher), ("student", self.student)):
+            key, named = f"{role}_revision", model.source.revision if model.source else None
+            given = self.get(key)
+            if named is not None and given is not None and given != named:
+                yield _problem((key,), given, f"null, or {named}, which {role}_model names")
 
     def _checksums(self) -> Iterator[tuple[KeyPath, Problem]]:
         for role, model in (("teacher", self.teacher), ("student", self.student)):
