@@ -1,6 +1,5 @@
 """Load or initialise the teacher and the student, and check that they fit each other and the data."""
 
-import json
 import pickle
 import re
 import textwrap
