@@ -35,9 +35,9 @@ from huggingface_hub.errors import (
 )
 from huggingface_hub.file_download import repo_folder_name
 
+from rkd import runtime
 from rkd.errors import RkdError
 from rkd.model_source import ModelSource, parse
-from rkd.runtime import atomic_write_text
 
 log = logging.getLogger("rkd")
 
@@ -254,22 +254,17 @@ class _Place:
 
     def _compared(self, path: Path, expected: _File) -> tuple[str, str | None]:
         """SHA-256 of a file, and what is wrong with its content."""
-        sha256, git = hashlib.sha256(), hashlib.sha1(usedforsecurity=False)
+        stated = expected.lfs_sha256 or expected.blob_id
         try:
-            git.update(b"blob %d\0" % path.stat().st_size)
-            with path.open("rb") as content:
-                while block := content.read(1 << 20):
-                    sha256.update(block)
-                    git.update(block)
+            sha256 = runtime.sha256(path)
+            found = sha256 if expected.lfs_sha256 else _git_digest(path.read_bytes())
         except OSError as error:
             raise RkdError(f"{path}: cannot be read: {error.strerror}; expected a file of {self}") from None
-        stated = expected.lfs_sha256 or expected.blob_id
         if stated is None:
             log.warning("%s: the hub states no digest of %s, which is taken as it is", self, path.name)
-            return sha256.hexdigest(), None
-        found = sha256.hexdigest() if expected.lfs_sha256 else git.hexdigest()
-        wrong = f"{path}: found content with the digest {found}; expected {stated}, that of {self}"
-        return sha256.hexdigest(), None if found == stated else wrong
+        elif found != stated:
+            return sha256, f"{path}: found content with the digest {found}; expected {stated}, that of {self}"
+        return sha256, None
 
     def _download(self, file: str, again: bool = False) -> None:
         self._answered(
@@ -324,6 +319,11 @@ class _Place:
             )
         where = getattr(error, "filename", None) or _storage(self.name, self.kind)
         return RkdError(f"{self}: cannot be fetched to {where}: {_reason(error)}")
+
+
+def _git_digest(content: bytes) -> str:
+    """The name that Git gives to a file's content, which is how the hub names small files."""
+    return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
 
 
 def _passes(error: BaseException) -> bool:
@@ -407,4 +407,4 @@ def _keep(path: Path, text: str) -> None:
     """Write to the cache what spares a request later; a cache that is read-only does without."""
     with contextlib.suppress(OSError, RkdError):
         if not (path.is_file() and path.read_text(encoding="utf-8") == text):
-            atomic_write_text(path, text)
+            runtime.atomic_write_text(path, text)
