@@ -24,6 +24,15 @@ SMALL = {
     "student": {"epochs": 1},
     "fill_missing_tasks": True,
 }
+CONTROLS = (
+    "no-lookahead",
+    "random-direction",
+    "pull-to-initial",
+    "encoder-only",
+    "sgd-outer",
+    "inner-steps-4",
+    "quiz-batch",
+)
 
 
 def of(config: str, folder: Path, **changes) -> Workflow:
@@ -53,8 +62,13 @@ def rkd(workflow: Workflow, *arguments: str) -> str:
     [
         (
             "paper.yaml",
-            {"seeds": [42], "ablations": {"student-depth": {"tasks": ["wnli"]}}},
-            16,
+            # All methods and all forms of a student; the controls of reptile take nothing else from the hub.
+            {
+                "seeds": [42],
+                "variants": dict.fromkeys(CONTROLS),
+                "ablations": {"student-depth": {"tasks": ["wnli"]}, "inner-steps": None, "controls": None},
+            },
+            9,
             {"teachers": BERT, "students": TINYBERT},
         ),
         ("cpu.yaml", {"seeds": [1]}, 3, {"teachers": MINILM, "students": PARAPHRASE}),
