@@ -280,7 +280,7 @@ def _ready_teacher(
 ) -> list[str]:
     """Write a fine-tuned teacher and its tokenizer to `folder` with the task's labels; returns their names in order."""
     source = model_source.parse(reference)
-    where = str(hub.local(source).path())
+    where = str(hub.local(source).path() or source.location)
     model, tokenizer = models.load_finetuned(where), load_tokenizer(where)
     models.check_reading(model, tokenizer, where=reference, max_length=max_length, pair=pair)
     theirs = [str(each) for _, each in sorted((model.config.id2label or {}).items())]

@@ -129,6 +129,11 @@ def test_jobs_that_start_at_once_share_an_empty_cache(hub, tmp_path):
     downloads = [request for request in hub.requests if request.startswith("GET /cdn/")]
     assert len(downloads) == len(set(downloads)) == 3  # the splits of WNLI: once for all three jobs
     assert hub.unknown == []
+    hub.reset()
+    again = preparing(hub, tmp_path, tmp_path / "again")
+    said = again.communicate()[1]
+    assert again.returncode == 0, said
+    assert hub.requests == []
 
 
 @pytest.mark.slow
