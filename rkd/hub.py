@@ -37,7 +37,7 @@ from huggingface_hub.file_download import repo_folder_name
 
 from rkd import runtime
 from rkd.errors import RkdError
-from rkd.model_source import ModelSource, parse
+from rkd.model_source import COMMIT, ModelSource, parse
 
 log = logging.getLogger("rkd")
 
@@ -62,7 +62,6 @@ MODEL = (*TOKENIZER, WEIGHTS)
 
 TRIES = 4
 LONGEST_WAIT = 60.0  # seconds; a hub that asks for more patience is told to the user instead
-_COMMIT = re.compile(r"[0-9a-f]{40}")
 # Answers that another try may change.
 _PASSING = (408, 429, 500, 502, 503, 504)
 # All that the client raises for a hub, a network or a disk that does not do what it should.
@@ -154,14 +153,14 @@ def resolve(name: str, revision: str | None = None, kind: Kind = "model") -> str
     Raises:
         RkdError: as `snapshot`.
     """
-    if revision is not None and _COMMIT.fullmatch(revision):
+    if revision is not None and COMMIT.fullmatch(revision):
         return revision
     ref = _storage(name, kind) / "refs" / (revision or constants.DEFAULT_REVISION)
     try:
         commit = _Place(name, revision or constants.DEFAULT_REVISION, kind).ask()[0]
     except Unreachable:
         known = ref.read_text(encoding="utf-8").strip() if ref.is_file() else ""
-        if not _COMMIT.fullmatch(known):
+        if not COMMIT.fullmatch(known):
             raise
         why = "HF_HUB_OFFLINE=1" if constants.HF_HUB_OFFLINE else "the hub gives no answer"
         log.warning("%s: %s: going on with commit %s, the last one known here", name, why, known)
@@ -226,7 +225,7 @@ class _Place:
             return str(info.sha), files
 
         commit, files = self._answered(ask)
-        if not _COMMIT.fullmatch(commit) or (_COMMIT.fullmatch(self.revision) and commit != self.revision):
+        if not COMMIT.fullmatch(commit) or (COMMIT.fullmatch(self.revision) and commit != self.revision):
             raise RkdError(f"{self}: the hub answered with commit {commit!r}; expected that revision")
         if not files:
             raise RkdError(f"{self}: the hub lists no files; expected those of a {self.kind}")

