@@ -10,7 +10,7 @@ import functools
 import math
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import astuple, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -126,21 +126,10 @@ def load(config: Mapping[str, Any]) -> Config:
         elif source.revision is not None:
             pinned, normal[f"{role}_model"] = normal[f"{role}_model"], source.location
             normal[f"{role}_revision"] = source.revision
-            if role == "student":
-                _rename_student(normal, pinned, source.location)
+            if role == "student":  # by one name wherever it stands, so that it is known to be the same
+                _change_students(normal, {pinned: source.location}.get)
         normal[f"{role}_sha256"] = normal[f"{role}_sha256"] or source.known_sha256()
     return normal
-
-
-def _rename_student(config: Config, written: str, name: str) -> None:
-    """Call the config's student by one name wherever it stands, so that it is known to be the same."""
-    axes = config["ablations"].values()
-    for changes in (*config["variants"].values(), *(each for a in axes for each in a.get("settings", {}).values())):
-        if changes.get("student_model") == written:
-            changes["student_model"] = name
-    for axis in axes:
-        if axis.get("parameter") == "student_model":
-            axis["values"] = [name if value == written else value for value in axis["values"]]
 
 
 def typed(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -369,13 +358,21 @@ def _expand_homes(config: Config) -> None:
                 section[key] = os.path.expanduser(section[key])
 
     expand_in(config, "glue_dir", "teacher_model", "student_model")
-    for section in (*config["own_tasks"].values(), *config["variants"].values()):
-        expand_in(section, "train", "dev", "test", "student_model")
-    for axis in config["ablations"].values():
-        for changes in axis.get("settings", {}).values():
-            expand_in(changes, "student_model")
+    for section in config["own_tasks"].values():
+        expand_in(section, "train", "dev", "test")
+    _change_students(config, os.path.expanduser)
+
+
+def _change_students(config: Config, change: Callable[[str], str | None]) -> None:
+    """Replace the students of variants and ablations by what `change` makes of them; None leaves one as it is."""
+    axes = config["ablations"].values()
+    settings = [changes for axis in axes for changes in axis.get("settings", {}).values()]
+    for changes in (*config["variants"].values(), *settings):
+        if "student_model" in changes:
+            changes["student_model"] = change(changes["student_model"]) or changes["student_model"]
+    for axis in axes:
         if axis.get("parameter") == "student_model":
-            axis["values"] = [os.path.expanduser(value) for value in axis["values"]]
+            axis["values"] = [change(value) or value for value in axis["values"]]
 
 
 def _without_dropped(config: Any) -> Any:
