@@ -1,4 +1,4 @@
-"""What a config takes from the Hugging Face hub, brought into the cache and checked. Behind `rkd fetch`. No torch."""
+"""Fetch all that a config takes from the Hugging Face hub, and check it. Behind `rkd fetch`. No torch."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from rkd.tasks import get
 
 @dataclass(frozen=True)
 class Fetched:
-    """What is in the cache now.
+    """A part of a config that is in the cache now.
 
     Attributes:
         name: the repository.

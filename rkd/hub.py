@@ -89,13 +89,13 @@ class Snapshot:
     sha256: Mapping[str, str]
 
     def record(self) -> dict[str, Any]:
-        """What run.json says of it."""
+        """The entry for run.json."""
         return {"name": self.name, "revision": self.commit, "sha256": dict(self.sha256)}
 
 
 @dataclass(frozen=True)
 class _File:
-    """What the hub says of a file: its size and the digest of its content, SHA-256 or, for small files, Git's SHA-1."""
+    """A file as the hub describes it: its size, and the SHA-256 of its content or, for small files, Git's SHA-1."""
 
     size: int
     blob_id: str | None
@@ -159,7 +159,7 @@ def resolve(name: str, revision: str | None = None, kind: Kind = "model") -> str
     try:
         commit = _Place(name, revision or constants.DEFAULT_REVISION, kind).ask()[0]
     except Unreachable:
-        known = ref.read_text(encoding="utf-8").strip() if ref.is_file() else ""
+        known = ref.read_text(encoding="utf-8", errors="replace").strip() if ref.is_file() else ""
         if not COMMIT.fullmatch(known):
             raise
         why = "HF_HUB_OFFLINE=1" if constants.HF_HUB_OFFLINE else "the hub gives no answer"
@@ -190,7 +190,7 @@ def commit_of(reference: str, revision: str | None = None) -> str | None:
 
 @dataclass(frozen=True)
 class _Place:
-    """A revision of a repository: what the hub says of it, and what of it is in the cache."""
+    """A repository at a revision, on the hub and in the cache."""
 
     name: str
     revision: str
@@ -248,7 +248,7 @@ class _Place:
         if wrong:
             for each in (path.resolve(), path):  # the blob and the link to it: no other program shall take it for whole
                 each.unlink(missing_ok=True)
-            raise RkdError(f"{wrong}; it was fetched anew and is as wrong, and has been removed from the cache")
+            raise RkdError(f"{wrong}; a second download did not help, and the file was removed from the cache")
         return sha256
 
     def _compared(self, path: Path, expected: _File) -> tuple[str, str | None]:
@@ -271,7 +271,7 @@ class _Place:
         )
 
     def _answered(self, ask: Callable[[], T]) -> T:
-        """What the hub answers, asked up to four times where that may help; else one error of ours."""
+        """The hub's answer, asked for up to four times where that may help; any failure becomes one error of ours."""
         try:
             return _patiently(ask)
         except _FAILURES as error:
@@ -289,7 +289,10 @@ class _Place:
             )
         if isinstance(error, GatedRepoError):
             page = f"{constants.ENDPOINT}/{'datasets/' if self.kind == 'dataset' else ''}{self.name}"
-            return RkdError(f"{self}: access is restricted; expected leave from {page}, and `hf auth login` here")
+            return RkdError(
+                f"{self}: access is restricted; expected an account with access (ask for it at {page}, then `hf auth "
+                "login`)"
+            )
         if isinstance(error, RepositoryNotFoundError):
             return RkdError(
                 f"{self}: the hub knows no such {self.kind}, or it is private; expected a name that it knows, or a "
@@ -326,7 +329,7 @@ def _git_digest(content: bytes) -> str:
 
 
 def _passes(error: BaseException) -> bool:
-    """Whether asking again may help."""
+    """True for a failure that another try may mend."""
     if isinstance(error, HfHubHTTPError):
         return error.response.status_code in _PASSING
     cut_short = isinstance(error, OSError) and "Consistency check failed" in str(error)

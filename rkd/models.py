@@ -99,7 +99,7 @@ def load_finetuned(where: Path | str) -> PreTrainedModel:
 
 
 def hub_files(spec: ModelSpec) -> list[dict[str, Any]]:
-    """What a model's weights came from on the hub, as run.json records it: name, commit and SHA-256 of each file."""
+    """Name, commit and SHA-256 of the files on the hub that a model is made from, as run.json records them."""
     source, more = parse(spec.source), spec.layers_of
     own = [hub.snapshot(source.location, spec.revision).record()] if source.kind == "hub" else []
     return own + (hub_files(more) if more else [])

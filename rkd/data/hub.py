@@ -53,7 +53,7 @@ def files_of(task: Task, split: str, revision: str | None = None) -> hub.Snapsho
 
 
 def _place(task: Task, split: str) -> tuple[str, str]:
-    """Where the hub has a split: the configuration, and its name there."""
+    """The configuration of a split on the hub, and its name there."""
     return ("ax", "test") if split == "ax" else (task.name, split)
 
 
@@ -156,7 +156,7 @@ def _class_names(table: pa.Table, readme: Path, config: str) -> list[str] | None
 
 
 def _names_in_readme(readme: Path, config: str) -> list[str] | None:
-    """From the YAML block that opens a data set's README.md: dataset_info, of this config, of the feature `label`."""
+    """The same from dataset_info in the YAML block that opens a data set's README.md."""
     text = readme.read_text(encoding="utf-8", errors="replace") if readme.is_file() else ""
     if not text.startswith("---\n"):
         return None

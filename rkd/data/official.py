@@ -1,4 +1,4 @@
-"""What the official release of GLUE says, as a digest of each split: the same for every source and format."""
+"""Digests of the splits of GLUE's official release: the same for every source and format."""
 
 import hashlib
 import json

@@ -22,7 +22,7 @@ def contents() -> list[Repository]:
 
 
 def wnli_digests() -> dict[tuple[str, str], str]:
-    """What `rkd.data.official` would say, were our rows the official ones."""
+    """The table of `rkd.data.official`, were our rows the official ones."""
     task = get("wnli")
     splits = {name: Dataset.from_list(repositories.wnli_rows(name), features=features(task)) for name in task.splits}
     return {("wnli", name): official.content_hash(split, task.text_fields) for name, split in splits.items()}

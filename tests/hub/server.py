@@ -42,7 +42,7 @@ class Repository:
 
 @dataclass
 class Fault:
-    """What happens to the first requests that a pattern fits.
+    """A fault of the first requests that a pattern fits.
 
     Attributes:
         path: regular expression that is looked for in "METHOD PATH".

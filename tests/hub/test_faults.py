@@ -172,7 +172,10 @@ LASTING = {
         rf"{PARAPHRASE}@4ca7\w+: the hub knows no such model, or it is private", hub=without(PARAPHRASE)
     ),
     "no such revision": Case(rf"{PARAPHRASE}@4ca7\w+: the hub has no such revision", hub=other_commit),
-    "no leave": Case(rf"{PARAPHRASE}@4ca7\w+: access is restricted; expected leave from http://127", hub=gated),
+    "no leave": Case(
+        rf"{PARAPHRASE}@4ca7\w+: access is restricted; expected an account with access \(ask for it at http://127",
+        hub=gated,
+    ),
     "no weights": Case(r"found no weights among 1 files; expected model\.safetensors", hub=only("config.json")),
     "a listed file is gone": Case(
         r"the hub lists a file that it does not have",
