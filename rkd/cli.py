@@ -46,7 +46,7 @@ def _examples(*lines: str) -> str:
 )
 def distill(
     data: Annotated[Path, typer.Option(help="Training rows: .csv, .tsv, .jsonl or .parquet.")],
-    teacher: Annotated[str, typer.Option(help="Fine-tuned classifier: a folder or a hub name.")],
+    teacher: Annotated[str, typer.Option(help="Fine-tuned classifier: a folder or a hub name (NAME@REVISION pins it).")],
     student: Annotated[str, typer.Option(help="Folder, hub name, *.json config, or teacher-layers:1,3.")],
     text: Annotated[list[str], typer.Option(help="Text column; give it twice for pairs.")],
     label: Annotated[str, typer.Option(help="Column of the label or score.")],
