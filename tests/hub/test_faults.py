@@ -92,6 +92,21 @@ def test_the_output_names_commit_and_size_of_each_part(world):
     assert found[0]["bytes"] == sum(len(files[name]) for name in read)
 
 
+def test_a_config_that_takes_nothing_from_the_hub_has_nothing_to_fetch(world):
+    with pytest.raises(SystemExit) as end:
+        main(["fetch"])
+    assert end.value.code == 0
+    assert world.capture.readouterr().out == "nothing to fetch: this config takes nothing from the hub\n"
+    assert world.hub.requests == []
+
+
+def test_all_problems_of_a_config_are_told_before_anything_is_fetched(world):
+    code, said = world.fetch("seeds=[x]", "max_length=1")
+    assert code == 2
+    assert "The config has 2 problems:" in said
+    assert world.hub.requests == []
+
+
 # The way to the hub. Each of these passes when it is asked again, or is told in one line and passes the next time.
 
 API, HEAD, CDN = r"GET /api/models/.*MiniLM-L6", r"HEAD /sentence.*L6.*/model\.safetensors", r"GET /cdn/"
