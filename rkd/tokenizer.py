@@ -16,8 +16,8 @@ from rkd.errors import RkdError
 _SAMPLE = "A first text, of 2 words \U0010fffd"
 
 
-def load_tokenizer(location: str | Path, revision: str | None = None) -> PreTrainedTokenizerBase:
-    """The fast tokenizer in a local folder, or on the hub at `revision`; no remote code is ever run.
+def load_tokenizer(location: str | Path) -> PreTrainedTokenizerBase:
+    """The fast tokenizer in a folder, for one on the hub in its cache (`rkd.hub.local`); no remote code is ever run.
 
     Raises:
         RkdError: there is none, it is damaged or a slow one, it has no pad token, or its ids are not those of its
@@ -26,11 +26,10 @@ def load_tokenizer(location: str | Path, revision: str | None = None) -> PreTrai
     >>> load_tokenizer("results/data/cola/tokenizer").pad_token_id
     0
     """
-    folder = Path(location) if Path(location).is_dir() else None
-    if folder is not None:
-        model_files.check_tokenizer(folder)
+    folder = Path(location)
+    model_files.check_tokenizer(folder)
     try:
-        tokenizer = AutoTokenizer.from_pretrained(location, revision=revision or "main", trust_remote_code=False)
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
         fast = bool(tokenizer.is_fast)
         ids = tokenizer(_SAMPLE, _SAMPLE)["input_ids"] if fast else None
     except BaseException as error:  # from a damaged tokenizer.json anything, a panic of its Rust library too
@@ -42,9 +41,10 @@ def load_tokenizer(location: str | Path, revision: str | None = None) -> PreTrai
         raise RkdError(f"the tokenizer of '{location}' is a {type(tokenizer).__name__}, expected a fast tokenizer")
     if not ids:
         raise RkdError(f"the tokenizer of '{location}' makes no tokens of a text; expected one that does")
-    if folder is not None:
-        _check_same(tokenizer, folder)
+    _check_same(tokenizer, folder)
     check_padding(tokenizer, str(location))
+    # How it was read is no part of it, and would be written to its files.
+    tokenizer.init_kwargs.pop("local_files_only", None)
     return tokenizer
 
 

@@ -124,6 +124,7 @@ def run(
                     "files": manifest["files"],
                 },
                 "teacher": runtime.digests(teacher) if teacher else None,
+                "hub": models.hub_files(spec.model),
                 "code": code,
                 "outputs": runtime.digests(folder),
                 "precision": spec.training["precision"],

@@ -1,12 +1,18 @@
-"""GLUE from the Hugging Face hub, pinned to one revision of `nyu-mll/glue`."""
+"""GLUE from the Hugging Face hub: the Parquet files of `nyu-mll/glue` at one commit, read without a further library."""
 
 import math
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
-import datasets
-from datasets import Dataset
-from datasets.exceptions import DatasetsError
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import yaml
+from datasets import ClassLabel, Dataset, Features
 
+from rkd import hub
+from rkd.data import official
 from rkd.data.glue_dir import features
 from rkd.errors import RkdError
 from rkd.tasks import Task
@@ -18,33 +24,147 @@ HUB_REVISION = "bcdcba79d07bc864c1c254ccfcedcce55bcc9a8c"
 def read_splits(task: Task, splits: Sequence[str], revision: str | None = None) -> dict[str, Dataset]:
     """The named splits of `task` at `revision` (a commit of the hub's dataset; ours by default).
 
-    Raises `RkdError` when the hub cannot be reached, or a split has not the official number of rows.
+    They are those of the official files: the same texts, labels and order, `idx` counted from 0, and no label where
+    GLUE publishes none. Classes are matched by their names.
+
+    Raises:
+        RkdError: the hub cannot be reached and the cache has not that revision; a file, a column, a text or a label is
+            missing; rows, class names or contents are not the official ones.
+
+    Example:
+        >>> read_splits(get("wnli"), ["validation"])["validation"].num_rows
+        71
     """
-    revision = revision or HUB_REVISION
-    main = _load(task.name, revision) if any(split != "ax" for split in splits) else {}
-    ax = _load("ax", revision) if "ax" in splits else {}
-    return {split: _checked(task, split, ax["test"] if split == "ax" else main[split]) for split in splits}
+    return {split: _read(task, split, revision) for split in splits}
 
 
-def _load(config: str, revision: str) -> datasets.DatasetDict:
+def files_of(task: Task, split: str, revision: str | None = None) -> hub.Snapshot:
+    """The files of a split and the data set's README.md, in the cache and checked.
+
+    Raises:
+        RkdError: they cannot be had, or are not what the hub names.
+    """
+    config, name = _place(task, split)
     try:
-        return datasets.load_dataset(HUB_NAME, config, revision=revision)
-    except (OSError, ValueError, DatasetsError) as error:
-        # `datasets` raises ConnectionError or FileNotFoundError for the network, ValueError for an
-        # incomplete cache, DatasetGenerationError for a download that breaks off.
+        parts = ((f"{config}/{name}-*.parquet",), ("README.md",))
+        return hub.snapshot(HUB_NAME, revision or HUB_REVISION, parts, "dataset")
+    except hub.Unreachable as error:
+        raise RkdError(f"{error}, or the official GLUE files in a folder (glue_dir)") from error
+
+
+def _place(task: Task, split: str) -> tuple[str, str]:
+    """The configuration of a split on the hub, and its name there."""
+    return ("ax", "test") if split == "ax" else (task.name, split)
+
+
+def _read(task: Task, split: str, revision: str | None) -> Dataset:
+    snapshot, (config, name) = files_of(task, split, revision), _place(task, split)
+    where = f"{HUB_NAME}@{snapshot.commit} ({config}, {name})"
+    files = sorted(file for file in snapshot.sha256 if file.endswith(".parquet"))
+    if not files:
+        raise RkdError(f"{where}: found no file {config}/{name}-*.parquet; expected one or more")
+    table = _table([snapshot.folder / file for file in files], task, where)
+    if table.num_rows != (expected := task.splits[split].rows):
+        raise RkdError(f"{where}: found {table.num_rows} rows, expected {expected}")
+    data: dict[str, Any] = {field: _texts(table, field, where) for field in task.text_fields}
+    if split in task.test_splits:  # the hub writes -1, and for MRPC the answers
+        data["label"] = [math.nan if task.regression else -1] * expected
+    elif task.regression:
+        data["label"] = _scores(table, where)
+    else:
+        data["label"] = _classes(table, _class_names(table, snapshot.folder / "README.md", config), task, where)
+    data["idx"] = range(expected)  # the hub's own are for MRPC those of another file
+    result = Dataset.from_dict(data, features=features(task))
+    official.check(task, split, result, where)
+    return result
+
+
+def _table(paths: Sequence[Path], task: Task, where: str) -> pa.Table:
+    """The columns that a task needs, from the files of a split."""
+    path = paths[0]
+    try:
+        parts = []
+        for path in paths:
+            parts.append(pq.ParquetFile(path).read())
+        table = pa.concat_tables(parts)
+    except (OSError, pa.ArrowException) as error:
+        raise RkdError(f"{path}: cannot be read as Parquet: {str(error).splitlines()[0]}; expected {where}") from None
+    for column in (*task.text_fields, "label"):
+        if (count := table.column_names.count(column)) != 1:
+            found = ", ".join(map(repr, table.column_names))
+            raise RkdError(f"{where}: found column '{column}' {count} times among {found}; expected it once")
+    return table.select([*task.text_fields, "label"])
+
+
+def _texts(table: pa.Table, field: str, where: str) -> list[str]:
+    column = table[field]
+    if not (pa.types.is_string(column.type) or pa.types.is_large_string(column.type)):
+        raise RkdError(f"{where}, column '{field}': found values of type {column.type}; expected text")
+    _refuse_missing(column, field, where)
+    return column.to_pylist()
+
+
+def _scores(table: pa.Table, where: str) -> list[float]:
+    column = table["label"]
+    if not pa.types.is_floating(column.type):
+        raise RkdError(f"{where}, column 'label': found values of type {column.type}; expected numbers from 0 to 5")
+    _refuse_missing(column, "label", where)
+    values: list[float] = column.to_pylist()
+    for row, value in enumerate(values):
+        if not 0 <= value <= 5:
+            raise RkdError(f"{where}, row {row}: found score {value}; expected a number from 0 to 5")
+    return values
+
+
+def _classes(table: pa.Table, names: list[str] | None, task: Task, where: str) -> list[int]:
+    """Class ids in the order of the task's labels, from ids in the order of `names`."""
+    column = table["label"]
+    if names is None or not pa.types.is_integer(column.type):
         raise RkdError(
-            f"{HUB_NAME} ({config}, revision {revision}) could not be loaded from the hub: {error}. "
-            "Without a network, use the official GLUE folders: source 'glue_dir' with the path of the folder that "
-            "holds CoLA, SST-2, …"
-        ) from error
+            f"{where}, column 'label': found values of type {column.type} without names; expected class numbers, and "
+            f"their names {', '.join(task.labels)} in the file or in README.md"
+        )
+    if set(names) != set(task.labels) or len(names) != len(task.labels):
+        raise RkdError(f"{where}: found the classes {', '.join(names)}; expected {', '.join(task.labels)}")
+    _refuse_missing(column, "label", where)
+    ours = [task.labels.index(name) for name in names]
+    values = column.to_pylist()
+    for row, value in enumerate(values):
+        if not 0 <= value < len(ours):
+            raise RkdError(f"{where}, row {row}: found label {value}; expected a class number below {len(ours)}")
+    return [ours[value] for value in values]
 
 
-def _checked(task: Task, split: str, data: Dataset) -> Dataset:
-    expected = task.splits[split].rows
-    if data.num_rows != expected:
-        raise RkdError(f"{HUB_NAME} ({task.name}, {split}): found {data.num_rows} rows, expected {expected}")
-    columns = features(task)
-    data = data.select_columns(list(columns)).cast(columns)
-    if task.regression and split in task.test_splits:  # the hub writes -1 for "no score"
-        data = data.remove_columns("label").add_column("label", [math.nan] * expected, feature=columns["label"])
-    return data.select_columns(list(columns))
+def _refuse_missing(column: pa.ChunkedArray, name: str, where: str) -> None:
+    if column.null_count:
+        row = pc.index(column.is_null(), True).as_py()
+        raise RkdError(
+            f"{where}, row {row}: found no value in column '{name}' (null, in {column.null_count} rows); expected one "
+            "in every row"
+        )
+
+
+def _class_names(table: pa.Table, readme: Path, config: str) -> list[str] | None:
+    """Names of the classes by number, from the file or else the data set's README.md; None where neither has them."""
+    try:
+        label = Features.from_arrow_schema(table.schema).get("label")
+    except (ValueError, KeyError, TypeError):  # a description that is no one's
+        label = None
+    if isinstance(label, ClassLabel) and label.names:
+        return list(label.names)
+    return _names_in_readme(readme, config)
+
+
+def _names_in_readme(readme: Path, config: str) -> list[str] | None:
+    """The same from dataset_info in the YAML block that opens a data set's README.md."""
+    text = readme.read_text(encoding="utf-8", errors="replace") if readme.is_file() else ""
+    if not text.startswith("---\n"):
+        return None
+    try:
+        described = yaml.safe_load(text[4:].split("\n---", 1)[0])["dataset_info"]
+        features = next(info["features"] for info in described if info["config_name"] == config)
+        label = next(feature for feature in features if feature["name"] == "label")
+        names = label["dtype"]["class_label"]["names"]
+        return [str(names[key]) for key in sorted(names, key=int)]
+    except (yaml.YAMLError, StopIteration, KeyError, TypeError, ValueError):
+        return None

@@ -3,7 +3,6 @@
 import hashlib
 import json
 import logging
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,9 +10,10 @@ from typing import Any
 from datasets import Dataset, DatasetDict, Value
 from transformers import PreTrainedTokenizerBase
 
-from rkd import model_source, tasks
+from rkd import hub, model_source, tasks
 from rkd.data import load_raw, synthetic
 from rkd.data.hub import HUB_NAME, HUB_REVISION
+from rkd.data.official import content_hash
 from rkd.data.tokenizer import build_tokenizer
 from rkd.errors import RkdError
 from rkd.labels import listed
@@ -83,14 +83,14 @@ def prepare(
         "task": task,
         "source": source,
         "path": path,
-        "revision": (revision or HUB_REVISION) if source == "hub" else None,
+        "revision": hub.resolve(HUB_NAME, revision or HUB_REVISION, "dataset") if source == "hub" else None,
         "hub_name": HUB_NAME if source == "hub" else None,
         "seed": synthetic_seed if source == "synthetic" else None,
         "synthetic": source == "synthetic",
         "splits": {
             name: {"rows": split.num_rows, "sha256": content_hash(split, fields)} for name, split in raw.items()
         },
-        "tokenizer": _describe(encoder, tokenizer, tokenizer_revision) | {"content": content},
+        "tokenizer": _describe(encoder, tokenizer, hub.commit_of(tokenizer, tokenizer_revision)) | {"content": content},
         "max_length": max_length,
     }
     if own_task is not None:
@@ -113,26 +113,11 @@ def encode(data: Dataset, tokenizer: PreTrainedTokenizerBase, fields: Sequence[s
     return encoded.cast_column("idx", Value("int64")).select_columns([*inputs, "label", "idx"])
 
 
-def content_hash(data: Dataset, fields: Sequence[str]) -> str:
-    """SHA-256 over texts and labels in order, one JSON array per row: the same for any library version and source."""
-    digest = hashlib.sha256()
-    for row in zip(*(data[field] for field in fields), map(_canonical, data["label"]), strict=True):
-        digest.update(json.dumps(row, ensure_ascii=False).encode() + b"\n")
-    return digest.hexdigest()
-
-
-def _canonical(label: float) -> float | None:
-    """Scores have at most three decimals in the files and are held as float32; JSON has no NaN."""
-    return None if math.isnan(label) else round(label, 3)
-
-
 def _tokenizer(
     reference: str, revision: str | None, raw: DatasetDict, fields: Sequence[str], vocab_size: int
 ) -> PreTrainedTokenizerBase:
-    source = model_source.parse(reference)
-    if source.kind == "hub":
-        return load_tokenizer(source.location, revision)
-    if source.kind in ("folder", "package") and (folder := source.path()):
+    source = hub.local(model_source.parse(reference), revision, hub.TOKENIZER)
+    if (folder := source.folder()) is not None:
         return load_tokenizer(folder)
     if source.kind == "config":
         if "train" not in raw:

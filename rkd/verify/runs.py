@@ -1,5 +1,6 @@
 """Runs against their run.json, and prepared data against their manifest.json."""
 
+import contextlib
 import hashlib
 import json
 import re
@@ -11,6 +12,7 @@ from typing import Any, NamedTuple
 
 from rkd import model_source
 from rkd.errors import RkdError
+from rkd.model_source import COMMIT
 from rkd.prepared import PARTS, content_digest
 from rkd.report.collect import TEACHER
 from rkd.spec import RunSpec
@@ -96,6 +98,7 @@ def check_run(path: Path, root: Path) -> Findings:
     if record.get("teacher"):
         yield from _same_teacher(path, Place(place.task, TEACHER, place.seed).folder(root), record["teacher"])
     yield from _same_models(path, spec.get("model"))
+    yield from _same_commits(path, spec.get("model"), record.get("hub"))
     yield from same_code(path, record.get("code"), "workflow_scripts/train.py", f"rkd.methods.{spec.get('method')}")
     for name, version in (record.get("packages") or {}).items():
         if (now := installed(name)) != version:
@@ -177,6 +180,28 @@ def _same_models(path: Path, model: Any) -> Findings:
                 if now != known:
                     yield finding(CHANGED, path, f"model {model.get('source')}: its digest is {now}, the run's {known}")
         model = model.get("layers_of")
+
+
+def _same_commits(path: Path, model: Any, recorded: Any) -> Findings:
+    """Findings on a record of the hub's models that does not fit the spec: each of them once, at its pinned commit."""
+    wanted = []
+    while isinstance(model, dict):
+        with contextlib.suppress(RkdError):  # what is no model reference came from nowhere
+            if model_source.parse(str(model.get("source"))).kind == "hub":
+                wanted.append((model.get("source"), model.get("revision")))
+        model = model.get("layers_of")
+    if recorded is None and not wanted:
+        return
+    if not isinstance(recorded, list) or not all(isinstance(each, dict) and each.get("sha256") for each in recorded):
+        yield finding(UNCHECKED, path, "does not say which files came from the hub")
+        return
+    found = [(each.get("name"), each.get("revision")) for each in recorded]
+    if [name for name, _ in found] != [name for name, _ in wanted]:
+        yield finding(MISMATCH, path, f"hub: found {found}; its spec names {wanted}")
+    for (name, commit), (_, pinned) in zip(found, wanted, strict=False):
+        # A branch or tag may mean another commit by now.
+        if COMMIT.fullmatch(str(pinned)) and commit != pinned:
+            yield finding(MISMATCH, path, f"hub: {name} at {commit}; its spec pins {pinned}")
 
 
 @cache

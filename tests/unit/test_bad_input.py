@@ -14,7 +14,6 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import datasets
 import pytest
 import torch
 from hypothesis import example, given, settings
@@ -204,7 +203,6 @@ def measures_on_cuda(world: World) -> None:
 
 def offline(world: World) -> None:
     world.patch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    world.patch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
 
 
 def hub_model(world: World) -> None:
@@ -405,8 +403,14 @@ CASES: dict[str, tuple[Callable[[World], Any], tuple[str, ...]]] = {
     "a student deeper than its teacher": (layer_map("first", 6, 4), ("layer_map", "6", "4")),
     "a list for another student": (layer_map([[0], [1]], 3, 4), ("layer_map", "2 entries", "3")),
     # environment
-    "no hub for a model": (hub_model, ("no-such-organisation/no-such-model", "a hub name needs a network once")),
-    "no hub for the data": (hub_data, ("nyu-mll/glue", "could not be loaded from the hub", "source 'glue_dir'")),
+    "no hub for a model": (
+        hub_model,
+        ("no-such-organisation/no-such-model", "not in the cache", "expected a cache that `rkd fetch` has filled"),
+    ),
+    "no hub for the data": (
+        hub_data,
+        ("nyu-mll/glue", "not in the cache", "official GLUE files in a folder (glue_dir)"),
+    ),
     "no GPU to train on": (asks_for_cuda, ("device", "found 'cuda'", "expected 'cpu' or 'auto'")),
     "no GPU to measure": (measures_on_cuda, ("device", "found 'cuda'", "expected 'cpu' or 'auto'")),
     "a GPU that is not there": (gpu_that_is_not_there, ("gpus", "found 5", "expected GPUs of this machine: 0, 1")),

@@ -107,7 +107,7 @@ def test_export_opens_in_a_pipeline_and_is_read_by_evaluate(project, capsys):
     ("arguments", "error"),
     [
         (["distill", "--data", "x.csv"], "Missing option '--teacher'."),
-        (["predict", "nowhere/x", "x.csv", "--text", "a"], "nowhere/x: cannot load this model"),
+        (["predict", "nowhere/x", "x.csv", "--text", "a"], "nowhere/x@main: "),
         (["predict", "nowhere/x", "y.csv", "--text", "a"], "DATA: found 'y.csv', expected a .csv, .tsv, .jsonl or"),
         (["export", "nowhere", "out"], "nowhere: no finished run"),
         (["verify", "nowhere"], "nowhere: does not exist"),

@@ -28,7 +28,7 @@ SHA = "0f" * 32
 
 NUMBER_AS_TEXT = "YAML reads '5e-5' as text"
 LAYER_MAPS = "first, last, skip, both, or a list with one list of teacher layers per student layer"
-MODELS = "a hub name (org/name), a local folder, package:NAME/FOLDER"
+MODELS = "a hub name (org/name or org/name@revision), a local folder, package:NAME/FOLDER"
 
 
 @pytest.fixture(autouse=True)

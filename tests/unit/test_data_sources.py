@@ -3,10 +3,9 @@
 import math
 from pathlib import Path
 
-import datasets
 import pytest
 
-from rkd.data import hub, load_raw
+from rkd.data import load_raw
 from rkd.data.glue_dir import read_split
 from rkd.errors import RkdError
 from rkd.tasks import TASKS, get
@@ -205,65 +204,3 @@ def test_unreadable_file(tmp_path: Path) -> None:
 def test_arguments_that_do_not_fit(arguments: dict, message: str) -> None:
     with pytest.raises(RkdError, match=message):
         load_raw("rte", **arguments)
-
-
-def hub_split(task_name: str, count: int) -> datasets.Dataset:
-    """What the hub would return: int32 idx, -1 for "no score", columns in another order."""
-    task = get(task_name)
-    label = datasets.Value("float32") if task.regression else datasets.ClassLabel(names=list(task.labels))
-    columns = {"idx": list(range(count)), "label": [-1] * count} | {field: ["a"] * count for field in task.text_fields}
-    types = {"idx": datasets.Value("int32"), "label": label} | {f: datasets.Value("string") for f in task.text_fields}
-    return datasets.Dataset.from_dict(columns, features=datasets.Features(types))
-
-
-@pytest.fixture
-def hub_calls(monkeypatch: pytest.MonkeyPatch) -> list[tuple]:
-    """Replaces the hub by one that has the official number of rows, and records how it is called."""
-    calls = []
-
-    def load_dataset(name: str, config: str, *, revision: str) -> datasets.DatasetDict:
-        calls.append((name, config, revision))
-        splits = {"test": get("ax").splits["ax"]} if config == "ax" else get(config).splits
-        wanted = {split: file.rows for split, file in splits.items() if file.rows < 10000}
-        return datasets.DatasetDict({split: hub_split(config, count) for split, count in wanted.items()})
-
-    monkeypatch.setattr(datasets, "load_dataset", load_dataset)
-    return calls
-
-
-def test_hub_is_pinned(hub_calls: list[tuple]) -> None:
-    data = load_raw("stsb", "hub")
-    assert hub_calls == [("nyu-mll/glue", "stsb", "bcdcba79d07bc864c1c254ccfcedcce55bcc9a8c")]
-    assert data["test"].column_names == ["sentence1", "sentence2", "label", "idx"]
-    assert math.isnan(data["test"][0]["label"])
-    assert data["test"].features["idx"].dtype == "int64"
-
-
-def test_hub_revision_can_be_chosen(hub_calls: list[tuple]) -> None:
-    load_raw("rte", "hub", revision="0" * 40)
-    assert hub_calls == [("nyu-mll/glue", "rte", "0" * 40)]
-
-
-def test_hub_mnli_brings_ax(hub_calls: list[tuple]) -> None:
-    data = load_raw("mnli", "hub", splits=["validation_matched", "ax"])
-    assert [config for _, config, _ in hub_calls] == ["mnli", "ax"]
-    assert {split: rows.num_rows for split, rows in data.items()} == {"validation_matched": 9815, "ax": 1104}
-
-
-def test_hub_alone_for_ax(hub_calls: list[tuple]) -> None:
-    assert load_raw("ax", "hub")["ax"].num_rows == 1104
-    assert [config for _, config, _ in hub_calls] == ["ax"]
-
-
-def test_hub_row_counts_are_checked(monkeypatch: pytest.MonkeyPatch) -> None:
-    splits = {split: hub_split("rte", 3) for split in get("rte").splits}
-    monkeypatch.setattr(datasets, "load_dataset", lambda *_, **__: datasets.DatasetDict(splits))
-    with pytest.raises(RkdError, match=r"nyu-mll/glue \(rte, train\): found 3 rows, expected 2490"):
-        load_raw("rte", "hub")
-
-
-def test_offline_hub_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    with pytest.raises(RkdError, match=r"could not be loaded from the hub: .*source 'glue_dir' with the path"):
-        hub.read_splits(get("cola"), ["train"])
