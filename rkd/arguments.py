@@ -300,14 +300,8 @@ def check_classifier(
         problems += ruled({"scored_by": metrics}, {"scored_by": given})
     refuse(problems)
     if out is not None:
-        read = {"file": file, "reference": run_folder(reference)}
+        read = {"file": file, "reference": runs.run_of(reference) or reference}
         refuse(output_file("out", out, read))
-
-
-def run_folder(reference: Any) -> Any:
-    """The folder of a run where a reference is its model/ alone, else the reference."""
-    above = Path(reference).absolute().parent if isinstance(reference, str | os.PathLike) else None
-    return above if above and Path(reference).name == "model" and (above / "run.json").is_file() else reference
 
 
 def check_export(run: Any, out: Any) -> None:

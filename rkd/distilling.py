@@ -34,7 +34,7 @@ from rkd.labels import check_names, label_name
 from rkd.memory import explained
 from rkd.methods import by_name
 from rkd.reading import chosen_columns
-from rkd.runs import read_history, read_predictions, read_record, task_of
+from rkd.runs import changes, read_history, read_predictions, read_record, task_of, unchanged
 from rkd.spec import ModelSpec, RunSpec
 from rkd.tasks import Task, get
 from rkd.tokenizer import load_tokenizer
@@ -42,6 +42,9 @@ from rkd.trial import trial
 from rkd.variants import METHOD_OPTIONS, without_unread
 
 log = logging.getLogger("rkd")
+
+# What a training leaves in its run's folder, beside run.json.
+_RUN = ("model", "predictions.parquet", "history.jsonl")
 
 Table = pd.DataFrame | str | os.PathLike[str]
 Model = PreTrainedModel | str | os.PathLike[str]
@@ -176,14 +179,14 @@ def read_run(folder: str | Path) -> Distilled:
     """A finished run of a user's own task from its folder (`out`/student, or one of the workflow's).
 
     Raises:
-        RkdError: no finished run is there, or a part of it is missing or damaged.
+        RkdError: no finished run is there, or a part of it is missing, damaged or not as its training left it.
     """
     folder = Path(folder)
     file = folder / "run.json"
     if not file.is_file():
         found = "no run.json" if folder.is_dir() else "no such folder"
         raise RkdError(f"{folder}: no finished run: found {found}; expected a folder with run.json and model/")
-    return _result(task_of(read_record(file, "spec")["spec"], file), folder, None)
+    return _result(task_of(unchanged(folder, *_RUN)["spec"], file), folder, None)
 
 
 def _result(task: Task, folder: Path, temporary: Any) -> Distilled:
@@ -248,6 +251,7 @@ def _reference(model: Model, folder: Path, tokenizer: PreTrainedTokenizerBase | 
             if tokenizer is not None:
                 tokenizer.save_pretrained(temporary)
         return str(folder)
+    unchanged(model, "model")
     reference = model_reference(model)
     if (source := model_source.parse(reference)).kind == "hub":
         # Here, so that all of the run, and its continuation, is of one commit.
@@ -331,6 +335,6 @@ def _finished(folder: Path, spec: RunSpec, data: str, teacher: Path | None, own_
         return False
     same = record["spec"] == json.loads(json.dumps(asdict(spec))) and record["data"]["sha256"] == data
     same = same and own_files.items() <= (record.get("code") or {}).items()
-    outputs = {file: digest for file, digest in runtime.digests(folder).items() if file != "run.json"}
-    same = same and record.get("outputs") == outputs
+    outputs = record.get("outputs")
+    same = same and outputs is not None and not any(changes(folder, outputs, *_RUN))
     return bool(same and (teacher is None or record.get("teacher") == runtime.digests(teacher)))

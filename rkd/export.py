@@ -75,8 +75,8 @@ def export(run: str | Path, out: str | Path, *, onnx: bool = False) -> Path:
         The path of the folder.
 
     Raises:
-        RkdError: no finished run is there, or a part of it is damaged; `out` holds something else, lies in the run or
-            cannot be written; or the ONNX model's logits differ.
+        RkdError: no finished run is there, or a part of it is damaged or changed; `out` holds something else, lies in
+            the run or cannot be written; or the ONNX model's logits differ.
 
     Example:
         >>> export("distilled/student", "my-student")
@@ -89,7 +89,7 @@ def export(run: str | Path, out: str | Path, *, onnx: bool = False) -> Path:
     result = read_run(run)
     _check_model(run)
     with atomic_path(out) as folder:
-        shutil.copytree(run / "model", folder)
+        shutil.copytree(run / "model", folder, ignore=shutil.ignore_patterns(".*"))
         if onnx:
             write_onnx(folder, folder / "onnx" / "model.onnx")
         atomic_write_text(folder / "README.md", model_card(result, out.name))
@@ -121,10 +121,10 @@ def model_card(result: Distilled, name: str) -> str:
     Names of the user's, of labels, columns and files, are set as Markdown shows them as they are.
     """
     file = result.folder / "run.json"
-    record = read_record(file, "spec/training/selection", "data/source", "parameters/total")
+    record = read_record(file, "spec/training/selection", "data/source", "data/sha256", "parameters/total")
     spec = record["spec"]
     task = task_of(spec, file)
-    manifest = _manifest(result.folder, spec["task"])
+    manifest = _manifest(result.folder, spec["task"], record["data"]["sha256"])
     header = ModelCardData(
         library_name="transformers",
         pipeline_tag="text-classification",
@@ -147,12 +147,12 @@ def model_card(result: Distilled, name: str) -> str:
     )
 
 
-def _manifest(run: Path, task: str) -> dict[str, Any]:
-    """What the prepared data say of themselves; empty where they are gone."""
+def _manifest(run: Path, task: str, sha256: str) -> dict[str, Any]:
+    """What the data of a run say of themselves; empty where they are gone or others are in their place."""
     for folder in (run.parent / "data", *(parent / "data" / task for parent in run.absolute().parents[:4])):
         if (file := folder / "manifest.json").is_file():
             found = read_manifest(file)
-            return found if found["task"] == task else {}
+            return found if (found["task"], found["sha256"]) == (task, sha256) else {}
     return {}
 
 

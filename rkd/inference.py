@@ -32,7 +32,8 @@ class Classifier:
         device: auto, cpu or cuda.
 
     Raises:
-        RkdError: an argument is wrong, the run's record is damaged, or the model does not load.
+        RkdError: an argument is wrong, the run's record is damaged, its model is not the one that its training left,
+            or the model does not load.
 
     Example:
         >>> Classifier("distilled/student").predict("new.csv")["prediction"].tolist()
@@ -47,7 +48,7 @@ class Classifier:
         device: str = "auto",
     ) -> None:
         arguments.check_classifier(reference, text, label, device=device)
-        known = runs.spec_of(reference).get("own_task") or {}
+        known = runs.unchanged(reference, "model").get("spec", {}).get("own_task") or {}
         source = model_source.parse(arguments.model_reference(reference))
         where = str(hub.local(source).path() or source.location)
         self.model: Any = models.load_finetuned(where)

@@ -5,8 +5,10 @@ the file, the key, what was found and what was expected. No torch, and pandas on
 """
 
 import json
+import logging
 import math
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -14,7 +16,10 @@ from jsonschema import Draft202012Validator
 from jsonschema.exceptions import best_match
 
 from rkd.errors import RkdError
+from rkd.runtime import digests
 from rkd.tasks import Task, get
+
+log = logging.getLogger("rkd")
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -151,19 +156,87 @@ def task_of(named: dict[str, Any], where: str | Path) -> Task:
         raise RkdError(f"{where}: {error}") from None
 
 
-def spec_of(reference: str | Path) -> dict[str, Any]:
+def run_of(reference: str | os.PathLike[str]) -> Path | None:
+    """The folder of the run that a folder is, or whose model/ it is; None where there is none.
+
+    >>> run_of("distilled/student")
+    PosixPath('distilled/student')
+    """
+    folder = Path(os.path.expanduser(reference))
+    if not folder.is_dir():  # a name on the hub may end in /model
+        return None
+    places = [folder, *(path.parent for path in (folder.absolute(), folder.resolve()) if path.name == "model")]
+    return next((place for place in places if (place / "run.json").is_file()), None)
+
+
+def spec_of(reference: str | os.PathLike[str]) -> dict[str, Any]:
     """The spec of the run that a folder is, or whose model/ it is; empty where there is none.
 
     Raises:
         RkdError: the run's record is damaged.
     """
-    folder = Path(reference)
-    places = [folder, *([folder.absolute().parent] if folder.name == "model" else [])]
-    for file in (place / "run.json" for place in places):
-        if file.is_file():
-            spec: dict[str, Any] = read_record(file, "spec")["spec"]
-            return spec
-    return {}
+    folder = run_of(reference)
+    return {} if folder is None else dict(read_record(folder / "run.json", "spec")["spec"])
+
+
+def unchanged(reference: str | os.PathLike[str], *parts: str) -> dict[str, Any]:
+    """The record of a run, after a look at whether the files that are about to be used are as its training left them.
+
+    Records of earlier versions do not list their files; those runs are used with a warning.
+
+    Args:
+        reference: the run's folder, or its model/.
+        parts: files and folders in the run's folder, for example "model".
+
+    Returns:
+        What run.json holds, with a spec; empty where the reference is of no run.
+
+    Raises:
+        RkdError: the record is damaged, or a file has another content, is missing or is not listed.
+
+    >>> unchanged("distilled/student", "model")["spec"]["method"]
+    'reptile'
+    """
+    folder = run_of(reference)
+    if folder is None:
+        return {}
+    file = folder / "run.json"
+    record = read_record(file, "spec")
+    if (outputs := record.get("outputs")) is None:
+        log.warning("%s: lists no SHA-256 of its files, as those of earlier versions; they are used unchecked", file)
+    elif problem := next(changes(folder, outputs, *parts), None):
+        raise RkdError(f"{problem}; expected the run as its training left it")
+    return record
+
+
+def changes(folder: Path, outputs: Mapping[str, str], *parts: str) -> Iterator[str]:
+    """What has changed in a run's folder since its record was written, file by file.
+
+    Hidden files do not count: other programs leave theirs.
+
+    Args:
+        folder: the run's folder.
+        outputs: SHA-256 by path in the folder, as in run.json.
+        parts: the files and folders to look at.
+
+    >>> list(changes(Path("distilled/student"), outputs, "model", "history.jsonl"))
+    []
+    """
+    try:
+        found = digests(folder, *parts)
+    except OSError as error:
+        yield f"{error.filename or folder}: cannot be read: {error.strerror or error}"
+        return
+    for name, expected in outputs.items():
+        if name.split("/")[0] not in parts:
+            continue
+        if name not in found:
+            yield f"{folder / name}: missing; run.json lists it"
+        elif found[name] != expected:
+            yield f"{folder / name}: sha256 is {found[name]}; run.json records {expected}"
+    for name in found:
+        if name not in outputs and not any(part.startswith(".") for part in name.split("/")):
+            yield f"{folder / name}: run.json does not list it"
 
 
 def read_history(file: str | Path) -> list[dict[str, Any]]:

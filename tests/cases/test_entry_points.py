@@ -395,6 +395,11 @@ def _folder(name):
     return make
 
 
+def _unlisted(folder):
+    """The run as an earlier version left it: its record lists no digests, so that the readers see all damage."""
+    _change("run.json", outputs=KeyError)(folder)
+
+
 RECORD = {
     "not JSON": _write("run.json", b"{"),
     "empty": _write("run.json", b""),
@@ -445,6 +450,7 @@ def test_a_damaged_record_is_told(damage, project, run_folder, ends):
 @pytest.mark.parametrize("damage", PARTS)
 def test_a_damaged_part_of_a_run_is_told(damage, run_folder, ends):
     change, named = PARTS[damage]
+    _unlisted(run_folder)
     change(run_folder)
     check_one_error(ends.command("export", run_folder, run_folder.parent / "out"), run_folder, named)
     assert not (run_folder.parent / "out").exists()
@@ -462,6 +468,7 @@ def test_a_damaged_part_of_a_run_is_told(damage, run_folder, ends):
     ],
 )
 def test_predictions_of_another_kind_are_told(columns, message, run_folder):
+    _unlisted(run_folder)
     file = run_folder / "predictions.parquet"
     frame = pd.read_parquet(file).assign(**columns)
     frame.drop(columns=[name for name, value in columns.items() if value is None]).to_parquet(file)
@@ -470,6 +477,7 @@ def test_predictions_of_another_kind_are_told(columns, message, run_folder):
 
 
 def test_an_undefined_score_of_the_teacher_is_told_as_such(run_folder, tmp_path):
+    _unlisted(run_folder)
     lines = [json.loads(line) for line in (run_folder / "history.jsonl").read_text().splitlines()]
     lines[0]["teacher"]["headline"] = None
     (run_folder / "history.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
@@ -492,6 +500,96 @@ def test_what_is_damaged_is_trained_again(project, tmp_path):
         (tmp_path / "out/student/run.json").write_text(content)
         result = rkd.distill(reviews(40), dev=reviews(20, 1), out=tmp_path / "out", **TINY)
         pd.testing.assert_frame_equal(result.predictions, read_run(project / "out/student").predictions)
+
+
+# --- runs that were changed ----------------------------------------------------------------------------------
+
+
+def _other_ids(folder):
+    """A tokenizer with the ids of its words in reverse."""
+    file = folder / "model/tokenizer.json"
+    content = json.loads(file.read_text())
+    words = content["model"]["vocab"]
+    content["model"]["vocab"] = dict(zip(words, reversed(words.values()), strict=True))
+    file.write_text(json.dumps(content))
+
+
+def _other_scores(folder):
+    """Predictions of a run that got everything right."""
+    file = folder / "predictions.parquet"
+    pd.read_parquet(file).assign(prediction=lambda frame: frame["label"]).to_parquet(file)
+
+
+CHANGED = {
+    "model/tokenizer.json": _other_ids,
+    "model/config.json": _change("model/config.json", id2label={"0": "good", "1": "bad"}),
+    "model/model.safetensors": lambda folder: _flip(folder / "model/model.safetensors"),
+    "model/tokenizer_config.json": _drop("model/tokenizer_config.json"),
+    "model/added_tokens.json": _write("model/added_tokens.json", b"{}"),
+    "predictions.parquet": _other_scores,
+    "history.jsonl": lambda folder: _flip(folder / "history.jsonl"),
+}
+
+
+def _flip(file):
+    content = bytearray(file.read_bytes())
+    content[-2] ^= 1
+    file.write_bytes(content)
+
+
+@pytest.mark.parametrize("name", CHANGED)
+def test_a_run_that_was_changed_since_its_training_is_not_used(name, project, run_folder, tmp_path, ends):
+    CHANGED[name](run_folder)
+    named = (f"error: {run_folder / name}: ", "run.json", "; expected the run as its training left it")
+    check_one_error(ends.command("export", run_folder, tmp_path / "export"), *named)
+    assert not (tmp_path / "export").exists()
+    with pytest.raises(RkdError, match=f"^{run_folder / name}: "):
+        read_run(run_folder)
+    (tmp_path / "link").symlink_to(run_folder / "model")
+    for model in (run_folder, run_folder / "model", tmp_path / "link"):
+        uses_model = ("--text", "text", "--device", "cpu")
+        end = ends.command("predict", model, project / "dev.csv", *uses_model)
+        if name.startswith("model/"):
+            check_one_error(end, *named)
+            assert end.out == ""
+            check_one_error(ends.command("evaluate", model, project / "dev.csv", *uses_model), *named)
+        else:
+            assert end.code == 0, "predictions need the model alone"
+
+
+@pytest.mark.parametrize("role", ["teacher", "student"])
+def test_a_run_that_was_changed_is_neither_teacher_nor_student_of_another(role, run_folder, tmp_path):
+    _other_ids(run_folder)
+    arguments = {**TINY, "finetune_teacher": role == "student", "out": tmp_path / "out", role: run_folder}
+    with pytest.raises(RkdError, match=rf"^{run_folder}/model/tokenizer\.json: sha256 is \w+; run\.json records \w+; "):
+        rkd.distill(reviews(40), dev=reviews(20, 1), **arguments)
+    assert not (tmp_path / "out/student").exists()
+
+
+def test_a_run_of_an_earlier_version_is_used_and_the_log_says_that_it_is_unchecked(project, run_folder, ends, caplog):
+    expected = ends.command("predict", run_folder, project / "dev.csv", "--device", "cpu").out
+    assert "unchecked" not in caplog.text
+    _unlisted(run_folder)
+    assert ends.command("predict", run_folder, project / "dev.csv", "--device", "cpu").out == expected
+    told = "run.json: lists no SHA-256 of its files, as those of earlier versions; they are used unchecked"
+    assert [each.message for each in caplog.records if "unchecked" in each.message] == [f"{run_folder}/{told}"]
+
+
+def test_hidden_files_beside_a_model_do_not_matter(run_folder, tmp_path, ends):
+    (run_folder / "model/.cache").mkdir()
+    for name in (".snakemake_timestamp", ".cache/x"):
+        (run_folder / "model" / name).touch()
+    assert ends.command("export", run_folder, tmp_path / "export").code == 0
+    assert not list((tmp_path / "export").glob(".*"))
+
+
+def test_a_card_tells_nothing_of_data_that_are_not_those_of_the_run(project, tmp_path):
+    shutil.copytree(project / "out", tmp_path / "out")
+    export(tmp_path / "out/student", tmp_path / "export")
+    assert "- train: 40 rows" in (tmp_path / "export/README.md").read_text()
+    _change("manifest.json", sha256="another", splits__train__rows=9)(tmp_path / "out/data")
+    export(tmp_path / "out/student", tmp_path / "export")
+    assert "- train: " not in (tmp_path / "export/README.md").read_text()
 
 
 # --- files that do not fit -----------------------------------------------------------------------------------
