@@ -176,10 +176,11 @@ def in_order(config: Mapping[str, Any], first: str | Path) -> dict[str, Any]:
 
 
 def read_yaml(file: str | Path) -> dict[str, Any]:
-    """The keys of a config file, in YAML or JSON; an empty file has none.
+    """The keys of a config file, in YAML or JSON.
 
     Raises:
-        RkdError: the file is missing, unreadable or no YAML, with line and column, or holds something else than keys.
+        RkdError: the file is missing, unreadable or no YAML, with line and column, or holds something else than keys:
+            nothing at all, too, which Snakemake does not take as a config either.
 
     >>> read_yaml("config.yaml")["seeds"]
     [1, 2]
@@ -194,9 +195,10 @@ def read_yaml(file: str | Path) -> dict[str, Any]:
         raise RkdError(f"{file}{where}: {error.problem or error.context}; expected YAML") from None
     except (ValueError, RecursionError, yaml.YAMLError) as error:  # bytes that are no text, a number of 5,000 digits
         raise RkdError(one_line(f"{file}: {error}; expected YAML in UTF-8")) from None
-    if content is not None and not isinstance(content, dict):
-        raise RkdError(f"{file}: found {_found(content)}; expected keys and values (KEY: VALUE)")
-    keys: dict[str, Any] = _plain(content or {})
+    if not isinstance(content, dict):
+        found = "an empty file, or comments alone" if content is None else _found(content)
+        raise RkdError(f"{file}: found {found}; expected keys and values (KEY: VALUE)")
+    keys: dict[str, Any] = _plain(content)
     return keys
 
 

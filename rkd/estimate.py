@@ -35,7 +35,7 @@ PASSES = {
 }
 FLOPS_PER_SECOND = 5e10
 TOKENS = 32
-_CHATTER = re.compile(r"Using workflow specific profile|Config file |Building DAG|host: |usage: ")
+_CHATTER = re.compile(r"Using workflow specific profile|Config file .+ is extended by|Building DAG|host: |usage: ")
 _JOB = re.compile(r"^(?:local)?rule (\w[\w.-]*):\n((?:    .*\n|\n(?=    ))*)", re.MULTILINE)
 
 

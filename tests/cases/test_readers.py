@@ -25,7 +25,7 @@ from rkd.data.prepare import prepare
 from rkd.data.tokenizer import build_tokenizer
 from rkd.distilling import _file
 from rkd.errors import RkdError
-from rkd.estimate import Job, estimate
+from rkd.estimate import Job, estimate, planned_jobs
 from rkd.inference import Classifier
 from rkd.plan import Plan
 from rkd.reading import count_rows, read_columns, write_columns
@@ -461,6 +461,33 @@ def test_rkd_plan_ends_in_one_line_where_it_cannot_count_rows(tmp_path, monkeypa
     assert told[0].startswith("error: ")
     assert problem in told[-1]
     assert len(told) == 1 + told[0].endswith("The config has 1 problem:")
+
+
+@pytest.mark.parametrize("content", ["", "\n \n", "# tasks: [mrpc]\n", "---\n", "null\n"])
+@pytest.mark.parametrize("command", [["plan", "--configfile"], ["fetch"]])
+def test_a_config_file_without_keys_is_named(content, command, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(ROOT)
+    overlay = tmp_path / "overlay.yaml"
+    overlay.write_text(content)
+    with pytest.raises(SystemExit) as ended:
+        main([*command, str(overlay)])
+    assert ended.value.code == 2
+    told = f"error: {overlay}: found an empty file, or comments alone; expected keys and values (KEY: VALUE)\n"
+    assert capsys.readouterr().err == told
+
+
+def test_the_reason_why_snakemake_ends_is_told(tmp_path, monkeypatch):
+    """It begins as a line that Snakemake prints whenever there is an overlay."""
+    monkeypatch.chdir(tmp_path)
+    Path("config.yaml").touch()
+    Path("overlay.yaml").write_text("a: 1\n")
+    Path("Snakefile").write_text('configfile: "config.yaml"\n')
+    reason = "Config file must be given as JSON or YAML with keys at top level"
+    with pytest.raises(RkdError, match=f"^snakemake: WorkflowError .*: {reason}"):
+        planned_jobs(["--configfile", "overlay.yaml"])
+    Path("config.yaml").write_text("a: 2\n")
+    with pytest.raises(RkdError, match=r"^snakemake: .*(?<!extended by additional config)$"):
+        planned_jobs(["--configfile", "overlay.yaml", "no_such_target"])
 
 
 def test_rows_are_counted_as_they_are_read(tmp_path):
