@@ -427,22 +427,21 @@ def run_script(main: Callable[[], None]) -> None:
     """Run the `main` of a script or command; whatever is no bug ends it with at most one line, without a traceback.
 
     Bad input (`RkdError`) ends it with exit code 2 and the error on stderr, and so does a standard output that cannot
-    be written, for example on a full disk. Ctrl-C ends it with 130. Where the reader of the output has gone (`… |
-    head`) it ends quietly with 141, as the signal would end it.
+    be written, for example on a full disk, or because the caller has closed it. Ctrl-C ends it with 130. Where the
+    reader of the output has gone (`… | head`) it ends quietly with 141, as the signal would end it.
 
     >>> run_script(main)
     """
-    stdout = sys.stdout
+    before = sys.stdout
+    stdout = _closed_output() if before is None else before
     try:
-        if stdout is not None:  # there is none where the caller has closed it
-            sys.stdout = cast(TextIO, _Output(stdout))
+        sys.stdout = cast(TextIO, _Output(stdout))
         try:
             if isinstance(main, FunctionType):
                 _check_own_code(Path(main.__code__.co_filename))
             main()
         finally:
-            if stdout is not None:
-                sys.stdout.flush()
+            sys.stdout.flush()
     except RkdError as error:
         _end(2, " ".join(str(error).splitlines()))
     except KeyboardInterrupt:
@@ -453,7 +452,16 @@ def run_script(main: Callable[[], None]) -> None:
             raise SystemExit(128 + 13) from None
         _end(2, f"standard output: cannot be written: {error}")
     finally:
-        sys.stdout = stdout
+        sys.stdout = before
+
+
+def _closed_output() -> TextIO:
+    """In place of a standard output that the caller has closed: a stream that cannot be written.
+
+    Python has none then, and drops all that is printed. The stream also takes the number of the closed one, so that no
+    file that is opened later gets what a library in C prints.
+    """
+    return open(os.open(os.devnull, os.O_RDONLY), "w", encoding="utf-8")  # to the end of the process
 
 
 def _check_own_code(script: Path) -> None:

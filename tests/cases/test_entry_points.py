@@ -16,7 +16,7 @@ import pytest
 import torch
 
 import rkd
-from rkd import cli
+from rkd import cli, runtime
 from rkd.distilling import read_run
 from rkd.errors import RkdError
 from rkd.export import export
@@ -756,6 +756,24 @@ def test_a_full_disk_under_the_output_is_one_error():
         2,
         "error: standard output: cannot be written: No space left on device\n",
     )
+
+
+def test_an_output_that_the_caller_has_closed_is_one_error(project, tmp_path):
+    """What was asked for is not there; that nothing could be told is no success."""
+    told = "error: standard output: cannot be written: Bad file descriptor"
+    closed = ["sh", "-c", 'exec "$@" >&-', "sh", sys.executable]
+    predict = ["-m", "rkd", "predict", project / "out/student", project / "dev.csv", "--device", "cpu"]
+    for command in (predict, ["-m", "rkd", "--help"], [SCRIPTS / "make_table.py", "--help"]):
+        arguments = [*closed, *map(str, command)]
+        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+        end = subprocess.run(arguments, stderr=subprocess.PIPE, text=True, check=False, env=environment)
+        assert (end.returncode, end.stderr.splitlines()[-1:]) == (2, [told])
+
+
+def test_a_script_that_prints_nothing_needs_no_output(monkeypatch):
+    monkeypatch.setattr(sys, "stdout", None)
+    runtime.run_script(lambda: None)
+    assert sys.stdout is None
 
 
 def test_a_full_disk_under_a_file_is_one_error(project, mine, ends, monkeypatch):
