@@ -256,7 +256,8 @@ class Request:
             if find_spec("tensorboard") is None:
                 yield Wrong("tensorboard", "found a folder, but no such package: pip install -e '.[tensorboard]'")
             if there and not wrong and Path(self.tensorboard).resolve() == Path(self.out).resolve():
-                yield Wrong("tensorboard", f"found {shown(self.tensorboard)}, which is out; expected another folder")
+                problem = f"found {shown(self.tensorboard)}, which is {{other}}; expected another folder"
+                yield Wrong("tensorboard", problem, other="out")
 
     def _strange(self) -> Iterator[Wrong]:
         """A folder with something in the places of a distillation that none has put there."""
@@ -360,8 +361,9 @@ def _settings(
         if key not in defaults:
             near = difflib.get_close_matches(str(key), [*defaults, *OPTIONS], n=1)
             hint = f" (did you mean {near[0]}?)" if near else ""
-            hint = " (give it in options)" if key in OPTIONS else hint
-            refuse([Wrong(what, f"found the unknown {key}{hint}, expected some of {', '.join(defaults)}")])
+            hint = " (give it in {other})" if key in OPTIONS else hint
+            problem = f"found the unknown {key}{hint}, expected some of {', '.join(defaults)}"
+            refuse([Wrong(what, problem, other="options" if key in OPTIONS else "")])
     return _section(what, {**defaults, **{key: arguments.plain_number(value) for key, value in given.items()}}, method)
 
 

@@ -15,16 +15,25 @@ _TABLE = "a DataFrame or a .csv, .tsv, .jsonl or .parquet file"
 
 
 class Wrong(NamedTuple):
-    """What is wrong with an argument, or with one key of an argument that is a mapping."""
+    """What is wrong with an argument, or with one key of an argument that is a mapping.
+
+    >>> str(Wrong("out", "found 'a.csv', which is {other}", other="data"))
+    "out: found 'a.csv', which is data"
+    """
 
     argument: str
-    problem: str  # "found 0, expected …"
+    problem: str  # "found 0, expected …"; {other} in it stands for the other argument
     key: str = ""
+    other: str = ""  # another argument that the problem is about, by its name in Python, too
+
+    def text(self, called: Callable[[str], str] = str) -> str:
+        """The problem, with the other argument as it is called."""
+        return self.problem.replace("{other}", called(self.other)) if self.other else self.problem
 
     def __str__(self) -> str:
         if self.argument == "settings":  # each is an argument of its own
-            return f"{self.key or self.argument}: {self.problem}"
-        return f"{self.argument}{'.' if self.key else ''}{self.key}: {self.problem}"
+            return f"{self.key or self.argument}: {self.text()}"
+        return f"{self.argument}{'.' if self.key else ''}{self.key}: {self.text()}"
 
 
 NO_LABEL = Wrong("label", "found no column; expected the one that holds the labels")
@@ -216,13 +225,15 @@ def _outside(argument: str, path: Path, places: Sequence[Path], inputs: Mapping[
         for place in places:
             real, theirs = place.resolve(), read.resolve()
             if real == theirs or (place.is_file() and os.path.samefile(place, read)):
-                yield Wrong(argument, f"found {shown(path)}, which is {name}; expected another place")
+                relation = "is {other}"
             elif theirs in real.parents:
-                yield Wrong(argument, f"found {shown(path)}, which lies in {name} ({read}); expected another place")
+                relation = f"lies in {{other}} ({read})"
             elif real in theirs.parents:
-                yield Wrong(argument, f"found {shown(path)}, which holds {name} ({read}); expected another place")
+                relation = f"holds {{other}} ({read})"
             else:
                 continue
+            problem = f"found {shown(path)}, which {relation}; expected another place"
+            yield Wrong(argument, problem, other=name)
             break
 
 

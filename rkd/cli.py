@@ -6,7 +6,7 @@ import json
 import logging
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -103,7 +103,8 @@ def distill(
     )
     with _importing():
         from rkd.distilling import carry_out
-    result = carry_out(request)
+    with _by_options(_pairs("--teacher-setting", teacher_setting)):
+        result = carry_out(request)
     lines = [_numbers(split, found) for split, found in result.metrics["splits"].items()]
     lines.append(f"student: {result.folder}")
     _tell(as_json, {**result.metrics, "folder": str(result.folder)}, "\n".join(lines))
@@ -321,12 +322,38 @@ _NAMES = {
 def _as_given(command: Any, arguments: list[str], problem: Wrong) -> str:
     """A problem with the option, or the argument in capitals, that the user gave."""
     parameters = command.commands[next(each for each in arguments if each in command.commands)].params
-    name = _NAMES.get(problem.argument, problem.argument)
-    given = next((each for each in parameters if each.name == name), None)
-    if given is None:
+    by_name = {each.name: each.opts[0] if each.opts[0].startswith("-") else each.name.upper() for each in parameters}
+
+    def called(argument: str) -> str:
+        name, slash, part = argument.partition("/")  # out/teacher is a folder in out
+        return by_name.get(_NAMES.get(name, name), name) + slash + part
+
+    if called(problem.argument) == problem.argument:
         return str(problem)
-    told = given.opts[0] if given.opts[0].startswith("-") else given.name.upper()
-    return f"{told}{' ' * bool(problem.key)}{problem.key}: {problem.problem}"
+    return f"{called(problem.argument)}{' ' * bool(problem.key)}{problem.key}: {problem.text(called)}"
+
+
+@contextlib.contextmanager
+def _by_options(teacher_settings: Collection[str]) -> Iterator[None]:
+    """A block whose errors name settings and options as the command does.
+
+    What does not fit the data or the models is found where they are read, by code that knows the keys of the config.
+    """
+    from rkd.api import OPTIONS, TRAINING
+
+    def told(found: re.Match[str]) -> str:
+        of_teacher = found["teacher"] and found["key"] in teacher_settings
+        settings = "--teacher-setting" if of_teacher else "--setting"
+        return f"{found['before']}{'--option' if found['key'] in OPTIONS else settings} {found['key']}: "
+
+    try:
+        yield
+    except RkdError as error:
+        keys = "|".join([*TRAINING, *OPTIONS])
+        text = re.sub(rf"(?P<before>(?:^|: |; )(?P<teacher>teacher: )?)(?P<key>{keys}): ", told, str(error))
+        if text == str(error):
+            raise
+        raise RkdError(text) from error
 
 
 @contextlib.contextmanager

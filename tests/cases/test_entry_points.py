@@ -120,6 +120,7 @@ ODD = [
     ({"--option": "beta=2"}, "--option: found beta, which method reptile does not read"),
     ({"--setting": "epochs=0"}, "--setting epochs: found 0, expected a whole number from 1"),
     ({"--setting": "gradient_accumulation=3"}, "--setting gradient_accumulation: found 3, expected a divisor of batch"),
+    ({"--setting": "alpha=1"}, "--setting: found the unknown alpha (give it in --option), expected some of"),
     ({"--setting": "epoch=1"}, "--setting: found the unknown epoch (did you mean epochs?)"),
     ({"--teacher-setting": "epochs=x"}, "--teacher-setting epochs: found 'x' (text), expected a whole number"),
     ({"--teacher": "no/such/folder"}, "--teacher: "),
@@ -142,7 +143,7 @@ ODD = [
     ({"--out": "model"}, "--out: found 'model', the folder of a model or run"),
     ({"--out": "."}, "--out: found '.' with a data that is of no distillation; expected a new folder"),
     ({"--tensorboard": "a.txt"}, "--tensorboard: found 'a.txt', a file"),
-    ({"--tensorboard": "new"}, "--tensorboard: found 'new', which is out"),
+    ({"--tensorboard": "new"}, "--tensorboard: found 'new', which is --out; expected another folder"),
 ]
 
 
@@ -185,6 +186,28 @@ def test_odd_options_are_refused_before_anything_heavy_is_imported(project, odd_
     subprocess.run([sys.executable, "-c", code], input=json.dumps(cases), text=True, check=True)
 
 
+HELD_OUT = ("selection=held-out", "held_out_share=0.001")
+
+
+@pytest.mark.parametrize(
+    ("options", "error"),
+    [
+        (("-s", HELD_OUT[0], "-s", HELD_OUT[1]), "error: --setting held_out_share: 0.001 of 20 training rows are 0"),
+        (
+            ("--teacher-setting", HELD_OUT[0], "--teacher-setting", HELD_OUT[1]),
+            "teacher: --teacher-setting held_out_share: 0.001 of 20 training rows are 0 rows; expected at least 1",
+        ),
+        (("--method", "metadistil", "-o", "quiz_share=0.01"), "metadistil: --option quiz_share: 0.01 of 20 training"),
+        (("-o", "layer_map=[[9]]"), "--option layer_map: "),
+    ],
+)
+def test_what_does_not_fit_the_data_or_the_models_is_told_by_the_option(options, error, project, tmp_path, ends):
+    dev = {"--out": tmp_path / "new", "--dev": project / "dev.csv", "--max-length": 32, "--vocab-size": 200}
+    end = ends.command(*distill_arguments(project, **dev), *options)
+    check_one_error(end, error)
+    assert end.err.count("--") == 1
+
+
 ARGUMENTS = [
     ({"data": None}, "data: found None; expected a DataFrame or a .csv, .tsv, .jsonl or .parquet file"),
     ({"data": [{"text": "a", "mood": "b"}]}, "data: found a list; expected a DataFrame"),
@@ -218,7 +241,7 @@ ARGUMENTS = [
     ({"headline": ["f1"], "scored_by": ["accuracy"]}, "headline: found 'f1' .*, expected one of the task's metrics"),
     ({"finetune_teacher": "yes"}, "finetune_teacher: found 'yes'; expected True, False or settings"),
     ({"finetune_teacher": {"epochs": 0}}, "finetune_teacher.epochs: found 0, expected a whole number from 1"),
-    ({"finetune_teacher": {"alpha": 0}}, "finetune_teacher: found the unknown alpha"),
+    ({"finetune_teacher": {"alpha": 0}}, r"finetune_teacher: found the unknown alpha \(give it in options\)"),
     ({"tokenizer": object()}, "tokenizer: found an object; expected none: a teacher that is a folder or a name brings"),
     ({"name": "no good name"}, "name: found the name 'no good name'"),
     ({"name": "cola"}, "name: found the name 'cola'.*another name"),
@@ -287,7 +310,7 @@ def test_predict_never_overwrites_its_input(out, project, mine, ends):
     before = Path("mine.csv").read_bytes()
     out = out.format(cwd=mine)
     check_one_error(
-        ends.command("predict", project / "out/student", "mine.csv", "--out", out), "--out: found", "which is file"
+        ends.command("predict", project / "out/student", "mine.csv", "--out", out), "--out: found", "which is DATA; "
     )
     assert Path("mine.csv").read_bytes() == before
 
@@ -296,7 +319,8 @@ def test_predict_writes_nothing_into_the_model(project, run_folder, mine, ends):
     before = sorted(run_folder.rglob("*"))
     for model in (run_folder, run_folder / "model"):
         for out in (run_folder / "predictions.parquet", run_folder / "model/answers.csv"):
-            check_one_error(ends.command("predict", model, "mine.csv", "--out", out), "--out", out, "lies in")
+            end = ends.command("predict", model, "mine.csv", "--out", out)
+            check_one_error(end, "--out", f"found '{out}', which lies in MODEL ({run_folder}); expected another place")
     assert sorted(run_folder.rglob("*")) == before
 
 
@@ -333,7 +357,7 @@ def test_a_field_that_a_tsv_cannot_hold_is_refused(tmp_path):
 def test_an_export_lies_beside_its_run(run_folder, ends):
     before = sorted(run_folder.rglob("*"))
     for out in (run_folder, run_folder / "model", run_folder / "export", run_folder.parent):
-        check_one_error(ends.command("export", run_folder, out), "OUT: found", out)
+        check_one_error(ends.command("export", run_folder, out), f"OUT: found '{out}', which ", " RUN")
     check_one_error(ends.command("export", run_folder, ROOT / "README.md"), "README.md', a file; expected a folder")
     assert sorted(run_folder.rglob("*")) == before
 
@@ -344,11 +368,11 @@ def test_a_distillation_lies_beside_its_models_and_data(project, tmp_path, ends)
     reviews(20).to_csv(folder / "tables/mine.csv")
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
     for changes, name in (
-        ({"--teacher": folder / "teacher/model"}, "teacher"),
-        ({"--student": folder / "student"}, "student"),
-        ({"--data": folder / "tables/mine.csv"}, "data"),
-        ({"--out": folder / "student", "--student": folder / "student"}, "student"),
-        ({"--tensorboard": folder / "teacher"}, "out/teacher"),
+        ({"--teacher": folder / "teacher/model"}, f"which holds --teacher ({folder}/teacher/model)"),
+        ({"--student": folder / "student"}, "which is --student"),
+        ({"--data": folder / "tables/mine.csv"}, f"which holds --data ({folder}/tables/mine.csv)"),
+        ({"--out": folder / "student", "--student": folder / "student"}, f"lies in --student ({folder}/student)"),
+        ({"--tensorboard": folder / "teacher"}, f"lies in --out/teacher ({folder}/teacher)"),
     ):
         arguments = distill_arguments(project, **{"--out": folder, **changes})
         check_one_error(ends.command(*arguments), name, "expected another place")
