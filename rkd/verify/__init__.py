@@ -5,7 +5,9 @@ that there should be, and what results say twice is compared with itself.
 
 | of what               | against what                                                                               |
 |-----------------------|--------------------------------------------------------------------------------------------|
-| a run                 | its run.json: SHA-256 of all files, the folder's name, what the record says twice          |
+| a run                 | its run.json: SHA-256 of all files, the folder's name, what the record says twice;         |
+|                       | all other runs: none ends in the same history, nor in the weights or predictions of        |
+|                       | another seed or task                                                                       |
 | a metrics file        | the metrics of predictions.parquet, computed anew; method, data and task of the run        |
 | a prepared task       | its manifest.json: SHA-256 of all files and of what it says; its folder's name              |
 | tables, figures, page | SHA-256 of files and inputs, settings of the runs shown, what their own command makes now  |
@@ -37,7 +39,7 @@ from rkd.verify.finding import (
     visible_files,
 )
 from rkd.verify.made import MADE, check_made, origin_in
-from rkd.verify.runs import check_data, check_run, model_content
+from rkd.verify.runs import check_data, check_run, model_content, same_outcomes
 from rkd.verify.scores import check_metrics
 
 __all__ = ["CHANGED", "MISMATCH", "UNCHECKED", "Checked", "Finding", "verify"]
@@ -143,6 +145,7 @@ def verify(paths: Iterable[Path]) -> Checked:
         *(one for unit in units for one in _checked(unit)),
         *_strays([path.absolute() for path in paths], {unit.root for unit in units}),
         *_witnesses(units),
+        *same_outcomes({unit.record for unit in units if unit.kind == "runs"}, sorted({unit.root for unit in units})),
     ]
     counts = {kind: sum(unit.kind == kind for unit in units) for kind in _KINDS}
     return Checked(counts, tuple(dict.fromkeys(findings)))

@@ -4,7 +4,8 @@ import contextlib
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import fields
 from functools import cache
 from pathlib import Path
@@ -37,7 +38,9 @@ _KEYS = (
 )
 _DATA = ("source", "revision", "sha256", "files")
 # What every training leaves, however its model and tokenizer are called.
-_OUTPUTS = ("history.jsonl", "predictions.parquet", "model/config.json", "model/model.safetensors")
+_HISTORY, _PREDICTIONS = "history.jsonl", "predictions.parquet"
+_OUTPUTS = (_HISTORY, _PREDICTIONS, "model/config.json", "model/model.safetensors")
+_WEIGHTS = re.compile(r"model/[^/]+\.safetensors")
 # Only records of the first version name their code by one digest; they lack much that later ones have.
 _FIRST_VERSION = "code_sha256"
 _SEED = re.compile(r"seed-(\d+)")
@@ -70,6 +73,51 @@ class Place(NamedTuple):
 def first_version(record: Mapping[str, Any]) -> bool:
     """Whether a run.json is of the version that recorded neither outputs nor single files of code."""
     return _FIRST_VERSION in record
+
+
+def same_outcomes(records: Collection[Path], roots: Iterable[Path]) -> Findings:
+    """Findings on runs that end in what another run of the same results ends in, as a copy under another name does.
+
+    A history holds the seconds of every epoch, so no two trainings write the same one. Weights and predictions may be
+    those of another variant, whose settings make no difference, but never those of another seed or task. Runs whose
+    files are not kept are compared by the SHA-256 in their records.
+
+    Args:
+        records: run.json of the runs to verify.
+        roots: the folders of results that they are in; all runs there are compared with.
+    """
+    for root in roots:
+        known: dict[tuple[str, str], list[Path]] = defaultdict(list)
+        for path in _records(root):
+            for name, value in _outcome(path):
+                known[name, value].append(path)
+        for (name, _), paths in known.items():
+            for path in (each for each in paths if each in records):
+                place = Place.of(path.parent)
+                for other in (Place.of(each.parent) for each in paths if each != path):
+                    if name == _HISTORY or (other.task, other.seed) != (place.task, place.seed):
+                        theirs = other.folder(root).relative_to(root)
+                        yield finding(MISMATCH, path, f"its {name} is that of {theirs}, as in a copy")
+                        break
+
+
+def _records(root: Path) -> list[Path]:
+    """run.json of all runs in a folder of results."""
+    found = (*root.glob("teachers/*/seed-*/run.json"), *root.glob("students/*/*/seed-*/run.json"))
+    return sorted(path for path in found if _SEED.fullmatch(path.parent.name))
+
+
+def _outcome(path: Path) -> Iterator[tuple[str, str]]:
+    """Name and SHA-256 of what only one run ends in: as its record has it, else of the file."""
+    recorded = (object_in(path) or {}).get("outputs")
+    recorded = recorded if isinstance(recorded, dict) else {}
+    weights = sorted(file.relative_to(path.parent).as_posix() for file in path.parent.glob("model/*.safetensors"))
+    for name in dict.fromkeys([_HISTORY, _PREDICTIONS, *weights, *filter(_WEIGHTS.fullmatch, recorded)]):
+        if isinstance(value := recorded.get(name), str):
+            yield name, value
+        else:
+            with contextlib.suppress(OSError):  # not there, or unreadable, which the check of the run tells
+                yield name, digest(path.parent / name)
 
 
 def check_run(path: Path, root: Path) -> Findings:

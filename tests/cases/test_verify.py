@@ -178,6 +178,56 @@ def test_files_too_many_beside_a_model(results: Path) -> None:
     assert mismatches(results / KD) == f"results/{KD}/model/adapter.bin: run.json does not list it"
 
 
+def copied(results: Path, place: str, **spec: Any) -> Path:
+    """A copy of a run under another name, whose record agrees with its folder."""
+    folder = results / place
+    shutil.copytree(results / KD, folder)
+    edited(folder / "run.json", lambda run: run["spec"].update(spec))
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("place", "spec", "same"),
+    [
+        ("students/cola/kd/seed-2", {"seed": 2}, ["history.jsonl", "predictions.parquet", "model/model.safetensors"]),
+        ("students/sst2/kd/seed-1", {"task": "sst2"}, ["history.jsonl", "predictions.parquet", "model/"]),
+        ("students/cola/pkd/seed-1", {"variant": "pkd", "method": "pkd"}, ["history.jsonl"]),
+    ],
+)
+def test_a_run_that_is_the_copy_of_another(results: Path, place: str, spec: dict[str, Any], same: list[str]) -> None:
+    assert "as in a copy" not in str(verify([results]))
+    folder = copied(results, place, **spec)
+    told = [line for line in mismatches(folder).splitlines() if "as in a copy" in line]
+    assert len(told) == len(same)
+    for line, name in zip(told, same, strict=True):
+        assert line.startswith(f"{folder}/run.json: its {name}")
+        assert line.endswith(f" is that of {KD}, as in a copy")
+    assert f"{KD}/run.json: its history.jsonl is that of {place}, as in a copy" in mismatches(results / KD)
+
+
+def test_a_copy_whose_files_are_not_kept_is_known_by_its_record(results: Path) -> None:
+    folder = copied(results, "students/cola/kd/seed-2", seed=2)
+    for place in (folder, results / KD):
+        shutil.rmtree(place / "model")
+        (place / "predictions.parquet").unlink()
+    assert mismatches(folder).count("as in a copy") == 3
+
+
+def test_a_copy_whose_record_lists_no_outputs_is_known_by_its_files(results: Path) -> None:
+    folder = copied(results, "students/cola/kd/seed-2", seed=2)
+    edited(folder / "run.json", lambda run: run.pop("outputs"))
+    assert mismatches(folder).count("as in a copy") == 3
+
+
+def test_variants_of_one_seed_may_end_in_the_same_weights_and_predictions(results: Path) -> None:
+    """As where an option makes no difference; the seconds in their histories differ."""
+    folder = copied(results, "students/cola/pkd/seed-1", variant="pkd", method="pkd")
+    history = folder / "history.jsonl"
+    history.write_text(history.read_text() + "\n")
+    edited(folder / "run.json", lambda run: run["outputs"].update({history.name: made.digest(history.absolute())}))
+    assert "as in a copy" not in mismatches(folder)
+
+
 @pytest.mark.parametrize(
     ("key", "value", "told"),
     [
