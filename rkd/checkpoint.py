@@ -5,7 +5,6 @@ last and at once, so that whatever moment a process dies at, the folder holds on
 """
 
 import contextlib
-import fcntl
 import hashlib
 import json
 import logging
@@ -13,8 +12,6 @@ import os
 import random
 import re
 import signal
-import socket
-import stat
 import threading
 import time
 from collections import Counter
@@ -27,7 +24,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from rkd.errors import RkdError
+from rkd.locks import differences, lock
 from rkd.methods.base import Method
 from rkd.runtime import atomic_path, processor_name, sha256, write_json
 
@@ -36,8 +33,6 @@ log = logging.getLogger("rkd")
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 # What may be deleted in a run's folder: states, and what a killed process left of one. All else is someone else's.
 _OURS = re.compile(r"step-\d+\.pt|\.(step-\d+\.pt|checkpoint\.json)\.\d+\.(tmp|old)")
-# Seconds in which another process, between its lock and its name in the lock file, has to have written the name.
-_NAMELESS_SECONDS = 5.0
 
 
 @dataclass
@@ -76,6 +71,9 @@ class Interrupted(SystemExit):
 class Checkpoint:
     """The folder with a run's state; as a context manager it holds the folder's lock and answers to signals.
 
+    Another process that trains this very run is asked to stop, and waited for: it is what a killed Snakemake has left
+    behind, a job that goes on alone, and this one goes on from its checkpoint.
+
     Within the block SIGINT, SIGTERM and SIGHUP, unless they are ignored, let the step under way end, and `after_step`
     then writes a checkpoint and raises `Interrupted`. So they do in the main thread; Python allows no other.
 
@@ -112,7 +110,7 @@ class Checkpoint:
 
     def __enter__(self) -> "Checkpoint":
         if self.folder is not None:
-            self._lock = _locked(self.folder)
+            self._lock = lock(self.folder / "lock", "trains this run", self.identity, take_over=True)
             if threading.current_thread() is threading.main_thread():
                 for number in SIGNALS:
                     if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup asks for
@@ -125,6 +123,12 @@ class Checkpoint:
         if self.folder is not None:
             os.close(self._lock)
 
+    def usable(self) -> bool:
+        """True when `restore` will find a checkpoint of this very run."""
+        with contextlib.suppress(_Unusable):
+            return self.folder is not None and _state(self.folder, self.identity) is not None
+        return False
+
     def restore(self, method: Method) -> Progress:
         """Put a freshly built method back to where the checkpoint is, random generators included.
 
@@ -134,13 +138,14 @@ class Checkpoint:
             The progress of the checkpoint, or that of a run that has yet to begin.
         """
         self.saved = self.started = time.monotonic()
-        if self.folder is None or not begun(self.folder):
-            return Progress(processors=[self.processor])
         try:
-            state = _read(self.folder, self.identity)
+            path = None if self.folder is None else _state(self.folder, self.identity)
         except _Unusable as reason:
             log.warning("%s: this checkpoint is not used, training begins anew: %s", self.folder, reason)
+            path = None
+        if path is None:
             return Progress(processors=[self.processor])
+        state = torch.load(path, map_location="cpu", weights_only=True)
         method.load_state_dict(state["method"])
         progress = Progress(**state["progress"])
         progress.counts = Counter(progress.counts)
@@ -244,14 +249,16 @@ class _Unusable(Exception):
     """Why a checkpoint cannot be used."""
 
 
-def _read(folder: Path, identity: Any) -> dict[str, Any]:
-    """The state in a checkpoint's folder, if it is whole and of this run."""
+def _state(folder: Path, identity: Any) -> Path | None:
+    """The state in a checkpoint's folder, if it is whole and of this run; None where there is no checkpoint."""
+    if not (folder / "checkpoint.json").exists():
+        return None
     try:
         index = json.loads((folder / "checkpoint.json").read_text(encoding="utf-8"))
         path, expected, theirs = folder / Path(index["state"]).name, index["sha256"], index["identity"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise _Unusable(f"checkpoint.json is damaged ({type(error).__name__}: {error})") from None
-    if changes := _differences(theirs, identity):
+    if changes := differences(theirs, identity):
         raise _Unusable(f"it belongs to another run, that differs in {', '.join(changes)}")
     try:
         found = sha256(path)
@@ -259,20 +266,7 @@ def _read(folder: Path, identity: Any) -> dict[str, Any]:
         raise _Unusable(f"{path.name} cannot be read ({error.strerror})") from None
     if found != expected:
         raise _Unusable(f"{path.name} is damaged: sha256 is {found}; expected {expected}")
-    return torch.load(path, map_location="cpu", weights_only=True)
-
-
-def _differences(a: Any, b: Any, name: str = "") -> list[str]:
-    """Dotted names of the places in which two JSON values differ."""
-    if isinstance(a, dict) and isinstance(b, dict):
-        keys = sorted({*a, *b})
-        return [d for key in keys for d in _differences(a.get(key), b.get(key), f"{name}.{key}" if name else key)]
-    return [] if a == b else [name or "its form"]
-
-
-def begun(folder: Path | None) -> bool:
-    """True when a run has left a checkpoint in its folder."""
-    return folder is not None and (folder / "checkpoint.json").exists()
+    return path
 
 
 def fingerprint(model: nn.Module) -> str:
@@ -305,112 +299,3 @@ def _set_random_states(states: dict[str, Any]) -> None:
     torch.set_rng_state(states["torch"])
     if states["cuda"] is not None:
         torch.cuda.set_rng_state(states["cuda"])
-
-
-def _locked(folder: Path) -> int:
-    """Make the folder and lock it against a second process that trains the same run; the kernel frees the lock.
-
-    The other process is what a killed Snakemake has left behind: its job goes on alone. On this machine it is asked to
-    stop, which leaves a checkpoint, and waited for.
-
-    Returns:
-        A file descriptor; closing it frees the lock.
-    """
-    path, seen = folder / "lock", time.monotonic()
-    asked: tuple[str, int] | None = None
-    while True:
-        lock = _open_lock(path)
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            holder = _holder(lock)
-            os.close(lock)
-            if holder is not None and holder != asked:
-                _ask_to_stop(folder, *holder)
-                asked = holder
-            if holder is not None and _is_running(holder[1]):
-                seen = time.monotonic()  # its step and its checkpoint take their time
-            elif time.monotonic() - seen > _NAMELESS_SECONDS:
-                raise RkdError(
-                    f"{path}: another process trains this run, but the file does not say which; expected its host and "
-                    "number there: end that process, or wait for its end"
-                ) from None
-            time.sleep(0.2)
-            continue
-        except OSError as error:  # some network file systems have no locks
-            log.warning("%s: cannot be locked (%s); start no second process on this run", path, error.strerror)
-        if not path.exists() or not os.path.samestat(os.fstat(lock), path.stat()):
-            os.close(lock)  # the other process has ended well and removed the folder
-            continue
-        try:
-            os.truncate(lock, 0)
-            os.write(lock, f"{socket.gethostname()} {os.getpid()}\n".encode())
-        except OSError as error:
-            os.close(lock)
-            raise _unwritable(path, error) from None
-        return lock
-
-
-def _open_lock(path: Path) -> int:
-    """The lock file, open; it and its folder are made where they are missing."""
-    for _ in range(100):
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            # No link to elsewhere is followed, and no pipe waited for.
-            lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o666)
-        except FileNotFoundError:
-            time.sleep(0.05)  # the other process has just removed the folder
-            continue
-        except OSError as error:
-            raise _unwritable(path, error) from None
-        if not stat.S_ISREG(os.fstat(lock).st_mode):
-            os.close(lock)
-            raise RkdError(f"{path}: found something that is no file; expected a lock file, or nothing")
-        return lock
-    raise RkdError(f"{path}: cannot be written: its folder disappears again and again")
-
-
-def _unwritable(path: Path, error: OSError) -> RkdError:
-    return RkdError(f"{path}: cannot be written: {error.strerror}; expected a folder for checkpoints")
-
-
-def _holder(lock: int) -> tuple[str, int] | None:
-    """Host and number of the process that a lock file names; None while it names none."""
-    named = re.fullmatch(rb"(\S+) ([1-9]\d{0,9})\n", os.pread(lock, 1000, 0))
-    return (named[1].decode(errors="replace"), int(named[2])) if named else None
-
-
-def _ask_to_stop(folder: Path, host: str, pid: int) -> None:
-    told = f"{folder}: process {pid} on {host} trains this run; expected none: wait for its end, or end it"
-    if host != socket.gethostname() or pid == os.getpid() or not _has_open(pid, folder / "lock"):
-        raise RkdError(told)
-    log.warning("%s: process %s trains this run already; asking it to stop, to go on from its checkpoint", folder, pid)
-    try:
-        os.kill(pid, signal.SIGTERM)
-    except ProcessLookupError:
-        pass  # it has just ended
-    except PermissionError:
-        raise RkdError(f"{told} (it belongs to another user)") from None
-
-
-def _is_running(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        pass
-    return True
-
-
-def _has_open(pid: int, path: Path) -> bool:
-    """True when a process has a file open, or the system does not tell: no other process is sent a signal."""
-    try:
-        files = list(Path(f"/proc/{pid}/fd").iterdir())
-    except OSError:
-        return True
-    for file in files:
-        with contextlib.suppress(OSError):  # closed meanwhile
-            if os.path.samestat(file.stat(), path.stat()):
-                return True
-    return False

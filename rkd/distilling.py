@@ -25,12 +25,12 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from rkd import hub, metrics, model_source, models, runtime, training
 from rkd.api import Request
 from rkd.arguments import model_reference
-from rkd.checkpoint import begun
 from rkd.code_inputs import code_digests
 from rkd.data.files import find_labels, text_problem
 from rkd.data.prepare import prepare
 from rkd.errors import RkdError
 from rkd.labels import check_names, label_name
+from rkd.locks import locked
 from rkd.memory import explained
 from rkd.methods import by_name
 from rkd.reading import chosen_columns
@@ -89,16 +89,22 @@ def carry_out(request: Request) -> Distilled:
     """Do what `rkd.distill` was asked for.
 
     Raises:
-        RkdError: bad data, or models that do not fit; before any training.
+        RkdError: bad data, or models that do not fit, or another process that distils into the same folder; before any
+            training.
     """
+    runtime.choose_device(request.device)  # only torch knows whether there is a GPU
+    if request.out is None:
+        temporary = tempfile.TemporaryDirectory(prefix="rkd-")
+        return _carry_out(request, Path(temporary.name).absolute(), temporary)
+    folder = Path(request.out).absolute()
+    with _claimed(folder):
+        return _carry_out(request, folder, None)
+
+
+def _carry_out(request: Request, folder: Path, temporary: Any) -> Distilled:
     name, label, columns, labels, scores = request.name, request.label, request.text, request.labels, request.scores
     method, seed, max_length, chosen = request.method, request.seed, request.max_length, request.settings
-    out, finetune_teacher = request.out, request.finetune_teacher
-    runtime.choose_device(request.device)  # only torch knows whether there is a GPU
-    temporary = tempfile.TemporaryDirectory(prefix="rkd-") if out is None else None
-    folder = Path(temporary.name if temporary else out or "").absolute()
-    if out is not None:
-        _claim(folder)
+    finetune_teacher = request.finetune_teacher
     tables = {"train": request.data, "validation": request.dev, "test": request.test}
     files = {
         split: _file(split, table, folder / "tables", columns, label)
@@ -145,34 +151,40 @@ def carry_out(request: Request) -> Distilled:
     for spec, part in runs:
         needs = teacher_model if part == "student" and method != "finetune" else None
         own_files = _own_files(spec)
-        if out is not None and _finished(folder / part, spec, manifest["sha256"], needs, own_files):
+        if temporary is None and _finished(folder / part, spec, manifest["sha256"], needs, own_files):
             log.info("%s: finished already", folder / part)
             continue
-        checkpoints = folder / ".checkpoints" / part if out is not None else None
-        if part == "teacher" and not begun(checkpoints):  # what does not fit would else be told only at its end
+        planned = {"data_sha256": manifest["sha256"], "device": request.device}
+        if part == "teacher":  # what does not fit would else be told only at its end
             with _own_words(folder):
-                trial(spec, [student_spec], folder / "data", device=request.device, threads=request.threads)
+                trial(spec, [student_spec], folder / "data", threads=request.threads, **planned)
         with _own_words(folder), explained(f"{name}/{part}", spec.training):
             training.run(
                 spec,
                 folder / "data",
                 folder / part,
                 teacher=needs,
-                device=request.device,
+                **planned,
                 threads=request.threads or torch.get_num_threads(),
                 code={**code_digests("rkd/training.py", *_modules(spec.method)), **own_files},
-                checkpoints=checkpoints,
+                checkpoints=folder / ".checkpoints" / part if temporary is None else None,
                 tensorboard=None if request.tensorboard is None else request.tensorboard / part,
             )
     return _result(get(name, definition), folder / "student", temporary)
 
 
-def _claim(folder: Path) -> None:
-    """Make a distillation's folder, with what it is known by from here on."""
-    try:
-        (folder / ".checkpoints").mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise RkdError(f"{folder}: cannot be written: {error.strerror or error}") from None
+@contextmanager
+def _claimed(folder: Path) -> Iterator[None]:
+    """A block in which a distillation's folder is that of this process, with what it is known by from here on.
+
+    A process that is at work there is named and never stopped: it may be a notebook's.
+    """
+    with locked(folder / ".lock", "distils into this folder"):
+        try:
+            (folder / ".checkpoints").mkdir(exist_ok=True)
+        except OSError as error:
+            raise RkdError(f"{folder}: cannot be written: {error.strerror or error}") from None
+        yield
 
 
 def read_run(folder: str | Path) -> Distilled:

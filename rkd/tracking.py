@@ -14,12 +14,11 @@ from accelerate.state import AcceleratorState, is_initialized
 from rkd.errors import RkdError
 
 
-def accelerator(folder: Path | None, device: torch.device, *, continued: bool) -> Accelerator:
-    """An Accelerator whose `log` writes files for TensorBoard into `folder`, or does nothing where that is None.
+def accelerator(folder: Path | None, device: torch.device) -> Accelerator:
+    """An Accelerator whose `log`, after `begin`, writes files for TensorBoard, or does nothing where `folder` is None.
 
     Args:
         device: where the training runs.
-        continued: whether the training goes on from a checkpoint; else what an earlier one left is removed.
 
     Raises:
         RkdError: TensorBoard is not installed.
@@ -32,11 +31,18 @@ def accelerator(folder: Path | None, device: torch.device, *, continued: bool) -
         return Accelerator(cpu=cpu)
     if importlib.util.find_spec("tensorboard") is None:
         raise RkdError("tracker: found tensorboard, which is not installed: pip install -e '.[tensorboard]'")
+    return Accelerator(cpu=cpu, log_with="tensorboard", project_dir=folder)
+
+
+def begin(accelerator: Accelerator, folder: Path, *, continued: bool) -> None:
+    """Open the files that an Accelerator writes into the folder that it was made with.
+
+    Args:
+        continued: whether the training goes on from a checkpoint; else what an earlier one left is removed.
+    """
     if not continued:
         shutil.rmtree(folder / "events", ignore_errors=True)
-    result = Accelerator(cpu=cpu, log_with="tensorboard", project_dir=folder)
-    result.init_trackers("events")
-    return result
+    accelerator.init_trackers("events")
 
 
 def scalars(record: Mapping[str, Any], prefix: str = "") -> dict[str, float]:

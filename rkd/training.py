@@ -20,7 +20,7 @@ from transformers.utils import logging as transformers_logging
 
 from rkd import evaluation, metrics, models, precision, runtime, tracking
 from rkd.batching import Split, load_prepared
-from rkd.checkpoint import Checkpoint, Progress, begun, fingerprint
+from rkd.checkpoint import Checkpoint, Progress, fingerprint
 from rkd.errors import RkdError
 from rkd.layer_map import LayerMap
 from rkd.methods import by_name
@@ -33,6 +33,8 @@ log = logging.getLogger("rkd")
 
 # The selection rule, and the name of the split that it chooses the epoch by.
 HELD_OUT = "held-out"
+# What makes numbers that are none.
+_ADVICE = "check the temperature, the learning rates and the models' weights"
 
 
 def run(
@@ -41,6 +43,7 @@ def run(
     out: Path,
     *,
     teacher: Path | None = None,
+    data_sha256: str | None = None,
     device: str = "auto",
     threads: int = 1,
     code: dict[str, str] | None = None,
@@ -57,6 +60,7 @@ def run(
         data: a prepared task, for example results/data/mrpc.
         out: the run's folder.
         teacher: folder of the fine-tuned teacher's model, for the methods that need one.
+        data_sha256: what the manifest of the data must have as its `sha256`, where the caller knows it.
         device: "auto", "cpu" or "cuda".
         threads: CPU threads.
         code: digests of the source files, to be recorded; see `rkd.code_inputs.code_digests`.
@@ -66,18 +70,18 @@ def run(
         tensorboard: folder for files that TensorBoard shows, with the numbers of the history; None: no such files.
 
     Raises:
-        RkdError: the models, the data or the spec do not fit each other, the loss is no longer finite, or a folder
-            cannot be written.
+        RkdError: the models, the data or the spec do not fit each other, another process trains in `checkpoints`, the
+            loss is no longer finite, or a folder cannot be written.
         Interrupted: by SIGINT, SIGTERM or SIGHUP, with `checkpoints`; a checkpoint has been written.
     """
     started = runtime.Stopwatch()
     runtime.reuse_memory()
     runtime.seed_everything(spec.seed, threads)
     quiet_libraries()
-    accelerator = tracking.accelerator(tensorboard, runtime.choose_device(device), continued=begun(checkpoints))
+    accelerator = tracking.accelerator(tensorboard, runtime.choose_device(device))
     precision.check(spec.training["precision"], accelerator.device)
     task = get(spec.task, spec.own_task)
-    manifest, tokenizer, splits = load_prepared(data)
+    manifest, tokenizer, splits = planned_data(spec, data, data_sha256)
     splits, quiz_rows = set_aside(spec, splits)
     quiz = None
     if quiz_rows is not None:
@@ -104,6 +108,8 @@ def run(
     }
     gpu = torch.cuda.get_device_name() if accelerator.device.type == "cuda" else None
     with Checkpoint(checkpoints, checkpoint_minutes, identity, gpu) as checkpoint:
+        if tensorboard is not None:
+            tracking.begin(accelerator, tensorboard, continued=checkpoint.usable())
         done = train(method, task, splits, spec, accelerator, checkpoint)
         accelerator.end_training()
 
@@ -267,20 +273,20 @@ def _logits(model: torch.nn.Module, role: str, name: str, splits: dict[str, Spli
     return z
 
 
-def check_losses(losses: Mapping[str, float], who: str, when: str, advice: str = "try a lower learning rate") -> None:
-    """Refuse losses that are NaN or infinite; `who`, `when` and `advice` are parts of the message."""
+def check_losses(losses: Mapping[str, float], who: str, when: str) -> None:
+    """Refuse losses that are NaN or infinite; `who` and `when` are parts of the message."""
     for name, loss in losses.items():
         if not math.isfinite(loss):
-            raise RkdError(f"{who}{name} is {loss} {when}; expected a finite number; {advice}")
+            raise RkdError(f"{who}{name} is {loss} {when}; expected a finite number; {_ADVICE}")
 
 
-def check_weights(method: Method, who: str, when: str, advice: str = "try a lower learning rate") -> None:
+def check_weights(method: Method, who: str, when: str) -> None:
     """Refuse a student, or a teacher that moves, some of whose weights are NaN or infinite, as `check_losses` does."""
     moving = {"student": method.student} | ({"teacher": method.teacher} if method.teacher_moves else {})
     for role, model in moving.items():
         for name, weights in cast(torch.nn.Module, model).named_parameters():
             if not weights.isfinite().all():
-                raise RkdError(f"{who}{role}: {name} is NaN or infinite {when}; expected finite weights; {advice}")
+                raise RkdError(f"{who}{role}: {name} is NaN or infinite {when}; expected finite weights; {_ADVICE}")
 
 
 def named(spec: RunSpec) -> str:
@@ -306,6 +312,29 @@ def batch_of(split: Split, rows: Tensor, device: torch.device) -> dict[str, Tens
         rows: row numbers, int64, shape (rows,).
     """
     return {name: tensor.to(device) for name, tensor in {**split.batch(rows), "row": rows}.items()}
+
+
+def planned_data(spec: RunSpec, data: Path, sha256: str | None) -> tuple[dict[str, Any], Any, dict[str, Split]]:
+    """`load_prepared`, after a look at whether the data are those that a run was planned with.
+
+    Args:
+        sha256: of their manifest's content, where it is known.
+
+    Raises:
+        RkdError: they are of another task, or have another `sha256`.
+    """
+    manifest, tokenizer, splits = load_prepared(data)
+    if sha256 not in (None, manifest["sha256"]):
+        raise RkdError(
+            f"{data}: found data with the sha256 {manifest['sha256']}; expected {sha256}, those of the plan: something "
+            "has written there since; start again"
+        )
+    if manifest["task"] != spec.task:
+        raise RkdError(f"{data}: task: found {manifest['task']!r}; expected {spec.task!r}")
+    theirs, ours = manifest.get("own_task") or {}, json.loads(json.dumps(spec.own_task)) or {}
+    if changed := [key for key in ours if key not in theirs or theirs[key] != ours[key]]:
+        raise RkdError(f"{data}: own_task: found another {', '.join(changed)}; expected the task that the run is of")
+    return manifest, tokenizer, splits
 
 
 def set_aside(spec: RunSpec, splits: dict[str, Split]) -> tuple[dict[str, Split], Split | None]:

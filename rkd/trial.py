@@ -15,7 +15,7 @@ import torch
 from transformers import PreTrainedModel
 
 from rkd import models, precision, runtime, training
-from rkd.batching import Split, load_prepared
+from rkd.batching import Split
 from rkd.errors import RkdError
 from rkd.memory import explained
 from rkd.quiz import QuizBatches
@@ -26,11 +26,16 @@ log = logging.getLogger("rkd")
 
 # Rows of the batch: with two there is padding, and something to divide for gradient accumulation.
 ROWS = 2
-_ADVICE = "check the temperature and the models' weights"
 
 
 def trial(
-    teacher: RunSpec, students: Sequence[RunSpec], data: Path, *, device: str = "auto", threads: int | None = None
+    teacher: RunSpec,
+    students: Sequence[RunSpec],
+    data: Path,
+    *,
+    data_sha256: str | None = None,
+    device: str = "auto",
+    threads: int | None = None,
 ) -> None:
     """Take the first step of a teacher's fine-tuning and of its students' trainings, and forget it.
 
@@ -41,6 +46,7 @@ def trial(
         teacher: the fine-tuning; its model is also the one that students learn from.
         students: runs on the same task.
         data: the prepared task, for example results/data/mrpc.
+        data_sha256: what the manifest of the data must have as its `sha256`, where the caller knows it.
         device: "auto", "cpu" or "cuda".
         threads: CPU threads; torch's own number by default.
 
@@ -57,7 +63,7 @@ def trial(
     training.quiet_libraries()
     where = runtime.choose_device(device)
     task = get(teacher.task, teacher.own_task)
-    manifest, tokenizer, splits = load_prepared(data)
+    manifest, tokenizer, splits = training.planned_data(teacher, data, data_sha256)
 
     @cache
     def first(model: ModelSpec) -> PreTrainedModel:
@@ -97,11 +103,13 @@ def _step(
     rows = torch.argsort(train.lengths, descending=True, stable=True)[:size]
     with precision.autocast(spec.training["precision"], device):
         losses = method.step(training.batch_of(train, rows, device))
-    training.check_losses(losses, "", "in a first step on two examples", _ADVICE)
-    training.check_weights(method, "", "after a first step on two examples", _ADVICE)
+    training.check_losses(losses, "", "in a first step on two examples")
+    training.check_weights(method, "", "after a first step on two examples")
 
 
-def trial_apart(teacher: RunSpec, students: Path, data: Path, *, device: str, threads: int) -> None:
+def trial_apart(
+    teacher: RunSpec, students: Path, data: Path, *, data_sha256: str | None = None, device: str, threads: int
+) -> None:
     """`trial` in a process of its own: its memory does not count as that of the training, nor does it touch its state.
 
     To be called before this process has used a GPU. What that process has to say it has said when it ends.
@@ -121,7 +129,9 @@ def trial_apart(teacher: RunSpec, students: Path, data: Path, *, device: str, th
         specs = [RunSpec.from_json(line) for line in students.read_text(encoding="utf-8").splitlines()]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise RkdError(f"{students}: found no list of runs ({error}); expected one spec per line") from None
-    _in_child(partial(trial, teacher, specs, data, device=device, threads=threads), teacher.task)
+    _in_child(
+        partial(trial, teacher, specs, data, data_sha256=data_sha256, device=device, threads=threads), teacher.task
+    )
 
 
 def _in_child(action: Callable[[], None], task: str) -> None:

@@ -34,12 +34,13 @@ def main() -> None:
     logging.getLogger("rkd").setLevel(logging.INFO)
 
     with quick_imports():  # torch and transformers take seconds: only once the arguments are right
-        from rkd.checkpoint import begun
+        from rkd.prepared import read_manifest
         from rkd.training import run
 
     spec = RunSpec.from_json(arguments.spec)
-    if arguments.trials is not None and not begun(arguments.checkpoints):
-        where = {"device": arguments.device, "threads": arguments.threads}
+    data = read_manifest(arguments.data)["sha256"]  # what is tried is what is trained on
+    if arguments.trials is not None:  # also of a teacher that goes on: its students may be others than at its start
+        where = {"device": arguments.device, "threads": arguments.threads, "data_sha256": data}
         # By name: a trial decides no result, so that an edit of it trains nothing anew (rkd.code_inputs reads imports).
         import_module("rkd.trial").trial_apart(spec, arguments.trials, arguments.data, **where)
     with explained(f"{spec.task}/{spec.variant}/seed-{spec.seed}", spec.training):
@@ -48,6 +49,7 @@ def main() -> None:
             arguments.data,
             arguments.out,
             teacher=arguments.teacher,
+            data_sha256=data,
             device=arguments.device,
             threads=arguments.threads,
             checkpoints=arguments.checkpoints,

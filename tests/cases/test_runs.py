@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from rkd import checkpoint, precision, runtime, training
+from rkd import locks, precision, runtime, training
 from rkd.batching import load_prepared
 from rkd.checkpoint import Checkpoint, Interrupted
 from rkd.errors import RkdError
@@ -474,7 +474,7 @@ def held(tmp_path):
 )
 def test_a_held_lock_with_odd_content_is_one_error(content, held, tmp_path, monkeypatch):
     """No signal is sent: 0 and -1 would be this process's whole group, or all processes."""
-    monkeypatch.setattr(checkpoint, "_NAMELESS_SECONDS", 0.1)
+    monkeypatch.setattr(locks, "_NAMELESS_SECONDS", 0.1)
     monkeypatch.setattr(os, "kill", lambda *_: pytest.fail("a signal"))
     held.write(content.replace(b"HERE", os.uname().nodename.encode()))
     held.flush()
@@ -503,8 +503,8 @@ def test_a_process_of_another_user_is_named(held, tmp_path, monkeypatch):
         raise PermissionError
 
     monkeypatch.setattr(os, "kill", refuse)
-    monkeypatch.setattr(checkpoint, "_has_open", lambda *_: True)
-    held.write(f"{os.uname().nodename} 4711\n".encode())
+    monkeypatch.setattr(locks, "_has_open", lambda *_: True)
+    held.write(f"{{}}\n{os.uname().nodename} 4711\n".encode())
     held.flush()
     with pytest.raises(RkdError, match=r"process 4711 on \S+ trains this run; .* \(it belongs to another user\)$"):
         Checkpoint(tmp_path, NEVER, {}).__enter__()

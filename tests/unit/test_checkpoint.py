@@ -412,7 +412,7 @@ def test_a_full_disk_is_one_clear_error_and_leaves_the_earlier_run(place, whole,
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     largest = max(len(content) for content in earlier.values())
     for size, checkpoints, at in (
-        (1000, tmp_path / "state", tmp_path / "state" / "step-10.pt"),
+        (4096, tmp_path / "state", tmp_path / "state" / "step-10.pt"),
         (largest // 2, None, tmp_path / "run"),
         (largest - 1, None, tmp_path / "run"),
     ):

@@ -629,9 +629,9 @@ def test_an_unknown_device_is_told(name, place, data, tmp_path):
 
 def test_each_training_has_the_device_that_it_asks_for(monkeypatch):
     """Accelerators share the first one's device, as here a GPU's in a process that goes on with the CPU."""
-    tracking.accelerator(None, torch.device("cpu"), continued=False)
+    tracking.accelerator(None, torch.device("cpu"))
     monkeypatch.setitem(AcceleratorState._shared_state, "device", torch.device("cuda"))
-    assert tracking.accelerator(None, torch.device("cpu"), continued=False).device == torch.device("cpu")
+    assert tracking.accelerator(None, torch.device("cpu")).device == torch.device("cpu")
 
 
 def test_tensorboard_shows_the_numbers_of_the_history(place, data, teacher, tmp_path):
