@@ -11,12 +11,14 @@ lines as an editor does.
 """
 
 import csv
+import difflib
 import io
 import json
 import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -25,6 +27,11 @@ from rkd.labels import listed
 from rkd.runtime import atomic_path, jsonable
 
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".parquet")
+
+# The line with which Excel is told what divides the fields, split at that or not.
+_FOR_EXCEL = re.compile(r"sep=.?", re.IGNORECASE)
+
+_OBJECTS = 'expected one object per line, such as {"text": "…", "label": "…"}'
 
 # A column by name: the value of every row, as the file has it.
 Columns = dict[str, list[Any]]
@@ -63,6 +70,43 @@ def read_columns(path: Path, wanted: Sequence[str], optional: Sequence[str] = ()
         for values, place in places:
             values.append(row[place])
     return columns
+
+
+def check_columns(path: Path, wanted: Sequence[str], optional: Sequence[str] = (), where: str | None = None) -> None:
+    """Raise the errors of `read_columns` that the columns' names can tell, without the values.
+
+    Reads the header of a CSV or TSV file, the footer of a Parquet file, and of JSON Lines no more rows than it takes to
+    see every wanted column: most often one.
+
+    >>> check_columns(Path("reviews.csv"), ["review", "mood"])
+    """
+    where = where or str(path)
+    kind = suffix(path, where)
+    if kind == ".parquet":
+        with _parquet_file(path, where) as file:
+            _parquet_columns(where, file.schema_arrow, wanted, optional)
+    elif kind == ".jsonl":
+        names: dict[str, None] = {}
+        for row in _json_rows(where, text_lines(path, where)):
+            names.update(dict.fromkeys(row))
+            if names.keys() >= set(wanted):
+                return
+        if names:  # that there are no rows is told with the values
+            chosen_columns(where, list(names), wanted)
+    else:
+        chosen_columns(where, _separated(path, where)[0], wanted, optional)
+
+
+def is_blank_row(path: Path, number: int) -> bool:
+    """True for a row of a CSV or TSV file, counted from 1, without a value in any column, as spreadsheets leave them.
+
+    >>> is_blank_row(Path("reviews.csv"), 2)
+    False
+    """
+    if path.suffix.lower() not in (".csv", ".tsv"):
+        return False
+    row = next(islice(_separated(path, str(path))[1], number - 1, None), None)
+    return row is not None and not any(cell.strip() for cell in row)
 
 
 def count_rows(path: Path) -> int:
@@ -139,23 +183,36 @@ def suffix(path: Path, where: str) -> str:
 
 
 def chosen_columns(where: str, names: Sequence[Any], wanted: Sequence[str], optional: Sequence[str] = ()) -> list[str]:
-    """The wanted columns and the optional ones that are there; RkdError if one is missing or occurs twice."""
+    """The wanted columns and the optional ones that are there; RkdError if any are missing or occur twice."""
     names = list(names)
-    for name in wanted:
-        if name not in names:
-            found = listed(_short(repr(one), 80) for one in names) or "none"
-            alone = str(names[0]) if len(names) == 1 else ""
-            kind = Path(where).suffix.lower()
-            hint = ""
-            if kind == ".csv" and any(character in alone for character in "\t;|"):
-                hint = "; fields of a .csv file are divided by commas"
-            elif kind == ".tsv" and f'"{name}"' in names:
-                hint = "; quotes in a .tsv file are part of its fields"
-            raise RkdError(f"{where}: column '{name}' is missing; found {found}{hint}")
+    if missing := [name for name in dict.fromkeys(wanted) if name not in names]:
+        found = listed(_short(repr(one), 80) for one in names) or "none"
+        told = f"column {missing[0]!r} is" if len(missing) == 1 else f"columns {listed(map(repr, missing))} are"
+        raise RkdError(f"{where}: {told} missing; found {found}{_column_hint(where, wanted, names)}")
     for name in (*wanted, *optional):
         if names.count(name) > 1:
             raise RkdError(f"{where}: column '{name}' occurs {names.count(name)} times; expected once")
     return [*wanted, *(name for name in optional if name in names)]
+
+
+def _column_hint(where: str, wanted: Sequence[str], names: Sequence[Any]) -> str:
+    """What may be wrong with a header in which wanted columns are missing."""
+    missing = [name for name in wanted if name not in names]
+    alone = str(names[0]) if len(names) == 1 else ""
+    kind = Path(where).suffix.lower()
+    if kind == ".csv" and any(character in alone for character in "\t;|"):
+        return "; fields of a .csv file are divided by commas"
+    if kind == ".tsv" and any(f'"{name}"' in names for name in missing):
+        return "; quotes in a .tsv file are part of its fields"
+    plain = {_plainly(name): name for name in reversed(names) if name not in wanted}
+    close = [difflib.get_close_matches(_plainly(name), plain, n=1) for name in missing]
+    near = dict.fromkeys(_short(repr(plain[found[0]]), 80) for found in close if found)
+    return f"; did you mean {listed(near)}?" if near else ""
+
+
+def _plainly(name: Any) -> str:
+    """A name without what is overlooked most easily: case, and blanks around it."""
+    return str(name)[:200].strip().casefold()
 
 
 def shown(value: Any) -> str:
@@ -219,6 +276,8 @@ def _separated(path: Path, where: str) -> tuple[list[str], Iterator[list[str]]]:
         raise RkdError(f"{where}: the file is empty; expected a line with the columns' names")
     if not header:
         raise RkdError(f"{where}: line 1 is empty; expected the columns' names")
+    if _FOR_EXCEL.fullmatch("\t".join(header)):
+        raise RkdError(f"{where}: line 1 is Excel's {shown(header[0])}; expected the columns' names: remove it")
 
     def rows() -> Iterator[list[str]]:
         number, empty = 0, 0
@@ -267,6 +326,8 @@ def _json_rows(where: str, lines: Iterable[str]) -> Iterator[dict[str, Any]]:
         try:
             row = decoder.decode(line)
         except json.JSONDecodeError as error:
+            if number == 1 and line.lstrip().startswith("["):
+                raise RkdError(f"{where}: found a JSON array over several lines; {_OBJECTS}") from None
             raise RkdError(
                 f"{where}, row {number}: not JSON: {error.msg} at character {error.colno}; expected one object per line"
             ) from None
@@ -275,7 +336,8 @@ def _json_rows(where: str, lines: Iterable[str]) -> Iterator[dict[str, Any]]:
         except ValueError:  # Python reads no longer ones
             raise RkdError(f"{where}, row {number}: holds a number of thousands of digits; expected another") from None
         if not isinstance(row, dict):
-            raise RkdError(f"{where}, row {number}: found a JSON {type(row).__name__}; expected an object by column")
+            found = "array" if isinstance(row, list) else type(row).__name__
+            raise RkdError(f"{where}, row {number}: found a JSON {found}; {_OBJECTS}")
         if len(row) != len(pairs):
             names = [name for name, _ in pairs]
             name = next(name for name in names if names.count(name) > 1)
@@ -299,14 +361,19 @@ def _by_key(where: str, rows: Iterable[Mapping[str, Any]], wanted: Sequence[str]
 
 def _parquet(path: Path, where: str, wanted: Sequence[str], optional: Sequence[str]) -> Columns:
     with _parquet_file(path, where) as file:
-        schema = file.schema_arrow
-        names = chosen_columns(where, schema.names, wanted, optional)
-        for name in names:
-            if not _plain(schema.field(name).type):
-                found = schema.field(name).type
-                raise RkdError(f"{where}, column '{name}': found values of type {found}; expected text or numbers")
+        names = _parquet_columns(where, file.schema_arrow, wanted, optional)
         table = file.read(columns=names)
         return {name: _values(where, name, table[name]) for name in names}
+
+
+def _parquet_columns(where: str, schema: Any, wanted: Sequence[str], optional: Sequence[str]) -> list[str]:
+    """The chosen columns of a schema of pyarrow; RkdError if one holds neither text nor numbers."""
+    names = chosen_columns(where, schema.names, wanted, optional)
+    for name in names:
+        if not _plain(schema.field(name).type):
+            found = schema.field(name).type
+            raise RkdError(f"{where}, column '{name}': found values of type {found}; expected text or numbers")
+    return names
 
 
 @contextmanager

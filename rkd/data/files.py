@@ -16,7 +16,7 @@ from datasets import Dataset
 from rkd.data.glue_dir import features
 from rkd.errors import RkdError
 from rkd.labels import check_names, is_missing, label_name, listed, reads_as_missing
-from rkd.reading import Columns, read_columns, shown
+from rkd.reading import Columns, is_blank_row, read_columns, shown
 from rkd.runtime import sha256
 from rkd.tasks import Task
 
@@ -24,6 +24,8 @@ logger = logging.getLogger(__name__)
 
 # More different labels than this are scores, or texts, by mistake.
 MOST_LABELS = 200
+# This share of values in quotes is a way to write a file.
+_NEARLY_ALL = 0.9
 # Scores are held as such.
 FLOAT32_MAX = float(np.finfo(np.float32).max)
 
@@ -81,7 +83,9 @@ def find_labels(file: Mapping[str, Any], column: str) -> list[str]:
     """
     path, where = _place(file)
     values = read_columns(path, [column], where=where)[column]
-    _check_labelled(where, column, values, "a label")
+    _check_labelled(path, where, column, values, "a label")
+    if path.suffix.lower() == ".tsv":
+        _warn_about_quotes(f"{where}, column '{column}'", "labels", values)
     counts: Counter[str] = Counter()
     for row, value in enumerate(values, 1):
         if problem := _label_problem(value):
@@ -135,13 +139,13 @@ def _rows(task: Task, split: str, file: Mapping[str, Any], scores: Any) -> Colum
         read, expected = _reader(task, scores)
         values = columns[label]
         if not test:
-            _check_labelled(where, label, values, expected)
+            _check_labelled(path, where, label, values, expected)
         for index, value in enumerate(values):
             if is_missing(value):
                 continue
             if (known := read(value)) is None:
                 at = f"{where}, row {index + 1}, column '{label}'"
-                raise RkdError(f"{at}: found {shown(value)}; expected {expected}")
+                raise RkdError(f"{at}: found {shown(value)}; expected {expected}{_value_hint(task, path, value)}")
             rows["label"][index] = known
     return rows
 
@@ -157,7 +161,7 @@ def _texts(task: Task, path: Path, where: str, columns: Columns) -> Columns:
         if path.suffix.lower() == ".csv":
             _warn_about_swallowed_rows(task, f"{where}, column '{column}'", rows[field])
         elif path.suffix.lower() == ".tsv":
-            _warn_about_quotes(f"{where}, column '{column}'", rows[field])
+            _warn_about_quotes(f"{where}, column '{column}'", "texts", rows[field])
     rows["idx"] = list(range(len(rows[task.text_fields[0]])))
     if not rows["idx"]:
         raise RkdError(f"{where}: found no rows; expected at least one")
@@ -179,12 +183,24 @@ def _unlabelled(task: Task) -> float:
     return math.nan if task.regression else -1
 
 
-def _check_labelled(where: str, column: str, values: Sequence[Any], expected: str) -> None:
+def _value_hint(task: Task, path: Path, value: Any) -> str:
+    """How to write what most likely is meant by a value that is no label or score of a task."""
+    text = value.strip() if isinstance(value, str) else ""
+    if task.regression and re.fullmatch(r"[+-]?[0-9]+,[0-9]+", text):
+        return f": write {text.replace(',', '.')}"
+    if path.suffix.lower() == ".tsv" and re.fullmatch('".*"', text):
+        return "; quotes in a .tsv file are part of its fields"
+    return ""
+
+
+def _check_labelled(path: Path, where: str, column: str, values: Sequence[Any], expected: str) -> None:
     """Refuse rows without a label."""
     missing = [row for row, value in enumerate(values, 1) if is_missing(value)]
     if missing:
         count = f" ({len(missing)} rows have none)" if len(missing) > 1 else ""
-        raise RkdError(f"{where}, row {missing[0]}, column '{column}': found nothing{count}; expected {expected}")
+        blank = ", the whole row is empty" if is_blank_row(path, missing[0]) else ""
+        found = f"found nothing{blank}{count}"
+        raise RkdError(f"{where}, row {missing[0]}, column '{column}': {found}; expected {expected}")
 
 
 def _reader(task: Task, scores: Any) -> tuple[Callable[[Any], float | None], str]:
@@ -267,12 +283,18 @@ def _warn_about_swallowed_rows(task: Task, where: str, texts: Sequence[str]) -> 
         )  # fmt: skip
 
 
-def _warn_about_quotes(where: str, texts: Sequence[str]) -> None:
-    """Warn about texts in quotes with doubled quotes inside, as programs write them that quote TSV like CSV."""
-    quoted = re.compile('"(?:[^"]|"")*""(?:[^"]|"")*"')
-    rows = [row for row, text in enumerate(texts, 1) if text[:1] == '"' and quoted.fullmatch(text)]
+def _warn_about_quotes(where: str, what: str, values: Sequence[str]) -> None:
+    """Warn about values in quotes, as programs write them that quote TSV like CSV.
+
+    Quotes that are doubled inside of others tell it at once; plain ones can be part of a text, but not of nearly all.
+    """
+    doubled = re.compile('"(?:[^"]|"")*""(?:[^"]|"")*"')
+    quoted = [row for row, value in enumerate(values, 1) if len(value) > 1 and value[0] == value[-1] == '"']
+    rows = [row for row in quoted if doubled.fullmatch(values[row - 1])]
+    if len(quoted) >= _NEARLY_ALL * len(values):
+        rows = quoted
     if rows:
         logger.warning(
-            "%s: %d texts are quoted as in CSV, the first in row %d; in .tsv quotes are part of the text",
-            where, len(rows), rows[0],
+            "%s: %d %s are quoted as in CSV, the first in row %d; in .tsv quotes are part of the text",
+            where, len(rows), what, rows[0],
         )  # fmt: skip

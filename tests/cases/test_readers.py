@@ -306,10 +306,10 @@ BAD: dict[str, tuple[str, str | bytes, str]] = {
         "CSV has them (a quote inside a quoted field is written twice)"),
     "a quote that is never closed": ("d.csv", 'text,mood\na,bad\n"b,bad\nc,bad\n', ", line 3: unexpected end of data; "
         "expected fields as CSV has them (a quote inside a quoted field is written twice)"),
-    "semicolons": ("d.csv", "text;mood\na;bad\n", ": column 'text' is missing; found 'text;mood'; fields of a .csv "
-        "file are divided by commas"),
-    "a quoted header of TSV": ("d.tsv", '"text"\t"mood"\n"a"\t"bad"\n', ": column 'text' is missing; found '\"text\"', "
-        "'\"mood\"'; quotes in a .tsv file are part of its fields"),
+    "semicolons": ("d.csv", "text;mood\na;bad\n", ": columns 'text', 'mood' are missing; found 'text;mood'; "
+        "fields of a .csv file are divided by commas"),
+    "a quoted header of TSV": ("d.tsv", '"text"\t"mood"\n"a"\t"bad"\n', ": columns 'text', 'mood' are missing; found "
+        "'\"text\"', '\"mood\"'; quotes in a .tsv file are part of its fields"),
     "a tab in a text of TSV": ("d.tsv", "text\tmood\na\tb\tbad\n", ", row 1 (line 2): found 3 fields; expected 2, as "
         "the header has"),
     "an empty first line": ("d.csv", "\ntext,mood\na,bad\n", ": line 1 is empty; expected the columns' names"),

@@ -126,7 +126,7 @@ SCORES = {**ENTRY, "text": ["first"], "labels": [], "metrics": ["pearson"], "hea
         ("d.csv", "first,label,same?\na,b,yes\n", ENTRY, "column 'same?': found 'yes'; expected one of the labels 0"),
         ("d.csv", "first,label,same?\na,b,\n", ENTRY, "row 1, column 'same?': found nothing; expected one of"),
         ("d.jsonl", '{"first": "a", "label": "b", "same?": 1}\n{"first": \n', ENTRY, "row 2: not JSON"),
-        ("d.jsonl", "[1]\n", ENTRY, "row 1: found a JSON list; expected an object by column"),
+        ("d.jsonl", "[1]\n", ENTRY, "row 1: found a JSON array; expected one object per line"),
         ("d.jsonl", '{"first": 7, "label": "b", "same?": 1}', ENTRY, "row 1, column 'first': found 7 (int)"),
         (
             "d.jsonl",
