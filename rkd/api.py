@@ -240,7 +240,9 @@ class Request:
     def _tables(self) -> Iterator[Wrong]:
         for key in _TABLES:
             if (value := getattr(self, key)) is not None or key == "data":
-                yield from arguments.table(key, value, [*self.text, *([] if key == "test" else [self.label])])
+                label = [self.label]
+                wanted, optional = ([], label) if key == "test" else (label, [])
+                yield from arguments.table(key, value, [*self.text, *wanted], optional)
 
     def _places(self) -> Iterator[Wrong]:
         """Outputs that lie over what is read, or cannot be made."""

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from rkd import config, model_files, model_source, runs
 from rkd.errors import RkdError
-from rkd.reading import SUFFIXES
+from rkd.reading import SUFFIXES, check_columns, chosen_columns
 
 _TABLE = "a DataFrame or a .csv, .tsv, .jsonl or .parquet file"
 
@@ -115,27 +115,32 @@ def is_model(value: Any) -> bool:
     return modeling is not None and isinstance(value, modeling.PreTrainedModel)
 
 
-def table(argument: str, value: Any, wanted: Sequence[str] = ()) -> Iterator[Wrong]:
-    """What is wrong with a table: a DataFrame with the wanted columns, or a data file."""
+def table(argument: str, value: Any, wanted: Sequence[str] = (), optional: Sequence[str] = ()) -> Iterator[Wrong]:
+    """What is wrong with a table, a DataFrame or a data file, and with its columns; no values are read."""
     if is_frame(value):
-        for column in wanted:
-            if column not in value.columns:
-                found = ", ".join(map(repr, value.columns)) or "none"
-                yield Wrong(argument, f"column '{column}' is missing; found {found}")
+        try:
+            chosen_columns(argument, list(value.columns), wanted, optional)
+        except RkdError as error:
+            yield Wrong(argument, str(error).removeprefix(f"{argument}: "))
     elif isinstance(value, str | os.PathLike):
-        yield from data_file(argument, value)
+        yield from data_file(argument, value, wanted, optional)
     else:
         convert = "; call its to_pandas()" if hasattr(value, "to_pandas") else ""
         yield Wrong(argument, f"found {shown(value)}; expected {_TABLE}{convert}")
 
 
-def data_file(argument: str, value: Any) -> Iterator[Wrong]:
-    """What is wrong with a data file that is to be read."""
+def data_file(argument: str, value: Any, wanted: Sequence[str] = (), optional: Sequence[str] = ()) -> Iterator[Wrong]:
+    """What is wrong with a data file that is to be read, and with its columns where some are wanted."""
     if not isinstance(value, str | os.PathLike):
         yield Wrong(argument, f"found {shown(value)}; expected the path of a .csv, .tsv, .jsonl or .parquet file")
     elif problem := config.file_problem((argument,), os.fspath(value)):
         hint = f"; {problem.suggestion}" if problem.suggestion else ""
         yield Wrong(argument, f"found {shown(value)}, expected {problem.expected}{hint}")
+    elif wanted:
+        try:
+            check_columns(Path(os.path.expanduser(value)), wanted, optional, str(value))
+        except RkdError as error:
+            yield Wrong(argument, str(error))
 
 
 def columns(argument: str, value: Any) -> Iterator[Wrong]:
@@ -304,7 +309,10 @@ def check_classifier(
     if label is not None and not isinstance(label, str):
         problems.append(Wrong("label", f"found {shown(label)}; expected a column name"))
     problems += ruled({"device": config.schema()["properties"]["device"]}, {"device": device})
-    problems += data_file("file", file) if file is not None else ()
+    if file is not None:
+        names = text or known.get("text") or ()
+        wanted = [*([names] if isinstance(names, str) else names), *([label or known.get("label")] if labelled else [])]
+        problems += data_file("file", file, () if problems else wanted)
     if scored_by is not None:
         metrics = config.schema()["properties"]["own_tasks"]["additionalProperties"]["properties"]["metrics"]
         given = list(scored_by) if isinstance(scored_by, Sequence) and not isinstance(scored_by, str) else scored_by

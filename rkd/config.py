@@ -24,7 +24,7 @@ from rkd.escape import has_control, one_line
 from rkd.labels import label_name
 from rkd.model_files import Facts
 from rkd.model_source import ModelSource
-from rkd.reading import SUFFIXES
+from rkd.reading import SUFFIXES, check_columns
 from rkd.tasks import TASKS
 from rkd.variants import METHOD_OPTIONS, NAME, NAME_LENGTH, READ_WITH, Cell, expand, without_unread
 
@@ -262,6 +262,23 @@ def file_problem(path: KeyPath, file: str) -> Problem | None:
     if not os.path.isfile(place):
         hint = "this is no file" if os.path.exists(place) else "there is nothing at this path"
         return _problem(path, file, entry["train"]["x-allowed"], hint)[1]
+    return None
+
+
+def _column_problem(file: str, text: tuple[str, ...], label: str, test: bool) -> str | None:
+    """The reason why a data file lacks a task's columns, None where it has them; a test file may have no labels."""
+    place = Path(os.path.expanduser(file))
+    state = place.stat()
+    return _known_column_problem(place, text, label, test, (state.st_mtime_ns, state.st_size))
+
+
+@functools.cache  # one config is checked once for each student that a variant brings
+def _known_column_problem(place: Path, text: tuple[str, ...], label: str, test: bool, _state: Any) -> str | None:
+    wanted, optional = (text, (label,)) if test else ((*text, label), ())
+    try:
+        check_columns(place, wanted, optional)
+    except RkdError as error:
+        return str(error).removeprefix(str(place)).lstrip(":, ")
     return None
 
 
@@ -711,16 +728,22 @@ class _Crosscheck:
             else:
                 yield from self._own_metrics(path, entry)
             if files:
-                yield from self._own_files(path)
+                yield from self._own_files(path, name in (self.get("tasks") or ()))
             text, label = self.get(*path, "text"), self.get(*path, "label")
             if text and label in text:
                 yield _problem((*path, "label"), label, "another column than those of text")
 
-    def _own_files(self, path: KeyPath) -> Iterator[tuple[KeyPath, Problem]]:
+    def _own_files(self, path: KeyPath, runs: bool) -> Iterator[tuple[KeyPath, Problem]]:
+        """Files that are not there; of a task that runs, those without its columns, too."""
+        text, label = self.get(*path, "text"), self.get(*path, "label")
         for key in ("train", "dev", "test"):
             file = self.get(*path, key)
-            if file is not None and (problem := file_problem((*path, key), file)):
+            if file is None:
+                continue
+            if problem := file_problem((*path, key), file):
                 yield (*path, key), problem
+            elif runs and text and label and (reason := _column_problem(file, tuple(text), label, key == "test")):
+                yield _problem((*path, key), file, "a file with the columns of text and label", reason)
 
     def _own_metrics(self, path: KeyPath, entry: Config) -> Iterator[tuple[KeyPath, Problem]]:
         """Metrics of the other kind of task, a headline that is not computed, an empty range, equal names."""

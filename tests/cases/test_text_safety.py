@@ -23,6 +23,7 @@ from rkd.errors import RkdError
 from rkd.estimate import planned_jobs
 from rkd.export import model_card
 from rkd.plan import Plan
+from rkd.reading import read_columns, write_columns
 from rkd.report import page
 from rkd.report.ablation_figure import ablation_figure
 from rkd.report.ablations import ablation_table, read_axes
@@ -116,8 +117,9 @@ def test_jobs_read_what_the_user_wrote_and_no_other_place_or_device_runs_one_aga
     workflow.overlay({**moved, "threads": 2, "device": "cpu"})
     try:
         assert workflow.planned(target) == {}
-        moved["own_tasks"]["moods"]["train"] = "other.tsv"  # the same bytes, read in another way
-        (workflow.folder / "other.tsv").write_bytes((workflow.folder / task["train"]).read_bytes())
+        moved["own_tasks"]["moods"]["train"] = "other.jsonl"  # the same rows in another format
+        columns = read_columns(workflow.folder / task["train"], [*task["text"], task["label"]])
+        write_columns(workflow.folder / "other.jsonl", columns)
         workflow.overlay(moved)
         assert workflow.planned(target) == {"prepare_data": 1}
     finally:
@@ -453,7 +455,8 @@ def test_a_file_of_any_name_is_taken_at_every_key_for_a_path(whole, tmp_path_fac
         return
     for layers in (2, 4):
         (place / f"y{text}{layers}.json").write_bytes((ROOT / f"configs/models/bert-{layers}x128.json").read_bytes())
-    (place / f"y{text}.csv").write_text("", encoding="utf-8")
+    own_task = whole["own_tasks"]["one"]
+    write_columns(place / f"y{text}.csv", {name: ["a"] for name in (*own_task["text"], own_task["label"])})
     teacher, student, data = (str(place / f"y{text}{end}") for end in ("4.json", "2.json", ".csv"))
     config = copy.deepcopy(whole) | {"glue_dir": str(place), "teacher_model": teacher, "student_model": student}
     config["own_tasks"]["one"] |= dict.fromkeys(("train", "dev", "test"), data)
