@@ -60,6 +60,7 @@ class Classifier:
             self.model, self.tokenizer, where=str(reference), max_length=self.max_length, pair=len(self.text) == 2
         )
         self.label = label or known.get("label")
+        self.scored_by = runs.metrics_of(reference)
         self.device = runtime.choose_device(device)
         names = [str(name) for _, name in sorted((self.model.config.id2label or {}).items())]
         check_names(f"{reference}: its labels", names)
@@ -79,11 +80,11 @@ class Classifier:
         return pd.DataFrame({"prediction": [task.labels[int(index)] for index in decided], **columns})
 
     def evaluate(self, file: str | Path, scored_by: Sequence[str] | None = None) -> dict[str, Any]:
-        """The metrics on a labelled file, and `rows`."""
+        """The metrics on a labelled file, by default all of the run's task, and `rows`."""
         arguments.refuse(arguments.data_file("file", file))
         if self.label is None:
             raise arguments.ArgumentError(arguments.NO_LABEL)
-        task = self._task(self.label, scored_by)
+        task = self._task(self.label, scored_by or self.scored_by)
         z, split = self._logits(task, read_split(task, "validation", {"path": str(file)}, None))
         return {**metrics.compute(task, evaluation.decide(task, z), split.labels.numpy()), "rows": len(split)}
 

@@ -301,6 +301,31 @@ def read_predictions(file: str | Path, columns: Sequence[str] | None = None) -> 
     return frame
 
 
+def metrics_of(reference: str | os.PathLike[str]) -> list[str]:
+    """The metrics of the task of the run that a folder is, or whose model/ it is; none where there is no run.
+
+    Of a task of one's own a run of the workflow knows no metrics but the headline's, which its training reads. The
+    others are in the run's metrics file, once it is there.
+
+    Raises:
+        RkdError: the run's record or metrics file is damaged.
+
+    >>> metrics_of("results/students/mrpc/kd/seed-1")
+    ['accuracy', 'f1']
+    """
+    if (place := run_of(reference)) is None:
+        return []
+    spec, folder = spec_of(place), place.absolute()
+    task = task_of(spec, folder / "run.json")
+    if task.own and folder.name == f"seed-{spec['seed']}" and len(folder.parents) > 3:
+        root = folder.parents[2 if folder.parents[1].name == "teachers" else 3]
+        file = root / "metrics" / task.name / str(spec.get("variant")) / f"{folder.name}.json"
+        if file.is_file():
+            scored = checked(rule(["own_task"], own_task=_DEFINITION), read_json(file), str(file))
+            return list(scored["own_task"]["metrics"])
+    return list(task.metrics)
+
+
 def read_text(file: str | Path) -> str:
     """The text of a UTF-8 file; `RkdError` if it cannot be read."""
     try:
