@@ -78,7 +78,7 @@ def prepare(
         raise RkdError(f"max_length: found {max_length}, expected 1 to {encoder.model_max_length} for '{tokenizer}'")
     _warn_about_blank_texts(raw, fields)
     if own_task is not None:
-        _warn_about_own_data(raw, tasks.get(task))
+        _warn_about_own_data(raw, tasks.get(task), shared="validation" not in own_task["files"])
     manifest: dict[str, Any] = {
         "task": task,
         "source": source,
@@ -159,12 +159,26 @@ def _warn_about_blank_texts(raw: DatasetDict, fields: Sequence[str]) -> None:
             logger.warning("%s: %d texts are empty or white space, the first in row %d", name, len(blank), first)
 
 
-def _warn_about_own_data(raw: DatasetDict, task: tasks.Task) -> None:
-    """What is no error, but seldom meant: labels that are never trained, and dev examples that are."""
-    trained = set(raw["train"]["label"][:])
-    never = [label for code, label in enumerate(task.labels) if code not in trained]
-    if never:
-        logger.warning("train: %d of %d labels never occur: %s", len(never), len(task.labels), listed(map(repr, never)))
+def _warn_about_own_data(raw: DatasetDict, task: tasks.Task, *, shared: bool) -> None:
+    """What is no error, but seldom meant: labels that are never trained or compared on, and dev examples that are
+    trained, too.
+
+    Args:
+        raw: the splits.
+        task: the task.
+        shared: whether dev is a share of the training rows.
+    """
+    never = {}
+    for name in ("train", "validation"):
+        seen = set(raw[name]["label"][:])
+        never[name] = [label for code, label in enumerate(task.labels) if code not in seen]
+    for name, labels in never.items():
+        told = f"{len(labels)} of {len(task.labels)} labels never occur: {listed(map(repr, labels))}"
+        moved = [label for label in labels if label not in never["validation"]]
+        if shared and name == "train" and moved:
+            told += f"; all rows of {listed(map(repr, moved))} are in the share that is dev: give a dev file"
+        if labels:
+            logger.warning("%s: %s", name, told)
     train, dev = (
         zip(*(raw[name][field][:] for field in task.text_fields), strict=True) for name in ("train", "validation")
     )
