@@ -149,7 +149,10 @@ def evaluate(
     data: Annotated[Path, typer.Argument(help="Labelled rows: .csv, .tsv, .jsonl or .parquet.")],
     text: Text = None,
     label: Annotated[str | None, typer.Option(help="Column of the label or score.")] = None,
-    metric: Annotated[list[str] | None, typer.Option(help="Metric; by default accuracy, or correlations.")] = None,
+    metric: Annotated[
+        list[str] | None,
+        typer.Option(help="Metric; by default all of the run's task."),
+    ] = None,
     device: Device = "auto",
     as_json: Json = False,
 ) -> None:
@@ -183,10 +186,13 @@ def export(
     _tell(as_json, {"folder": str(folder), "files": files}, f"{folder}: {', '.join(files)}")
 
 
-@app.command(epilog=_examples("rkd verify", "rkd verify results/students/mrpc results/tables --json"))
+@app.command(
+    epilog=_examples("rkd verify", "rkd verify results/students/mrpc results/tables --json", "rkd verify distilled")
+)
 def verify(
     paths: Annotated[
-        list[Path] | None, typer.Argument(help="Results folders, runs or files; by default results.")
+        list[Path] | None,
+        typer.Argument(help="Results folders, runs or files, or folders that rkd distill wrote; by default results."),
     ] = None,
     as_json: Json = False,
 ) -> None:

@@ -10,6 +10,7 @@ that there should be, and what results say twice is compared with itself.
 |                       | another seed or task                                                                       |
 | a metrics file        | the metrics of predictions.parquet, computed anew; method, data and task of the run        |
 | a prepared task       | its manifest.json: SHA-256 of all files and of what it says; its folder's name              |
+| a distillation        | what `rkd distill` wrote: student, teacher and data, as those of results                    |
 | tables, figures, page | SHA-256 of files and inputs, settings of the runs shown, what their own command makes now  |
 
 A file in one of these folders that no record lists is a mismatch, as is one that contradicts its record. Two other
@@ -39,7 +40,16 @@ from rkd.verify.finding import (
     visible_files,
 )
 from rkd.verify.made import MADE, check_made, origin_in
-from rkd.verify.runs import check_data, check_run, model_content, same_outcomes
+from rkd.verify.runs import (
+    PARTS,
+    check_data,
+    check_distillation,
+    check_run,
+    distilled_record,
+    is_distillation,
+    model_content,
+    same_outcomes,
+)
 from rkd.verify.scores import check_metrics
 
 __all__ = ["CHANGED", "MISMATCH", "UNCHECKED", "Checked", "Finding", "verify"]
@@ -51,16 +61,28 @@ _DAMAGE = (RkdError, OSError, TypeError, AttributeError, LookupError, ValueError
 
 
 class _Kind(NamedTuple):
-    """A kind of result: which files belong to one, in which of them its record is, and how it is checked."""
+    """A kind of result: which record and folder of results a file of one belongs to, and how it is checked."""
 
-    files: re.Pattern[str]  # with the groups root and unit
-    record: str  # by the unit
+    place: Callable[[Path], tuple[Path, Path] | None]
     check: Callable[[Path, Path], Findings]
-    lost: str  # the kind of finding where the record is not there
+    lost: str = MISMATCH  # the kind of finding where the record is not there
 
 
 def _kind(unit: str, rest: str, record: str, check: Callable[[Path, Path], Findings], lost: str = MISMATCH) -> _Kind:
-    return _Kind(re.compile(f"(?P<root>.+)/(?P<unit>{unit}){rest}", re.DOTALL), record, check, lost)
+    files = re.compile(f"(?P<root>.+)/(?P<unit>{unit}){rest}", re.DOTALL)
+
+    def place(file: Path) -> tuple[Path, Path] | None:
+        found = files.fullmatch(file.as_posix())
+        return found and (Path(found["root"]) / record.format(found["unit"]), Path(found["root"]))
+
+    return _Kind(place, check, lost)
+
+
+def _in_distillation(file: Path) -> tuple[Path, Path] | None:
+    for part in file.parents:
+        if part.name in PARTS and is_distillation(part.parent):
+            return distilled_record(part.parent), part.parent
+    return None
 
 
 # In this order: a variant may be called `tables`, and a model hold any file.
@@ -74,6 +96,7 @@ _KINDS = {
     # Results from before figures and pages had records have none; where the page has one, it names those of figures.
     "figures": _kind("figures/[^/]+", r"\.(?:json|pdf|png)", "{}.json", check_made, UNCHECKED),
     "pages": _kind("report/index", r"\.(?:json|html)", "{}.json", check_made, UNCHECKED),
+    "distillations": _Kind(_in_distillation, check_distillation),
 }
 
 
@@ -109,7 +132,7 @@ class Checked:
 
 
 class _Unit(NamedTuple):
-    """One run, metrics file, table, … to verify."""
+    """One run, metrics file, table, … to verify, and the folder of results that it is in."""
 
     kind: str
     record: Path
@@ -117,11 +140,11 @@ class _Unit(NamedTuple):
 
 
 def verify(paths: Iterable[Path]) -> Checked:
-    """Verify results: runs, metrics files, prepared data, tables, figures and the page.
+    """Verify results: runs, metrics files, prepared data, tables, figures and the page, and what `rkd distill` wrote.
 
     Args:
         paths: results folders, folders in them, or single files; of a file that belongs to a run or a table, the whole
-            run or table is verified.
+            run or table is verified, and of one in a folder that `rkd distill` wrote all that it wrote there.
 
     Raises:
         RkdError: a path does not exist or holds nothing that can be verified.
@@ -138,7 +161,7 @@ def verify(paths: Iterable[Path]) -> Checked:
         if not found:
             raise RkdError(
                 f"{path}: {'nothing there can be verified' if path.exists() else 'does not exist'}; expected a results "
-                "folder, or a run, a metrics file or a table in one"
+                "folder, or a run, a metrics file or a table in one, or a folder that rkd distill wrote"
             )
         units |= found
     findings = [
@@ -158,9 +181,8 @@ def _files(path: Path) -> Iterable[Path]:
 def _unit(file: Path) -> _Unit | None:
     """What a file belongs to, None where it is no part of results."""
     for name, kind in _KINDS.items():
-        if place := kind.files.fullmatch(file.as_posix()):
-            root = Path(place["root"])
-            return _Unit(name, root / kind.record.format(place["unit"]), root)
+        if place := kind.place(file):
+            return _Unit(name, *place)
     return None
 
 

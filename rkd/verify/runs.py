@@ -14,10 +14,12 @@ from typing import Any, NamedTuple
 from rkd import model_source
 from rkd.errors import RkdError
 from rkd.model_source import COMMIT
-from rkd.prepared import PARTS, content_digest
+from rkd.prepared import PARTS as DATA_PARTS
+from rkd.prepared import content_digest
 from rkd.report.collect import TEACHER
 from rkd.spec import RunSpec
 from rkd.tasks import get
+from rkd.variants import METHOD_OPTIONS
 from rkd.verify.finding import (
     CHANGED,
     MISMATCH,
@@ -126,13 +128,25 @@ def check_run(path: Path, root: Path) -> Findings:
     if record is None or not isinstance(record.get("spec"), dict):
         yield finding(MISMATCH, path, "is no run record (a JSON object with a spec)")
         return
-    spec, old = record["spec"], first_version(record)
+    spec = record["spec"]
     if spec.get("own_task"):
         get(str(spec.get("task")), spec["own_task"])  # a task that is not GLUE's is known from here on
     place = Place.of(folder)
     for key, here in place._asdict().items():
         if spec.get(key) != here or type(spec.get(key)) is not type(here):
             yield finding(MISMATCH, path, f"its spec has {key} {spec.get(key)}, its folder {here}")
+    yield from _check_record(path, record, root / "data" / place.task)
+    if record.get("teacher"):
+        yield from _same_teacher(path, Place(place.task, TEACHER, place.seed).folder(root), record["teacher"])
+    code, script = record.get("code"), "workflow_scripts/train.py"
+    yield from same_code(path, code, script, f"rkd.methods.{spec.get('method')}")
+    if not place.metrics(root).is_file():
+        yield finding(UNCHECKED, place.metrics(root), "is not there: the run has not been scored")
+
+
+def _check_record(path: Path, record: Mapping[str, Any], data_folder: Path) -> Findings:
+    """Findings on a run wherever it lies: its record and outputs, its data, the models it started from, packages."""
+    spec, old = record["spec"], first_version(record)
     lacking = [key for key in _KEYS if key not in record]
     lacking += [f"spec.{each.name}" for each in fields(RunSpec) if each.name not in spec]
     lacking += [f"data.{key}" for key in _DATA if key not in (record.get("data") or {})]
@@ -142,17 +156,12 @@ def check_run(path: Path, root: Path) -> Findings:
         yield from _consistent(path, record, spec)
         yield from _whole(path, record.get("outputs"))
     data = record.get("data") or {}
-    yield from _same_data(path, root / "data" / place.task, data, record.get("outputs") or {})
-    if record.get("teacher"):
-        yield from _same_teacher(path, Place(place.task, TEACHER, place.seed).folder(root), record["teacher"])
+    yield from _same_data(path, data_folder, data, record.get("outputs") or {})
     yield from _same_models(path, spec.get("model"))
     yield from _same_commits(path, spec.get("model"), record.get("hub"))
-    yield from same_code(path, record.get("code"), "workflow_scripts/train.py", f"rkd.methods.{spec.get('method')}")
     for name, version in (record.get("packages") or {}).items():
         if (now := installed(name)) != version:
             yield finding(CHANGED, path, f"package {name}: {now} is installed, the run had {version}")
-    if not place.metrics(root).is_file():
-        yield finding(UNCHECKED, place.metrics(root), "is not there: the run has not been scored")
 
 
 def _consistent(path: Path, record: Mapping[str, Any], spec: Mapping[str, Any]) -> Findings:
@@ -204,9 +213,9 @@ def _same_data(path: Path, folder: Path, data: Mapping[str, Any], outputs: Mappi
         yield finding(CHANGED, tokenizer, f"sha256 is {digest(tokenizer)}; the run's tokenizer has {saved}")
 
 
-def _same_teacher(path: Path, folder: Path, recorded: Mapping[str, str]) -> Findings:
+def _same_teacher(path: Path, folder: Path, recorded: Mapping[str, str], kind: str = CHANGED) -> Findings:
     """Findings on a teacher that is not the one a student learned from, by the student's record."""
-    yield from same_files(folder / "model", recorded, CHANGED, "the run")
+    yield from same_files(folder / "model", recorded, kind, "the run")
     outputs = (object_in(folder / "run.json") or {}).get("outputs")
     if isinstance(outputs, dict):  # known even where the weights are not kept
         theirs = {name.removeprefix("model/"): value for name, value in outputs.items() if name.startswith("model/")}
@@ -272,7 +281,7 @@ def check_data(path: Path, root: Path) -> Findings:
     if lacking := [key for key in (*_MANIFEST, "max_length", "sha256") if key not in manifest]:
         yield finding(MISMATCH, path, f"lacks {', '.join(lacking)}")
         return
-    if manifest["task"] != path.parent.name:
+    if manifest["task"] != path.parent.name and not is_distillation(path.parents[1]):
         yield finding(MISMATCH, path, f"its task is {manifest['task']}, its folder {path.parent.name}")
     yield from _consistent_source(path, manifest)
     files = manifest.get("files")
@@ -286,7 +295,7 @@ def check_data(path: Path, root: Path) -> Findings:
         yield from same_files(path.parent, files, MISMATCH, path.name)
     for file in visible_files(path.parent):
         name = file.relative_to(path.parent).as_posix()
-        known = name.split("/")[0] in PARTS if files is None else name in files
+        known = name.split("/")[0] in DATA_PARTS if files is None else name in files
         if not known and file != path:
             yield finding(MISMATCH, file, f"{path.name} does not list it")
 
@@ -330,3 +339,59 @@ def _tokenizer(file: Path, described: Mapping[str, Any]) -> Findings:
 
 def _sha256_of(content: Any) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
+
+
+# --- what rkd distill wrote ---------------------------------------------------------------------------------
+
+# The folders in that of a distillation; tables are the DataFrames that it was given.
+PARTS = ("data", "tables", "teacher", "student")
+
+
+def distilled_record(folder: Path) -> Path:
+    """The record of a distillation: that of its student."""
+    return folder / "student" / "run.json"
+
+
+def is_distillation(folder: Path) -> bool:
+    """Whether `rkd distill` wrote a folder, one of its two main records being there."""
+    return distilled_record(folder).is_file() or (folder / "data" / "manifest.json").is_file()
+
+
+def check_distillation(path: Path, root: Path) -> Findings:
+    """Findings on a distillation: student, teacher and data, by their records, and the user's files."""
+    data, teacher = root / "data", root / "teacher"
+    own_teacher = (teacher / "run.json").is_file()  # one that was fine-tuned here
+    for file in (path, *([teacher / "run.json"] if own_teacher else [])):
+        record = object_in(file)
+        if record is None or not isinstance(record.get("spec"), dict):
+            yield finding(MISMATCH, file, "is no run record (a JSON object with a spec)")
+            continue
+        method, code = record["spec"].get("method"), record.get("code") or {}
+        modules = [f"rkd.methods.{method}"] if method in METHOD_OPTIONS else []
+        ours = {name: known for name, known in code.items() if not name.startswith("method ")}
+        yield from _check_record(file, record, data)
+        yield from same_code(file, ours, "rkd/training.py", *modules)
+        for name in code.keys() - ours.keys():
+            yield finding(UNCHECKED, file, f"code: {name} is not of this project")
+        if recorded := record.get("teacher"):
+            yield from _same_teacher(file, teacher, recorded, CHANGED if own_teacher else MISMATCH)
+            known = {f"model/{name}" for name in recorded}
+            for each in () if own_teacher else visible_files(teacher):
+                if each.relative_to(teacher).as_posix() not in known:
+                    yield finding(MISMATCH, each, f"{file.parent.name}/{file.name} does not list it")
+    if (data / "manifest.json").is_file():
+        yield from check_data(data / "manifest.json", root)
+        yield from _same_tables(data / "manifest.json")
+    else:
+        yield finding(MISMATCH, data / "manifest.json", "is not there")
+
+
+def _same_tables(path: Path) -> Findings:
+    """Findings on the user's files that are not those which were prepared."""
+    own = (object_in(path) or {}).get("own_task") or {}
+    for entry in own["files"].values():
+        file = Path(entry["path"]).absolute()
+        if not file.is_file():
+            yield finding(UNCHECKED, file, "is not there")
+        elif digest(file) != entry["sha256"]:
+            yield finding(CHANGED, file, f"sha256 is {digest(file)}; {path.name} recorded {entry['sha256']}")
