@@ -109,7 +109,8 @@ class Request:
         problems = [*self._values(), *self._kinds()]
         # The later checks of an argument rely on its type.
         for check, read in (
-            (self._complete_columns, {"text", "labels", "scored_by", "headline"}),
+            (self._complete_text, {"text"}),
+            (self._complete_names, {"labels", "scored_by", "headline"}),
             (self._check_places, {"data", "dev", "test", "text", "label"}),
             (self._complete_settings, {"settings", "method"}),
             (self._complete_teaching, {"settings", "method", "finetune_teacher"}),
@@ -126,8 +127,10 @@ class Request:
             if isinstance(getattr(self, key), str | os.PathLike):
                 self._set(key, Path(os.path.expanduser(getattr(self, key))))
 
-    def _complete_columns(self) -> None:
+    def _complete_text(self) -> None:
         self._set("text", [self.text] if isinstance(self.text, str) else list(self.text))
+
+    def _complete_names(self) -> None:
         for key in ("scored_by", "headline"):
             if getattr(self, key) is not None:
                 self._set(key, list(getattr(self, key)))

@@ -21,7 +21,7 @@ import yaml
 from rkd import model_files, model_source
 from rkd.errors import RkdError
 from rkd.escape import has_control, one_line
-from rkd.labels import label_name
+from rkd.labels import look
 from rkd.model_files import Facts
 from rkd.model_source import ModelSource
 from rkd.reading import SUFFIXES, check_columns
@@ -761,7 +761,7 @@ class _Crosscheck:
                 yield _problem((*path, "headline", index), name, f"one of the task's metrics: {', '.join(computed)}")
         if isinstance(scores, list) and scores[0] >= scores[1]:
             yield _problem((*path, "scores"), scores, "a lowest score below the highest")
-        names = [label_name(label) for label in labels or ()]
+        names = [look(label) for label in labels or ()]
         for index, name in enumerate(names):
             if name in names[:index]:
                 yield _problem((*path, "labels", index), labels[index], "every label only once")
@@ -1120,7 +1120,7 @@ def _fitting_layer_map(layer_map: str | list[list[int]], student: int, teacher: 
         return f"a student no deeper than its teacher: no map fits {depths}"
     if isinstance(layer_map, list):
         if len(layer_map) != student:
-            return f"{student} lists, one per student layer"
+            return f"{student} lists, one per student layer (empty where it is mapped to none)"
         highest = max((layer for layers in layer_map for layer in layers), default=0)
         return f"teacher layers from 0 to {teacher - 1}" if highest >= teacher else None
     if layer_map in ("skip", "both") and teacher % student:

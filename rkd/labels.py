@@ -2,6 +2,7 @@
 
 import math
 import re
+import unicodedata
 from collections.abc import Iterable
 from decimal import Decimal
 from typing import Any
@@ -9,14 +10,17 @@ from typing import Any
 from rkd.errors import RkdError
 
 _WHOLE = re.compile(r"(-?(?:0|[1-9][0-9]*))(?:\.0+)?")
+# Characters that show nothing: soft hyphen, zero-width spaces and joiners, marks of direction, variation selectors.
+_INVISIBLE = re.compile("[\u00ad\u034f\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufe00-\ufe0f\ufeff]")
 _NO_VALUE = ("nan", "none", "null", "na", "n/a", "<na>", "nat")
 
 
 def label_name(value: Any) -> str:
     """The name by which a label is compared.
 
-    White space at the ends does not count, a whole number has no decimal places, and truth values are in lower case:
-    `1`, `1.0`, `"1"` and `"1.0 "` are one label, and so are `True`, `"true"` and `"True"`.
+    White space at the ends does not count, a whole number has no decimal places, truth values are in lower case, and
+    text is in Unicode's normal form C: `1`, `1.0`, `"1"` and `"1.0 "` are one label, and so are `True`, `"true"` and
+    `"True"`, and an accented letter and the letter with the accent after it.
 
     >>> [label_name(value) for value in (1.0, " 1.0", True, "Good ", "007")]
     ['1', '1', 'true', 'Good', '007']
@@ -24,6 +28,8 @@ def label_name(value: Any) -> str:
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     text = (format(value, "f") if isinstance(value, Decimal) else str(value)).strip()
+    if not text.isascii():
+        text = unicodedata.normalize("NFC", text)
     if text.lower() in ("true", "false"):
         return text.lower()
     if whole := _WHOLE.fullmatch(text):
@@ -31,14 +37,32 @@ def label_name(value: Any) -> str:
     return text
 
 
+def look(name: Any) -> str:
+    """A label's name without the characters that show nothing: names that look alike are not two labels.
+
+    >>> look("good\\u200b") == look("good ")
+    True
+    """
+    return label_name(_INVISIBLE.sub("", label_name(name)))
+
+
+def nearly(name: Any) -> str:
+    """A label's name without what people write in several ways: case, width, and the number of blanks.
+
+    >>> nearly("Very  Good"), nearly("１")
+    ('very good', '1')
+    """
+    return " ".join(unicodedata.normalize("NFKC", look(name)).casefold().split())
+
+
 def is_missing(value: Any) -> bool:
-    """True for what stands for no value in a file: None, NaN, an empty text, white space.
+    """True for what stands for no value in a file: None, NaN, an empty text, white space, invisible characters.
 
     >>> [is_missing(value) for value in (None, math.nan, " ", "nan", 0)]
     [True, True, True, False, False]
     """
     if isinstance(value, str):
-        return not value.strip()
+        return not look(value)
     return value is None or (isinstance(value, float | Decimal) and math.isnan(value))
 
 
@@ -52,7 +76,7 @@ def reads_as_missing(name: str) -> bool:
 
 
 def check_names(where: str, names: Iterable[Any]) -> None:
-    """Refuse names of labels that are blank, and two that are one label by `label_name`.
+    """Refuse names of labels that are blank, and two that are one label by `label_name` or look alike.
 
     Raises:
         RkdError: the message begins with `where` and shows the names.
@@ -61,11 +85,13 @@ def check_names(where: str, names: Iterable[Any]) -> None:
     """
     seen: dict[str, Any] = {}
     for name in names:
-        key = label_name(name)
+        key = look(name)
         if not key:
             raise RkdError(f"{where}: found the blank label {name!r}; expected a name")
         if key in seen:
-            raise RkdError(f"{where}: found {seen[key]!r} and {name!r}, which are one label; expected different ones")
+            same = label_name(name) == label_name(seen[key])
+            what = "are one label" if same else "differ in invisible characters alone"
+            raise RkdError(f"{where}: found {seen[key]!a} and {name!a}, which {what}; expected different ones")
         seen[key] = name
 
 

@@ -15,7 +15,7 @@ from datasets import Dataset
 
 from rkd.data.glue_dir import features
 from rkd.errors import RkdError
-from rkd.labels import check_names, is_missing, label_name, listed, reads_as_missing
+from rkd.labels import check_names, is_missing, label_name, listed, nearly, reads_as_missing
 from rkd.reading import Columns, is_blank_row, read_columns, shown
 from rkd.runtime import sha256
 from rkd.tasks import Task
@@ -68,15 +68,15 @@ def read_texts(task: Task, path: Path) -> Dataset:
 def find_labels(file: Mapping[str, Any], column: str) -> list[str]:
     """The names of the labels in a column: numbers in their order, then texts in theirs.
 
-    Logs them with the number of rows of each.
+    Logs them with the number of rows of each, and warns about names that differ in case, width or blanks alone.
 
     Args:
         file: `path` and perhaps `where`, as in `read_splits`.
         column: the label column.
 
     Raises:
-        RkdError: a row has no label or one that reads like a missing value, a number is not whole, or there are not
-            2 to 200 different labels.
+        RkdError: a row has no label or one that reads like a missing value, a number is not whole, two names
+            differ in invisible characters alone, or there are not 2 to 200 different labels.
 
     >>> find_labels({"path": "reviews.csv"}, "mood")
     ['bad', 'good']
@@ -92,10 +92,18 @@ def find_labels(file: Mapping[str, Any], column: str) -> list[str]:
             raise RkdError(f"{where}, row {row}, column '{column}': {problem}")
         counts[label_name(value)] += 1
     names = sorted(counts, key=_label_order)
+    check_names(f"{where}, column '{column}'", names)
     if not 2 <= len(names) <= MOST_LABELS:
         raise RkdError(
             f"{where}, column '{column}': found {len(names)} different labels; expected 2 to {MOST_LABELS}: give "
             "labels, or for regression scores"
+        )
+    alike: dict[str, list[str]] = {}
+    for name in names:
+        alike.setdefault(nearly(name), []).append(name)
+    if pairs := [" and ".join(map(repr, each)) for each in alike.values() if len(each) > 1]:
+        logger.warning(
+            "%s, column '%s': nearly the same, but taken for different labels: %s", where, column, listed(pairs)
         )
     logger.info("%s: labels found, with their rows: %s", where, listed(f"{name!r} {counts[name]}" for name in names))
     return names
