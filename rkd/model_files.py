@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from rkd.errors import RkdError
+from rkd.labels import label_name
 from rkd.runtime import sha256
 
 # What transformers loads from a folder: the first of these that is there.
@@ -50,6 +51,9 @@ _TOKENIZER_FILES = (
 # Architectures that count positions from the padding id + 1; MPNet's padding id is 1, whatever its config says.
 _PADDED_POSITIONS = ("roberta", "roberta-prelayernorm", "xlm-roberta", "xlm-roberta-xl", "camembert", "data2vec-text")
 _FIRST_POSITION = {"mpnet": 2}
+
+# Ends of the names of models whose weights may look like a text classifier's.
+_OTHER_HEADS = ("ForTokenClassification", "ForMultipleChoice", "ForQuestionAnswering")
 
 # The last linear map of the classifiers of transformers.
 _HEADS = ("classifier.weight", "classifier.out_proj.weight", "score.weight", "logits_proj.weight")
@@ -100,6 +104,67 @@ def check_config(fields: Mapping[str, Any], where: str) -> None:
                 f"{where}: found {key}, {why}; expected a plain model of transformers with its weights in "
                 "model.safetensors"
             )
+
+
+def check_classes(fields: Mapping[str, Any], where: str) -> None:
+    """Refuse the config of a classifier that says two things of its classes, or more than one class per text.
+
+    Raises:
+        RkdError: `problem_type` is another one, or does not go with the number of outputs; the keys of `id2label` are
+            not 0, 1, …; `label2id` or `num_labels` contradicts it; or `architectures` names a model that is no
+            classifier of texts.
+
+    >>> check_classes({"id2label": {"0": "bad", "1": "good"}, "label2id": {"bad": 1, "good": 0}}, "mine/config.json")
+    Traceback (most recent call last):
+    rkd.errors.RkdError: mine/config.json: found label2id {'bad': 1, 'good': 0}; expected {'bad': 0, 'good': 1}, as …
+    """
+    for name in _listed(fields.get("architectures")):
+        if str(name).endswith(_OTHER_HEADS):
+            raise RkdError(f"{where}: found {name} in architectures; expected a classifier of whole texts")
+    names = _class_names(fields, where)
+    count, number = len(names or ()), fields.get("num_labels")
+    if names is not None and number is not None and number != count:
+        raise RkdError(f"{where}: found num_labels {number!r}; expected {count}, as id2label has it")
+    count = count if names is not None else number if type(number) is int else 2  # the library's default
+    generic = [f"LABEL_{index}" for index in range(count)]
+    ids = fields.get("label2id")
+    # The library writes generic names for whoever sets one of the two mappings alone.
+    expected = [{name: index for index, name in enumerate(each)} for each in (names or generic, generic)]
+    if ids is not None and _class_ids(ids) not in map(_class_ids, expected):
+        reason = "as id2label has it" if names is not None else "or id2label beside it"
+        raise RkdError(f"{where}: found label2id {ids!r}; expected {expected[0]!r}, {reason}")
+    kind = fields.get("problem_type")
+    allowed = (None, "regression" if count == 1 else "single_label_classification")
+    if kind not in allowed:
+        raise RkdError(
+            f"{where}: found problem_type {kind!r} with {count} outputs; expected {allowed[1]}: one answer per text"
+        )
+
+
+def _class_names(fields: Mapping[str, Any], where: str) -> list[str] | None:
+    """The names in a config's `id2label` in the order of the outputs; None where it has none."""
+    if (names := fields.get("id2label")) is None:
+        return None
+    keys = list(map(str, names)) if isinstance(names, Mapping) else []
+    if not keys or {*keys} != {str(index) for index in range(len(keys))}:
+        found = f"the keys {', '.join(map(repr, keys))}" if keys else repr(names)
+        raise RkdError(f"{where}: found {found} in id2label; expected a name for every output, 0, 1, …")
+    for key, name in names.items():
+        if not isinstance(name, str | int | float):
+            raise RkdError(f"{where}: found {name!r} for {key} in id2label; expected a name")
+    return [str(names[key]) for key in sorted(names, key=int)]
+
+
+def _class_ids(ids: Any) -> dict[str, int] | None:
+    """`label2id` by the names that labels are compared by; some programs write its numbers as text."""
+    try:
+        return {label_name(name): int(number) for name, number in ids.items()}
+    except (AttributeError, TypeError, ValueError):
+        return None
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
 
 
 def newest_checkpoint(folder: Path) -> Path | None:

@@ -250,6 +250,7 @@ def test_a_model_s_labels_are_read_by_the_same_rule(tmp_path, classifier):
     folder = tmp_path / "model"
     model = BertForSequenceClassification.from_pretrained(classifier)
     model.config.id2label = {0: "0.0", 1: "1.0"}
+    model.config.label2id = {"0.0": 0, "1.0": 1}
     model.save_pretrained(folder)
     for file in Path(classifier).glob("*token*"):
         (folder / file.name).write_bytes(file.read_bytes())

@@ -175,6 +175,7 @@ def test_a_teacher_that_is_finetuned_already(distilled, tmp_path):
     model = AutoModelForSequenceClassification.from_pretrained(distilled.folder.parent / "teacher" / "model")
     tokenizer = AutoTokenizer.from_pretrained(distilled.folder.parent / "teacher" / "model")
     model.config.id2label = {0: "LABEL_0", 1: "LABEL_1"}
+    model.config.label2id = {"LABEL_0": 0, "LABEL_1": 1}
     in_memory = rkd.distill(
         reviews(), dev=reviews(20, 1), labels=["bad", "good"], **{**settings, "teacher": model, "tokenizer": tokenizer}
     )
