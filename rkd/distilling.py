@@ -37,7 +37,7 @@ from rkd.reading import chosen_columns
 from rkd.runs import changes, read_history, read_predictions, read_record, task_of, unchanged
 from rkd.spec import ModelSpec, RunSpec
 from rkd.tasks import Task, get
-from rkd.tokenizer import load_tokenizer
+from rkd.tokenizer import load_tokenizer, save_tokenizer
 from rkd.trial import trial
 from rkd.variants import METHOD_OPTIONS, without_unread
 
@@ -130,15 +130,16 @@ def _carry_out(request: Request, folder: Path, temporary: Any) -> Distilled:
         own |= {"dev_share": request.dev_share, "dev_seed": request.dev_seed}
 
     reads = str(teacher_model) if method != "finetune" and not finetune_teacher else reference
-    manifest = prepare(
-        name,
-        folder / "data",
-        source="files",
-        tokenizer=reads,
-        vocab_size=request.vocab_size,
-        max_length=max_length,
-        own_task=own,
-    )
+    with _own_words(folder):
+        manifest = prepare(
+            name,
+            folder / "data",
+            source="files",
+            tokenizer=reads,
+            vocab_size=request.vocab_size,
+            max_length=max_length,
+            own_task=own,
+        )
     first = _spec(reference, None)
     runs: list[tuple[RunSpec, str]] = []
     if method != "finetune" and finetune_teacher:
@@ -261,7 +262,7 @@ def _reference(model: Model, folder: Path, tokenizer: PreTrainedTokenizerBase | 
         with runtime.atomic_path(folder) as temporary:  # nothing stays there of a model that was given before
             model.save_pretrained(temporary)
             if tokenizer is not None:
-                tokenizer.save_pretrained(temporary)
+                save_tokenizer(tokenizer, temporary)
         return str(folder)
     unchanged(model, "model")
     reference = model_reference(model)
@@ -321,7 +322,7 @@ def _ready_teacher(
     model.config.label2id = {each: index for index, each in enumerate(theirs)}
     (folder.parent / "run.json").unlink(missing_ok=True)  # of a teacher that was fine-tuned here before
     model.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
+    save_tokenizer(tokenizer, folder)
     return [] if regression else theirs
 
 

