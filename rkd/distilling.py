@@ -79,7 +79,10 @@ class Distilled:
         return load_tokenizer(self.folder / "model")
 
     def save(self, path: str | Path) -> Path:
-        """Write a folder that `transformers.pipeline` opens, with a model card; returns its path."""
+        """Write a folder that `transformers.pipeline` opens, with a model card; returns its path.
+
+        Give the pipeline `truncation=True`, as the card does: see `rkd.export.export`.
+        """
         from rkd.export import export
 
         return export(self.folder, path)

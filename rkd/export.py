@@ -30,9 +30,10 @@ TOLERANCE = 1e-3
 _MARK = "Trained by rkd"
 _SUFFIXES = (".json", ".safetensors", ".txt", ".model", ".jinja", ".md")
 
+# A pipeline cuts texts only if it is told to: others get an answer that the run never gave, or none.
 _USE = """from transformers import pipeline
 
-classify = pipeline("text-classification", model={folder})
+classify = pipeline("text-classification", model={folder}, truncation=True)
 print(classify({example}))
 """
 _CARD = """---
@@ -66,6 +67,9 @@ _CARD = """---
 
 def export(run: str | Path, out: str | Path, *, onnx: bool = False) -> Path:
     """Write the student of a finished run as a folder that `transformers.pipeline` opens.
+
+    With `truncation=True`, as its model card shows, the pipeline cuts texts where the training did and answers as
+    `rkd predict` does.
 
     Args:
         run: a run's folder, with run.json and model/.
@@ -205,7 +209,7 @@ def _limits(run: Path, spec: Mapping[str, Any], manifest: Mapping[str, Any]) -> 
     if "max_length" in manifest:
         settings = read_object(run / "model" / "tokenizer_config.json", "the tokenizer's settings")
         side = "start" if settings.get("truncation_side") == "left" else "end"
-        yield f"- Texts are cut at their {side} to {manifest['max_length']} tokens."
+        yield f"- Texts are cut at their {side} to {manifest['max_length']} tokens, by a pipeline only with `truncation=True`."
     if manifest.get("synthetic"):
         yield "- Trained on made-up sentences: it is of no use on real ones."
     yield "- Measured on data like the training data alone; nothing was checked about other texts, fairness or safety."

@@ -646,7 +646,7 @@ def test_a_model_card_shows_nasty_text_as_it_is(tmp_path):
     assert markdown_text(head.removeprefix("# ")).startswith("my # - {b}")
     code = body.split("```python\n")[1].split("```")[0]
     compile(code, "card", "exec")
-    assert f"model={json.dumps(f'my {name}', ensure_ascii=False)})" in code
+    assert f"model={json.dumps(f'my {name}', ensure_ascii=False)}, " in code
     assert "| layer_map | \\[\\[1\\], \\[3\\]\\] |" in body
     for row in re.findall(r"^\|.*", body, re.MULTILINE):
         assert len(re.findall(r"(?<!\\)\|", row)) in (3, 4)
