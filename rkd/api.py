@@ -58,6 +58,8 @@ OPTIONS: dict[str, Any] = {
 # What a distillation writes into its folder.
 PARTS = ("data", "tables", "teacher", "teacher-before", "student", "student-before", ".checkpoints")
 _TABLES = ("data", "dev", "test")
+# What a teacher is where it is not fine-tuned here.
+_READY = "a fine-tuned classifier, or --finetune-teacher (in Python finetune_teacher=True)"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -218,7 +220,8 @@ class Request:
             yield Wrong("scores", f"found {shown(scores)}; expected a range (lowest, highest), or 'any'")
         elif scores is not None and self.labels is not None:
             yield Wrong("scores", "found both labels and scores; expected one of them")
-        yield from arguments.model("teacher", self.teacher)
+        ready = "" if self.finetune_teacher or self.method == "finetune" else _READY
+        yield from arguments.model("teacher", self.teacher, trained=ready)
         yield from arguments.model("student", self.student, student=True)
         if arguments.is_model(self.teacher) != (self.tokenizer is not None):
             found, expected = "none", "the teacher's, as the teacher is given as a model"

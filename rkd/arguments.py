@@ -161,8 +161,15 @@ def model_reference(value: str | os.PathLike[str]) -> str:
     return value
 
 
-def model(argument: str, value: Any, *, student: bool = False) -> Iterator[Wrong]:
-    """What is wrong with a model: one in memory, a folder that is there, or a name of the right form."""
+def model(argument: str, value: Any, *, student: bool = False, trained: str = "") -> Iterator[Wrong]:
+    """What is wrong with a model: one in memory, a folder that is there, or a name of the right form.
+
+    Args:
+        argument: its name.
+        value: the model.
+        student: whether it may be cut from the teacher.
+        trained: what errors say was expected, where the model must have weights; else a *.json config will do.
+    """
     forms = "a model of transformers, its folder, or its name on the hub"
     if is_model(value):
         return
@@ -175,9 +182,11 @@ def model(argument: str, value: Any, *, student: bool = False) -> Iterator[Wrong
         if (folder := source.folder()) is not None:
             model_files.check_weights(folder)
     except RkdError as error:
-        yield Wrong(argument, " ".join(str(error).split()))
+        yield Wrong(argument, " ".join(str(error).split()) + runs.hint(value))
         return
-    if source.kind == "teacher-layers" and not student:
+    if source.kind == "config" and trained:
+        yield Wrong(argument, f"found {shown(value)}, a model config without weights; expected {trained}")
+    elif source.kind == "teacher-layers" and not student:
         yield Wrong(argument, f"found {shown(value)}; expected {forms}: layers are cut from a teacher for a student")
 
 
@@ -298,7 +307,8 @@ def check_classifier(
     Raises:
         ArgumentError: all that is wrong.
     """
-    problems = list(model("reference", reference))
+    forms = "a run's folder, an export, the folder of a fine-tuned classifier, or its name on the hub"
+    problems = list(model("reference", reference, trained=forms))
     known = {} if problems or is_model(reference) else (runs.spec_of(reference).get("own_task") or {})
     if text is not None:
         problems += columns("text", text)
@@ -328,7 +338,9 @@ def check_export(run: Any, out: Any) -> None:
 
     Raises:
         ArgumentError: what is wrong.
+        RkdError: no finished run is there.
     """
     if not isinstance(run, str | os.PathLike):
         refuse([Wrong("run", f"found {shown(run)}; expected the folder of a finished run")])
+    runs.check_finished(run)
     refuse(output_folder("out", out, {"run": run}))

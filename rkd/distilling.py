@@ -34,7 +34,7 @@ from rkd.locks import locked
 from rkd.memory import explained
 from rkd.methods import by_name
 from rkd.reading import chosen_columns
-from rkd.runs import changes, read_history, read_predictions, read_record, task_of, unchanged
+from rkd.runs import changes, check_finished, read_history, read_predictions, read_record, task_of, unchanged
 from rkd.spec import ModelSpec, RunSpec
 from rkd.tasks import Task, get
 from rkd.tokenizer import load_tokenizer, save_tokenizer
@@ -198,10 +198,8 @@ def read_run(folder: str | Path) -> Distilled:
         RkdError: no finished run is there, or a part of it is missing, damaged or not as its training left it.
     """
     folder = Path(folder)
+    check_finished(folder)
     file = folder / "run.json"
-    if not file.is_file():
-        found = "no run.json" if folder.is_dir() else "no such folder"
-        raise RkdError(f"{folder}: no finished run: found {found}; expected a folder with run.json and model/")
     return _result(task_of(unchanged(folder, *_RUN)["spec"], file), folder, None)
 
 

@@ -169,6 +169,24 @@ def run_of(reference: str | os.PathLike[str]) -> Path | None:
     return next((place for place in places if (place / "run.json").is_file()), None)
 
 
+def check_finished(folder: str | Path) -> None:
+    """Refuse a folder without the record that a finished run leaves; what it holds is not looked into.
+
+    Raises:
+        RkdError: no finished run is there; the message names one below, if there is one.
+    """
+    if not (Path(folder) / "run.json").is_file():
+        found = "no run.json" if Path(folder).is_dir() else "no such folder"
+        expected = "expected a folder with run.json and model/"
+        raise RkdError(f"{folder}: no finished run: found {found}; {expected}{hint(folder)}")
+
+
+def hint(folder: str | Path) -> str:
+    """What follows an error about a folder that is none of a model or run: the run below, if `rkd distill` left one."""
+    run = Path(folder) / "student"
+    return f"; did you mean {str(run)!r}?" if (run / "run.json").is_file() else ""
+
+
 def spec_of(reference: str | os.PathLike[str]) -> dict[str, Any]:
     """The spec of the run that a folder is, or whose model/ it is; empty where there is none.
 

@@ -172,6 +172,7 @@ def test_odd_options_are_refused_before_anything_heavy_is_imported(project, odd_
     cases = [distill_arguments(project, **changes) for changes, _ in ODD]
     cases += [["predict", "no/model", "nowhere.csv"], ["evaluate", "./none", str(project / "dev.csv")]]
     cases += [["predict", str(project / "out/student"), str(project / "dev.csv"), "--out", "x.doc"]]
+    cases += [["export", str(project / "out"), "new"], ["predict", TINY["student"], str(project / "dev.csv")]]
     code = (
         "import contextlib, io, json, sys\nfrom rkd.cli import main\n"
         "for case in json.load(sys.stdin):\n"
@@ -271,7 +272,7 @@ def test_numbers_of_numpy_are_numbers():
 
     row = pd.DataFrame({"seed": [3], "rate": [0.5]}).iloc[0]
     request = Request(
-        **{key: TINY[key] for key in ("teacher", "student", "text", "label")},
+        **{key: TINY[key] for key in ("teacher", "student", "text", "label", "finetune_teacher")},
         data=reviews(20),
         seed=pd.Series([3])[0],
         dev_share=row["rate"],

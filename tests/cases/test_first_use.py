@@ -1,14 +1,23 @@
 """What a new user does first: a distillation on a file, its answers and its export; slips are told as such."""
 
 import re
+import shutil
+from pathlib import Path
 
 import pandas as pd
 import pytest
 
 import rkd
+from rkd.arguments import ArgumentError
+from rkd.distilling import read_run
+from rkd.errors import RkdError
 from rkd.export import export
 from rkd.inference import Classifier
+from tests.cases.test_entry_points import Ends, check_one_error, distill_arguments
 from tests.unit.test_library import TINY, reviews
+
+# What a request knows beside settings of the training.
+ONLY = {key: TINY[key] for key in ("teacher", "student", "text", "label", "finetune_teacher")}
 
 
 @pytest.fixture(scope="module")
@@ -18,7 +27,13 @@ def project(tmp_path_factory):
     rkd.distill(
         reviews(40), dev=reviews(20, 1), out=folder / "out", scored_by=["accuracy", "f1"], max_length=16, **TINY
     )
+    reviews(20, 1).to_csv(folder / "dev.csv", index=False)
     return folder
+
+
+@pytest.fixture
+def ends(capsys):
+    return Ends(capsys)
 
 
 def test_the_code_on_the_model_card_answers_long_texts_as_predict_does(project, tmp_path, monkeypatch, capsys):
@@ -35,3 +50,32 @@ def test_the_code_on_the_model_card_answers_long_texts_as_predict_does(project, 
         assert {f"p_{each['label']}": pytest.approx(each["score"], abs=1e-6) for each in answer} == {
             name: row[name] for name in ("p_bad", "p_good")
         }
+
+
+# --- models and folders that are not what was meant ----------------------------------------------------------
+
+
+def test_a_teacher_without_weights_is_told_at_once(project, tmp_path, ends):
+    arguments = distill_arguments(project, **{"--out": tmp_path / "new"})
+    arguments.remove("--finetune-teacher")
+    problem = f"found '{TINY['teacher']}', a model config without weights; expected a fine-tuned classifier, or"
+    check_one_error(ends.command(*arguments), f"--teacher: {problem} --finetune-teacher")
+    with pytest.raises(ArgumentError, match=r"teacher: found '.*finetune_teacher=True"):
+        rkd.distill(project / "dev.csv", **{**TINY, "finetune_teacher": False})
+    rkd.api.Request(data=project / "dev.csv", **{**ONLY, "finetune_teacher": False, "method": "finetune"})
+
+
+@pytest.mark.parametrize("command", ["predict", "evaluate"])
+def test_a_model_without_weights_answers_nothing(command, project, ends):
+    end = ends.command(command, TINY["student"], project / "dev.csv", "--text", "text")
+    check_one_error(end, f"MODEL: found '{TINY['student']}', a model config without weights; expected a run's folder")
+
+
+def test_the_folder_of_a_distillation_is_taken_for_none_of_its_runs(project, tmp_path, ends):
+    out = Path(shutil.copytree(project / "out", tmp_path / "o five"))
+    hint = f"; did you mean '{out}/student'?"
+    check_one_error(ends.command("predict", out, project / "dev.csv"), "MODEL: ", hint)
+    check_one_error(ends.command("evaluate", out, project / "dev.csv"), "MODEL: ", hint)
+    check_one_error(ends.command("export", out, tmp_path / "x"), f"{out}: no finished run: found no run.json", hint)
+    with pytest.raises(RkdError, match=re.escape(hint)):
+        read_run(out)

@@ -212,7 +212,7 @@ def test_scores_and_two_texts(tmp_path):
         ({"text": "txt"}, "data: column 'txt' is missing; found 'text', 'mood'"),
         ({"scored_by": ["pearson"]}, r"scored_by: found 'pearson' \(text\), expected one of accuracy"),
         ({"labels": ["good", "fine"]}, "column 'mood': found 'bad'; expected one of the labels good, fine"),
-        ({"finetune_teacher": False}, "no trained model is there"),
+        ({"finetune_teacher": False}, "teacher: found .*, a model config without weights"),
     ],
 )
 def test_errors_come_before_any_training(tmp_path, changes, message):
