@@ -5,14 +5,13 @@ and the student trained by the same functions, and the folders are the same.
 """
 
 import inspect
-import json
 import logging
 import math
 import os
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -28,13 +27,14 @@ from rkd.arguments import model_reference
 from rkd.code_inputs import code_digests
 from rkd.data.files import find_labels, text_problem
 from rkd.data.prepare import prepare
+from rkd.earlier import Earlier
 from rkd.errors import RkdError
 from rkd.labels import check_names, label_name
 from rkd.locks import locked
 from rkd.memory import explained
 from rkd.methods import by_name
 from rkd.reading import chosen_columns
-from rkd.runs import changes, check_finished, read_history, read_predictions, read_record, task_of, unchanged
+from rkd.runs import OUTPUTS, check_finished, read_history, read_predictions, task_of, unchanged
 from rkd.spec import ModelSpec, RunSpec
 from rkd.tasks import Task, get
 from rkd.tokenizer import load_tokenizer, save_tokenizer
@@ -42,9 +42,6 @@ from rkd.trial import trial
 from rkd.variants import METHOD_OPTIONS, without_unread
 
 log = logging.getLogger("rkd")
-
-# What a training leaves in its run's folder, beside run.json.
-_RUN = ("model", "predictions.parquet", "history.jsonl")
 
 Table = pd.DataFrame | str | os.PathLike[str]
 Model = PreTrainedModel | str | os.PathLike[str]
@@ -108,21 +105,21 @@ def _carry_out(request: Request, folder: Path, temporary: Any) -> Distilled:
     name, label, columns, labels, scores = request.name, request.label, request.text, request.labels, request.scores
     method, seed, max_length, chosen = request.method, request.seed, request.max_length, request.settings
     finetune_teacher = request.finetune_teacher
-    tables = {"train": request.data, "validation": request.dev, "test": request.test}
-    files = {
-        split: _file(split, table, folder / "tables", columns, label)
-        for split, table in tables.items()
-        if table is not None
-    }
-
-    reference = _reference(request.teacher, folder / "teacher-before", request.tokenizer)
-    teacher_model = folder / "teacher" / "model"
+    earlier = Earlier(folder)
+    earlier.refuse_columns(columns, label)
+    files = {"train": _file("train", request.data, folder / "tables", columns, label, earlier)}
     if scores is not None:
         names: list[str] = []
     elif labels is not None:
         names = labels
     else:
         names = find_labels(files["train"], label)
+    earlier.refuse_labels(names, whole=labels is not None or method == "finetune" or bool(finetune_teacher))
+    for split, table in (("validation", request.dev), ("test", request.test)):
+        if table is not None:
+            files[split] = _file(split, table, folder / "tables", columns, label, earlier)
+    reference = _reference(request.teacher, folder / "teacher-before", request.tokenizer)
+    teacher_model = folder / "teacher" / "model"
     if method != "finetune" and not finetune_teacher:
         with _own_words(folder):
             names = _ready_teacher(
@@ -155,9 +152,12 @@ def _carry_out(request: Request, folder: Path, temporary: Any) -> Distilled:
     for spec, part in runs:
         needs = teacher_model if part == "student" and method != "finetune" else None
         own_files = _own_files(spec)
-        if temporary is None and _finished(folder / part, spec, manifest["sha256"], needs, own_files):
+        differences = earlier.differences(folder / part, spec, manifest, needs, own_files)
+        if differences == []:
             log.info("%s: finished already", folder / part)
             continue
+        if differences:
+            log.warning("%s: trained again: %s", folder / part, "; ".join(differences))
         planned = {"data_sha256": manifest["sha256"], "device": request.device}
         if part == "teacher":  # what does not fit would else be told only at its end
             with _own_words(folder):
@@ -200,7 +200,7 @@ def read_run(folder: str | Path) -> Distilled:
     folder = Path(folder)
     check_finished(folder)
     file = folder / "run.json"
-    return _result(task_of(unchanged(folder, *_RUN)["spec"], file), folder, None)
+    return _result(task_of(unchanged(folder, *OUTPUTS)["spec"], file), folder, None)
 
 
 def _result(task: Task, folder: Path, temporary: Any) -> Distilled:
@@ -223,8 +223,21 @@ def _result(task: Task, folder: Path, temporary: Any) -> Distilled:
     return Distilled(folder, found, frame, history, temporary)
 
 
-def _file(split: str, table: Table, folder: Path, columns: Sequence[str], label: str) -> dict[str, str]:
-    """The file of a table, its digest and what errors call it; a DataFrame is written first."""
+def _file(
+    split: str, table: Table, folder: Path, columns: Sequence[str], label: str, earlier: Earlier
+) -> dict[str, str]:
+    """The file of a table, its digest and what errors call it; a DataFrame is written first.
+
+    Raises:
+        RkdError: a DataFrame that cannot be written, or training data that are not those of an earlier run.
+    """
+
+    def digest(file: Path, where: str) -> str:
+        found = runtime.sha256(file)
+        if split == "train":
+            earlier.refuse_rows(where, found)
+        return found
+
     if isinstance(table, pd.DataFrame):
         path, where = folder / f"{split}.parquet", f"{_ARGUMENTS[split]} (DataFrame)"
         needed = [*columns, *([label] if split != "test" else [])]
@@ -232,12 +245,13 @@ def _file(split: str, table: Table, folder: Path, columns: Sequence[str], label:
         try:
             with runtime.atomic_path(path) as temporary:
                 wanted.to_parquet(temporary, index=False)
+                sha256 = digest(temporary, where)
         except (pyarrow.ArrowException, ValueError, TypeError, OverflowError) as error:
             if isinstance(error, RkdError):  # nothing can be written there
                 raise
             raise RkdError(_unwritable(where, wanted, error)) from None
-        return {"path": str(path), "sha256": runtime.sha256(path), "where": where}
-    return {"path": str(table), "sha256": runtime.sha256(Path(table))}
+        return {"path": str(path), "sha256": sha256, "where": where}
+    return {"path": str(table), "sha256": digest(Path(table), str(table))}
 
 
 # What `distill` calls the table of a split.
@@ -339,16 +353,3 @@ def _own_files(spec: RunSpec) -> dict[str, str]:
         if source is not None and Path(source).is_file():  # a notebook's cells are no file
             found[f"method {spec.method}"] = runtime.sha256(source)
     return found
-
-
-def _finished(folder: Path, spec: RunSpec, data: str, teacher: Path | None, own_files: Mapping[str, str]) -> bool:
-    """Whether a folder holds a whole run, as it was left, of the same spec, data, teacher and files of one's own."""
-    try:
-        record = read_record(folder / "run.json", "spec", "data")
-    except RkdError:
-        return False
-    same = record["spec"] == json.loads(json.dumps(asdict(spec))) and record["data"]["sha256"] == data
-    same = same and own_files.items() <= (record.get("code") or {}).items()
-    outputs = record.get("outputs")
-    same = same and outputs is not None and not any(changes(folder, outputs, *_RUN))
-    return bool(same and (teacher is None or record.get("teacher") == runtime.digests(teacher)))

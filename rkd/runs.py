@@ -24,6 +24,9 @@ log = logging.getLogger("rkd")
 if TYPE_CHECKING:
     import pandas as pd
 
+# What a training leaves in its run's folder, beside run.json.
+OUTPUTS = ("model", "predictions.parquet", "history.jsonl")
+
 _KINDS = {
     "object": "an object",
     "array": "a list",
@@ -169,7 +172,7 @@ def run_of(reference: str | os.PathLike[str]) -> Path | None:
     return next((place for place in places if (place / "run.json").is_file()), None)
 
 
-def check_finished(folder: str | Path) -> None:
+def check_finished(folder: str | os.PathLike[str]) -> None:
     """Refuse a folder without the record that a finished run leaves; what it holds is not looked into.
 
     Raises:
@@ -181,7 +184,7 @@ def check_finished(folder: str | Path) -> None:
         raise RkdError(f"{folder}: no finished run: found {found}; {expected}{hint(folder)}")
 
 
-def hint(folder: str | Path) -> str:
+def hint(folder: str | os.PathLike[str]) -> str:
     """What follows an error about a folder that is none of a model or run: the run below, if `rkd distill` left one."""
     run = Path(folder) / "student"
     return f"; did you mean {str(run)!r}?" if (run / "run.json").is_file() else ""

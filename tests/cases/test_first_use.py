@@ -13,11 +13,14 @@ from rkd.distilling import read_run
 from rkd.errors import RkdError
 from rkd.export import export
 from rkd.inference import Classifier
+from rkd.runtime import digests
 from tests.cases.test_entry_points import Ends, check_one_error, distill_arguments
 from tests.unit.test_library import TINY, reviews
 
 # What a request knows beside settings of the training.
 ONLY = {key: TINY[key] for key in ("teacher", "student", "text", "label", "finetune_teacher")}
+
+ROWS = {"data": 40, "dev": 20}
 
 
 @pytest.fixture(scope="module")
@@ -79,3 +82,70 @@ def test_the_folder_of_a_distillation_is_taken_for_none_of_its_runs(project, tmp
     check_one_error(ends.command("export", out, tmp_path / "x"), f"{out}: no finished run: found no run.json", hint)
     with pytest.raises(RkdError, match=re.escape(hint)):
         read_run(out)
+
+
+# --- a folder with a finished run ------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def copy(project, tmp_path):
+    """A copy of the finished distillation, to be trained over."""
+    return Path(shutil.copytree(project / "out", tmp_path / "out"))
+
+
+def again(out, **changes):
+    arguments = {"data": reviews(40), "dev": reviews(20, 1), "scored_by": ["accuracy", "f1"], "max_length": 16}
+    return rkd.distill(**{**arguments, "out": out, **TINY, **changes})
+
+
+@pytest.mark.parametrize(
+    ("changes", "teacher", "student"),
+    [
+        ({"options": {"alpha": 0.9}}, None, "alpha 0.5 → 0.9"),
+        ({"method": "reptile", "learning_rate": 1e-4}, None, "method kd → reptile; learning_rate 0.001 → 0.0001"),
+        ({"max_length": 12}, "max_length 16 → 12", "max_length 16 → 12; the teacher"),
+        ({"dev": None, "seed": 2}, "seed 1 → 2; dev_share none → 0.1; dev_seed none → 0; dev ", "; the teacher"),
+    ],
+)
+def test_what_makes_a_finished_run_train_again_is_told(changes, teacher, student, copy, caplog):
+    again(copy, **changes)
+    told = {}
+    for record in caplog.records:
+        run, found, what = record.getMessage().partition(": trained again: ")
+        told |= {run: what} if found else {}
+    assert teacher is None or teacher in told.pop(f"{copy}/teacher")
+    assert list(told) == [f"{copy}/student"]
+    assert student in told[f"{copy}/student"]
+
+
+def test_what_was_edited_is_trained_again_with_a_word(copy, caplog):
+    with (copy / "student/model/config.json").open("a") as file:
+        file.write(" ")
+    again(copy)
+    assert f"{copy}/student: trained again: {copy}/student/model/config.json: sha256 is " in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        ({"data": reviews(41)}, "training data data (DataFrame) → other rows in data (DataFrame)"),
+        ({"data": "other.csv"}, "training data data (DataFrame) → other.csv"),
+        ({"label": "stars"}, "label mood → stars"),
+        ({"text": ["text", "more"]}, "text text → text, more"),
+        ({"labels": ["good", "bad"]}, "labels bad, good → labels good, bad"),
+        ({"label": "number", "scores": "any", "scored_by": None}, "label mood → number"),
+    ],
+)
+@pytest.mark.parametrize("left", ["all", "the teacher alone"])
+def test_a_finished_run_of_another_task_is_kept(changes, problem, left, copy, monkeypatch):
+    monkeypatch.chdir(copy.parent)
+    reviews(41).to_csv("other.csv", index=False)
+    if left != "all":
+        shutil.rmtree(copy / "student")
+    before = digests(copy)
+    frames = {key: reviews(rows).assign(stars=reviews(rows)["mood"], more="", number=1) for key, rows in ROWS.items()}
+    with pytest.raises(RkdError) as error:
+        again(copy, **{**({} if "data" in changes else frames), **changes})
+    told = f"{copy}: found a finished run of another task ({problem}); expected the same task; give another folder as"
+    assert str(error.value).startswith(told)
+    assert digests(copy) == before
