@@ -1,9 +1,12 @@
 """A trained student as a folder for others: the model, its tokenizer, a model card and, if asked for, ONNX."""
 
 import json
+import logging
 import math
 import shutil
+import warnings
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,16 +22,12 @@ from rkd.escape import markdown, markdown_code, one_line
 from rkd.model_files import read_object
 from rkd.packed import accepted
 from rkd.runs import read_manifest, read_record, task_of
-from rkd.runtime import atomic_path, atomic_write_text
+from rkd.runtime import atomic_path, atomic_write_text, sha256
 from rkd.tasks import Task
 from rkd.tokenizer import load_tokenizer
 
 # Largest difference of a logit between torch and ONNX: float32 sums in another order.
 TOLERANCE = 1e-3
-
-# By this and the kinds of its files an export is known, which another one may replace.
-_MARK = "Trained by rkd"
-_SUFFIXES = (".json", ".safetensors", ".txt", ".model", ".jinja", ".md")
 
 # A pipeline cuts texts only if it is told to: others get an answer that the run never gave, or none.
 _USE = """from transformers import pipeline
@@ -73,15 +72,16 @@ def export(run: str | Path, out: str | Path, *, onnx: bool = False) -> Path:
 
     Args:
         run: a run's folder, with run.json and model/.
-        out: the folder to write; what was there is replaced if it was an export too.
+        out: the folder to write: a new or empty one, or an earlier export of the same run. What is there and would be
+            lost, such as a model card edited by hand or the export of another run, is never replaced.
         onnx: write onnx/model.onnx too, and check that it gives the same logits (needs rkd's extra `onnx`).
 
     Returns:
         The path of the folder.
 
     Raises:
-        RkdError: no finished run is there, or a part of it is damaged or changed; `out` holds something else, lies in
-            the run or cannot be written; or the ONNX model's logits differ.
+        RkdError: no finished run is there, or a part of it is damaged or changed; `out` holds what would be lost,
+            lies in the run or cannot be written; or the ONNX model's logits differ.
 
     Example:
         >>> export("distilled/student", "my-student")
@@ -89,15 +89,14 @@ def export(run: str | Path, out: str | Path, *, onnx: bool = False) -> Path:
     """
     arguments.check_export(run, out)
     run, out = Path(run), Path(out)
-    if out.exists() and not _replaceable(out):
-        raise RkdError(f"{out}: found something that is no export, or more than one; expected a new folder")
     result = read_run(run)
     _check_model(run)
     with atomic_path(out) as folder:
         shutil.copytree(run / "model", folder, ignore=shutil.ignore_patterns(".*"))
+        atomic_write_text(folder / "README.md", model_card(result, out.name))
         if onnx:
             write_onnx(folder, folder / "onnx" / "model.onnx")
-        atomic_write_text(folder / "README.md", model_card(result, out.name))
+        _check_kept(out, folder)
     return out
 
 
@@ -110,14 +109,20 @@ def _check_model(run: Path) -> None:
     models.check_reading(model, tokenizer, where=str(run / "model"), max_length=length, pair=task.pair)
 
 
-def _replaceable(out: Path) -> bool:
-    """Whether a folder is empty, or an export by its card with nothing beside what exports consist of."""
-    if not out.is_dir():
-        return False
-    names = {path.name for path in out.iterdir()}
-    card = out / "README.md"
-    own = card.is_file() and _MARK in card.read_text(encoding="utf-8", errors="replace")
-    return not names or (own and all(name == "onnx" or Path(name).suffix in _SUFFIXES for name in names))
+def _check_kept(out: Path, new: Path) -> None:
+    """Refuse to replace a folder with anything in it that the new one does not have, byte for byte."""
+    for path in sorted(out.rglob("*")) if out.is_dir() else ():
+        ours = new / path.relative_to(out)
+        if not _same(path, ours):
+            found = f"{path.relative_to(out)}, which the new export {'changes' if ours.exists() else 'does not have'}"
+            expected = "a new or empty folder, or an unchanged export of this run"
+            raise RkdError(f"{out}: found {found}; expected {expected}")
+
+
+def _same(one: Path, other: Path) -> bool:
+    if one.is_dir() or other.is_dir():
+        return one.is_dir() and other.is_dir()
+    return one.is_file() and other.is_file() and sha256(one) == sha256(other)
 
 
 def model_card(result: Distilled, name: str) -> str:
@@ -143,7 +148,7 @@ def model_card(result: Distilled, name: str) -> str:
     return _CARD.format(
         header=header.to_yaml(),
         name=markdown(name),
-        summary=f"A model of {millions:.1f} million parameters that {kind} {what}. {_MARK} {rkd.__version__}.",
+        summary=f"A model of {millions:.1f} million parameters that {kind} {what}. Trained by rkd {rkd.__version__}.",
         use=_USE.format(folder=json.dumps(one_line(name), ensure_ascii=False), example=example),
         data="\n".join(_data(task, record, manifest)),
         method="\n".join(_method(spec)),
@@ -234,18 +239,19 @@ def write_onnx(folder: Path, out: Path) -> float:
     names = list(accepted(model, inputs[-1]))
     out.parent.mkdir(parents=True, exist_ok=True)
     dynamic = {name: {0: torch.export.Dim.DYNAMIC, 1: torch.export.Dim.DYNAMIC} for name in names}
-    torch.onnx.export(
-        _Logits(model, names).eval(),
-        (),
-        str(out),
-        kwargs={"inputs": accepted(model, inputs[-1])},
-        dynamic_shapes={"inputs": dynamic},
-        input_names=names,
-        output_names=["logits"],
-        dynamo=True,
-        verbose=False,
-        external_data=False,
-    )
+    with _quiet_exporter():
+        torch.onnx.export(
+            _Logits(model, names).eval(),
+            (),
+            str(out),
+            kwargs={"inputs": accepted(model, inputs[-1])},
+            dynamic_shapes={"inputs": dynamic},
+            input_names=names,
+            output_names=["logits"],
+            dynamo=True,
+            verbose=False,
+            external_data=False,
+        )
     session = onnxruntime.InferenceSession(str(out), providers=["CPUExecutionProvider"])
     worst = 0.0
     for each in inputs:
@@ -258,6 +264,21 @@ def write_onnx(folder: Path, out: Path) -> float:
             f"{out}: its logits differ from the model's by up to {worst:.2g}; expected at most {TOLERANCE:g}"
         )
     return worst
+
+
+@contextmanager
+def _quiet_exporter() -> Iterator[None]:
+    """A block in which torch's exporter does not tell what is of no concern here: operators of images, old names."""
+    exporter = logging.getLogger("torch.onnx")
+    before = exporter.level
+    exporter.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)
+            warnings.simplefilter("ignore", DeprecationWarning)
+            yield
+    finally:
+        exporter.setLevel(before)
 
 
 class _Logits(torch.nn.Module):

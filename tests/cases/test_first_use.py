@@ -149,3 +149,24 @@ def test_a_finished_run_of_another_task_is_kept(changes, problem, left, copy, mo
     told = f"{copy}: found a finished run of another task ({problem}); expected the same task; give another folder as"
     assert str(error.value).startswith(told)
     assert digests(copy) == before
+
+
+# --- exports ---------------------------------------------------------------------------------------------------
+
+
+def test_an_export_is_replaced_only_where_nothing_is_lost(project, copy, tmp_path, ends):
+    out = tmp_path / "mine"
+    out.mkdir()
+    for _ in range(2):  # into an empty folder, and over the same export
+        assert ends.command("export", project / "out/student", out).code == 0
+    card = out / "README.md"
+    card.write_text(card.read_text() + "By hand.")
+    before = digests(out)
+    told = "which the new export changes; expected a new or empty folder, or an unchanged export of this run"
+    check_one_error(ends.command("export", project / "out/student", out), f"{out}: found README.md, {told}")
+    card.write_text(card.read_text().removesuffix("By hand."))
+    again(copy, options={"alpha": 0.9})
+    with pytest.raises(RkdError, match=f"README.md, {told}"):
+        export(copy / "student", out)
+    card.write_text(card.read_text() + "By hand.")
+    assert digests(out) == before

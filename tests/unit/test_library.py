@@ -284,7 +284,7 @@ def test_the_saved_folder_opens_in_a_pipeline_and_says_what_it_is(distilled, tmp
         assert said in card, card
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "precious.txt").touch()
-    with pytest.raises(RkdError, match="found something that is no export"):
+    with pytest.raises(RkdError, match=r"found precious\.txt, which the new export does not have"):
         distilled.save(tmp_path / "other")
     assert distilled.save(folder) == folder
 
@@ -294,19 +294,22 @@ def test_an_export_replaces_nothing_but_an_export(extra, distilled, tmp_path):
     folder = export(distilled.folder, tmp_path / "student")
     export(distilled.folder, folder)
     (folder / extra).mkdir()
-    with pytest.raises(RkdError, match="student: found something that is no export, or more than one; expected a new"):
+    with pytest.raises(RkdError, match=f"student: found {extra}, which the new export does not have"):
         export(distilled.folder, folder)
     (tmp_path / "own").mkdir()
     (tmp_path / "own/README.md").write_text("# Mine")
-    with pytest.raises(RkdError, match="own: found something that is no export"):
+    with pytest.raises(RkdError, match=r"own: found README\.md, which the new export changes"):
         export(distilled.folder, tmp_path / "own")
     assert (tmp_path / "own/README.md").read_text() == "# Mine"
 
 
-def test_onnx_gives_the_same_logits(distilled, tmp_path):
+def test_onnx_gives_the_same_logits_without_a_word(distilled, tmp_path, recwarn, capfd):
     onnxruntime = pytest.importorskip("onnxruntime", reason="needs the extra onnx")
     pytest.importorskip("onnxscript", reason="needs the extra onnx")
+    capfd.readouterr()
     folder = export(distilled.folder, tmp_path / "student", onnx=True)
+    assert not recwarn.list
+    assert capfd.readouterr() == ("", "")
     texts = ["a good film", "a bad film, part 3, which is longer than others", "good", "bad bad bad"]
     inputs = distilled.tokenizer(texts, padding=True, return_tensors="pt")
     session = onnxruntime.InferenceSession(folder / "onnx" / "model.onnx")
