@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from rkd import arguments, config
 from rkd.arguments import Wrong, refuse, shown
 from rkd.errors import RkdError
-from rkd.labels import check_names, label_name
+from rkd.labels import check_names, label_name, listed
 from rkd.methods import by_name
 from rkd.tasks import define
 from rkd.variants import METHOD_OPTIONS, without_unread
@@ -202,7 +202,9 @@ class Request:
     def _kinds(self) -> Iterator[Wrong]:
         """Arguments of a wrong type."""
         yield from arguments.columns("text", self.text)
-        for key in ("label", "method", "name"):
+        if not isinstance(self.label, str) or not self.label:
+            yield arguments.wrong_label(self.label)
+        for key in ("method", "name"):
             if not isinstance(value := getattr(self, key), str) or not value:
                 yield Wrong(key, f"found {shown(value)}; expected text")
         for key in ("options", "settings"):
@@ -268,17 +270,21 @@ class Request:
                 yield Wrong("tensorboard", problem, other="out")
 
     def _strange(self) -> Iterator[Wrong]:
-        """A folder with something in the places of a distillation that none has put there."""
+        """A folder of something else, among which the parts of a distillation would be spread."""
         out = Path(self.out)
-        taken = [
-            part for part in PARTS if (out / part).is_file() or ((out / part).is_dir() and any((out / part).iterdir()))
-        ]
         if any((out / file).is_file() for file in ("config.json", "run.json")):
             yield Wrong("out", f"found {shown(out)}, the folder of a model or run; expected one of its own")
-        elif taken and not (out / ".checkpoints").is_dir() and not (out / "data" / "manifest.json").is_file():
-            yield Wrong(
-                "out", f"found {shown(out)} with a {taken[0]} that is of no distillation; expected a new folder"
-            )
+        elif out.is_dir() and not (out / ".checkpoints").is_dir() and not (out / "data" / "manifest.json").is_file():
+            strange = sorted(path.name for path in out.iterdir() if not _may_lie_in(path))
+            found = f"found {shown(out)}, which holds {listed(strange, 3)}, not written by rkd distill"
+            yield from [Wrong("out", f"{found}; expected a new or empty folder, or one of rkd distill")] * bool(strange)
+
+
+def _may_lie_in(path: Path) -> bool:
+    """True for what a new distillation's folder may hold already: an empty folder, a log, what other programs hide."""
+    if path.name.startswith(".") and path.name not in PARTS:
+        return True
+    return not any(path.iterdir()) if path.is_dir() else path.suffix in (".log", ".out", ".err")
 
 
 def distill(
@@ -330,9 +336,11 @@ def distill(
         headline: those of the metrics whose mean chooses epochs.
         finetune_teacher: fine-tune the teacher first; its settings if not those of the student.
         tokenizer: of a teacher that is given as a model.
-        out: folder that keeps everything; it is made if it is missing, and holds nothing that is read here. A run that
-            was stopped goes on when it is started again with the same arguments, and what is finished is not trained
-            again. None: a folder that is removed with the result.
+        out: folder that keeps everything: a new or empty one, in which logs may lie, or that of an earlier call; it
+            holds nothing that is read here. A run that was stopped goes on when it is started again with the same
+            arguments. What is finished is not trained again, or with other settings with a warning that names them;
+            for another task (columns, labels, training data) it is kept, and the call refused. None: a folder that is
+            removed with the result.
         name: the task's name in logs and in the model card.
         seed: decides batches, dropout and all new weights.
         max_length: tokens at which an example is cut.

@@ -36,6 +36,8 @@ class Wrong(NamedTuple):
         return f"{self.argument}{'.' if self.key else ''}{self.key}: {self.text()}"
 
 
+# Columns of a DataFrame without a header are numbered.
+_NAMED = "which are text: rename columns that are numbers"
 NO_LABEL = Wrong("label", "found no column; expected the one that holds the labels")
 
 
@@ -145,12 +147,17 @@ def data_file(argument: str, value: Any, wanted: Sequence[str] = (), optional: S
 
 def columns(argument: str, value: Any) -> Iterator[Wrong]:
     """What is wrong with the text columns: one name, or a list of one or two."""
-    names = [value] if isinstance(value, str) else value
+    names = [value] if isinstance(value, str | numbers.Real) else value
     if not isinstance(names, Sequence) or not 1 <= len(names) <= 2 or len(set(map(str, names))) < len(names):
         shows = str(list(names)) if isinstance(names, Sequence) and len(str(names)) < 80 else shown(value)
         yield Wrong(argument, f"found {shows}; expected one or two column names")
     elif wrong := [name for name in names if not isinstance(name, str)]:
-        yield Wrong(argument, f"found {shown(wrong[0])}; expected one or two column names, which are text")
+        yield Wrong(argument, f"found {shown(wrong[0])}; expected one or two column names, {_NAMED}")
+
+
+def wrong_label(value: Any) -> Wrong:
+    """The problem of a label column that is no name."""
+    return Wrong("label", f"found {shown(value)}; expected a column name, {_NAMED.replace('which are', 'which is')}")
 
 
 def model_reference(value: str | os.PathLike[str]) -> str:
@@ -317,7 +324,7 @@ def check_classifier(
     if labelled and label is None and not problems and "label" not in known:
         problems.append(NO_LABEL)
     if label is not None and not isinstance(label, str):
-        problems.append(Wrong("label", f"found {shown(label)}; expected a column name"))
+        problems.append(wrong_label(label))
     problems += ruled({"device": config.schema()["properties"]["device"]}, {"device": device})
     if file is not None:
         names = text or known.get("text") or ()

@@ -29,7 +29,9 @@ app = typer.Typer(
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
 Text = Annotated[list[str] | None, typer.Option(help="Text column; give it twice for pairs.")]
-ModelFolder = Annotated[str, typer.Argument(help="A run's folder, an export, a folder of a classifier, or a hub name.")]
+ModelFolder = Annotated[
+    str, typer.Argument(metavar="MODEL", help="A run's folder, an export, a folder of a classifier, or a hub name.")
+]
 
 
 def _examples(*lines: str) -> str:
@@ -118,7 +120,7 @@ def distill(
 )
 def predict(
     model: ModelFolder,
-    data: Annotated[Path, typer.Argument(help="Rows to predict: .csv, .tsv, .jsonl or .parquet.")],
+    data: Annotated[Path, typer.Argument(metavar="DATA", help="Rows to predict: .csv, .tsv, .jsonl or .parquet.")],
     text: Text = None,
     out: Annotated[Path | None, typer.Option(help="File to write; else the answers are printed as CSV.")] = None,
     device: Device = "auto",
@@ -146,7 +148,7 @@ def predict(
 )
 def evaluate(
     model: ModelFolder,
-    data: Annotated[Path, typer.Argument(help="Labelled rows: .csv, .tsv, .jsonl or .parquet.")],
+    data: Annotated[Path, typer.Argument(metavar="DATA", help="Labelled rows: .csv, .tsv, .jsonl or .parquet.")],
     text: Text = None,
     label: Annotated[str | None, typer.Option(help="Column of the label or score.")] = None,
     metric: Annotated[
@@ -170,8 +172,10 @@ def evaluate(
     epilog=_examples("rkd export distilled/student my-student", "rkd export results/students/mrpc/kd/seed-1 out --onnx")
 )
 def export(
-    run: Annotated[Path, typer.Argument(help="Folder of a finished run.")],
-    out: Annotated[Path, typer.Argument(help="Folder to write.")],
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a finished run.")],
+    out: Annotated[
+        Path, typer.Argument(metavar="OUT", help="Folder to write: new, empty, or an unchanged export of this run.")
+    ],
     onnx: Annotated[bool, typer.Option("--onnx", help="ONNX too, with the same logits (extra onnx).")] = False,
     as_json: Json = False,
 ) -> None:

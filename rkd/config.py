@@ -731,7 +731,8 @@ class _Crosscheck:
                 yield from self._own_files(path, name in (self.get("tasks") or ()))
             text, label = self.get(*path, "text"), self.get(*path, "label")
             if text and label in text:
-                yield _problem((*path, "label"), label, "another column than those of text")
+                where = (*path, "label")
+                yield where, Problem(_path_text(where), repr(label), "another column than those of text")
 
     def _own_files(self, path: KeyPath, runs: bool) -> Iterator[tuple[KeyPath, Problem]]:
         """Files that are not there; of a task that runs, those without its columns, too."""
@@ -764,7 +765,9 @@ class _Crosscheck:
         names = [look(label) for label in labels or ()]
         for index, name in enumerate(names):
             if name in names[:index]:
-                yield _problem((*path, "labels", index), labels[index], "every label only once")
+                where, first = (*path, "labels", index), labels[names.index(name)]
+                found = f"{labels[index]!r}, which is one label with {first!r}"
+                yield where, Problem(_path_text(where), found, "every label only once")
             elif not name:
                 yield _problem((*path, "labels", index), labels[index], "a name that is not blank")
 

@@ -26,7 +26,7 @@ from rkd.api import Request
 from rkd.arguments import model_reference
 from rkd.code_inputs import code_digests
 from rkd.data.files import find_labels, text_problem
-from rkd.data.prepare import prepare
+from rkd.data.prepare import prepare, without_bars
 from rkd.earlier import Earlier
 from rkd.errors import RkdError
 from rkd.labels import check_names, label_name
@@ -85,6 +85,7 @@ class Distilled:
         return export(self.folder, path)
 
 
+@without_bars()
 def carry_out(request: Request) -> Distilled:
     """Do what `rkd.distill` was asked for.
 

@@ -148,7 +148,9 @@ def told(found: Mapping[str, Any]) -> str:
     """A summary in words."""
     if not found["total"]:
         return "nothing to do"
-    jobs = ", ".join(f"{count} {rule}" for rule, count in sorted(found["jobs"].items(), key=lambda item: -item[1]))
+    jobs = ", ".join(
+        f"{count} {rule}" for rule, count in sorted(found["jobs"].items(), key=lambda item: (-item[1], item[0]))
+    )
     lines = [f"{found['total']} jobs: {jobs}"]
     count = len(found["trainings"])
     if count:

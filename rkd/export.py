@@ -214,7 +214,8 @@ def _limits(run: Path, spec: Mapping[str, Any], manifest: Mapping[str, Any]) -> 
     if "max_length" in manifest:
         settings = read_object(run / "model" / "tokenizer_config.json", "the tokenizer's settings")
         side = "start" if settings.get("truncation_side") == "left" else "end"
-        yield f"- Texts are cut at their {side} to {manifest['max_length']} tokens, by a pipeline only with `truncation=True`."
+        limit = f"{manifest['max_length']} tokens, by a pipeline only with `truncation=True`"
+        yield f"- Texts are cut at their {side} to {limit}."
     if manifest.get("synthetic"):
         yield "- Trained on made-up sentences: it is of no use on real ones."
     yield "- Measured on data like the training data alone; nothing was checked about other texts, fairness or safety."

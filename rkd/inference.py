@@ -11,7 +11,7 @@ from datasets import Dataset
 from rkd import arguments, evaluation, hub, metrics, model_source, models, runs, runtime
 from rkd.batching import Split
 from rkd.data.files import read_split, read_texts
-from rkd.data.prepare import encode
+from rkd.data.prepare import encode, without_bars
 from rkd.labels import check_names
 from rkd.reading import write_columns
 from rkd.tasks import Task, define, get
@@ -94,6 +94,7 @@ class Classifier:
         entry |= {"metrics": list(scored_by)} if scored_by else {}
         return get("data", define(arguments.task_entry("data", entry, {"metrics": "scored_by"})))
 
+    @without_bars()
     def _logits(self, task: Task, rows: Dataset, file: str | Path) -> tuple[torch.Tensor, Split]:
         encoded = encode({str(file): rows}, self.tokenizer, task.text_fields, self.max_length)
         split = Split(encoded[str(file)], self.tokenizer.pad_token_id)

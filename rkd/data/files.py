@@ -76,7 +76,8 @@ def find_labels(file: Mapping[str, Any], column: str) -> list[str]:
 
     Raises:
         RkdError: a row has no label or one that reads like a missing value, a number is not whole, two names
-            differ in invisible characters alone, or there are not 2 to 200 different labels.
+            differ in invisible characters alone, or there are no rows or not 2 to 200 different
+            labels.
 
     >>> find_labels({"path": "reviews.csv"}, "mood")
     ['bad', 'good']
@@ -92,10 +93,13 @@ def find_labels(file: Mapping[str, Any], column: str) -> list[str]:
             raise RkdError(f"{where}, row {row}, column '{column}': {problem}")
         counts[label_name(value)] += 1
     names = sorted(counts, key=_label_order)
+    if not values:
+        raise RkdError(f"{where}: found no rows; expected labelled ones")
     check_names(f"{where}, column '{column}'", names)
     if not 2 <= len(names) <= MOST_LABELS:
+        found = f"the label {names[0]!r} alone" if len(names) == 1 else f"{len(names)} different labels"
         raise RkdError(
-            f"{where}, column '{column}': found {len(names)} different labels; expected 2 to {MOST_LABELS}: give "
+            f"{where}, column '{column}': found {found}; expected 2 to {MOST_LABELS}: give "
             "labels, or for regression scores"
         )
     alike: dict[str, list[str]] = {}

@@ -3,10 +3,12 @@
 import hashlib
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import datasets
 from datasets import Dataset, DatasetDict, Value
 from transformers import PreTrainedTokenizerBase
 
@@ -225,3 +227,16 @@ def _write(
         whole = {**manifest, "files": file_digests(folder)}
         write_json(folder / "manifest.json", whole)
     return whole
+
+
+@contextmanager
+def without_bars() -> Iterator[None]:
+    """A block, or as a decorator a function, in which `datasets` draws no progress bars, a dozen per table."""
+    if datasets.are_progress_bars_disabled():
+        yield
+        return
+    datasets.disable_progress_bars()
+    try:
+        yield
+    finally:
+        datasets.enable_progress_bars()

@@ -4,13 +4,16 @@ import re
 import shutil
 from pathlib import Path
 
+import datasets
 import pandas as pd
 import pytest
 
 import rkd
 from rkd.arguments import ArgumentError
+from rkd.config import load
 from rkd.distilling import read_run
 from rkd.errors import RkdError
+from rkd.estimate import Job, summary, told
 from rkd.export import export
 from rkd.inference import Classifier
 from rkd.runtime import digests
@@ -109,13 +112,13 @@ def again(out, **changes):
 )
 def test_what_makes_a_finished_run_train_again_is_told(changes, teacher, student, copy, caplog):
     again(copy, **changes)
-    told = {}
+    causes = {}
     for record in caplog.records:
         run, found, what = record.getMessage().partition(": trained again: ")
-        told |= {run: what} if found else {}
-    assert teacher is None or teacher in told.pop(f"{copy}/teacher")
-    assert list(told) == [f"{copy}/student"]
-    assert student in told[f"{copy}/student"]
+        causes |= {run: what} if found else {}
+    assert teacher is None or teacher in causes.pop(f"{copy}/teacher")
+    assert list(causes) == [f"{copy}/student"]
+    assert student in causes[f"{copy}/student"]
 
 
 def test_what_was_edited_is_trained_again_with_a_word(copy, caplog):
@@ -146,8 +149,8 @@ def test_a_finished_run_of_another_task_is_kept(changes, problem, left, copy, mo
     frames = {key: reviews(rows).assign(stars=reviews(rows)["mood"], more="", number=1) for key, rows in ROWS.items()}
     with pytest.raises(RkdError) as error:
         again(copy, **{**({} if "data" in changes else frames), **changes})
-    told = f"{copy}: found a finished run of another task ({problem}); expected the same task; give another folder as"
-    assert str(error.value).startswith(told)
+    message = f"{copy}: found a finished run of another task ({problem}); expected the same task"
+    assert str(error.value).startswith(message)
     assert digests(copy) == before
 
 
@@ -162,11 +165,74 @@ def test_an_export_is_replaced_only_where_nothing_is_lost(project, copy, tmp_pat
     card = out / "README.md"
     card.write_text(card.read_text() + "By hand.")
     before = digests(out)
-    told = "which the new export changes; expected a new or empty folder, or an unchanged export of this run"
-    check_one_error(ends.command("export", project / "out/student", out), f"{out}: found README.md, {told}")
+    message = "which the new export changes; expected a new or empty folder, or an unchanged export of this run"
+    check_one_error(ends.command("export", project / "out/student", out), f"{out}: found README.md, {message}")
     card.write_text(card.read_text().removesuffix("By hand."))
     again(copy, options={"alpha": 0.9})
-    with pytest.raises(RkdError, match=f"README.md, {told}"):
+    with pytest.raises(RkdError, match=f"README.md, {message}"):
         export(copy / "student", out)
     card.write_text(card.read_text() + "By hand.")
     assert digests(out) == before
+
+
+# --- words -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["notes.md", "data/mine.csv", "student/x"])
+def test_a_folder_of_something_else_is_no_place_for_a_distillation(name, project, tmp_path, monkeypatch, ends):
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).touch()
+    monkeypatch.chdir(tmp_path)
+    message = f"--out: found '.', which holds {name.split('/')[0]}, not written by rkd distill; expected a new or empty"
+    check_one_error(ends.command(*distill_arguments(project, **{"--out": "."})), message)
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == [tmp_path / name]
+
+
+def test_logs_and_hidden_files_may_lie_in_the_folder_of_a_distillation(project, tmp_path):
+    for name in ("run.log", "slurm-7.out", ".gitignore"):
+        (tmp_path / name).touch()
+    (tmp_path / "data").mkdir()
+    rkd.api.Request(data=project / "dev.csv", out=tmp_path, **ONLY)
+
+
+@pytest.mark.parametrize(
+    ("frame", "error"),
+    [
+        (reviews(0), "data (DataFrame): found no rows; expected labelled ones"),
+        (reviews(1), "data (DataFrame), column 'mood': found the label 'good' alone; expected 2 to 200"),
+    ],
+)
+def test_too_few_labels_are_told_in_words(frame, error):
+    with pytest.raises(RkdError, match=re.escape(error)):
+        rkd.distill(frame, **TINY)
+
+
+def test_two_spellings_of_a_label_are_shown_as_they_were_written(project):
+    entry = {"train": str(project / "dev.csv"), "text": ["text"], "label": "mood", "labels": ["gut", "gut "]}
+    with pytest.raises(RkdError, match=r"labels\[1\]: found 'gut ', which is one label with 'gut', expected every"):
+        load({"own_tasks": {"moods": entry}, "tasks": ["moods"]})
+
+
+@pytest.mark.parametrize("command", ["predict", "evaluate", "export"])
+def test_help_names_arguments_as_errors_do(command, ends):
+    end = ends.command(command, "--help")
+    for name in ("RUN", "OUT") if command == "export" else ("MODEL", "DATA"):
+        assert re.search(rf"^  {name} <", end.out, re.MULTILINE), end.out
+
+
+def test_the_library_draws_no_bars_of_datasets(project, tmp_path, capfd):
+    before = datasets.are_progress_bars_disabled()
+    datasets.enable_progress_bars()
+    try:
+        rkd.distill(reviews(20), dev=reviews(20, 1), **TINY)
+        Classifier(project / "out/student", device="cpu").predict(project / "dev.csv")
+        assert not datasets.are_progress_bars_disabled()
+    finally:
+        (datasets.disable_progress_bars if before else datasets.enable_progress_bars)()
+    assert "dataset" not in capfd.readouterr().err
+
+
+def test_a_plan_lists_equal_counts_by_name():
+    counts = {"rule_b": 2, "rule_c": 3, "rule_a": 2}
+    jobs = [Job(rule, {}) for rule, count in counts.items() for _ in range(count)]
+    assert told(summary(jobs, [], 1.0)).startswith("7 jobs: 3 rule_c, 2 rule_a, 2 rule_b")
