@@ -118,7 +118,7 @@ def _carry_out(request: Request, folder: Path, temporary: Any) -> Distilled:
     earlier.refuse_labels(names, whole=labels is not None or method == "finetune" or bool(finetune_teacher))
     for split, table in (("validation", request.dev), ("test", request.test)):
         if table is not None:
-            files[split] = _file(split, table, folder / "tables", columns, label, earlier)
+            files[split] = _file(split, table, folder / "tables", columns, label)
     reference = _reference(request.teacher, folder / "teacher-before", request.tokenizer)
     teacher_model = folder / "teacher" / "model"
     if method != "finetune" and not finetune_teacher:
@@ -225,17 +225,17 @@ def _result(task: Task, folder: Path, temporary: Any) -> Distilled:
 
 
 def _file(
-    split: str, table: Table, folder: Path, columns: Sequence[str], label: str, earlier: Earlier
+    split: str, table: Table, folder: Path, columns: Sequence[str], label: str, earlier: Earlier | None = None
 ) -> dict[str, str]:
     """The file of a table, its digest and what errors call it; a DataFrame is written first.
 
     Raises:
-        RkdError: a DataFrame that cannot be written, or training data that are not those of an earlier run.
+        RkdError: a DataFrame that cannot be written, or training data that are not those of the earlier run.
     """
 
     def digest(file: Path, where: str) -> str:
         found = runtime.sha256(file)
-        if split == "train":
+        if earlier is not None:
             earlier.refuse_rows(where, found)
         return found
 

@@ -265,7 +265,7 @@ def test_names_that_are_one_label_by_the_rule_are_one_error(tmp_path):
     )  # fmt: skip
     entry = {"train": "x.csv", "text": ["text"], "label": "mood"}
     message = error_of(checked_task, "moods", {**entry, "labels": ["bad", "bad "]}, files=False)
-    assert message.endswith("labels[1]: found 'bad ' (text), expected every label only once")
+    assert message.endswith("labels[1]: found 'bad ', which is one label with 'bad', expected every label only once")
     assert "expected a name that is not blank" in error_of(
         checked_task, "moods", {**entry, "labels": ["bad", " "]}, files=False
     )
