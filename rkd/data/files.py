@@ -76,8 +76,7 @@ def find_labels(file: Mapping[str, Any], column: str) -> list[str]:
 
     Raises:
         RkdError: a row has no label or one that reads like a missing value, a number is not whole, two names
-            differ in invisible characters alone, or there are no rows or not 2 to 200 different
-            labels.
+            differ in invisible characters alone, or there are no rows or not 2 to 200 labels.
 
     >>> find_labels({"path": "reviews.csv"}, "mood")
     ['bad', 'good']

@@ -118,7 +118,7 @@ def test_the_side_of_the_cut_is_the_tokenizers_own_in_training_predictions_and_t
     found = Classifier(result.folder).predict(tmp_path / "new.csv")
     assert "cut at their start to 8 tokens: 12 of 12" in caplog.text
     folder = export(result.folder, tmp_path / "exported")
-    assert "- Texts are cut at their start to 8 tokens." in (folder / "README.md").read_text()
+    assert "- Texts are cut at their start to 8 tokens, by a pipeline only with" in (folder / "README.md").read_text()
     outside = pipeline("text-classification", model=str(folder), truncation=True, top_k=None)(texts)
     shares = torch.tensor(trained).softmax(dim=-1)
     for row, answer in enumerate(outside):
