@@ -96,7 +96,7 @@ def find_labels(file: Mapping[str, Any], column: str) -> list[str]:
         raise RkdError(f"{where}: found no rows; expected labelled ones")
     check_names(f"{where}, column '{column}'", names)
     if not 2 <= len(names) <= MOST_LABELS:
-        found = f"the label {names[0]!r} alone" if len(names) == 1 else f"{len(names)} different labels"
+        found = f"only the label {shown(names[0])}" if len(names) == 1 else f"{len(names)} different labels"
         raise RkdError(
             f"{where}, column '{column}': found {found}; expected 2 to {MOST_LABELS}: give "
             "labels, or for regression scores"

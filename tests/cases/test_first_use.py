@@ -199,7 +199,7 @@ def test_logs_and_hidden_files_may_lie_in_the_folder_of_a_distillation(project, 
     ("frame", "error"),
     [
         (reviews(0), "data (DataFrame): found no rows; expected labelled ones"),
-        (reviews(1), "data (DataFrame), column 'mood': found the label 'good' alone; expected 2 to 200"),
+        (reviews(1), "data (DataFrame), column 'mood': found only the label 'good'; expected 2 to 200"),
     ],
 )
 def test_too_few_labels_are_told_in_words(frame, error):

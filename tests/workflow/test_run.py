@@ -92,7 +92,7 @@ def test_tables_and_figures_say_that_the_data_are_synthetic(finished):
 def test_the_results_match_what_they_say_of_themselves(finished):
     checked = verify([finished.folder / "results"])
     pages = {"tables": 4, "figures": 3, "pages": 1}
-    assert checked.counts == {"runs": 4, "metrics files": 4, "prepared tasks": 1, **pages}
+    assert checked.counts == {"runs": 4, "metrics files": 4, "prepared tasks": 1, "distillations": 0, **pages}
     assert checked.findings == ()
     record = json.loads((finished.folder / "results/students/mrpc/kd/seed-1/run.json").read_text())
     assert {"model/model.safetensors", "predictions.parquet", "history.jsonl"} <= set(record["outputs"])
