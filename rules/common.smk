@@ -13,7 +13,7 @@ from snakemake.io import report as in_report
 ROOT = os.path.dirname(workflow.current_basedir.get_path_or_uri(secret_free=True))
 sys.path[:] = [ROOT, *(path for path in sys.path if path != ROOT)]
 PYTHONPATH = os.environ.get("PYTHONPATH", "").split(os.pathsep)
-os.environ["PYTHONPATH"] = os.pathsep.join([ROOT, *(path for path in PYTHONPATH if path not in ("", ROOT))])
+os.environ.update(PYTHONPATH=os.pathsep.join([ROOT, *(path for path in PYTHONPATH if path not in ("", ROOT))]))
 
 try:
     import rkd

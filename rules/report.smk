@@ -200,7 +200,7 @@ rule report:
         logs=lost_logs(),
         citation="CITATION.cff",
     output:
-        reported(["results/report/index.html"], "Overview", "everything on one page", "report"),
+        page=reported(["results/report/index.html"], "Overview", "everything on one page", "report"),
         record="results/report/index.json",
     log:
         "results/logs/report.log",
@@ -219,7 +219,7 @@ rule report:
         code=code_digest("workflow_scripts/make_report.py"),
     shell:
         "python workflow_scripts/make_report.py --config - --results results --citation {input.citation} "
-        "--tables {params.tables:q} --figures {params.figures:q} --out {output[0]:q} "
+        "--tables {params.tables:q} --figures {params.figures:q} --out {output.page:q} "
         "<<< {params.config:q} > {log} 2>&1"
 
 
