@@ -39,8 +39,8 @@ test-slurm: $(INSTALLED_SLURM) ## Run the workflow on a Slurm of its own: root, 
 
 soak: $(INSTALLED_TEST) ## Kill trainings at many steps and writes, and fuzz inputs for long (RKD_TEST_SEED=N repeats one)
 	@$(IN_VENV) HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 RKD_SOAK=1 \
-	    pytest -n $(TEST_JOBS) tests/unit/test_checkpoint.py tests/workflow/test_interruption.py \
-	    tests/unit/test_reading.py tests/cases/test_damaged_runs.py tests/cases/test_text_safety.py tests/cases/test_verify.py $(ARGS)
+	    pytest -n $(TEST_JOBS) tests/unit/training/test_checkpoint.py tests/workflow/test_interruption.py \
+	    tests/unit/data/test_reading.py tests/cases/test_damaged_runs.py tests/cases/test_text_safety.py tests/cases/test_verify.py $(ARGS)
 
 benchmark: $(INSTALLED_TEST) ## Measure speed and memory: under 10 minutes on two cores (ARGS=--quick: under one)
 	@$(IN_VENV) HF_HUB_OFFLINE=1 python -m benchmarks $(ARGS)

@@ -22,7 +22,10 @@ from transformers.utils import logging as transformers_logging
 
 from benchmarks import data, gpu, memory, prediction, report, steps, workflow
 from benchmarks.report import Row
-from rkd import precision, runtime
+from rkd.training import precision
+from rkd.utils.provenance import Stopwatch, provenance
+from rkd.utils.script import run_script
+from rkd.utils.torch_setup import reuse_memory, seed_everything
 
 Found = tuple[list[Row], Any]
 MEMORY_TASKS = ("cola", "mrpc", "rte")  # short, middle and long
@@ -30,9 +33,9 @@ MEMORY_TASKS = ("cola", "mrpc", "rte")  # short, middle and long
 
 def main() -> None:
     arguments = _parser().parse_args()
-    started, load = runtime.Stopwatch(), os.getloadavg()
-    runtime.reuse_memory()  # both sides profit
-    runtime.seed_everything(0, arguments.threads)
+    started, load = Stopwatch(), os.getloadavg()
+    reuse_memory()  # both sides profit
+    seed_everything(0, arguments.threads)
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
     datasets.disable_progress_bars()
@@ -46,8 +49,8 @@ def main() -> None:
             # Short steps are mostly overhead: what they show is no answer to a goal.
             rows += [replace(row, goal=None) for row in found] if arguments.quick else found
 
-    provenance = runtime.provenance(started, "cpu", arguments.threads)
-    facts = _facts(arguments, provenance, load)
+    made = provenance(started, "cpu", arguments.threads)
+    facts = _facts(arguments, made, load)
     name = "workflow" if arguments.workflow else "benchmark"
     record = {"arguments": {key: str(value) for key, value in vars(arguments).items()}, **provenance}
     report.write(arguments.out, name, rows, facts, {**record, "samples": samples})
@@ -126,4 +129,4 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    runtime.run_script(main)
+    run_script(main)

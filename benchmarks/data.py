@@ -8,9 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from rkd.batching import Split, load_splits
 from rkd.data.prepare import prepare
 from rkd.errors import RkdError
+from rkd.training.batches import Split, load_splits
 
 Batch = dict[str, Tensor]
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from rkd import linear
+from rkd.models import onednn
 
 Layout = tuple[tuple[int, ...], tuple[int, ...]]  # shape and strides
 
@@ -15,8 +15,8 @@ Layout = tuple[tuple[int, ...], tuple[int, ...]]  # shape and strides
 def forward_flops(config: Any, lengths: Sequence[int]) -> int:
     """Floating-point operations of a BERT classifier's forward pass, in the matrix products that it cannot do without.
 
-    Counted as in `rkd.efficiency.flops`, on real tokens, and in the last layer on the first token of each example
-    alone, but for its keys and values: a method that computes more is not credited for it.
+    Counted as in `rkd.profiling.measure.flops`, on real tokens, and in the last layer on the first token of each
+    example alone, but for its keys and values: a method that computes more is not credited for it.
 
     Args:
         config: of a BERT classifier.
@@ -61,7 +61,7 @@ class Products(TorchDispatchMode):
             self._record(args[1], args[2])
         elif func is torch.ops.aten.mm.default:
             self._record(args[0], args[1])
-        elif getattr(func, "overloadpacket", None) in linear.counted():
+        elif getattr(func, "overloadpacket", None) in onednn.counted():
             self._record(args[0], args[1].t())
         return func(*args, **(kwargs or {}))
 
@@ -77,7 +77,7 @@ class Products(TorchDispatchMode):
         """A function that does the recorded products in their order, on random operands in their memory layouts.
 
         Args:
-            routine: "torch.mm", or "oneDNN" (`rkd.linear`).
+            routine: "torch.mm", or "oneDNN" (`rkd.models.onednn`).
         """
         dtype = torch.float32
         operands: dict[tuple[Layout, Layout], tuple[Tensor, Tensor, Tensor]] = {}
@@ -92,6 +92,6 @@ class Products(TorchDispatchMode):
                 if routine == "torch.mm":
                     torch.mm(a, b, out=out)
                 else:
-                    linear.product(a, b.t())
+                    onednn.product(a, b.t())
 
         return run

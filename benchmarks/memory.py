@@ -27,9 +27,9 @@ from benchmarks.data import ROOT, WIDTH, Batch, pad_to, random_batches, splits_o
 from benchmarks.report import Goal, Row
 from benchmarks.sides import Pair, build, minilm
 from benchmarks.timing import geometric
-from rkd import runtime
 from rkd.errors import RkdError
 from rkd.tasks import get
+from rkd.utils.torch_setup import seed_everything
 
 GOAL, METADISTIL = Goal("≤", 1 / 3), Goal(">", 1.0)
 SIDES = ("literal", "reptile", "metadistil")
@@ -126,7 +126,7 @@ def _row(
 
 def main() -> None:
     side, folder, tasks, batch_size, threads = sys.argv[1:]
-    runtime.seed_everything(0, int(threads))
+    seed_everything(0, int(threads))
     record = {}
     for task in tasks.split(","):
         [batch] = random_batches(splits_of(Path(folder), task)["train"], int(batch_size), 1)

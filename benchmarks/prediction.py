@@ -1,4 +1,4 @@
-"""Predictions of a student: `rkd.evaluation.predict` against batches in file order, padded to 128."""
+"""Predictions of a student: `rkd.training.evaluation.predict` against batches in file order, padded to 128."""
 
 import statistics
 import time
@@ -13,10 +13,10 @@ from benchmarks.data import WIDTH, pad_to, splits_of
 from benchmarks.report import Goal, Row
 from benchmarks.sides import minilm
 from benchmarks.timing import Seconds, paired, ratios, spread
-from rkd.batching import Split
-from rkd.evaluation import BATCH_SIZE, predict
-from rkd.quiz import Part
 from rkd.tasks import get
+from rkd.training.batches import Split
+from rkd.training.evaluation import BATCH_SIZE, predict
+from rkd.training.holdout import Part
 
 GOAL = Goal("≥", 4.0)
 TASKS = ("cola", "sst2")

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.timing import Spread
-from rkd.runtime import atomic_write_text, write_json
+from rkd.utils.files import atomic_write_text, write_json
 
 COMPARISONS = {"≥": operator.ge, "≤": operator.le, ">": operator.gt}
 

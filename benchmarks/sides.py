@@ -9,10 +9,12 @@ import torch
 from transformers import BertConfig, BertForSequenceClassification
 
 from benchmarks.data import MINILM, Batch
-from benchmarks.literal import LiteralReptileKD
-from rkd import efficiency, models, precision
-from rkd.spec import ModelSpec
+from rkd.models import loading
+from rkd.profiling import measure
+from rkd.specs.jobs import ModelSpec
 from rkd.tasks import get
+from rkd.training import precision
+from tests.reference.reptile import LiteralReptileKD
 
 SETTINGS: dict[str, Any] = {
     "alpha": 0.5,
@@ -44,7 +46,7 @@ def minilm(task: str) -> Pair:
     teacher = ModelSpec(MINILM)
     vocabulary = 30522
     student = ModelSpec("teacher-layers:1,3,5", layers_of=teacher)
-    return Pair(*(models.load(spec, get(task), vocabulary, seed=0) for spec in (student, teacher)))
+    return Pair(*(loading.load(spec, get(task), vocabulary, seed=0) for spec in (student, teacher)))
 
 
 def random_pair(student_layers: int, teacher_layers: int, **config: Any) -> Pair:
@@ -68,7 +70,7 @@ def build(side: str, pair: Pair, batch: Batch, device: str = "cpu", copies: bool
     student, teacher = student.to(device).train(), teacher.to(device)
     if side == "literal":
         return LiteralReptileKD(student, teacher, strategy="skip", teacher_lr=TEACHER_LR, **SETTINGS)
-    return efficiency.build_method(side, student, teacher, batch, **SETTINGS, **OPTIONS[side])
+    return measure.build_method(side, student, teacher, batch, **SETTINGS, **OPTIONS[side])
 
 
 def take_quiz(method: Any, batches: list[Batch]) -> None:

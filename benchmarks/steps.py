@@ -15,17 +15,17 @@ from benchmarks.flops import Products, reptile_flops
 from benchmarks.report import Goal, Row, not_measured
 from benchmarks.sides import Pair, build, minilm, random_pair, stepper, take_quiz
 from benchmarks.timing import Seconds, geometric, paired, ratios, spread
-from rkd import linear
 from rkd.methods.kd import KnownLogits
-from rkd.precision import has_bf16
+from rkd.models import onednn
 from rkd.tasks import get
+from rkd.training.precision import has_bf16
 
 SPEED, SPEED_BF16, SPEED_FULL = Goal("≥", 4.5), Goal("≥", 8.0), Goal("≥", 1.5)
 SHARE, KD, METADISTIL = Goal("≥", 0.7), Goal("≤", 1.8), Goal(">", 1.0)
 KNOWN = "kd known"  # after the first epoch, when every logit of the frozen teacher is known
 NO_BF16 = "this CPU has no bf16"
 # What multiplies matrices here. The goal is held to the last one, the quickest.
-ROUTINES = ("torch.mm", "oneDNN") if linear.available() else ("torch.mm",)
+ROUTINES = ("torch.mm", "oneDNN") if onednn.available() else ("torch.mm",)
 
 
 def real_data(

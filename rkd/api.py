@@ -9,13 +9,13 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rkd import arguments, config
-from rkd.arguments import Wrong, refuse, shown
+from rkd.config import arguments, load
+from rkd.config.arguments import Wrong, refuse, shown
+from rkd.config.variants import METHOD_OPTIONS, without_unread
 from rkd.errors import RkdError
 from rkd.labels import check_names, label_name, listed
 from rkd.methods import by_name
 from rkd.tasks import define
-from rkd.variants import METHOD_OPTIONS, without_unread
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -75,7 +75,7 @@ class Request:
 
     >>> Request(data="a.csv", teacher="org/bert", student="teacher-layers:1", text="text", label="mood", seed=-1)
     Traceback (most recent call last):
-    rkd.arguments.ArgumentError: seed: found -1, expected a whole number from 0 to 4294967295
+    rkd.config.arguments.ArgumentError: seed: found -1, expected a whole number from 0 to 4294967295
     """
 
     data: Any
@@ -187,7 +187,7 @@ class Request:
 
     @staticmethod
     def _rules() -> dict[str, Any]:
-        whole = config.schema()["properties"]
+        whole = load.schema()["properties"]
         rules = {key: whole[key] for key in ("max_length", "vocab_size", "device")}
         own = whole["own_tasks"]["additionalProperties"]["properties"]
         return {**rules, "seed": whole["seeds"]["items"], **{key: own[key] for key in ("dev_share", "dev_seed")}}
@@ -197,7 +197,7 @@ class Request:
         rules = self._rules()
         yield from arguments.ruled(rules, {key: getattr(self, key) for key in rules})
         if self.threads is not None:
-            yield from arguments.ruled({"threads": config.schema()["properties"]["threads"]}, {"threads": self.threads})
+            yield from arguments.ruled({"threads": load.schema()["properties"]["threads"]}, {"threads": self.threads})
 
     def _kinds(self) -> Iterator[Wrong]:
         """Arguments of a wrong type."""
@@ -411,7 +411,7 @@ def _options(method: str, given: Mapping[str, Any]) -> dict[str, Any]:
 def _section(argument: str, values: Mapping[str, Any], method: str | None) -> dict[str, Any]:
     known = method if method in METHOD_OPTIONS else None
     try:
-        return config.checked_section("student", values, known)
-    except config.SectionError as error:
+        return load.checked_section("student", values, known)
+    except load.SectionError as error:
         problems = arguments.renamed(error, lambda path: (argument, str(path[0])))
     raise arguments.ArgumentError(*problems)

@@ -12,9 +12,11 @@ from typing import Annotated, Any
 
 import typer
 
-from rkd.arguments import ArgumentError, Wrong
+from rkd.config.arguments import ArgumentError, Wrong
 from rkd.errors import RkdError
-from rkd.runtime import jsonable, quick_imports, run_script
+from rkd.utils.files import jsonable
+from rkd.utils.script import run_script
+from rkd.utils.torch_setup import quick_imports
 
 # Heavy libraries are imported in the commands that need them: --help and completion are quick.
 app = typer.Typer(
@@ -127,7 +129,7 @@ def predict(
     as_json: Json = False,
 ) -> None:
     """Predict the rows of a file."""
-    from rkd.arguments import check_classifier
+    from rkd.config.arguments import check_classifier
 
     check_classifier(model, text or None, device=device, file=data, out=out)
     with _importing():
@@ -159,7 +161,7 @@ def evaluate(
     as_json: Json = False,
 ) -> None:
     """Score a model on a labelled file."""
-    from rkd.arguments import check_classifier
+    from rkd.config.arguments import check_classifier
 
     check_classifier(model, text or None, label, device=device, file=data, labelled=True, scored_by=metric or None)
     with _importing():
@@ -180,7 +182,7 @@ def export(
     as_json: Json = False,
 ) -> None:
     """Write a student as a folder that transformers.pipeline opens, with a model card."""
-    from rkd.arguments import check_export
+    from rkd.config.arguments import check_export
 
     check_export(run, out)
     with _importing():
@@ -248,20 +250,20 @@ def plan(
     as_json: Json = False,
 ) -> None:
     """What the workflow would run here, and about how long its trainings take."""
-    from rkd import estimate
+    from rkd.workflow import forecast
 
     files = configfile or []
     checked = _plan_of(files, config)
     arguments = ["--configfile", *map(str, files)] * bool(files) + ["--config", *(config or ())] * bool(config)
-    jobs = estimate.planned_jobs([*(targets or ()), *arguments])
-    trainings = estimate.estimate(checked, jobs, Path("results"), flops_per_second)
-    found = estimate.summary(jobs, trainings, flops_per_second)
-    _tell(as_json, found, estimate.told(found))
+    jobs = forecast.planned_jobs([*(targets or ()), *arguments])
+    trainings = forecast.estimate(checked, jobs, Path("results"), flops_per_second)
+    found = forecast.summary(jobs, trainings, flops_per_second)
+    _tell(as_json, found, forecast.told(found))
 
 
 def _plan_of(files: list[Path], config: list[str] | None) -> Any:
-    from rkd.config import ConfigError
-    from rkd.estimate import merged_config
+    from rkd.config.load import ConfigError
+    from rkd.workflow.forecast import merged_config
 
     try:
         return merged_config(files, _pairs("--config", config))
@@ -283,7 +285,7 @@ def fetch(
     _logging()
     from dataclasses import asdict
 
-    from rkd.fetch import fetch as each_of
+    from rkd.workflow.fetch import fetch as each_of
 
     found = []
     for each in each_of(_plan_of(configfile or [], config)):

@@ -21,25 +21,30 @@ import pyarrow
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from rkd import hub, metrics, model_source, models, runtime, training
 from rkd.api import Request
-from rkd.arguments import model_reference
-from rkd.code_inputs import code_digests
+from rkd.config.arguments import model_reference
+from rkd.config.variants import METHOD_OPTIONS, without_unread
 from rkd.data.files import find_labels, text_problem
 from rkd.data.prepare import prepare, without_bars
+from rkd.data.reading import chosen_columns
 from rkd.earlier import Earlier
 from rkd.errors import RkdError
 from rkd.labels import check_names, label_name
-from rkd.locks import locked
-from rkd.memory import explained
 from rkd.methods import by_name
-from rkd.reading import chosen_columns
+from rkd.metrics import scores as metrics
+from rkd.models import hub, loading
+from rkd.models import source as model_source
+from rkd.models.tokenizer import load_tokenizer, save_tokenizer
 from rkd.runs import OUTPUTS, check_finished, read_history, read_predictions, task_of, unchanged
-from rkd.spec import ModelSpec, RunSpec
+from rkd.specs.jobs import ModelSpec, RunSpec
 from rkd.tasks import Task, get
-from rkd.tokenizer import load_tokenizer, save_tokenizer
-from rkd.trial import trial
-from rkd.variants import METHOD_OPTIONS, without_unread
+from rkd.training import loop
+from rkd.training.out_of_memory import explained
+from rkd.training.trial import trial
+from rkd.utils.files import atomic_path, sha256
+from rkd.utils.locks import locked
+from rkd.utils.torch_setup import choose_device
+from rkd.workflow.code_digest import code_digests
 
 log = logging.getLogger("rkd")
 
@@ -68,7 +73,7 @@ class Distilled:
     @cached_property
     def student(self) -> PreTrainedModel:
         """The trained student, in eval mode on the CPU."""
-        return models.load_finetuned(self.folder / "model")
+        return loading.load_finetuned(self.folder / "model")
 
     @cached_property
     def tokenizer(self) -> PreTrainedTokenizerBase:
@@ -93,7 +98,7 @@ def carry_out(request: Request) -> Distilled:
         RkdError: bad data, or models that do not fit, or another process that distils into the same folder; before any
             training.
     """
-    runtime.choose_device(request.device)  # only torch knows whether there is a GPU
+    choose_device(request.device)  # only torch knows whether there is a GPU
     if request.out is None:
         temporary = tempfile.TemporaryDirectory(prefix="rkd-")
         return _carry_out(request, Path(temporary.name).absolute(), temporary)
@@ -164,14 +169,14 @@ def _carry_out(request: Request, folder: Path, temporary: Any) -> Distilled:
             with _own_words(folder):
                 trial(spec, [student_spec], folder / "data", threads=request.threads, **planned)
         with _own_words(folder), explained(f"{name}/{part}", spec.training):
-            training.run(
+            loop.run(
                 spec,
                 folder / "data",
                 folder / part,
                 teacher=needs,
                 **planned,
                 threads=request.threads or torch.get_num_threads(),
-                code={**code_digests("rkd/training.py", *_modules(spec.method)), **own_files},
+                code={**code_digests("rkd/training/loop.py", *_modules(spec.method)), **own_files},
                 checkpoints=folder / ".checkpoints" / part if temporary is None else None,
                 tensorboard=None if request.tensorboard is None else request.tensorboard / part,
             )
@@ -234,7 +239,7 @@ def _file(
     """
 
     def digest(file: Path, where: str) -> str:
-        found = runtime.sha256(file)
+        found = sha256(file)
         if earlier is not None:
             earlier.refuse_rows(where, found)
         return found
@@ -244,7 +249,7 @@ def _file(
         needed = [*columns, *([label] if split != "test" else [])]
         wanted = table[chosen_columns(where, list(table.columns), needed, [label] if split == "test" else [])]
         try:
-            with runtime.atomic_path(path) as temporary:
+            with atomic_path(path) as temporary:
                 wanted.to_parquet(temporary, index=False)
                 sha256 = digest(temporary, where)
         except (pyarrow.ArrowException, ValueError, TypeError, OverflowError) as error:
@@ -275,7 +280,7 @@ def _unwritable(where: str, frame: pd.DataFrame, error: Exception) -> str:
 def _reference(model: Model, folder: Path, tokenizer: PreTrainedTokenizerBase | None) -> str:
     """A model reference as the config has it; a model in memory is written to `folder`, a run stands for its model."""
     if isinstance(model, PreTrainedModel):
-        with runtime.atomic_path(folder) as temporary:  # nothing stays there of a model that was given before
+        with atomic_path(folder) as temporary:  # nothing stays there of a model that was given before
             model.save_pretrained(temporary)
             if tokenizer is not None:
                 save_tokenizer(tokenizer, temporary)
@@ -314,8 +319,8 @@ def _ready_teacher(
     """Write a fine-tuned teacher and its tokenizer to `folder` with the task's labels; returns their names in order."""
     source = model_source.parse(reference)
     where = str(hub.local(source).path() or source.location)
-    model, tokenizer = models.load_finetuned(where), load_tokenizer(where)
-    models.check_reading(model, tokenizer, where=reference, max_length=max_length, pair=pair)
+    model, tokenizer = loading.load_finetuned(where), load_tokenizer(where)
+    loading.check_reading(model, tokenizer, where=reference, max_length=max_length, pair=pair)
     theirs = [str(each) for _, each in sorted((model.config.id2label or {}).items())]
     check_names(f"teacher {reference}: its labels", theirs)
     keys = [label_name(each) for each in theirs]
@@ -352,5 +357,5 @@ def _own_files(spec: RunSpec) -> dict[str, str]:
     if spec.method not in METHOD_OPTIONS:
         source = inspect.getsourcefile(by_name(spec.method))
         if source is not None and Path(source).is_file():  # a notebook's cells are no file
-            found[f"method {spec.method}"] = runtime.sha256(source)
+            found[f"method {spec.method}"] = sha256(source)
     return found

@@ -7,11 +7,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from rkd import runtime
 from rkd.errors import RkdError
 from rkd.labels import listed
 from rkd.runs import OUTPUTS, changes, read_manifest, read_record
-from rkd.spec import RunSpec
+from rkd.specs.jobs import RunSpec
+from rkd.utils.files import digests
 
 
 class Earlier:
@@ -94,7 +94,7 @@ class Earlier:
             found += (list(_settings(_facts(self._manifest), _facts(manifest))) if known else []) or ["the data"]
         code = record.get("code") or {}
         found += [f"the source of {name}" for name, digest in files.items() if code.get(name) != digest]
-        if teacher is not None and record.get("teacher") != runtime.digests(teacher):
+        if teacher is not None and record.get("teacher") != digests(teacher):
             found.append("the teacher")
         if (outputs := record.get("outputs")) is None:
             found.append("run.json lists no SHA-256 of its files")

@@ -15,16 +15,17 @@ from huggingface_hub import ModelCardData
 from transformers import PreTrainedModel
 
 import rkd
-from rkd import arguments, models
+from rkd.config import arguments
 from rkd.distilling import Distilled, read_run
 from rkd.errors import RkdError
-from rkd.escape import markdown, markdown_code, one_line
-from rkd.model_files import read_object
-from rkd.packed import accepted
+from rkd.models import loading
+from rkd.models.files import read_object
+from rkd.models.tokenizer import load_tokenizer
+from rkd.models.unpadded import accepted
 from rkd.runs import read_manifest, read_record, task_of
-from rkd.runtime import atomic_path, atomic_write_text, sha256
 from rkd.tasks import Task
-from rkd.tokenizer import load_tokenizer
+from rkd.utils.escape import markdown, markdown_code, one_line
+from rkd.utils.files import atomic_path, atomic_write_text, sha256
 
 # Largest difference of a logit between torch and ONNX: float32 sums in another order.
 TOLERANCE = 1e-3
@@ -104,9 +105,9 @@ def _check_model(run: Path) -> None:
     """Refuse a run whose model is damaged or cannot read its own data."""
     file = run / "run.json"
     task = task_of(read_record(file, "spec")["spec"], file)
-    model, tokenizer = models.load_finetuned(run / "model"), load_tokenizer(run / "model")
+    model, tokenizer = loading.load_finetuned(run / "model"), load_tokenizer(run / "model")
     length = tokenizer.model_max_length
-    models.check_reading(model, tokenizer, where=str(run / "model"), max_length=length, pair=task.pair)
+    loading.check_reading(model, tokenizer, where=str(run / "model"), max_length=length, pair=task.pair)
 
 
 def _check_kept(out: Path, new: Path) -> None:
@@ -232,7 +233,7 @@ def write_onnx(folder: Path, out: Path) -> float:
         import onnxscript  # noqa: F401  # the exporter imports it much later, with an error that helps nobody
     except ImportError as error:
         raise RkdError(f"--onnx needs what is not installed ({error.name}): pip install -e '.[onnx]'") from None
-    model, tokenizer = models.load_finetuned(folder).eval(), load_tokenizer(folder)
+    model, tokenizer = loading.load_finetuned(folder).eval(), load_tokenizer(folder)
     # The fused kernels of PyTorch have no fixed form in ONNX.
     model.set_attn_implementation("eager")
     samples = [["A first sentence."], ["Short.", "A second one, which is a good deal longer than the first."]]

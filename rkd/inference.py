@@ -8,14 +8,20 @@ import pandas as pd
 import torch
 from datasets import Dataset
 
-from rkd import arguments, evaluation, hub, metrics, model_source, models, runs, runtime
-from rkd.batching import Split
+from rkd import runs
+from rkd.config import arguments
 from rkd.data.files import read_split, read_texts
 from rkd.data.prepare import encode, without_bars
+from rkd.data.reading import write_columns
 from rkd.labels import check_names
-from rkd.reading import write_columns
+from rkd.metrics import scores as metrics
+from rkd.models import hub, loading
+from rkd.models import source as model_source
+from rkd.models.tokenizer import load_tokenizer
 from rkd.tasks import Task, define, get
-from rkd.tokenizer import load_tokenizer
+from rkd.training import evaluation
+from rkd.training.batches import Split
+from rkd.utils.torch_setup import choose_device
 
 # Tokens of the longest text that a model without a limit reads.
 LONGEST = 1 << 20
@@ -51,17 +57,17 @@ class Classifier:
         known = runs.unchanged(reference, "model").get("spec", {}).get("own_task") or {}
         source = model_source.parse(arguments.model_reference(reference))
         where = str(hub.local(source).path() or source.location)
-        self.model: Any = models.load_finetuned(where)
+        self.model: Any = loading.load_finetuned(where)
         self.tokenizer = load_tokenizer(where)
         self.text = [text] if isinstance(text, str) else list(text or known["text"])
         # No longer text than the model has positions for, nor than it was trained on.
-        self.max_length = min(models.positions_of(self.model) or LONGEST, self.tokenizer.model_max_length, LONGEST)
-        models.check_reading(
+        self.max_length = min(loading.positions_of(self.model) or LONGEST, self.tokenizer.model_max_length, LONGEST)
+        loading.check_reading(
             self.model, self.tokenizer, where=str(reference), max_length=self.max_length, pair=len(self.text) == 2
         )
         self.label = label or known.get("label")
         self.scored_by = runs.metrics_of(reference)
-        self.device = runtime.choose_device(device)
+        self.device = choose_device(device)
         names = [str(name) for _, name in sorted((self.model.config.id2label or {}).items())]
         check_names(f"{reference}: its labels", names)
         self.labels = [] if len(names) == 1 else names
@@ -102,5 +108,5 @@ class Classifier:
 
 
 def write_table(frame: pd.DataFrame, path: Path) -> None:
-    """Write a table in the format that its name tells, whole or not at all; see `rkd.reading.write_columns`."""
+    """Write a table in the format that its name tells, whole or not at all; see `rkd.data.reading.write_columns`."""
     write_columns(path, {str(name): frame[name].tolist() for name in frame})

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from rkd.errors import RkdError
-from rkd.runtime import digests
+from rkd.utils.files import digests
 
 PARTS = ("dataset", "tokenizer")
 # Where data come from decides nothing: the same texts from another place are the same data.

@@ -16,8 +16,8 @@ from jsonschema import Draft202012Validator
 from jsonschema.exceptions import best_match
 
 from rkd.errors import RkdError
-from rkd.runtime import digests
 from rkd.tasks import Task, get
+from rkd.utils.files import digests
 
 log = logging.getLogger("rkd")
 

@@ -17,14 +17,14 @@ os.environ.update(PYTHONPATH=os.pathsep.join([ROOT, *(path for path in PYTHONPAT
 
 try:
     import rkd
-    from rkd.code_inputs import code_digest
-    from rkd.config import in_order, load, typed
+    from rkd.workflow.code_digest import code_digest
+    from rkd.config.load import in_order, load, typed
     from rkd.errors import RkdError
-    from rkd.failures import failed_jobs
-    from rkd.plan import Plan
-    from rkd.runtime import atomic_write_text, sha256
-    from rkd.spec import canonical_json
-    from rkd.versions import check as check_versions
+    from rkd.workflow.snakemake_log import failed_jobs
+    from rkd.workflow.plan import Plan
+    from rkd.utils.files import atomic_write_text, sha256
+    from rkd.specs.jobs import canonical_json
+    from rkd.workflow.pins import check as check_versions
 except ImportError as error:
     sys.exit(f"error: {error}; run `make results` once, then put .venv/bin into PATH, or `pip install -e .`")
 
@@ -49,7 +49,7 @@ os.environ.update(HF_HUB_DISABLE_TELEMETRY="1")
 if not PLAN.needs_hub:
     os.environ.update(HF_HUB_OFFLINE="1")
 
-# A training or a measurement takes one GPU (rkd/gpu.py), unless it is to run on the CPU.
+# A training or a measurement takes one GPU (rkd/workflow/gpu_slots.py), unless it is to run on the CPU.
 GPU_RESOURCES = {
     "device": PLAN.config["device"],
     "gpu": int(PLAN.config["device"] != "cpu"),

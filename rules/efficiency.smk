@@ -23,7 +23,7 @@ rule measure_efficiency:
         threads=PLAN.config["threads"],
         code=code_digest("workflow_scripts/measure_efficiency.py"),
     shell:
-        "python -m rkd.gpu --device {resources.device} --gpus {resources.gpu_names} --jobs-per-gpu {resources.jobs_per_gpu} -- "
+        "python -m rkd.workflow.gpu_slots --device {resources.device} --gpus {resources.gpu_names} --jobs-per-gpu {resources.jobs_per_gpu} -- "
         "python workflow_scripts/measure_efficiency.py --data results/data/{wildcards.task} --models {params.models:q} "
         "--out {output:q} --device {resources.device} --threads {params.threads} > {log} 2>&1"
 
@@ -50,7 +50,7 @@ rule measure_cost:
         threads=PLAN.config["threads"],
         code=code_digest("workflow_scripts/measure_cost.py", *PLAN.method_modules()),
     shell:
-        "python -m rkd.gpu --device {resources.device} --gpus {resources.gpu_names} --jobs-per-gpu {resources.jobs_per_gpu} -- "
+        "python -m rkd.workflow.gpu_slots --device {resources.device} --gpus {resources.gpu_names} --jobs-per-gpu {resources.jobs_per_gpu} -- "
         "python workflow_scripts/measure_cost.py --data results/data/{wildcards.task} --student {params.student:q} "
         "--teacher $(dirname {input.teacher:q}) --methods {params.methods:q} --batch-size {params.batch_size} "
         "--out {output:q} --device {resources.device} --threads {params.threads} > {log} 2>&1"

@@ -30,7 +30,7 @@ rule train_student:
         teacher=teacher_option,
         code=student_code,
     shell:
-        "python -m rkd.gpu --device {resources.device} --gpus {resources.gpu_names} --jobs-per-gpu {resources.jobs_per_gpu} -- "
+        "python -m rkd.workflow.gpu_slots --device {resources.device} --gpus {resources.gpu_names} --jobs-per-gpu {resources.jobs_per_gpu} -- "
         "python workflow_scripts/train.py --spec - --data results/data/{wildcards.task} {params.teacher} "
         "--out {params.folder} --device {resources.device} --threads {threads} "
         "--checkpoints {params.checkpoints} --checkpoint-minutes {resources.checkpoint_minutes} "

@@ -68,6 +68,6 @@ def random_batch(seed: int, size: int = 6, labels: int = 2, length: int | None =
 
 
 def pytest_report_header() -> str:
-    from tests.interruption import SEED
+    from tests.helpers.interruption import SEED
 
     return f"interruptions: RKD_TEST_SEED={SEED}"

@@ -1,11 +1,11 @@
 """Table of one axis of ablation: value by task (CSV, Markdown, LaTeX, HTML and a sidecar JSON)."""
 
-from rkd.report.ablations import ablation_table, read_axis
 from rkd.report.arguments import parser
-from rkd.report.collect import ReportSpec, read_metrics
-from rkd.report.origin import origin
-from rkd.report.tables import write
-from rkd.runtime import run_script
+from rkd.report.inputs import ReportSpec, read_metrics
+from rkd.report.provenance import origin
+from rkd.report.tables.ablation import ablation_table, read_axis
+from rkd.report.tables.main import write
+from rkd.utils.script import run_script
 
 
 def main() -> None:

@@ -1,13 +1,14 @@
 """Compare every row with kd and finetune, paired by seed and dev example (CSV, Markdown, LaTeX, HTML, sidecar JSON)."""
 
-from rkd.command_line import at_least
 from rkd.report.arguments import parser
-from rkd.report.collect import ReportSpec
-from rkd.report.comparisons import BASELINES, comparisons
-from rkd.report.origin import origin
+from rkd.report.inputs import ReportSpec
+from rkd.report.provenance import origin
 from rkd.report.statistics import RESAMPLES
-from rkd.report.tables import write
-from rkd.runtime import reuse_memory, run_script
+from rkd.report.tables.comparisons import BASELINES, comparisons
+from rkd.report.tables.main import write
+from rkd.utils.command_line import at_least
+from rkd.utils.script import run_script
+from rkd.utils.torch_setup import reuse_memory
 
 
 def main() -> None:

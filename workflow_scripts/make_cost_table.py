@@ -1,11 +1,11 @@
 """Table of the cost of a training step of every method (CSV, Markdown, LaTeX, HTML and a sidecar JSON)."""
 
 from rkd.report.arguments import parser
-from rkd.report.collect import ReportSpec
-from rkd.report.costs import METHOD_NUMBERS, CostTable, read_measurements
-from rkd.report.origin import origin
-from rkd.report.tables import write
-from rkd.runtime import run_script
+from rkd.report.inputs import ReportSpec
+from rkd.report.provenance import origin
+from rkd.report.tables.main import write
+from rkd.report.tables.profiling import METHOD_NUMBERS, CostTable, read_measurements
+from rkd.utils.script import run_script
 
 
 def main() -> None:

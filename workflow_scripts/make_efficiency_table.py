@@ -1,10 +1,10 @@
 """Table of size and speed, teacher against student (CSV, Markdown, LaTeX, HTML and a sidecar JSON)."""
 
 from rkd.report.arguments import parser
-from rkd.report.costs import MODEL_NUMBERS, EfficiencyTable, read_measurements
-from rkd.report.origin import origin
-from rkd.report.tables import write
-from rkd.runtime import run_script
+from rkd.report.provenance import origin
+from rkd.report.tables.main import write
+from rkd.report.tables.profiling import MODEL_NUMBERS, EfficiencyTable, read_measurements
+from rkd.utils.script import run_script
 
 
 def main() -> None:

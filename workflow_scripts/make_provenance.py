@@ -1,11 +1,11 @@
 """Table of where the training runs were made (CSV, Markdown, LaTeX, HTML and a sidecar JSON)."""
 
-from rkd.command_line import at_least
 from rkd.report.arguments import parser
-from rkd.report.origin import origin
-from rkd.report.provenance import provenance
-from rkd.report.tables import write
-from rkd.runtime import run_script
+from rkd.report.provenance import origin
+from rkd.report.tables.main import write
+from rkd.report.tables.provenance import provenance
+from rkd.utils.command_line import at_least
+from rkd.utils.script import run_script
 
 
 def main() -> None:

@@ -2,11 +2,12 @@
 
 from pathlib import Path
 
-from rkd.command_line import ArgumentParser, json_value
-from rkd.plan import Plan
-from rkd.report.origin import origin, with_outputs
-from rkd.report.page import page, sources
-from rkd.runtime import atomic_write_text, run_script, write_json
+from rkd.report.page.build import page, sources
+from rkd.report.provenance import origin, with_outputs
+from rkd.utils.command_line import ArgumentParser, json_value
+from rkd.utils.files import atomic_write_text, write_json
+from rkd.utils.script import run_script
+from rkd.workflow.plan import Plan
 
 
 def main() -> None:

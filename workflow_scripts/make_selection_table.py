@@ -1,11 +1,11 @@
 """Dev scores of the best and of the last epoch side by side (CSV, Markdown, LaTeX, HTML and a sidecar JSON)."""
 
 from rkd.report.arguments import parser
-from rkd.report.collect import ReportSpec, read_histories
-from rkd.report.origin import origin
-from rkd.report.selection import selection
-from rkd.report.tables import write
-from rkd.runtime import run_script
+from rkd.report.inputs import ReportSpec, read_histories
+from rkd.report.provenance import origin
+from rkd.report.tables.main import write
+from rkd.report.tables.selection import selection
+from rkd.utils.script import run_script
 
 
 def main() -> None:

@@ -1,9 +1,9 @@
 """Write the GLUE submission of one variant (a zip of eleven TSV files) from its predictions."""
 
-from rkd.command_line import at_least
 from rkd.report.arguments import parser
-from rkd.report.submission import submit
-from rkd.runtime import run_script
+from rkd.submission import submit
+from rkd.utils.command_line import at_least
+from rkd.utils.script import run_script
 
 
 def main() -> None:

@@ -2,9 +2,10 @@
 
 from pathlib import Path
 
-from rkd.command_line import ArgumentParser, at_least, json_value
-from rkd.memory import explained
-from rkd.runtime import quick_imports, run_script
+from rkd.training.out_of_memory import explained
+from rkd.utils.command_line import ArgumentParser, at_least, json_value
+from rkd.utils.script import run_script
+from rkd.utils.torch_setup import quick_imports
 
 
 def main() -> None:
@@ -24,7 +25,7 @@ def main() -> None:
     a = parser.parse_args()
 
     with quick_imports():  # torch and transformers take seconds: only once the arguments are right
-        from rkd.measuring import measured_methods
+        from rkd.profiling.jobs import measured_methods
 
     size = {"batch_size": a.batch_size, "steps": a.steps}
     with explained(f"a step of {a.data.name}", {"batch_size": a.batch_size, "gradient_accumulation": 1}):

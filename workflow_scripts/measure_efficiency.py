@@ -2,8 +2,9 @@
 
 from pathlib import Path
 
-from rkd.command_line import ArgumentParser, at_least
-from rkd.runtime import quick_imports, run_script
+from rkd.utils.command_line import ArgumentParser, at_least
+from rkd.utils.script import run_script
+from rkd.utils.torch_setup import quick_imports
 
 
 def main() -> None:
@@ -23,7 +24,7 @@ def main() -> None:
         parser.error(f"--models: found {' '.join(arguments.models)}; expected ROW=FOLDER, each row once")
 
     with quick_imports():  # torch and transformers take seconds: only once the arguments are right
-        from rkd.measuring import measured_task
+        from rkd.profiling.jobs import measured_task
 
     measured_task(arguments.data, models, arguments.out, arguments.device, arguments.threads, arguments.repeats)
 

@@ -1,12 +1,12 @@
 """Draw one axis of ablation: dev score by value with intervals, a panel per task, as PDF and PNG."""
 
-from rkd.report.ablation_figure import REFERENCES, ablation_figure
-from rkd.report.ablations import ablation_table, read_axis
 from rkd.report.arguments import parser
-from rkd.report.collect import ReportSpec, read_metrics
-from rkd.report.figures import STYLE_FILE, save
-from rkd.report.origin import origin
-from rkd.runtime import run_script
+from rkd.report.figures.ablation import REFERENCES, ablation_figure
+from rkd.report.figures.learning_curves import STYLE_FILE, save
+from rkd.report.inputs import ReportSpec, read_metrics
+from rkd.report.provenance import origin
+from rkd.report.tables.ablation import ablation_table, read_axis
+from rkd.utils.script import run_script
 
 
 def main() -> None:

@@ -1,11 +1,11 @@
 """Draw dev score against seconds of training, a panel per task, as PDF and PNG."""
 
 from rkd.report.arguments import parser
-from rkd.report.collect import ReportSpec, read_metrics
-from rkd.report.figures import STYLE_FILE, save
-from rkd.report.origin import origin
-from rkd.report.tradeoffs import cost_figure, read_seconds
-from rkd.runtime import run_script
+from rkd.report.figures.learning_curves import STYLE_FILE, save
+from rkd.report.figures.tradeoffs import cost_figure, read_seconds
+from rkd.report.inputs import ReportSpec, read_metrics
+from rkd.report.provenance import origin
+from rkd.utils.script import run_script
 
 
 def main() -> None:

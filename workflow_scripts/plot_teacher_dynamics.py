@@ -1,11 +1,11 @@
 """Draw what becomes of moving teachers by training step, one column per task, as PDF and PNG."""
 
 from rkd.report.arguments import parser
-from rkd.report.collect import ReportSpec, read_histories
-from rkd.report.dynamics import teacher_dynamics
-from rkd.report.figures import STYLE_FILE, save
-from rkd.report.origin import origin
-from rkd.runtime import run_script
+from rkd.report.figures.learning_curves import STYLE_FILE, save
+from rkd.report.figures.teacher_dynamics import teacher_dynamics
+from rkd.report.inputs import ReportSpec, read_histories
+from rkd.report.provenance import origin
+from rkd.utils.script import run_script
 
 
 def main() -> None:

@@ -3,8 +3,9 @@
 import logging
 import sys
 
-from rkd.command_line import ArgumentParser, json_value
-from rkd.runtime import quick_imports, run_script
+from rkd.utils.command_line import ArgumentParser, json_value
+from rkd.utils.script import run_script
+from rkd.utils.torch_setup import quick_imports
 
 
 def main() -> None:

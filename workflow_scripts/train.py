@@ -4,11 +4,12 @@ import logging
 from importlib import import_module
 from pathlib import Path
 
-from rkd.code_inputs import code_digests
-from rkd.command_line import ArgumentParser, at_least
-from rkd.memory import explained
-from rkd.runtime import quick_imports, run_script, text_argument
-from rkd.spec import RunSpec
+from rkd.specs.jobs import RunSpec
+from rkd.training.out_of_memory import explained
+from rkd.utils.command_line import ArgumentParser, at_least
+from rkd.utils.script import run_script, text_argument
+from rkd.utils.torch_setup import quick_imports
+from rkd.workflow.code_digest import code_digests
 
 
 def main() -> None:
@@ -17,7 +18,7 @@ def main() -> None:
         "--spec",
         required=True,
         type=text_argument,
-        help="the run's canonical JSON, as rkd.plan writes it; -: from stdin",
+        help="the run's canonical JSON, as rkd.workflow.plan writes it; -: from stdin",
     )
     parser.add_argument("--trials", type=Path, help="of a teacher: specs of its students, a line each, tried before it")
     parser.add_argument("--data", type=Path, required=True, help="folder of the prepared task")
@@ -35,14 +36,14 @@ def main() -> None:
 
     with quick_imports():  # torch and transformers take seconds: only once the arguments are right
         from rkd.prepared import read_manifest
-        from rkd.training import run
+        from rkd.training.loop import run
 
     spec = RunSpec.from_json(arguments.spec)
     data = read_manifest(arguments.data)["sha256"]  # what is tried is what is trained on
     if arguments.trials is not None:  # also of a teacher that goes on: its students may be others than at its start
         where = {"device": arguments.device, "threads": arguments.threads, "data_sha256": data}
-        # By name: a trial decides no result, so that an edit of it trains nothing anew (rkd.code_inputs reads imports).
-        import_module("rkd.trial").trial_apart(spec, arguments.trials, arguments.data, **where)
+        # By name: a trial decides no result, so that an edit of it trains nothing anew.
+        import_module("rkd.training.trial").trial_apart(spec, arguments.trials, arguments.data, **where)
     with explained(f"{spec.task}/{spec.variant}/seed-{spec.seed}", spec.training):
         run(
             spec,

@@ -8,8 +8,8 @@ from typing import Any
 
 import yaml
 
-from rkd.config import allowed, schema
-from rkd.variants import METHOD_OPTIONS
+from rkd.config.load import allowed, schema
+from rkd.config.variants import METHOD_OPTIONS
 
 MARK = "<!-- every key -->"
 DEFAULTS = Path(__file__).parents[2] / "config.yaml"

@@ -1,4 +1,4 @@
-"""A user's own files, read by `rkd.reading`: named columns → the splits of a task."""
+"""A user's own files, read by `rkd.data.reading`: named columns → the splits of a task."""
 
 import logging
 import math
@@ -14,11 +14,11 @@ import numpy as np
 from datasets import Dataset
 
 from rkd.data.glue_dir import features
+from rkd.data.reading import Columns, is_blank_row, read_columns, shown
 from rkd.errors import RkdError
 from rkd.labels import check_names, is_missing, label_name, listed, nearly, reads_as_missing
-from rkd.reading import Columns, is_blank_row, read_columns, shown
-from rkd.runtime import sha256
 from rkd.tasks import Task
+from rkd.utils.files import sha256
 
 logger = logging.getLogger(__name__)
 
@@ -40,7 +40,7 @@ def read_splits(task: Task, own: Mapping[str, Any]) -> dict[str, Dataset]:
         task: the task.
         own: `files` (by split: `path`, perhaps the expected `sha256`, and perhaps `where`, what errors call the file),
             `scores` ([low, high], "any" or None for labels) and, without a file for validation, `dev_share` and
-            `dev_seed`; see `rkd.spec.DataSpec`.
+            `dev_seed`; see `rkd.specs.jobs.DataSpec`.
 
     Raises:
         RkdError: a file is missing, unreadable or another one than planned, a column is missing, a value is no text,

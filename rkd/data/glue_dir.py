@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 
 from datasets import ClassLabel, Dataset, Features, Value
 
+from rkd.data.reading import text_lines
 from rkd.errors import RkdError
-from rkd.reading import text_lines
 from rkd.tasks import Task
 
 # CoLA's labelled files are the only ones without a header line.

@@ -11,10 +11,10 @@ import pyarrow.parquet as pq
 import yaml
 from datasets import ClassLabel, Dataset, Features
 
-from rkd import hub
 from rkd.data import official
 from rkd.data.glue_dir import features
 from rkd.errors import RkdError
+from rkd.models import hub
 from rkd.tasks import Task
 
 HUB_NAME = "nyu-mll/glue"

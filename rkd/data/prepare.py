@@ -12,16 +12,19 @@ import datasets
 from datasets import Dataset, DatasetDict, Value
 from transformers import PreTrainedTokenizerBase
 
-from rkd import hub, model_source, tasks
-from rkd.data import load_raw, synthetic
+from rkd import tasks
+from rkd.data import synthetic
 from rkd.data.hub import HUB_NAME, HUB_REVISION
 from rkd.data.official import content_hash
+from rkd.data.raw import load_raw
 from rkd.data.tokenizer import build_tokenizer
 from rkd.errors import RkdError
 from rkd.labels import listed
+from rkd.models import hub
+from rkd.models import source as model_source
+from rkd.models.tokenizer import load_tokenizer, save_tokenizer, shortest
 from rkd.prepared import content_digest, file_digests
-from rkd.runtime import atomic_path, write_json
-from rkd.tokenizer import load_tokenizer, save_tokenizer, shortest
+from rkd.utils.files import atomic_path, write_json
 
 logger = logging.getLogger(__name__)
 
@@ -65,7 +68,7 @@ def prepare(
         max_length: longest input in tokens, special tokens included.
         synthetic_rows: (train, dev, test) rows of synthetic data; `rkd.data.synthetic.ROWS` by default.
         synthetic_seed: seed of synthetic data.
-        tokenizer_content: what `rkd.model_source.ModelSource.tokenizer_content` must give; None checks nothing.
+        tokenizer_content: what `rkd.models.source.ModelSource.tokenizer_content` must give; None checks nothing.
 
     Raises:
         RkdError: bad data (see `load_raw`), a tokenizer that does not load or is not the one that its digest names, or

@@ -4,7 +4,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from rkd.methods.base import Batch, Means, Method
-from rkd.packed import logits
+from rkd.models.unpadded import logits
 
 
 def task_loss(logits: Tensor, labels: Tensor) -> Tensor:

@@ -4,11 +4,11 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from rkd.methods.base import Batch
-from rkd.packed import logits
+from rkd.models.unpadded import logits
 
 
 class _Logits(nn.Module):
-    """`rkd.packed.logits` as a module, which `torch.func.functional_call` asks for."""
+    """`rkd.models.unpadded.logits` as a module, which `torch.func.functional_call` asks for."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
@@ -24,7 +24,7 @@ def logits_at(model: nn.Module, parameters: dict[str, Tensor], batch: Batch) -> 
     Args:
         model: a classifier; its own parameters stay as they are.
         parameters: the values by parameter name; parameters that are missing here keep their own.
-        batch: as `rkd.packed.logits` takes it.
+        batch: as `rkd.models.unpadded.logits` takes it.
 
     Returns:
         Shape (batch, classes).

@@ -10,7 +10,7 @@ from rkd.errors import RkdError
 from rkd.losses import kd_loss, regression_kd_loss
 from rkd.methods.base import Batch, Means, Method
 from rkd.methods.finetune import task_loss
-from rkd.packed import logits
+from rkd.models.unpadded import logits
 
 
 class KD(Method):

@@ -12,7 +12,7 @@ from rkd.methods.base import Batch, Optimizer
 from rkd.methods.finetune import task_loss
 from rkd.methods.functional import logits_at
 from rkd.methods.kd import KD
-from rkd.packed import logits
+from rkd.models.unpadded import logits
 
 
 class MetaDistil(KD):
@@ -34,7 +34,8 @@ class MetaDistil(KD):
     whole held-out set); the quiz comes from the training data (there, from the dev set "for simplicity").
 
     Args:
-        quiz: endless iterator over batches that the student does not train on, for example `rkd.quiz.QuizBatches`.
+        quiz: endless iterator over batches that the student does not train on, such as
+            `rkd.training.holdout.QuizBatches`.
             With `state_dict` and `load_state_dict`, its position is saved in the method's state.
         teacher_lr: μ, peak learning rate of the teacher's AdamW; 1e-5 in the authors' code.
         pilot_lr: λ > 0; 5e-5, the student's learning rate, in the authors' code.

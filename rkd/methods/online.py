@@ -7,7 +7,7 @@ from torch import nn
 from rkd.methods.base import Batch, Optimizer
 from rkd.methods.finetune import task_loss
 from rkd.methods.kd import KD
-from rkd.packed import logits
+from rkd.models.unpadded import logits
 
 
 class OnlineKD(KD):

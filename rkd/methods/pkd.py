@@ -10,7 +10,7 @@ from rkd.layer_map import LayerMap
 from rkd.losses import patience_loss
 from rkd.methods.base import Batch, Means
 from rkd.methods.kd import KD
-from rkd.states import cls_states, config_of, encoder_layers
+from rkd.models.hidden_states import cls_states, config_of, encoder_layers
 
 
 class PKD(KD):

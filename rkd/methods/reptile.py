@@ -12,8 +12,8 @@ from rkd.errors import RkdError
 from rkd.layer_map import LAYER, LayerMap
 from rkd.methods.base import Batch, Means, Optimizer, RandomState, first_adamw_step, no_decay
 from rkd.methods.kd import KD
-from rkd.methods.outer import RandomSigns, ReptileSGD
-from rkd.packed import logits
+from rkd.methods.reptile_controls import RandomSigns, ReptileSGD
+from rkd.models.unpadded import logits
 
 Chunks = list[tuple[Batch, float]]
 
@@ -48,7 +48,7 @@ class ReptileKD(KD):
         inner_batch: "same", or "quiz": update 1 takes the next batch of `quiz` instead of (x, y), update 3 keeps
             (x, y) (does it matter that the teacher sees the batch on which it is about to teach?).
         quiz: endless iterator over batches that the student does not train on, for inner_batch "quiz" alone; see
-            `rkd.quiz.QuizBatches`.
+            `rkd.training.holdout.QuizBatches`.
         outer_optimizer: "adamw", or "sgd": update 2 is θ_T ← θ_T + ε · (θ'_S − θ_T), Reptile's own rule (Nichol et
             al., 2018), neither clipped nor decayed (does AdamW's walk of constant speed matter?).
         outer_step_size: ε of outer_optimizer "sgd", in (0, 1], with the schedule of the learning rates. 1e-3 is ours.

@@ -10,8 +10,8 @@ from rkd.layer_map import LayerMap
 from rkd.losses import attention_score_loss, hidden_state_loss, soft_cross_entropy
 from rkd.methods.base import Batch, Means, Optimizer
 from rkd.methods.kd import KD
-from rkd.packed import logits
-from rkd.states import States, all_states, config_of
+from rkd.models.hidden_states import States, all_states, config_of
+from rkd.models.unpadded import logits
 
 
 class TinyBERT(KD):

@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from rkd.command_line import ArgumentParser
-from rkd.runtime import text_argument
+from rkd.utils.command_line import ArgumentParser
+from rkd.utils.script import text_argument
 
 _SHARED: dict[str, dict[str, Any]] = {
     "--spec": {"type": text_argument, "help": "JSON: tasks, variants, seeds, models, …; -: from stdin"},

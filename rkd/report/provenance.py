@@ -1,106 +1,42 @@
-"""The table of provenance: which commit, versions and machines the training runs come from."""
+"""How a table, a figure or the page was made, recorded beside it for `rkd.verify` to repeat."""
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+import sys
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
-from rkd.report.collect import run_of
-from rkd.report.render import Grid, Note, Part, Section
-from rkd.report.tables import MISSING
-from rkd.runs import read_record, task_of
-
-# What runs of one line of the table have in common.
-PLACE = ("commit", "dirty", "python", "torch", "transformers", "machine", "device", "threads")
-_NEEDED = (
-    *("git", "python", "packages/torch", "packages/transformers", "processor", "device", "threads"),
-    *("started", "seconds"),
-)
-_COLUMNS = ["task", "variant", "seed", *PLACE, "started", "seconds", "file"]
+from rkd.utils.files import sha256
+from rkd.utils.script import text_argument
+from rkd.workflow.code_digest import ROOT, code_digests
 
 
-@dataclass(frozen=True)
-class Provenance:
-    """One training run per line of `runs`, with the columns task, variant, seed, those of `PLACE`, started, seconds
-    and file."""
-
-    runs: pd.DataFrame
-    planned: int
-
-    def frame(self) -> pd.DataFrame:
-        """One run per line."""
-        return self.runs
-
-    def sidecar(self) -> dict[str, object]:
-        """The run.json files of each line of the printed table."""
-        cells = [
-            {**dict(zip(PLACE, key, strict=True)), "runs": len(group), "files": group["file"].tolist()}
-            for key, group in self._places()
-        ]
-        return {"caption": self._caption(), "cells": cells}
-
-    def grid(self) -> Grid:
-        """The table as it is printed: a line per commit, versions and machine."""
-        heads = ("Python", "torch", "transformers", "Machine", "Device", "Threads", "Runs", "Hours", "First", "Last")
-        lines = tuple(tuple(self._line(key, group)) for key, group in self._places())
-        return Grid((("", heads),), (Section("", lines),), self._caption(), tuple(map(Note, self._remarks())), "Commit")
-
-    def _places(self) -> Iterator[tuple[Any, pd.DataFrame]]:
-        yield from self.runs.groupby(list(PLACE), sort=False)
-
-    def _line(self, key: tuple[Any, ...], runs: pd.DataFrame) -> Iterator[Part]:
-        found = dict(zip(PLACE, key, strict=True))
-        yield Part(found["commit"][:12] + (" + changes" if found["dirty"] else ""))
-        yield from (Part(str(found[name])) for name in PLACE[2:])
-        yield Part(str(len(runs)))
-        yield Part(f"{runs['seconds'].sum() / 3600:.2f}")
-        days = runs["started"].str.slice(0, 10)
-        yield from (Part(days.min()), Part(days.max()))
-
-    def _caption(self) -> str:
-        return "Where the training runs come from: one line per commit, versions and machine; each run in the CSV."
-
-    def _remarks(self) -> Iterator[str]:
-        if len(self.runs) < self.planned:
-            yield f"{self.planned - len(self.runs)} of {self.planned} runs are missing."
-        if self.runs["dirty"].any():
-            yield "+ changes: the checkout had uncommitted changes; run.json names the digest of every file of code."
-        if (self.runs["commit"] == MISSING).any():
-            yield f"{MISSING}: not run from a git checkout; run.json names the digest of every file of code."
-        if self.runs["commit"].nunique() > 1:
-            yield "Runs of several commits: Snakemake repeats a run only if code that it executes has changed."
-
-
-def provenance(paths: Iterable[str | Path], planned: int) -> Provenance:
-    """Read run.json files.
+def origin(script: str, inputs: Iterable[str | Path], project_files: Iterable[str] = ()) -> dict[str, Any]:
+    """The origin of what the running script writes.
 
     Args:
-        paths: of teachers and students; runs may be missing.
-        planned: number of runs that there should be.
+        script: the script's own `__file__`.
+        inputs: the files that it reads.
+        project_files: files of this project that it reads besides code, for example a style, by their path in it.
 
-    Raises:
-        RkdError: a file is missing, broken, or lies elsewhere.
+    Returns:
+        `command`, the script's path in the project and its arguments (those of an `@FILE` in its place, and what came
+        on standard input in the place of "-"); `inputs`,
+        SHA-256 by file; `code`, a digest by source file as in `rkd.workflow.code_digest.code_digests`.
+
+    Example:
+        >>> origin("workflow_scripts/make_table.py", ["results/metrics/cola/kd/seed-1.json"])["command"][0]
+        'workflow_scripts/make_table.py'
     """
-    return Provenance(pd.DataFrame([_run(str(path)) for path in paths], columns=_COLUMNS), planned)
-
-
-def _run(file: str) -> dict[str, Any]:
-    found = read_record(file, *_NEEDED)
-    if "spec" in found:
-        task_of(found["spec"], file)  # a task that is not GLUE's is known from here on
+    name = f"workflow_scripts/{Path(script).name}"
+    lists = (Path(word[1:]).read_text().splitlines() if word.startswith("@") else [word] for word in sys.argv[1:])
+    read = {str(file): sha256(file) for file in inputs}
     return {
-        **run_of(file)._asdict(),
-        "commit": found["git"].get("commit", MISSING),
-        "dirty": found["git"].get("dirty", False),
-        "python": found["python"],
-        "torch": found["packages"]["torch"],
-        "transformers": found["packages"]["transformers"],
-        "machine": found.get("gpu") or found["processor"],
-        "device": found["device"],
-        "threads": found["threads"],
-        "started": found["started"],
-        "seconds": float(found["seconds"]),
-        "file": file,
+        "command": [name, *(text_argument(word) for words in lists for word in words)],
+        "inputs": read | {file: sha256(ROOT / file) for file in project_files},
+        "code": code_digests(name),
     }
+
+
+def with_outputs(made: Mapping[str, Any], files: Iterable[Path]) -> dict[str, Any]:
+    """An origin with `outputs`, SHA-256 by name of the files that were written beside its record."""
+    return {**made, "outputs": {file.name: sha256(file) for file in files}}

@@ -13,11 +13,11 @@ the difference of the two rows' scores at seed s, s = 1 … S:
     95 % interval: D ± √( t² · σ²/S + z² · c ),  t of Student with S − 1 degrees of freedom, z = 1.96
 
 σ²/S holds what differs from seed to seed; c, what all seeds share, does not shrink with more seeds. c comes from a
-bootstrap over examples, which works for any metric (see `rkd.report.resampling`). The half-widths of the two parts
+bootstrap over examples, which works for any metric (see `rkd.metrics.weighted`). The half-widths of the two parts
 are added in quadrature (Howe; Zou and Donner), since σ² rests on S − 1 degrees of freedom and c on hundreds: with c = 0
 it is the paired t-test over seeds. p is the level at which the interval just reaches 0.
 
-Alternatives, all simulated (docs/statistics.md has the numbers, tests/unit/test_statistics.py runs the main ones):
+Alternatives, all simulated (numbers: docs/statistics.md; the main ones: tests/unit/report/test_statistics.py):
 a hierarchical bootstrap (seeds, then examples) understates the variance of 5 seeds by a fifth and knows no small-sample
 correction (1.96 standard errors instead of Student's 2.78); degrees of freedom estimated from the data (Satterthwaite,
 Hillis) call twice as many null differences significant as they should with 2 or 3 seeds.
@@ -42,10 +42,10 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import brentq
 from scipy.special import ndtri, stdtrit
 
-from rkd import metrics
 from rkd.errors import RkdError
-from rkd.report.collect import run_of
-from rkd.report.resampling import resampled_headlines
+from rkd.metrics import scores as metrics
+from rkd.metrics.weighted import resampled_headlines
+from rkd.report.inputs import run_of
 from rkd.runs import read_predictions
 from rkd.tasks import Task, get, headline
 

@@ -12,8 +12,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from rkd.code_inputs import ROOT, code_digests
-from rkd.runtime import sha256 as _file_sha256
+from rkd.utils.files import sha256 as _file_sha256
+from rkd.workflow.code_digest import ROOT, code_digests
 
 MISMATCH, CHANGED, UNCHECKED = "mismatch", "changed since", "not checked"
 SHOWN = 3

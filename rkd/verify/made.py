@@ -1,6 +1,7 @@
 """Tables, figures and the page against their records, their sources, and what their own command makes of these.
 
-The record is the JSON file beside them. Its `origin` (see `rkd.report.origin`) names command, inputs, code and outputs.
+The record is the JSON file beside them. Its `origin` (see `rkd.report.provenance`) names command,
+inputs, code and outputs.
 """
 
 import csv
@@ -16,10 +17,8 @@ from itertools import zip_longest
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
-from rkd.code_inputs import ROOT
 from rkd.errors import RkdError
-from rkd.plan import Plan
-from rkd.report.collect import TEACHER
+from rkd.report.inputs import TEACHER
 from rkd.verify.finding import (
     CHANGED,
     MISMATCH,
@@ -36,6 +35,8 @@ from rkd.verify.finding import (
     same_files,
 )
 from rkd.verify.runs import Place
+from rkd.workflow.code_digest import ROOT
+from rkd.workflow.plan import Plan
 
 MADE = ("tables", "figures", "report")  # the folders of what has such a record
 _RESULTS = "results/"

@@ -11,15 +11,15 @@ from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from rkd import model_source
+from rkd.config.variants import METHOD_OPTIONS
 from rkd.errors import RkdError
-from rkd.model_source import COMMIT
+from rkd.models import source as model_source
+from rkd.models.source import COMMIT
 from rkd.prepared import PARTS as DATA_PARTS
 from rkd.prepared import content_digest
-from rkd.report.collect import TEACHER
-from rkd.spec import RunSpec
+from rkd.report.inputs import TEACHER
+from rkd.specs.jobs import RunSpec
 from rkd.tasks import get
-from rkd.variants import METHOD_OPTIONS
 from rkd.verify.finding import (
     CHANGED,
     MISMATCH,
@@ -370,7 +370,7 @@ def check_distillation(path: Path, root: Path) -> Findings:
         modules = [f"rkd.methods.{method}"] if method in METHOD_OPTIONS else []
         ours = {name: known for name, known in code.items() if not name.startswith("method ")}
         yield from _check_record(file, record, data)
-        yield from same_code(file, ours, "rkd/training.py", *modules)
+        yield from same_code(file, ours, "rkd/training/loop.py", *modules)
         for name in code.keys() - ours.keys():
             yield finding(UNCHECKED, file, f"code: {name} is not of this project")
         if recorded := record.get("teacher"):

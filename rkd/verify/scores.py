@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from rkd.errors import RkdError
-from rkd.metrics import SPEC_KEYS, metrics_file
-from rkd.runtime import jsonable
+from rkd.metrics.scores import SPEC_KEYS, metrics_file
+from rkd.utils.files import jsonable
 from rkd.verify.finding import MISMATCH, UNCHECKED, Findings, differences, digest, finding, object_in
 from rkd.verify.runs import Place, first_version
 

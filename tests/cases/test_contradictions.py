@@ -11,20 +11,21 @@ from transformers import AutoTokenizer, pipeline
 from transformers.utils import logging as transformers_logging
 
 import rkd
-from rkd import model_files, training
 from rkd.cli import main
-from rkd.config import check, load
+from rkd.config.load import check, load
 from rkd.data.files import find_labels, read_split
 from rkd.data.prepare import encode, prepare
 from rkd.errors import RkdError
 from rkd.export import export
 from rkd.inference import Classifier
 from rkd.labels import check_names, label_name
-from rkd.models import load_finetuned
+from rkd.models import files
+from rkd.models.loading import load_finetuned
+from rkd.models.tokenizer import load_tokenizer, shortest
 from rkd.tasks import define, get
-from rkd.tokenizer import load_tokenizer, shortest
-from tests.cases.architectures import classifier, save, tokenizer
+from rkd.training import loop
 from tests.cases.test_models import FRAME, QUICK, distil, edit, plan_of, told
+from tests.helpers.architectures import classifier, save, tokenizer
 
 LONG = "a good film and so is the text that was so bad " * 2
 COMPOSED, DECOMPOSED = "caf\u00e9", "cafe\u0301"
@@ -178,7 +179,7 @@ def test_lengths_without_room_for_a_pair_are_refused(tmp_path):
 
 
 def test_a_healthy_run_of_short_texts_warns_of_nothing(tmp_path, bert, library_says, monkeypatch):
-    monkeypatch.setattr(training, "quiet_libraries", lambda: None)
+    monkeypatch.setattr(loop, "quiet_libraries", lambda: None)
     edit(bert / "tokenizer_config.json", model_max_length=8)
     file = table(tmp_path / "data.csv", FRAME["text"], FRAME["label"])
     Classifier(bert, "text", "label").evaluate(file)
@@ -277,7 +278,7 @@ def test_a_config_that_contradicts_itself_is_refused(bert, fields, found):
     ],
 )
 def test_a_config_that_says_one_thing_is_taken(fields):
-    model_files.check_classes(fields, "config.json")
+    files.check_classes(fields, "config.json")
 
 
 def test_what_the_config_of_a_pretrained_model_says_of_classes_does_not_matter(bert):

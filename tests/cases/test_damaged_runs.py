@@ -12,20 +12,21 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 import rkd
-from rkd import arguments, estimate
+from rkd.config import arguments
 from rkd.distilling import read_run
 from rkd.errors import RkdError
 from rkd.export import model_card
-from rkd.report.collect import read_histories, read_metrics
-from rkd.report.costs import METHOD_NUMBERS, MODEL_NUMBERS, CostTable, EfficiencyTable, read_measurements
-from rkd.report.provenance import provenance
+from rkd.report.figures.tradeoffs import read_seconds
+from rkd.report.inputs import read_histories, read_metrics
 from rkd.report.statistics import read_runs
-from rkd.report.tradeoffs import read_seconds
+from rkd.report.tables.profiling import METHOD_NUMBERS, MODEL_NUMBERS, CostTable, EfficiencyTable, read_measurements
+from rkd.report.tables.provenance import provenance
 from rkd.runs import parse_json, read_manifest, read_predictions, read_record
+from rkd.workflow import forecast
 from tests.conftest import ROOT
-from tests.unit.test_efficiency import METHODS, MODELS
+from tests.unit.profiling.test_profiling import METHODS, MODELS
+from tests.unit.report.test_inputs import METRICS
 from tests.unit.test_library import TINY, reviews
-from tests.unit.test_report_collect import METRICS
 
 EXAMPLES = 1500 if os.environ.get("RKD_SOAK") else 60
 fuzz = settings(max_examples=EXAMPLES, derandomize=True, suppress_health_check=list(HealthCheck))
@@ -115,7 +116,7 @@ def read_all_of(out: Path) -> Iterator[Callable[[], Any]]:
     yield lambda: read_seconds([place])
     yield lambda: provenance([place], 1).grid().markdown()
     yield lambda: provenance([place], 1).sidecar()
-    yield lambda: estimate._measured(out.parent / "results")
+    yield lambda: forecast._measured(out.parent / "results")
 
 
 @given(data=st.data())
@@ -140,7 +141,7 @@ def test_records_that_are_none(text, out):
         for read in list(read_all_of(out))[:4]:
             with pytest.raises(RkdError, match=r"run\.json: "):
                 read()
-        assert estimate._measured(out.parent / "results") == {}
+        assert forecast._measured(out.parent / "results") == {}
     finally:
         file.write_bytes(before)
 
@@ -158,7 +159,7 @@ def test_histories(data, out):
         file.write_bytes(b"\n".join(lines))
         only_rkd_errors(lambda: model_card(read_run(out / "student"), "name"), file)
         only_rkd_errors(lambda: read_histories([place]), file)
-        only_rkd_errors(lambda: estimate._measured(out.parent / "results"), file)
+        only_rkd_errors(lambda: forecast._measured(out.parent / "results"), file)
     finally:
         file.write_bytes(before)
 

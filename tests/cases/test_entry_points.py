@@ -16,11 +16,12 @@ import pytest
 import torch
 
 import rkd
-from rkd import cli, runtime
+from rkd import cli
 from rkd.distilling import read_run
 from rkd.errors import RkdError
 from rkd.export import export
 from rkd.inference import Classifier, write_table
+from rkd.utils.script import run_script
 from tests.conftest import ROOT
 from tests.unit.test_library import TINY, reviews
 
@@ -800,7 +801,7 @@ def test_an_output_that_the_caller_has_closed_is_one_error(project, tmp_path):
 
 def test_a_script_that_prints_nothing_needs_no_output(monkeypatch):
     monkeypatch.setattr(sys, "stdout", None)
-    runtime.run_script(lambda: None)
+    run_script(lambda: None)
     assert sys.stdout is None
 
 
@@ -819,7 +820,7 @@ def test_a_full_disk_under_a_file_is_one_error(project, mine, ends, monkeypatch)
 def test_a_submission_with_windows_line_ends_is_refused(tmp_path, capsys):
     import zipfile
 
-    from rkd.report.submission import MEMBERS, main
+    from rkd.submission import MEMBERS, main
 
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
         for member in MEMBERS:

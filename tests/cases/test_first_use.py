@@ -9,14 +9,14 @@ import pandas as pd
 import pytest
 
 import rkd
-from rkd.arguments import ArgumentError
-from rkd.config import load
+from rkd.config.arguments import ArgumentError
+from rkd.config.load import load
 from rkd.distilling import read_run
 from rkd.errors import RkdError
-from rkd.estimate import Job, summary, told
 from rkd.export import export
 from rkd.inference import Classifier
-from rkd.runtime import digests
+from rkd.utils.files import digests
+from rkd.workflow.forecast import Job, summary, told
 from tests.cases.test_entry_points import Ends, check_one_error, distill_arguments
 from tests.unit.test_library import TINY, reviews
 

@@ -14,20 +14,21 @@ from safetensors.torch import load_file, save_file
 from transformers import BertForSequenceClassification, BertModel, BertTokenizer, pipeline
 
 import rkd
-from rkd import config, model_files, models
-from rkd.batching import load_prepared
+from rkd.config import load
 from rkd.data.prepare import prepare
 from rkd.errors import RkdError
 from rkd.export import export
 from rkd.inference import Classifier
-from rkd.model_source import parse
-from rkd.plan import Plan
-from rkd.runtime import sha256
-from rkd.spec import ModelSpec, RunSpec
+from rkd.models import files, loading
+from rkd.models.source import parse
+from rkd.models.tokenizer import load_tokenizer
+from rkd.specs.jobs import ModelSpec, RunSpec
 from rkd.tasks import get
-from rkd.tokenizer import load_tokenizer
-from tests.cases.architectures import ARCHITECTURES, classifier, save, tokenizer
+from rkd.training.batches import load_prepared
+from rkd.utils.files import sha256
+from rkd.workflow.plan import Plan
 from tests.conftest import ROOT
+from tests.helpers.architectures import ARCHITECTURES, classifier, save, tokenizer
 
 TEXTS = ["a good film", "bad", "the film is so bad and so is the text", "it was good", "so good", "is it bad"] * 4
 FRAME = pd.DataFrame({"text": TEXTS, "label": ["bad" if "bad" in text else "good" for text in TEXTS]})
@@ -75,7 +76,7 @@ def plan_of(**changes):
     """The plan of config.yaml with other keys."""
     settings = yaml.safe_load((ROOT / "config.yaml").read_text())
     settings |= {"variants": {"kd": {"method": "kd"}}, "ablations": {}, "tasks": ["rte"], "max_length": 16}
-    return Plan(config.load(settings | changes))
+    return Plan(load.load(settings | changes))
 
 
 # A folder without its tokenizer.
@@ -92,7 +93,7 @@ def test_a_model_without_its_vocabulary_is_refused_everywhere(bert, table, left)
     found = ", ".join(sorted(left, reverse=True)) or "no tokenizer files"
     for text in (told(Classifier, str(bert), text=["text"]), told(distil, bert), told(load_tokenizer, bert)):
         assert text.startswith(f"{bert}: found no vocabulary ({found}); expected the tokenizer's tokenizer.json")
-    problem = str(config.ConfigError(config.check(plan_of().config | {"teacher_model": str(bert)})))
+    problem = str(load.ConfigError(load.check(plan_of().config | {"teacher_model": str(bert)})))
     assert "- teacher_model: " in problem
     assert "found no vocabulary" in problem
 
@@ -135,7 +136,7 @@ def test_other_weights_than_those_beside_the_config_are_refused(bert, table):
         f"{bert}/config.json: found transformers_weights, which names another weights file; expected a plain model"
     )
     assert told(Classifier, str(bert), text=["text"]).startswith(f"reference: {expected}")
-    assert told(models.load, ModelSpec(str(bert), sha256=sha256(bert / "model.safetensors")), RTE, 26, 1).startswith(
+    assert told(loading.load, ModelSpec(str(bert), sha256=sha256(bert / "model.safetensors")), RTE, 26, 1).startswith(
         expected
     )
     assert told(parse(str(bert)).read_config).startswith(expected)
@@ -172,20 +173,20 @@ def shard(folder, names=("model-00001-of-00002.safetensors", "model-00002-of-000
 
 
 def test_the_checksum_of_weights_in_parts_covers_every_part(bert):
-    whole = models.load_finetuned(bert).state_dict()
+    whole = loading.load_finetuned(bert).state_dict()
     shard(bert)
-    expected = model_files.weights_sha256(bert)
+    expected = files.weights_sha256(bert)
     command = "sha256sum model.safetensors.index.json model-*.safetensors | LC_ALL=C sort -k 2 | sha256sum"
     shell = subprocess.run(command, shell=True, cwd=bert, capture_output=True, text=True, check=True)
     assert shell.stdout.split()[0] == expected, "as docs/configuration.md says"
-    loaded = models.load(ModelSpec(str(bert), sha256=expected), RTE, 26, 1).state_dict()
+    loaded = loading.load(ModelSpec(str(bert), sha256=expected), RTE, 26, 1).state_dict()
     assert all(torch.equal(tensor, whole[name]) for name, tensor in loaded.items())
     second = bert / "model-00002-of-00002.safetensors"
     save_file({name: tensor + 1 for name, tensor in load_file(second).items()}, second, metadata={"format": "pt"})
-    text = told(models.load, ModelSpec(str(bert), sha256=expected), RTE, 26, 1)
+    text = told(loading.load, ModelSpec(str(bert), sha256=expected), RTE, 26, 1)
     assert text.startswith(f"{bert}/model.safetensors.index.json: sha256 is ")
     second.unlink()
-    assert told(models.load_finetuned, bert) == f"{second}: not found; model.safetensors.index.json names it"
+    assert told(loading.load_finetuned, bert) == f"{second}: not found; model.safetensors.index.json names it"
 
 
 @pytest.mark.parametrize(
@@ -195,7 +196,7 @@ def test_a_part_of_the_weights_outside_the_folder_is_refused(bert, name):
     shard(bert)
     index = bert / "model.safetensors.index.json"
     index.write_text(index.read_text().replace("model-00002-of-00002.safetensors", name))
-    text = told(models.load_finetuned, bert)
+    text = told(loading.load_finetuned, bert)
     assert text == f"{index}: found the part {name!r}; expected the name of a file in the same folder"
 
 
@@ -254,9 +255,9 @@ def test_a_model_that_changed_after_the_plan_is_refused(tmp_path, bert):
     file = tmp_path / "small.json"
     shutil.copy(ROOT / "configs/models/bert-2x128.json", file)
     spec = ModelSpec(str(file), content=parse(str(file)).content())
-    models.load(spec, RTE, 50, 1)
+    loading.load(spec, RTE, 50, 1)
     edit(file, num_hidden_layers=1)
-    assert told(models.load, spec, RTE, 50, 1).startswith(f"{file}: its content has the digest ")
+    assert told(loading.load, spec, RTE, 50, 1).startswith(f"{file}: its content has the digest ")
     expected = parse(str(bert)).tokenizer_content()
     edit(bert / "tokenizer_config.json", strip_accents=False)
     text = told(prepare, "rte", tmp_path / "rte", source="synthetic", tokenizer=str(bert), tokenizer_content=expected)
@@ -276,7 +277,7 @@ def test_a_run_is_trained_anew_when_its_models_change(tmp_path, bert, caplog):
     caplog.clear()
     second = distil(**run)
     assert "finished already" not in caplog.text
-    assert (models.depth(first.student), models.depth(second.student)) == (2, 2)  # both are read from the same folder
+    assert (loading.depth(first.student), loading.depth(second.student)) == (2, 2)  # both are read from the same folder
     assert json.loads((tmp_path / "out/student/run.json").read_text())["spec"]["model"]["content"] == sha256(student)
 
 
@@ -319,8 +320,8 @@ def test_a_run_whose_weights_were_damaged_is_not_exported(tmp_path, bert):
 @pytest.mark.parametrize("kind", ARCHITECTURES)
 def test_positions_are_those_that_the_model_can_read(kind):
     model, expected = classifier(kind), ARCHITECTURES[kind][2]
-    assert models.positions_of(model) == expected
-    assert model_files.facts(model.config.to_dict()).positions == expected
+    assert loading.positions_of(model) == expected
+    assert files.facts(model.config.to_dict()).positions == expected
     longest = torch.full((1, expected or 100), 6)
     with torch.no_grad():
         assert model(longest).logits.isfinite().all()
@@ -401,7 +402,7 @@ def test_pairs_need_a_second_token_type(tmp_path):
     (tmp_path / "one.json").write_text((one / "config.json").read_text())
     for role in ("teacher", "student"):
         keys = {"teacher_model": "configs/models/bert-4x128.json", f"{role}_model": str(tmp_path / "one.json")}
-        problems = config.check(plan_of().config | keys | {"teacher_sha256": None})
+        problems = load.check(plan_of().config | keys | {"teacher_sha256": None})
         assert any(
             "with type_vocab_size 1, expected at least 2: the examples of rte are pairs" in str(p) for p in problems
         )
@@ -424,7 +425,7 @@ def test_a_student_without_token_types_reads_pairs(tmp_path):
 def test_layers_are_not_taken_from_an_architecture_that_stacks_them_otherwise(tmp_path):
     folder = save(tmp_path / "gpt2", "gpt2")
     spec = ModelSpec("teacher-layers:1", layers_of=ModelSpec(str(folder)))
-    assert "teacher-layers: found a gpt2 teacher, whose layers" in told(models.load, spec, RTE, 257, 1)
+    assert "teacher-layers: found a gpt2 teacher, whose layers" in told(loading.load, spec, RTE, 257, 1)
 
 
 def test_missing_layers_of_any_architecture_are_told(tmp_path):
@@ -436,7 +437,7 @@ def test_missing_layers_of_any_architecture_are_told(tmp_path):
         )[:1]
         del weights[lost]
         save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
-        assert f"{lost} is not in the weights" in told(models.load, ModelSpec(str(folder)), RTE, 60, 1)
+        assert f"{lost} is not in the weights" in told(loading.load, ModelSpec(str(folder)), RTE, 60, 1)
 
 
 # A damaged tokenizer.json.
@@ -493,7 +494,7 @@ def test_a_damaged_tokenizer_is_one_error_or_reads_as_it_did(bert, table, damage
     content = json.loads((bert / "tokenizer.json").read_text())
     changed = DAMAGES[damage](content)
     (bert / "tokenizer.json").write_bytes(changed if isinstance(changed, bytes) else json.dumps(changed).encode())
-    config.check(plan_of().config | {"teacher_model": str(bert)})
+    load.check(plan_of().config | {"teacher_model": str(bert)})
     error = None
     try:
         read = Classifier(str(bert), text=["text"], device="cpu").tokenizer
@@ -512,11 +513,11 @@ def test_a_damaged_tokenizer_is_one_error_or_reads_as_it_did(bert, table, damage
 
 def test_a_classifier_of_other_outputs_is_told_with_both_numbers(tmp_path, bert, table):
     three = save(tmp_path / "three", "bert", id2label={0: "a", 1: "b", 2: "c"})
-    text = told(models.load, ModelSpec(str(three)), RTE, 26, 1)
+    text = told(loading.load, ModelSpec(str(three)), RTE, 26, 1)
     assert text == f"{three}: its classifier has 3 outputs; the task has 2 (entailment, not_entailment)"
     text = told(distil, three)
     assert text.startswith(f"teacher {three}: found 3 outputs (a, b, c), the task has 2 (bad, good); expected")
-    problems = config.check(plan_of().config | {"teacher_model": str(three), "student_model": "teacher-layers:0"})
+    problems = load.check(plan_of().config | {"teacher_model": str(three), "student_model": "teacher-layers:0"})
     assert any("with a classifier of 3 outputs, expected one with the 2 of rte" in str(problem) for problem in problems)
     edit(three / "config.json", id2label={"0": "bad", "1": "good"}, label2id={"bad": 0, "good": 1})
     assert told(distil, three) == f"{three}: its classifier has 3 outputs; its config.json has 2 (bad, good)"
@@ -535,7 +536,7 @@ def test_a_trainers_folder_names_its_newest_checkpoint(tmp_path):
         save(tmp_path / "trainer" / f"checkpoint-{step}", "bert")
     (tmp_path / "trainer" / "checkpoint-2000").mkdir()
     newest = tmp_path / "trainer" / "checkpoint-1000"
-    assert told(models.load_finetuned, tmp_path / "trainer").endswith(f"; give its newest checkpoint, {newest}")
+    assert told(loading.load_finetuned, tmp_path / "trainer").endswith(f"; give its newest checkpoint, {newest}")
     assert told(parse(str(tmp_path / "trainer")).read_config).endswith(f"left checkpoints here: give {newest}")
     assert told(distil, tmp_path / "trainer").endswith(str(newest))
 

@@ -12,14 +12,14 @@ import pandas as pd
 import pytest
 import yaml
 
-from rkd import arguments, config
 from rkd.api import Request
 from rkd.cli import main
+from rkd.config import arguments, load
 from rkd.data.files import find_labels, read_split
 from rkd.data.prepare import prepare
+from rkd.data.reading import check_columns
 from rkd.errors import RkdError
 from rkd.inference import Classifier
-from rkd.reading import check_columns
 from rkd.runs import metrics_of
 from rkd.tasks import define, get
 from rkd.verify import CHANGED, MISMATCH, UNCHECKED, verify
@@ -168,25 +168,25 @@ def own_tasks(folder: Path, name: str, content: str, **more: Any) -> dict[str, A
 )
 def test_the_config_check_reads_the_columns_of_the_tasks_that_run(tmp_path, monkeypatch, name, content, reason):
     monkeypatch.chdir(ROOT)
-    found = config.check(own_tasks(tmp_path, name, content))
+    found = load.check(own_tasks(tmp_path, name, content))
     assert [problem.path for problem in found] == ["own_tasks.wrong.train"]
     assert found[0].found == f"'{tmp_path / name}' (text)"
     assert found[0].suggestion.startswith(reason)
-    assert config.check(own_tasks(tmp_path, name, content, tasks=["fine"])) == []
+    assert load.check(own_tasks(tmp_path, name, content, tasks=["fine"])) == []
 
 
 def test_the_config_check_reads_a_header_once_and_no_more(tmp_path, monkeypatch):
     monkeypatch.chdir(ROOT)
     seen = []
-    monkeypatch.setattr(config, "check_columns", lambda *given: seen.append(given[0]) or check_columns(*given))
+    monkeypatch.setattr(load, "check_columns", lambda *given: seen.append(given[0]) or check_columns(*given))
     content = own_tasks(tmp_path, "b.csv", "text,mood\n" + "a,bad\n" * 1_000_000)
     model = {"method": "kd", "student_model": content["student_model"]}
     started = time.perf_counter()
-    assert config.check({**content, "variants": {**content["variants"], "a": model, "b": model}}) == []
+    assert load.check({**content, "variants": {**content["variants"], "a": model, "b": model}}) == []
     assert time.perf_counter() - started < 2
     assert sorted(seen) == [tmp_path / "b.csv", tmp_path / "good.csv"]
     (tmp_path / "b.csv").write_text("text,label\na,bad\n")  # read anew in the same process
-    assert [problem.path for problem in config.check(content)] == ["own_tasks.wrong.train"]
+    assert [problem.path for problem in load.check(content)] == ["own_tasks.wrong.train"]
 
 
 # --- rare labels ----------------------------------------------------------------------------------------------

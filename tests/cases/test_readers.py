@@ -18,18 +18,18 @@ from transformers import BertConfig, BertForSequenceClassification
 
 import rkd
 from rkd.cli import main
-from rkd.config import check, checked_task, load
+from rkd.config.load import check, checked_task, load
 from rkd.data.files import find_labels, read_split, read_splits
 from rkd.data.glue_dir import read_split as read_glue
 from rkd.data.prepare import prepare
+from rkd.data.reading import count_rows, read_columns, write_columns
 from rkd.data.tokenizer import build_tokenizer
 from rkd.distilling import _file
 from rkd.errors import RkdError
-from rkd.estimate import Job, estimate, planned_jobs
 from rkd.inference import Classifier
-from rkd.plan import Plan
-from rkd.reading import count_rows, read_columns, write_columns
 from rkd.tasks import Task, define, get
+from rkd.workflow.forecast import Job, estimate, planned_jobs
+from rkd.workflow.plan import Plan
 from tests.conftest import ROOT
 
 FORMATS = ("csv", "tsv", "jsonl", "parquet")
@@ -510,7 +510,7 @@ def test_rkd_plan_counts_the_rows_that_are_trained_on(tmp_path, monkeypatch):
     plan = Plan(load(content))
     jobs = [Job("train_student", {"task": "moods", "variant": "kd", "seed": seed}) for seed in "12"]
     counted = []
-    monkeypatch.setattr("rkd.estimate.count_rows", lambda file: counted.append(file) or count_rows(file))
+    monkeypatch.setattr("rkd.workflow.forecast.count_rows", lambda file: counted.append(file) or count_rows(file))
     training = plan.student("moods", "kd", 1).training
     expected = training["epochs"] * math.ceil(90 / training["batch_size"])
     assert [one.steps for one in estimate(plan, jobs, tmp_path, 1e9)] == [expected, expected]

@@ -17,17 +17,19 @@ from pathlib import Path
 import pytest
 import torch
 
-from rkd import locks, precision, runtime, training
-from rkd.batching import load_prepared
-from rkd.checkpoint import Checkpoint, Interrupted
 from rkd.errors import RkdError
 from rkd.methods import FineTune
 from rkd.prepared import read_manifest
-from rkd.spec import ModelSpec, RunSpec
+from rkd.specs.jobs import ModelSpec, RunSpec
 from rkd.tasks import get
-from rkd.trial import trial, trial_apart
+from rkd.training import loop, precision
+from rkd.training.batches import load_prepared
+from rkd.training.checkpoint import Checkpoint, Interrupted
+from rkd.training.trial import trial, trial_apart
+from rkd.utils import locks
+from rkd.utils.files import write_json
 from tests.conftest import ROOT
-from tests.interruption import NEVER, Place, at_step, die, make_place, outcome, saved_step, terminate, train
+from tests.helpers.interruption import NEVER, Place, at_step, die, make_place, outcome, saved_step, terminate, train
 from tests.workflow.conftest import TINY, Workflow
 
 
@@ -66,7 +68,7 @@ def test_a_flipped_bit_in_prepared_data_is_named_before_any_training(name, place
     with pytest.raises(
         RkdError, match=rf"^{copied / name}: sha256 is \w{{64}}; its manifest records \w{{64}}; expected "
     ):
-        training.run(place.spec("finetune"), copied, tmp_path / "run", device="cpu")
+        loop.run(place.spec("finetune"), copied, tmp_path / "run", device="cpu")
     assert not (tmp_path / "run").exists()
 
 
@@ -128,7 +130,7 @@ def test_where_data_come_from_is_no_part_of_what_they_are(copied):
 CONTINUED = """
 import logging, sys
 from pathlib import Path
-from tests.interruption import Place, train
+from tests.helpers.interruption import Place, train
 
 logging.basicConfig(format="%(message)s", level=logging.INFO)
 place = Place(Path(sys.argv[1]), "mrpc")
@@ -247,7 +249,7 @@ def test_weights_that_are_no_numbers_after_the_last_step_are_no_result(value, pl
         student.classifier.bias.data[0] = value
 
     method = spoiled(20, spoil)
-    monkeypatch.setattr(training, "by_name", lambda _: method)
+    monkeypatch.setattr(loop, "by_name", lambda _: method)
     told = (
         r"mrpc/finetune/seed-1: student: classifier\.bias is NaN or infinite after step 20 \(epoch 2\); expected finite"
     )
@@ -267,7 +269,7 @@ def test_logits_that_overflow_are_no_result(place, tmp_path, monkeypatch):
         for row, sign in enumerate((1, -1)):  # one of the two logits overflows, whatever the features' sign
             student.classifier.weight.data[row] = sign * 3e38
 
-    monkeypatch.setattr(training, "by_name", lambda _: spoiled(10, spoil))
+    monkeypatch.setattr(loop, "by_name", lambda _: spoiled(10, spoil))
     told = r"student: its logits are NaN or infinite for 8 of 8 rows of validation; expected finite numbers"
     with pytest.raises(RkdError, match=told):
         train(place, "finetune", tmp_path, spec=place.spec("finetune", epochs=1))
@@ -377,7 +379,7 @@ def test_a_trial_apart_ends_with_one_line_where_a_student_cannot_be_trained(plac
 
 
 def test_a_trial_that_the_system_ends_is_one_error(place, tmp_path, monkeypatch):
-    monkeypatch.setattr(training, "build", lambda *_: die())
+    monkeypatch.setattr(loop, "build", lambda *_: die())
     students = written([], tmp_path)
     with pytest.raises(
         RkdError, match=r"^mrpc: the first steps .* were ended by SIGKILL, as the system does when there is"
@@ -413,7 +415,7 @@ def test_all_files_of_a_run_have_the_mode_that_the_umask_says(umask, place, tmp_
     before = os.umask(umask)
     try:
         train(place, "finetune", tmp_path / "run", spec=place.spec("finetune", epochs=1))
-        runtime.write_json(tmp_path / "run" / "more" / "x.json", {})
+        write_json(tmp_path / "run" / "more" / "x.json", {})
     finally:
         os.umask(before)
     for path in [tmp_path / "run", *(tmp_path / "run").rglob("*")]:

@@ -17,21 +17,22 @@ import yaml
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from rkd import cli, escape
-from rkd.config import ConfigError, check, load, schema
+from rkd import cli
+from rkd.config.load import ConfigError, check, load, schema
+from rkd.config.variants import NAME, NAME_LENGTH, expand
+from rkd.data.reading import read_columns, write_columns
 from rkd.errors import RkdError
-from rkd.estimate import planned_jobs
 from rkd.export import model_card
-from rkd.plan import Plan
-from rkd.reading import read_columns, write_columns
-from rkd.report import page
-from rkd.report.ablation_figure import ablation_figure
-from rkd.report.ablations import ablation_table, read_axes
-from rkd.report.collect import ReportSpec, read_metrics
-from rkd.report.figures import save
-from rkd.report.tables import main_table, write
-from rkd.spec import RunSpec
-from rkd.variants import NAME, NAME_LENGTH, expand
+from rkd.report.figures.ablation import ablation_figure
+from rkd.report.figures.learning_curves import save
+from rkd.report.inputs import ReportSpec, read_metrics
+from rkd.report.page import build
+from rkd.report.tables.ablation import ablation_table, read_axes
+from rkd.report.tables.main import main_table, write
+from rkd.specs.jobs import RunSpec
+from rkd.utils import escape
+from rkd.workflow.forecast import planned_jobs
+from rkd.workflow.plan import Plan
 from tests.conftest import ROOT
 from tests.workflow.conftest import Workflow
 
@@ -204,7 +205,7 @@ def test_rkd_plan_says_what_is_wrong_with_a_config_file(tmp_path, capsys, conten
 @pytest.mark.usefixtures("here")
 def test_rkd_plan_takes_options_as_snakemake_does(monkeypatch, capsys):
     seen = []
-    monkeypatch.setattr("rkd.estimate.planned_jobs", lambda arguments: seen.append(arguments) or [])
+    monkeypatch.setattr("rkd.workflow.forecast.planned_jobs", lambda arguments: seen.append(arguments) or [])
     arguments = [
         "tables",
         "--configfile",
@@ -599,7 +600,7 @@ def test_the_page_shows_nasty_text_as_it_is(rendered, tmp_path):
     log = tmp_path / "results/logs/train_student/moods/kd/seed-1.log"
     log.parent.mkdir(parents=True)
     log.write_text(f"ValueError: {NASTY}\x1b[31m\n", encoding="utf-8")
-    html = page.page(Plan(json.loads(plan.page())), tmp_path / "results", ROOT / "CITATION.cff", ["main"], [])
+    html = build.page(Plan(json.loads(plan.page())), tmp_path / "results", ROOT / "CITATION.cff", ["main"], [])
     parsed = Text(html)
     assert not parsed.open
     assert not {"i", "b"} & {tag for tag, _ in parsed.tags}

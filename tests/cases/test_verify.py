@@ -13,10 +13,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from rkd import model_source
+from rkd.models import source as model_source
 from rkd.verify import made, verify
 from rkd.verify.finding import visible_files
-from tests import results_tree
+from tests.helpers import results_tree
 
 KD = "students/cola/kd/seed-1"
 SOAK = os.environ.get("RKD_SOAK") == "1"

@@ -7,9 +7,9 @@ import pytest
 from datasets import Dataset
 from huggingface_hub.utils import close_session
 
-from rkd import hub as client
 from rkd.data import official
 from rkd.data.glue_dir import features
+from rkd.models import hub as client
 from rkd.tasks import get
 from tests.hub import repositories
 from tests.hub.server import Hub, Repository

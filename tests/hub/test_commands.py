@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from rkd.data.hub import HUB_NAME, HUB_REVISION
-from rkd.runtime import digests
+from rkd.utils.files import digests
 from tests.conftest import ROOT
 from tests.hub.conftest import wnli_digests
 from tests.hub.repositories import BERT, PINS, TINYBERT, old_bert, wnli_rows

@@ -347,7 +347,7 @@ def test_a_cache_that_cannot_be_written_is_read_when_it_holds_all(world, monkeyp
     def refuse(*_):
         raise AssertionError("written")
 
-    monkeypatch.setattr("rkd.runtime.atomic_write_text", refuse)
+    monkeypatch.setattr("rkd.utils.files.atomic_write_text", refuse)
     assert world.fetch() == (0, "")
 
 

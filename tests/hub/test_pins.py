@@ -7,12 +7,12 @@ import pytest
 import yaml
 from snakemake.utils import update_config
 
-from rkd.config import check, load
+from rkd.config.load import check, load
 from rkd.errors import RkdError
-from rkd.model_source import parse
-from rkd.plan import Plan
-from rkd.spec import ModelSpec
+from rkd.models.source import parse
+from rkd.specs.jobs import ModelSpec
 from rkd.verify.runs import _same_commits
+from rkd.workflow.plan import Plan
 from tests.conftest import ROOT
 
 PIN = "86b5e0934494bd15c9632b12f734a8a67f723594"

@@ -20,17 +20,21 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from transformers import BertConfig, BertModel, BertTokenizer, DistilBertConfig, DistilBertModel
 
-from rkd import config, gpu, measuring, memory, models, training, versions
+from rkd.config import load
 from rkd.data import hub, load_raw
 from rkd.data.glue_dir import LONGEST_LINE, read_split
 from rkd.data.prepare import prepare
 from rkd.errors import RkdError
 from rkd.layer_map import STRATEGIES, LayerMap
-from rkd.runtime import sha256
-from rkd.spec import ModelSpec, RunSpec
+from rkd.models import loading
+from rkd.profiling import jobs
+from rkd.specs.jobs import ModelSpec, RunSpec
 from rkd.tasks import get
+from rkd.training import loop, out_of_memory
+from rkd.utils.files import sha256
+from rkd.workflow import gpu_slots, pins
 from tests.conftest import ROOT
-from tests.unit.test_config import merged
+from tests.unit.config.test_config import merged
 
 TRAINING = {
     "learning_rate": 1e-3,
@@ -67,12 +71,12 @@ class World:
 
     def load(self, source: object = "encoder", task: str = "rte", **fields: Any) -> Any:
         where = str(self.folder / source) if source == "encoder" else str(source)
-        return models.load(ModelSpec(where, **fields), get(task), 300, 1)
+        return loading.load(ModelSpec(where, **fields), get(task), 300, 1)
 
     def run(self, device: str = "cpu", teacher: str | None = "teacher/model", **changes: Any) -> None:
         """What a training job does, up to the training itself."""
         spec = replace(self.spec, **changes)
-        training.run(spec, self.data, self.out, teacher=self.folder / teacher if teacher else None, device=device)
+        loop.run(spec, self.data, self.out, teacher=self.folder / teacher if teacher else None, device=device)
 
     def tsv(self, content: bytes | str, task: str = "sst2", counts: bool = False) -> None:
         """Read a training file with this content."""
@@ -100,7 +104,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     manifest = prepare("cola", folder / "data", max_length=48, vocab_size=300, **settings)
     vocabulary = manifest["tokenizer"]["vocab_size"]
     for name, task in (("teacher", "cola"), ("regression", "stsb")):
-        model = models.load(ModelSpec(str(folder / "big.json")), get(task), vocabulary, 1)
+        model = loading.load(ModelSpec(str(folder / "big.json")), get(task), vocabulary, 1)
         model.save_pretrained(folder / name / "model")
     (folder / "out").mkdir()
     (folder / "out" / "run.json").write_text("an old result")
@@ -111,12 +115,12 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def world(whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
     shutil.copytree(whole, tmp_path / "world")
     monkeypatch.chdir(ROOT)
-    monkeypatch.setattr(training, "train", lambda *_, **__: pytest.fail("the training has begun"))
+    monkeypatch.setattr(loop, "train", lambda *_, **__: pytest.fail("the training has begun"))
     return World(tmp_path / "world", monkeypatch)
 
 
 def of_config(overlay: str) -> Callable[[World], Any]:
-    return lambda _: config.load(merged(overlay))
+    return lambda _: load.load(merged(overlay))
 
 
 def of_file(content: bytes | str, task: str = "sst2", counts: bool = False) -> Callable[[World], Any]:
@@ -198,7 +202,7 @@ def asks_for_cuda(world: World) -> None:
 
 def measures_on_cuda(world: World) -> None:
     no_gpu(world)
-    measuring.measured_task(world.data, {"teacher": str(world.folder / "teacher/model")}, "x.json", "cuda", 1)
+    jobs.measured_task(world.data, {"teacher": str(world.folder / "teacher/model")}, "x.json", "cuda", 1)
 
 
 def offline(world: World) -> None:
@@ -217,7 +221,7 @@ def hub_data(world: World) -> None:
 
 def short_of(error: Exception, batch_size: int = 32, parts: int = 1) -> Callable[[World], Any]:
     def run(_: World) -> None:
-        with memory.explained("cola/kd/seed-1", {"batch_size": batch_size, "gradient_accumulation": parts}):
+        with out_of_memory.explained("cola/kd/seed-1", {"batch_size": batch_size, "gradient_accumulation": parts}):
             raise error
 
     return run
@@ -229,14 +233,14 @@ def installed(**other: str | None) -> Callable[[World], Any]:
     def version(name: str) -> str:
         if name in other and other[name] is None:
             raise metadata.PackageNotFoundError(name)
-        return other.get(name) or versions.pins()[name]
+        return other.get(name) or pins.pins()[name]
 
-    return lambda _: versions.check(version)
+    return lambda _: pins.check(version)
 
 
 def gpu_that_is_not_there(world: World) -> None:
-    world.patch.setattr(gpu, "_listed", lambda: ["0", "1"])
-    gpu.candidates(["5"], {})
+    world.patch.setattr(gpu_slots, "_listed", lambda: ["0", "1"])
+    gpu_slots.candidates(["5"], {})
 
 
 SST2 = "sentence\tlabel\n"
@@ -376,7 +380,7 @@ CASES: dict[str, tuple[Callable[[World], Any], tuple[str, ...]]] = {
         ("package 'no_such_weights' is not installed", "pip install no-such-weights"),
     ),
     "fewer tokens than the data have": (
-        lambda world: models.check_reading(
+        lambda world: loading.check_reading(
             world.load(),
             BertTokenizer(vocab={word: index for index, word in enumerate([*SPECIAL, *map(str, range(296))])}),
             where="x.json",
@@ -428,7 +432,7 @@ CASES: dict[str, tuple[Callable[[World], Any], tuple[str, ...]]] = {
     ),
     "wrong package version": (
         installed(transformers="4.40.0"),
-        ("packages", "transformers: found 4.40.0", f"expected {versions.pins()['transformers']}"),
+        ("packages", "transformers: found 4.40.0", f"expected {pins.pins()['transformers']}"),
     ),
     "missing package": (installed(accelerate=None), ("packages", "accelerate: found none", "expected")),
 }
@@ -456,7 +460,7 @@ def test_bad_input_is_one_clear_error_and_old_results_stay(world: World, what: s
     message = str(caught.value)
     assert [word for word in words if word not in message] == [], message
     # The checker of the config lists its problems below a heading; all others tell one.
-    assert len(message.splitlines()) == (2 if isinstance(caught.value, config.ConfigError) else 1)
+    assert len(message.splitlines()) == (2 if isinstance(caught.value, load.ConfigError) else 1)
     assert {path.name: path.read_text() for path in world.out.iterdir()} == {"run.json": "an old result"}
     assert not Path("made-by-a-pickle").exists()
 
@@ -468,36 +472,36 @@ def test_the_catalogue_is_long() -> None:
 def test_the_whole_world_is_good(world: World) -> None:
     """Without a fault, the same calls go through: the cases fail for the reason that they name."""
     begun: list[bool] = []
-    world.patch.setattr(training, "train", lambda *_, **__: begun.append(True) or pytest.skip.Exception("begun"))
+    world.patch.setattr(loop, "train", lambda *_, **__: begun.append(True) or pytest.skip.Exception("begun"))
     with pytest.raises(AttributeError):  # what stands in for the training returns no progress
         world.run()
     assert begun == [True]
     world.load()
     world.tsv(SST2 + "a\t1\n")
-    versions.check(lambda name: versions.pins()[name])
-    with memory.explained("x", {"batch_size": 1}):
+    pins.check(lambda name: pins.pins()[name])
+    with out_of_memory.explained("x", {"batch_size": 1}):
         pass
 
 
 def test_other_errors_are_not_taken_for_a_lack_of_memory() -> None:
-    with pytest.raises(RuntimeError, match="shapes differ"), memory.explained("x", {"batch_size": 8}):
+    with pytest.raises(RuntimeError, match="shapes differ"), out_of_memory.explained("x", {"batch_size": 8}):
         raise RuntimeError("shapes differ")
 
 
 def test_other_versions_can_be_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(versions.ANYWAY, "1")
-    versions.check(lambda name: "0.0")
+    monkeypatch.setenv(pins.ANYWAY, "1")
+    pins.check(lambda name: "0.0")
 
 
 def test_a_build_for_one_machine_is_no_other_version() -> None:
-    versions.check(lambda name: versions.pins()[name] + ("+cu126" if name == "torch" else ""))
+    pins.check(lambda name: pins.pins()[name] + ("+cu126" if name == "torch" else ""))
 
 
 def test_the_pins_are_found_without_the_project_beside_rkd(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(versions, "_PYPROJECT", Path("nowhere"))
+    monkeypatch.setattr(pins, "_PYPROJECT", Path("nowhere"))
     requirements = ["torch==2.13.0", "pyyaml==6.0.3 ; python_version > '3'", 'pytest==9.2.0 ; extra == "test"', "x>=2"]
-    monkeypatch.setattr(versions.metadata, "requires", lambda _: requirements)
-    assert versions.pins() == {"torch": "2.13.0", "pyyaml": "6.0.3"}
+    monkeypatch.setattr(pins.metadata, "requires", lambda _: requirements)
+    assert pins.pins() == {"torch": "2.13.0", "pyyaml": "6.0.3"}
 
 
 # What is odd and accepted.

@@ -17,17 +17,18 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer, pipe
 
 import rkd
 import rkd.methods
-from rkd import metrics, trial
 from rkd.api import OPTIONS, TRAINING
-from rkd.code_inputs import code_inputs
+from rkd.config.variants import METHOD_OPTIONS
 from rkd.distilling import _own_files
 from rkd.errors import RkdError
 from rkd.export import export
 from rkd.inference import Classifier
 from rkd.methods import KD, FineTune, by_name, register
-from rkd.runtime import sha256
-from rkd.spec import TRAINING_KEYS, ModelSpec, RunSpec
-from rkd.variants import METHOD_OPTIONS
+from rkd.metrics import scores as metrics
+from rkd.specs.jobs import TRAINING_KEYS, ModelSpec, RunSpec
+from rkd.training import trial
+from rkd.utils.files import sha256
+from rkd.workflow.code_digest import code_inputs
 from tests.conftest import ROOT
 
 MODELS = ROOT / "configs" / "models"
@@ -257,7 +258,8 @@ def test_a_method_in_a_file_of_its_own(tmp_path, monkeypatch):
         for name in ("trusted", "empty"):
             sys.modules.pop(f"rkd.methods.{name}", None)
     inputs = code_inputs("workflow_scripts/train.py", "rkd.methods.kd")
-    assert not {"rkd/variants.py", "rkd/config.py", "rkd/plan.py"} & set(inputs), "edited to make a method a row"
+    edited = {"rkd/config/variants.py", "rkd/config/load.py", "rkd/workflow/plan.py"}
+    assert not edited & set(inputs), "edited to make a method a row"
 
 
 def test_a_method_of_an_installed_package(monkeypatch):

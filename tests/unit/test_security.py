@@ -13,12 +13,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from packaging.requirements import Requirement
 
-from rkd.config import ConfigError, load
-from rkd.plan import Plan
-from rkd.report.render import Grid, Note, Part, Section
+from rkd.config.load import ConfigError, load
+from rkd.report.rendering.grid import Grid, Note, Part, Section
+from rkd.workflow.plan import Plan
 from tests.conftest import ROOT
-from tests.unit.test_config import merged
-from tests.unit.test_packaging import PROJECT
+from tests.repository.test_packaging import PROJECT
+from tests.unit.config.test_config import merged
 
 SOURCES = sorted(path for part in ("rkd", "workflow_scripts") for path in (ROOT / part).rglob("*.py"))
 
@@ -96,7 +96,7 @@ def test_no_name_that_becomes_a_path_can_leave_its_folder(
 
 @given(value=st.floats(1e-3, 1e3) | st.sampled_from(["skip", "first"]) | st.just([[0, 1], []]))
 def test_the_names_of_ablations_variants_stay_in_their_folder(value: Any) -> None:
-    from rkd.variants import expand
+    from rkd.config.variants import expand
 
     base = merged("{}")
     parameter = "temperature" if isinstance(value, float) else "layer_map"

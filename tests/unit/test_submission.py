@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from rkd.errors import RkdError
-from rkd.report.submission import MEMBERS, build, choose, main, validate
+from rkd.submission import MEMBERS, build, choose, main, validate
 from rkd.tasks import get
 
 SCRIPT = Path(__file__).parents[2] / "workflow_scripts" / "make_submission.py"

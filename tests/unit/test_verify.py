@@ -14,9 +14,9 @@ import pytest
 
 from rkd import verify
 from rkd.errors import RkdError
-from tests import results_tree
 from tests.conftest import ROOT
-from tests.results_tree import script
+from tests.helpers import results_tree
+from tests.helpers.results_tree import script
 
 COUNTS = {"runs": 3, "metrics files": 3, "prepared tasks": 1, "tables": 2, "figures": 1, "pages": 1, "distillations": 0}
 WHOLE = "verified 3 runs, 3 metrics files, 1 prepared task, 2 tables, 1 figure, 1 page: no mismatch"

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.interruption import outcome
+from tests.helpers.interruption import outcome
 from tests.workflow.conftest import TINY, Workflow
 
 SOAK = bool(os.environ.get("RKD_SOAK"))

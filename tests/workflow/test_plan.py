@@ -7,8 +7,8 @@ from collections import Counter
 import pytest
 
 from rkd.errors import RkdError
-from rkd.estimate import planned_jobs
-from rkd.report import graph
+from rkd.report.page import graph
+from rkd.workflow.forecast import planned_jobs
 from tests.conftest import ROOT
 from tests.workflow.conftest import Workflow
 

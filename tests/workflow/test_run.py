@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from rkd.metrics import compute
+from rkd.metrics.scores import compute
 from rkd.verify import verify
 from tests.workflow.conftest import TINY, Workflow
 
@@ -128,13 +128,13 @@ def test_comments_and_order_of_the_config_are_no_change(finished):
         ("rkd/losses.py", {"train_student": 2}, {"finetune_teacher", "prepare_data"}),
         ("rkd/methods/reptile.py", {"train_student": 1}, {"finetune_teacher", "prepare_data"}),
         ("rkd/methods/finetune.py", {"train_student": 3, "finetune_teacher": 1}, {"prepare_data"}),
-        ("rkd/training.py", {"train_student": 3, "finetune_teacher": 1}, {"prepare_data"}),
-        ("rkd/report/tables.py", {"main_table": 1}, TRAINING | {"compute_metrics", "learning_curves"}),
-        ("rkd/report/figures.py", {"learning_curves": 1}, TRAINING | {"compute_metrics", "main_table"}),
+        ("rkd/training/loop.py", {"train_student": 3, "finetune_teacher": 1}, {"prepare_data"}),
+        ("rkd/report/tables/main.py", {"main_table": 1}, TRAINING | {"compute_metrics", "learning_curves"}),
+        ("rkd/report/figures/learning_curves.py", {"learning_curves": 1}, TRAINING | {"compute_metrics", "main_table"}),
         ("rkd/report/rkd.mplstyle", {"learning_curves": 1}, TRAINING | {"compute_metrics", "main_table"}),
         ("rkd/report/published_glue.csv", {"main_table": 1}, TRAINING | {"compute_metrics", "learning_curves"}),
-        ("rkd/plan.py", {}, TRAINING | {"compute_metrics", "main_table", "learning_curves"}),
-        ("rkd/config.py", {}, TRAINING | {"compute_metrics", "main_table", "learning_curves"}),
+        ("rkd/workflow/plan.py", {}, TRAINING | {"compute_metrics", "main_table", "learning_curves"}),
+        ("rkd/config/load.py", {}, TRAINING | {"compute_metrics", "main_table", "learning_curves"}),
     ],
 )
 def test_an_edit_runs_what_uses_the_file(finished, file, runs_again, stays):
@@ -164,7 +164,7 @@ def test_layout_comments_and_docstrings_of_code_are_no_change(finished):
         return text.replace('"""', '"""Reworded. ', 1).replace("\n\n\n", "\n\n\n\n# Another comment.\n")
 
     with ExitStack() as files:
-        for file in ("rkd/losses.py", "rkd/methods/base.py", "workflow_scripts/train.py", "rkd/report/tables.py"):
+        for file in ("rkd/losses.py", "rkd/methods/base.py", "workflow_scripts/train.py", "rkd/report/tables/main.py"):
             files.enter_context(edited(finished.folder / file, reword))
         assert finished.planned() == {}
 

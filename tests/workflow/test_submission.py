@@ -6,7 +6,7 @@ import zipfile
 import pandas as pd
 import pytest
 
-from rkd.report.submission import MEMBERS, main, validate
+from rkd.submission import MEMBERS, main, validate
 from tests.workflow.conftest import Workflow
 
 TASKS = ("rte", "stsb", "wnli")

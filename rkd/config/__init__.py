@@ -1,0 +1,1 @@
+"""What a user may say: schema, checks, variants and loading."""

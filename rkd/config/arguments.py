@@ -1,0 +1,356 @@
+"""Checks of the arguments of the library and the command, before torch, transformers or pandas are imported."""
+
+import numbers
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from rkd import runs
+from rkd.config import load
+from rkd.data.reading import SUFFIXES, check_columns, chosen_columns
+from rkd.errors import RkdError
+from rkd.models import files
+from rkd.models import source as model_source
+
+_TABLE = "a DataFrame or a .csv, .tsv, .jsonl or .parquet file"
+
+
+class Wrong(NamedTuple):
+    """What is wrong with an argument, or with one key of an argument that is a mapping.
+
+    >>> str(Wrong("out", "found 'a.csv', which is {other}", other="data"))
+    "out: found 'a.csv', which is data"
+    """
+
+    argument: str
+    problem: str  # "found 0, expected …"; {other} in it stands for the other argument
+    key: str = ""
+    other: str = ""  # another argument that the problem is about, by its name in Python, too
+
+    def text(self, called: Callable[[str], str] = str) -> str:
+        """The problem, with the other argument as it is called."""
+        return self.problem.replace("{other}", called(self.other)) if self.other else self.problem
+
+    def __str__(self) -> str:
+        if self.argument == "settings":  # each is an argument of its own
+            return f"{self.key or self.argument}: {self.text()}"
+        return f"{self.argument}{'.' if self.key else ''}{self.key}: {self.text()}"
+
+
+# Columns of a DataFrame without a header are numbered.
+_NAMED = "which are text: rename columns that are numbers"
+NO_LABEL = Wrong("label", "found no column; expected the one that holds the labels")
+
+
+class ArgumentError(RkdError):
+    """Wrong arguments, by the names that they have in Python; the command renames them after its options.
+
+    >>> str(ArgumentError(Wrong("seed", "found -1, expected a whole number from 0 to 4294967295")))
+    'seed: found -1, expected a whole number from 0 to 4294967295'
+    """
+
+    def __init__(self, *problems: Wrong) -> None:
+        self.problems = problems
+        super().__init__("; ".join(map(str, problems)))
+
+
+def refuse(problems: Iterable[Wrong]) -> None:
+    """Raise an `ArgumentError` with all of the problems, if there are any."""
+    if found := tuple(problems):
+        raise ArgumentError(*found)
+
+
+def shown(value: Any) -> str:
+    """A value as an error shows it: numbers and words in full, of all others the type.
+
+    >>> shown(0.5), shown("a.csv"), shown(["a"]), shown(Path("a.csv"))
+    ('0.5', "'a.csv'", 'a list', "'a.csv'")
+    """
+    if value is None or isinstance(value, bool | numbers.Real):
+        return str(value)[:80]
+    if isinstance(value, str | os.PathLike):
+        return repr(str(value)[:200])
+    kind = type(value)
+    name = (
+        kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__.split('.')[0]}.{kind.__qualname__}"
+    )
+    return f"{'an' if name[0].lower() in 'aeiou' else 'a'} {name}"
+
+
+def plain_number(value: Any) -> Any:
+    """A number as Python's own where it is one of NumPy's; everything else as it is."""
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        return value
+    return int(value) if isinstance(value, numbers.Integral) else float(value)
+
+
+def ruled(rules: Mapping[str, Any], values: Mapping[str, Any], argument: str = "") -> Iterator[Wrong]:
+    """What rules of the config's schema refuse among values, by name, or by the key of an argument."""
+    try:
+        load.checked_keys(rules, values)
+    except load.SectionError as error:
+        yield from renamed(error, lambda path: (argument, str(path[0])) if argument else (str(path[0]), ""))
+
+
+def renamed(error: load.SectionError, name: Callable[[load.KeyPath], tuple[str, str]]) -> Iterator[Wrong]:
+    """The problems of a part of a config, as those of arguments.
+
+    Args:
+        error: the problems.
+        name: the argument, and perhaps its key, that a path of the config stands for.
+    """
+    for path, problem in error.problems.items():
+        argument, key = name(path)
+        hint = f"; {problem.suggestion}" if "YAML" not in problem.suggestion and problem.suggestion else ""
+        found = "None" if problem.found == "nothing (null)" else problem.found
+        yield Wrong(argument, f"found {found}, expected {problem.expected}{hint}", key)
+
+
+def is_frame(value: Any) -> bool:
+    """Whether a value is a pandas DataFrame; asks without importing pandas."""
+    pandas = sys.modules.get("pandas")
+    return pandas is not None and isinstance(value, pandas.DataFrame)
+
+
+def is_model(value: Any) -> bool:
+    """Whether a value is a model of transformers in memory; asks without importing torch."""
+    modeling = sys.modules.get("transformers.modeling_utils")
+    return modeling is not None and isinstance(value, modeling.PreTrainedModel)
+
+
+def table(argument: str, value: Any, wanted: Sequence[str] = (), optional: Sequence[str] = ()) -> Iterator[Wrong]:
+    """What is wrong with a table, a DataFrame or a data file, and with its columns; no values are read."""
+    if is_frame(value):
+        try:
+            chosen_columns(argument, list(value.columns), wanted, optional)
+        except RkdError as error:
+            yield Wrong(argument, str(error).removeprefix(f"{argument}: "))
+    elif isinstance(value, str | os.PathLike):
+        yield from data_file(argument, value, wanted, optional)
+    else:
+        convert = "; call its to_pandas()" if hasattr(value, "to_pandas") else ""
+        yield Wrong(argument, f"found {shown(value)}; expected {_TABLE}{convert}")
+
+
+def data_file(argument: str, value: Any, wanted: Sequence[str] = (), optional: Sequence[str] = ()) -> Iterator[Wrong]:
+    """What is wrong with a data file that is to be read, and with its columns where some are wanted."""
+    if not isinstance(value, str | os.PathLike):
+        yield Wrong(argument, f"found {shown(value)}; expected the path of a .csv, .tsv, .jsonl or .parquet file")
+    elif problem := load.file_problem((argument,), os.fspath(value)):
+        hint = f"; {problem.suggestion}" if problem.suggestion else ""
+        yield Wrong(argument, f"found {shown(value)}, expected {problem.expected}{hint}")
+    elif wanted:
+        try:
+            check_columns(Path(os.path.expanduser(value)), wanted, optional, str(value))
+        except RkdError as error:
+            yield Wrong(argument, str(error))
+
+
+def columns(argument: str, value: Any) -> Iterator[Wrong]:
+    """What is wrong with the text columns: one name, or a list of one or two."""
+    names = [value] if isinstance(value, str | numbers.Real) else value
+    if not isinstance(names, Sequence) or not 1 <= len(names) <= 2 or len(set(map(str, names))) < len(names):
+        shows = str(list(names)) if isinstance(names, Sequence) and len(str(names)) < 80 else shown(value)
+        yield Wrong(argument, f"found {shows}; expected one or two column names")
+    elif wrong := [name for name in names if not isinstance(name, str)]:
+        yield Wrong(argument, f"found {shown(wrong[0])}; expected one or two column names, {_NAMED}")
+
+
+def wrong_label(value: Any) -> Wrong:
+    """The problem of a label column that is no name."""
+    return Wrong("label", f"found {shown(value)}; expected a column name, {_NAMED.replace('which are', 'which is')}")
+
+
+def model_reference(value: str | os.PathLike[str]) -> str:
+    """A reference to a model as the config has it; a run's folder stands for the model in it."""
+    if not isinstance(value, str) or os.path.isdir(value):
+        path = Path(value).absolute()
+        return str(path / "model" if (path / "model" / "config.json").is_file() else path)
+    return value
+
+
+def model(argument: str, value: Any, *, student: bool = False, trained: str = "") -> Iterator[Wrong]:
+    """What is wrong with a model: one in memory, a folder that is there, or a name of the right form.
+
+    Args:
+        argument: its name.
+        value: the model.
+        student: whether it may be cut from the teacher.
+        trained: what errors say was expected, where the model must have weights; else a *.json config will do.
+    """
+    forms = "a model of transformers, its folder, or its name on the hub"
+    if is_model(value):
+        return
+    if not isinstance(value, str | os.PathLike) or not os.fspath(value):
+        yield Wrong(argument, f"found {shown(value)}; expected {forms}")
+        return
+    try:
+        source = model_source.parse(model_reference(value))
+        source.read_config()
+        if (folder := source.folder()) is not None:
+            files.check_weights(folder)
+    except RkdError as error:
+        yield Wrong(argument, " ".join(str(error).split()) + runs.hint(value))
+        return
+    if source.kind == "config" and trained:
+        yield Wrong(argument, f"found {shown(value)}, a model config without weights; expected {trained}")
+    elif source.kind == "teacher-layers" and not student:
+        yield Wrong(argument, f"found {shown(value)}; expected {forms}: layers are cut from a teacher for a student")
+
+
+def output_file(argument: str, value: Any, inputs: Mapping[str, Any]) -> Iterator[Wrong]:
+    """What is wrong with a table that is to be written.
+
+    Args:
+        argument: its name.
+        value: the path.
+        inputs: what is read, by the name of its argument: files, and folders that nothing may be written into.
+    """
+    path = Path(value)
+    if path.suffix.lower() not in SUFFIXES:
+        yield Wrong(argument, f"found {shown(value)}; expected a file with the ending {', '.join(SUFFIXES)}")
+    elif path.is_dir():
+        yield Wrong(argument, f"found {shown(value)}, a folder; expected a file")
+    else:
+        yield from _outside(argument, path, [path], inputs)
+        yield from _creatable(argument, path)
+
+
+def output_folder(
+    argument: str, value: Any, inputs: Mapping[str, Any], parts: Sequence[str] = ("",)
+) -> Iterator[Wrong]:
+    """What is wrong with a folder that is to be written, or in which `parts` are to be written.
+
+    Args:
+        argument: its name.
+        value: the path.
+        inputs: what is read, by the name of its argument: files, and folders.
+        parts: what is written in the folder; all of it by default.
+    """
+    if not isinstance(value, str | os.PathLike) or not os.fspath(value):
+        yield Wrong(argument, f"found {shown(value)}; expected the path of a folder")
+        return
+    path = Path(value)
+    if path.exists() and not path.is_dir():
+        yield Wrong(argument, f"found {shown(value)}, a file; expected a folder, or a new path")
+        return
+    yield from _outside(argument, path, [path / part for part in parts], inputs)
+    yield from _creatable(argument, path)
+
+
+def _outside(argument: str, path: Path, places: Sequence[Path], inputs: Mapping[str, Any]) -> Iterator[Wrong]:
+    """Where what is written would lie over, in or around what is read; by whatever name, links included."""
+    for name, value in inputs.items():
+        if not isinstance(value, str | os.PathLike) or not os.path.exists(value):
+            continue
+        read = Path(value)
+        for place in places:
+            real, theirs = place.resolve(), read.resolve()
+            if real == theirs or (place.is_file() and os.path.samefile(place, read)):
+                relation = "is {other}"
+            elif theirs in real.parents:
+                relation = f"lies in {{other}} ({read})"
+            elif real in theirs.parents:
+                relation = f"holds {{other}} ({read})"
+            else:
+                continue
+            problem = f"found {shown(path)}, which {relation}; expected another place"
+            yield Wrong(argument, problem, other=name)
+            break
+
+
+def _creatable(argument: str, path: Path) -> Iterator[Wrong]:
+    """Why nothing can be made at a path: folders above it may be missing, but not files or locked folders."""
+    place = path.absolute()
+    while not os.path.lexists(place):
+        place = place.parent
+    if place == path.absolute() and not place.is_dir():
+        place = place.parent
+    if not place.is_dir():
+        yield Wrong(argument, f"found {shown(path)}, but {place} is no folder; expected a path that can be made")
+    elif not os.access(place, os.W_OK | os.X_OK):
+        yield Wrong(argument, f"found {shown(path)}, but {place} cannot be written into; expected a path that can")
+
+
+def task_entry(name: str, entry: Mapping[str, Any], called: Mapping[str, str]) -> dict[str, Any]:
+    """The entry of a task as the config's own_tasks has it, complete, without a look at its files.
+
+    Args:
+        name: the task's name.
+        entry: its keys.
+        called: the arguments that keys of the entry come from, where they are called otherwise.
+
+    Raises:
+        ArgumentError: all that is wrong, by the arguments.
+    """
+    try:
+        return load.checked_task(name, entry, files=False)
+    except load.SectionError as error:
+        problems = renamed(
+            error, lambda path: (called.get(str(path[2]), str(path[2])) if len(path) > 2 else "name", "")
+        )
+    raise ArgumentError(*problems)
+
+
+def check_classifier(
+    reference: Any,
+    text: Any = None,
+    label: Any = None,
+    *,
+    device: Any = "auto",
+    file: Any = None,
+    out: Any = None,
+    labelled: bool = False,
+    scored_by: Any = None,
+) -> None:
+    """Refuse what `rkd.inference.Classifier` and its methods cannot be asked for.
+
+    Args:
+        reference, text, label, device: of `Classifier`.
+        file: the rows, where they are known already.
+        out: the table to write, if any.
+        labelled: whether the rows are to be scored: labels have to be known.
+        scored_by: metrics, if any are given.
+
+    Raises:
+        ArgumentError: all that is wrong.
+    """
+    forms = "a run's folder, an export, the folder of a fine-tuned classifier, or its name on the hub"
+    problems = list(model("reference", reference, trained=forms))
+    known = {} if problems or is_model(reference) else (runs.spec_of(reference).get("own_task") or {})
+    if text is not None:
+        problems += columns("text", text)
+    elif not problems and "text" not in known:
+        problems.append(Wrong("text", f"found no column; expected one or two columns that {reference} reads"))
+    if labelled and label is None and not problems and "label" not in known:
+        problems.append(NO_LABEL)
+    if label is not None and not isinstance(label, str):
+        problems.append(wrong_label(label))
+    problems += ruled({"device": load.schema()["properties"]["device"]}, {"device": device})
+    if file is not None:
+        names = text or known.get("text") or ()
+        wanted = [*([names] if isinstance(names, str) else names), *([label or known.get("label")] if labelled else [])]
+        problems += data_file("file", file, () if problems else wanted)
+    if scored_by is not None:
+        metrics = load.schema()["properties"]["own_tasks"]["additionalProperties"]["properties"]["metrics"]
+        given = list(scored_by) if isinstance(scored_by, Sequence) and not isinstance(scored_by, str) else scored_by
+        problems += ruled({"scored_by": metrics}, {"scored_by": given})
+    refuse(problems)
+    if out is not None:
+        read = {"file": file, "reference": runs.run_of(reference) or reference}
+        refuse(output_file("out", out, read))
+
+
+def check_export(run: Any, out: Any) -> None:
+    """Refuse what cannot be exported, or not there; what the folders hold is not looked into.
+
+    Raises:
+        ArgumentError: what is wrong.
+        RkdError: no finished run is there.
+    """
+    if not isinstance(run, str | os.PathLike):
+        refuse([Wrong("run", f"found {shown(run)}; expected the folder of a finished run")])
+    runs.check_finished(run)
+    refuse(output_folder("out", out, {"run": run}))

@@ -1,0 +1,412 @@
+"""Tables in files, CSV, TSV, JSON Lines and Parquet, as columns of values. Imports nothing heavy.
+
+* .csv: fields separated by commas. A field in double quotes may hold commas and line breaks; a quote inside it is
+  written twice.
+* .tsv: fields separated by tabs. Quotes are characters like any other, as in GLUE's files; only line feeds end rows.
+* .jsonl: one JSON object per line.
+* .parquet: columns of text, numbers or truth values.
+
+Text is UTF-8, with or without a byte order mark. Messages count rows from 1, without the header and empty lines, and
+lines as an editor does.
+"""
+
+import csv
+import difflib
+import io
+import json
+import re
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from itertools import islice
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from rkd.errors import RkdError
+from rkd.labels import listed
+from rkd.utils.files import atomic_path, jsonable
+
+SUFFIXES = (".csv", ".tsv", ".jsonl", ".parquet")
+
+# The line with which Excel is told what divides the fields, split at that or not.
+_FOR_EXCEL = re.compile(r"sep=.?", re.IGNORECASE)
+
+_OBJECTS = 'expected one object per line, such as {"text": "…", "label": "…"}'
+
+# A column by name: the value of every row, as the file has it.
+Columns = dict[str, list[Any]]
+
+
+def read_columns(path: Path, wanted: Sequence[str], optional: Sequence[str] = (), where: str | None = None) -> Columns:
+    """Some columns of a file, whose format its name tells.
+
+    Args:
+        path: a .csv, .tsv, .jsonl or .parquet file.
+        wanted: columns that must be there.
+        optional: columns that may be there; only those found are returned.
+        where: what errors call the file; its path by default.
+
+    Returns:
+        Columns of equal length: texts from CSV and TSV; texts, numbers, truth values and None from the others, and from
+        JSON Lines lists and dicts too.
+
+    Raises:
+        RkdError: the file is missing, unreadable or of another format, or a column is missing or occurs twice.
+
+    >>> read_columns(Path("reviews.csv"), ["mood"])
+    {'mood': ['good', 'bad']}
+    """
+    where = where or str(path)
+    kind = suffix(path, where)
+    if kind == ".parquet":
+        return _parquet(path, where, wanted, optional)
+    if kind == ".jsonl":
+        return _by_key(where, _json_rows(where, text_lines(path, where)), wanted, optional)
+    header, rows = _separated(path, where)
+    names = chosen_columns(where, header, wanted, optional)
+    columns: Columns = {name: [] for name in names}
+    places = [(columns[name], header.index(name)) for name in names]
+    for row in rows:
+        for values, place in places:
+            values.append(row[place])
+    return columns
+
+
+def check_columns(path: Path, wanted: Sequence[str], optional: Sequence[str] = (), where: str | None = None) -> None:
+    """Raise the errors of `read_columns` that the columns' names can tell, without the values.
+
+    Reads the header of a CSV or TSV file, the footer of a Parquet file, and of JSON Lines no more rows than it takes to
+    see every wanted column: most often one.
+
+    >>> check_columns(Path("reviews.csv"), ["review", "mood"])
+    """
+    where = where or str(path)
+    kind = suffix(path, where)
+    if kind == ".parquet":
+        with _parquet_file(path, where) as file:
+            _parquet_columns(where, file.schema_arrow, wanted, optional)
+    elif kind == ".jsonl":
+        names: dict[str, None] = {}
+        for row in _json_rows(where, text_lines(path, where)):
+            names.update(dict.fromkeys(row))
+            if names.keys() >= set(wanted):
+                return
+        if names:  # that there are no rows is told with the values
+            chosen_columns(where, list(names), wanted)
+    else:
+        chosen_columns(where, _separated(path, where)[0], wanted, optional)
+
+
+def is_blank_row(path: Path, number: int) -> bool:
+    """True for a row of a CSV or TSV file, counted from 1, without a value in any column, as spreadsheets leave them.
+
+    >>> is_blank_row(Path("reviews.csv"), 2)
+    False
+    """
+    if path.suffix.lower() not in (".csv", ".tsv"):
+        return False
+    row = next(islice(_separated(path, str(path))[1], number - 1, None), None)
+    return row is not None and not any(cell.strip() for cell in row)
+
+
+def count_rows(path: Path) -> int:
+    """Number of rows of a file, with the errors of `read_columns` but for those about columns.
+
+    Values of JSON Lines and Parquet files are not looked at.
+
+    >>> count_rows(Path("reviews.csv"))
+    2
+    """
+    kind = suffix(path, str(path))
+    if kind == ".parquet":
+        with _parquet_file(path, str(path)) as file:
+            return int(file.metadata.num_rows)
+    if kind == ".jsonl":
+        return sum(bool(line.strip()) for line in text_lines(path))
+    return sum(1 for _ in _separated(path, str(path))[1])
+
+
+def write_columns(path: Path, columns: Mapping[str, Sequence[Any]]) -> None:
+    """Write columns of equal length in the format that the name tells, so that `read_columns` reads them back.
+
+    CSV and TSV hold texts alone: None becomes an empty cell, another value the text that Python writes for it.
+
+    Args:
+        path: a .csv, .tsv, .jsonl or .parquet file; what stands there is replaced.
+        columns: texts, numbers, truth values or None by column name.
+
+    Raises:
+        RkdError: another format, or a tab or a line break in a .tsv file, which has no way to hold it.
+
+    >>> write_columns(Path("answers.csv"), {"prediction": ["good", "bad"]})
+    """
+    kind = suffix(path, str(path))
+    if kind == ".parquet":
+        import pyarrow
+        import pyarrow.parquet
+
+        with atomic_path(path) as temporary:
+            pyarrow.parquet.write_table(pyarrow.table(dict(columns)), temporary)
+        return
+    rows: Iterator[tuple[Any, ...]] = zip(*columns.values(), strict=True)
+    with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+        if kind == ".jsonl":
+            for row in rows:
+                line = jsonable(dict(zip(columns, row, strict=True)))
+                file.write(json.dumps(line, ensure_ascii=False, allow_nan=False) + "\n")
+            return
+        separator, cell = (",", _csv_cell) if kind == ".csv" else ("\t", _tsv_cell)
+        for number, values in enumerate([tuple(columns), *rows]):
+            where = f"{path}, row {number}" if number else f"{path}, the header"
+            file.write(separator.join(cell(where, "" if value is None else str(value)) for value in values) + "\n")
+
+
+def _csv_cell(_: str, text: str) -> str:
+    # Python's writer leaves a lone carriage return as it is, at which readers end the row.
+    return '"' + text.replace('"', '""') + '"' if not text or re.search(r'[",\r\n]', text) else text
+
+
+def _tsv_cell(where: str, text: str) -> str:
+    if re.search(r"[\t\r\n]", text):
+        hint = "write .csv, .jsonl or .parquet"
+        raise RkdError(f"{where}: found a tab or a line break in {shown(text)}; expected none in a .tsv file: {hint}")
+    return text
+
+
+def suffix(path: Path, where: str) -> str:
+    """The extension of a file's name in lower case; RkdError if it is none of `SUFFIXES`."""
+    found = path.suffix.lower()
+    if found not in SUFFIXES:
+        problem = f"unsupported file extension '{path.suffix}'" if found else "the file's name has no extension"
+        raise RkdError(f"{where}: {problem}; expected one of {', '.join(SUFFIXES)}")
+    return found
+
+
+def chosen_columns(where: str, names: Sequence[Any], wanted: Sequence[str], optional: Sequence[str] = ()) -> list[str]:
+    """The wanted columns and the optional ones that are there; RkdError if any are missing or occur twice."""
+    names = list(names)
+    if missing := [name for name in dict.fromkeys(wanted) if name not in names]:
+        found = listed(_short(repr(one), 80) for one in names) or "none"
+        told = f"column {missing[0]!r} is" if len(missing) == 1 else f"columns {listed(map(repr, missing))} are"
+        raise RkdError(f"{where}: {told} missing; found {found}{_column_hint(where, wanted, names)}")
+    for name in (*wanted, *optional):
+        if names.count(name) > 1:
+            raise RkdError(f"{where}: column '{name}' occurs {names.count(name)} times; expected once")
+    return [*wanted, *(name for name in optional if name in names)]
+
+
+def _column_hint(where: str, wanted: Sequence[str], names: Sequence[Any]) -> str:
+    """What may be wrong with a header in which wanted columns are missing."""
+    missing = [name for name in wanted if name not in names]
+    alone = str(names[0]) if len(names) == 1 else ""
+    kind = Path(where).suffix.lower()
+    if kind == ".csv" and any(character in alone for character in "\t;|"):
+        return "; fields of a .csv file are divided by commas"
+    if kind == ".tsv" and any(f'"{name}"' in names for name in missing):
+        return "; quotes in a .tsv file are part of its fields"
+    plain = {_plainly(name): name for name in reversed(names) if name not in wanted}
+    close = [difflib.get_close_matches(_plainly(name), plain, n=1) for name in missing]
+    near = dict.fromkeys(_short(repr(plain[found[0]]), 80) for found in close if found)
+    return f"; did you mean {listed(near)}?" if near else ""
+
+
+def _plainly(name: Any) -> str:
+    """A name without what is overlooked most easily: case, and blanks around it."""
+    return str(name)[:200].strip().casefold()
+
+
+def shown(value: Any) -> str:
+    """A value as messages show it: on one line, at most 80 characters, surrogates escaped."""
+    return "nothing" if value is None or value == "" else _short(repr(value), 80)
+
+
+def _short(text: str, most: int) -> str:
+    return text if len(text) <= most else f"{text[: most - 1]}…"
+
+
+def text_lines(path: Path, where: str | None = None, *, ends: bool = False) -> Iterator[str]:
+    r"""The lines of a UTF-8 file, which only line feeds divide, without a byte order mark.
+
+    Args:
+        path: the file.
+        where: what errors call it; its path by default.
+        ends: keep the line ends (`\n`, `\r\n`).
+
+    Raises:
+        RkdError: the file is missing or unreadable, or a line is not UTF-8 or holds a NUL byte; the message names it.
+    """
+    where = where or str(path)
+    with opened(path, where) as file:
+        for number, line in enumerate(file, 1):
+            if b"\0" in line:
+                raise RkdError(f"{where}, line {number}: found a NUL byte, as in UTF-16; expected UTF-8 text")
+            try:
+                text = line.decode("utf-8-sig" if number == 1 else "utf-8")
+            except UnicodeDecodeError as error:
+                found = error.object[error.start]
+                raise RkdError(f"{where}, line {number}: found byte 0x{found:02x}; expected UTF-8 text") from None
+            yield text if ends else text.removesuffix("\n").removesuffix("\r" if text.endswith("\r\n") else "")
+
+
+@contextmanager
+def opened(path: Path, where: str) -> Iterator[BinaryIO]:
+    """Open a file for reading; an error of the system becomes an RkdError."""
+    try:
+        file = path.open("rb")
+    except FileNotFoundError:
+        raise RkdError(f"{where}: file not found") from None
+    except (OSError, ValueError) as error:  # a ValueError: the path holds a NUL character
+        raise RkdError(f"{where}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
+    with file:
+        try:
+            yield file
+        except OSError as error:
+            raise RkdError(f"{where}: cannot be read: {error.strerror or error}") from None
+
+
+def _separated(path: Path, where: str) -> tuple[list[str], Iterator[list[str]]]:
+    """The header and the rows of a CSV or TSV file, every row as wide as the header."""
+    if path.suffix.lower() == ".csv":
+        records = _csv_records(where, text_lines(path, where, ends=True))
+    else:
+        lines = enumerate(text_lines(path, where), 1)
+        records = ((number, line.split("\t") if line else []) for number, line in lines)
+    _, header = next(records, (1, None))
+    if header is None:
+        raise RkdError(f"{where}: the file is empty; expected a line with the columns' names")
+    if not header:
+        raise RkdError(f"{where}: line 1 is empty; expected the columns' names")
+    if _FOR_EXCEL.fullmatch("\t".join(header)):
+        raise RkdError(f"{where}: line 1 is Excel's {shown(header[0])}; expected the columns' names: remove it")
+
+    def rows() -> Iterator[list[str]]:
+        number, empty = 0, 0
+        for line, cells in records:
+            if not cells:  # an empty line, often the last one
+                empty = empty or line
+                continue
+            if empty and len(header) == 1:  # no row, or a row without text?
+                raise RkdError(f"{where}, line {empty}: the line is empty; expected a value, or no line")
+            number += 1
+            if len(cells) != len(header):
+                raise RkdError(
+                    f"{where}, row {number} (line {line}): found {len(cells)} fields; expected {len(header)}, as the "
+                    "header has"
+                )
+            yield cells
+
+    return header, rows()
+
+
+def _csv_records(where: str, lines: Iterable[str]) -> Iterator[tuple[int, list[str]]]:
+    """Each record's first line and fields; an empty line has none."""
+    csv.field_size_limit(sys.maxsize)
+    # A lone carriage return ends a row, too, as spreadsheets of old write it.
+    reader = csv.reader((part for line in lines for part in io.StringIO(line, newline="")), strict=True)
+    while True:
+        line = reader.line_num + 1
+        try:
+            yield line, next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            hint = "a quote inside a quoted field is written twice"
+            raise RkdError(f"{where}, line {line}: {error}; expected fields as CSV has them ({hint})") from None
+
+
+def _json_rows(where: str, lines: Iterable[str]) -> Iterator[dict[str, Any]]:
+    pairs: list[tuple[str, Any]] = []
+
+    def as_object(found: list[tuple[str, Any]]) -> dict[str, Any]:
+        pairs[:] = found  # the outermost object comes last
+        return dict(found)
+
+    decoder = json.JSONDecoder(object_pairs_hook=as_object)
+    for number, line in enumerate((line for line in lines if line.strip()), 1):
+        try:
+            row = decoder.decode(line)
+        except json.JSONDecodeError as error:
+            if number == 1 and line.lstrip().startswith("["):
+                raise RkdError(f"{where}: found a JSON array over several lines; {_OBJECTS}") from None
+            raise RkdError(
+                f"{where}, row {number}: not JSON: {error.msg} at character {error.colno}; expected one object per line"
+            ) from None
+        except RecursionError:
+            raise RkdError(f"{where}, row {number}: nested too deeply; expected texts and numbers by column") from None
+        except ValueError:  # Python reads no longer ones
+            raise RkdError(f"{where}, row {number}: holds a number of thousands of digits; expected another") from None
+        if not isinstance(row, dict):
+            found = "array" if isinstance(row, list) else type(row).__name__
+            raise RkdError(f"{where}, row {number}: found a JSON {found}; {_OBJECTS}")
+        if len(row) != len(pairs):
+            names = [name for name, _ in pairs]
+            name = next(name for name in names if names.count(name) > 1)
+            found = f"column {_short(repr(name), 80)} occurs {names.count(name)} times"
+            raise RkdError(f"{where}, row {number}: {found}; expected once")
+        yield row
+
+
+def _by_key(where: str, rows: Iterable[Mapping[str, Any]], wanted: Sequence[str], optional: Sequence[str]) -> Columns:
+    """Columns of rows that may lack some keys."""
+    columns: Columns = {name: [] for name in (*wanted, *optional)}
+    names: dict[str, None] = {}
+    for row in rows:
+        names.update(dict.fromkeys(row))
+        for name, values in columns.items():
+            values.append(row.get(name))
+    if not any(columns.values()):
+        raise RkdError(f"{where}: found no rows; expected at least one")
+    return {name: columns[name] for name in chosen_columns(where, list(names), wanted, optional)}
+
+
+def _parquet(path: Path, where: str, wanted: Sequence[str], optional: Sequence[str]) -> Columns:
+    with _parquet_file(path, where) as file:
+        names = _parquet_columns(where, file.schema_arrow, wanted, optional)
+        table = file.read(columns=names)
+        return {name: _values(where, name, table[name]) for name in names}
+
+
+def _parquet_columns(where: str, schema: Any, wanted: Sequence[str], optional: Sequence[str]) -> list[str]:
+    """The chosen columns of a schema of pyarrow; RkdError if one holds neither text nor numbers."""
+    names = chosen_columns(where, schema.names, wanted, optional)
+    for name in names:
+        if not _plain(schema.field(name).type):
+            found = schema.field(name).type
+            raise RkdError(f"{where}, column '{name}': found values of type {found}; expected text or numbers")
+    return names
+
+
+@contextmanager
+def _parquet_file(path: Path, where: str) -> Iterator[Any]:
+    import pyarrow
+    import pyarrow.parquet
+
+    with opened(path, where) as file:
+        try:
+            yield pyarrow.parquet.ParquetFile(file)
+        except RkdError:
+            raise
+        # What damaged files bring up is told by many kinds of errors.
+        except (pyarrow.ArrowException, OSError, ValueError, TypeError, KeyError, OverflowError, MemoryError) as error:
+            reason = _short(" ".join(str(error).split()), 200)
+            raise RkdError(f"{where}: cannot be read as Parquet: {reason}") from None
+
+
+def _plain(kind: Any) -> bool:
+    """True for types of text, numbers and truth values, and for columns of nothing."""
+    import pyarrow.types as types
+
+    if types.is_dictionary(kind):
+        kind = kind.value_type
+    checks = (types.is_string, types.is_large_string, types.is_string_view, types.is_null, types.is_boolean)
+    return any(check(kind) for check in (*checks, types.is_integer, types.is_floating, types.is_decimal))
+
+
+def _values(where: str, name: str, column: Any) -> list[Any]:
+    values: list[Any] = []
+    try:
+        values.extend(value.as_py() for value in column)
+    except UnicodeDecodeError as error:
+        place, found = f"row {len(values) + 1}, column '{name}'", error.object[error.start]
+        raise RkdError(f"{where}, {place}: found byte 0x{found:02x}; expected UTF-8 text") from None
+    return values

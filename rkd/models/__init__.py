@@ -1,0 +1,1 @@
+"""Load, build and run models."""

@@ -1,0 +1,396 @@
+"""The files of a local model, read without loading it: which of them count, what they say, and their digests.
+
+Neither torch nor transformers is needed, so the checks here belong to the config's. Those on a loaded model are in
+`rkd.models.loading`, those on a loaded tokenizer in `rkd.models.tokenizer`.
+"""
+
+import functools
+import hashlib
+import json
+import os
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rkd.errors import RkdError
+from rkd.labels import label_name
+from rkd.utils.files import sha256
+
+# What transformers loads from a folder: the first of these that is there.
+_WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
+
+# Keys of config.json that make transformers load something else than these files, or change them while loading.
+_REDIRECTIONS = {
+    "transformers_weights": "which names another weights file",
+    "auto_map": "which names code of its own",
+    "quantization_config": "so its weights are quantised",
+}
+
+# Each of these is a whole vocabulary; which one is read depends on the tokenizer's class.
+_VOCABULARIES = (
+    ("tokenizer.json",),
+    ("vocab.txt",),
+    ("vocab.json", "merges.txt"),
+    ("spiece.model",),
+    ("sentencepiece.bpe.model",),
+    ("spm.model",),
+    ("tokenizer.model",),
+)
+
+# All that decides which tokens a text becomes. config.json names the class where tokenizer_config.json does not.
+_TOKENIZER_FILES = (
+    "config.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    *(name for names in _VOCABULARIES for name in names),
+)
+
+# Architectures that count positions from the padding id + 1; MPNet's padding id is 1, whatever its config says.
+_PADDED_POSITIONS = ("roberta", "roberta-prelayernorm", "xlm-roberta", "xlm-roberta-xl", "camembert", "data2vec-text")
+_FIRST_POSITION = {"mpnet": 2}
+
+# Ends of the names of models whose weights may look like a text classifier's.
+_OTHER_HEADS = ("ForTokenClassification", "ForMultipleChoice", "ForQuestionAnswering")
+
+# The last linear map of the classifiers of transformers.
+_HEADS = ("classifier.weight", "classifier.out_proj.weight", "score.weight", "logits_proj.weight")
+
+
+# --- the model ----------------------------------------------------------------------------------------------
+
+
+def read_object(file: Path, what: str) -> dict[str, Any]:
+    """The JSON object in a file; `what` says in errors what it should hold."""
+    if not file.is_file():
+        raise RkdError(f"{file}: not found, expected {what}")
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:  # ValueError: bad UTF-8 or bad JSON
+        raise RkdError(f"{file}: cannot be read as JSON: {error}") from None
+    if not isinstance(content, dict):
+        raise RkdError(f"{file}: found a JSON {type(content).__name__}, expected an object with {what}")
+    return content
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """The config of the model in a folder.
+
+    Raises:
+        RkdError: it is missing or damaged, or it makes transformers load something else than the folder's own weights.
+    """
+    file = folder / "config.json"
+    if not file.is_file() and (hint := newest_checkpoint(folder)):
+        raise RkdError(f"{file}: not found; expected the model's config; a training left checkpoints here: give {hint}")
+    fields = read_object(file, "the model's config")
+    check_config(fields, str(file))
+    if (folder / "adapter_config.json").is_file():
+        raise RkdError(f"{folder}: found an adapter (adapter_config.json); expected a whole model: merge it first")
+    return fields
+
+
+def check_config(fields: Mapping[str, Any], where: str) -> None:
+    """Refuse a config whose weights are not simply those beside it.
+
+    >>> check_config({"transformers_weights": "other.safetensors"}, "mine/config.json")
+    Traceback (most recent call last):
+    rkd.errors.RkdError: mine/config.json: found transformers_weights, which names another weights file; …
+    """
+    for key, why in _REDIRECTIONS.items():
+        if fields.get(key):
+            raise RkdError(
+                f"{where}: found {key}, {why}; expected a plain model of transformers with its weights in "
+                "model.safetensors"
+            )
+
+
+def check_classes(fields: Mapping[str, Any], where: str) -> None:
+    """Refuse the config of a classifier that says two things of its classes, or more than one class per text.
+
+    Raises:
+        RkdError: `problem_type` is another one, or does not go with the number of outputs; the keys of `id2label` are
+            not 0, 1, …; `label2id` or `num_labels` contradicts it; or `architectures` names a model that is no
+            classifier of texts.
+
+    >>> check_classes({"id2label": {"0": "bad", "1": "good"}, "label2id": {"bad": 1, "good": 0}}, "mine/config.json")
+    Traceback (most recent call last):
+    rkd.errors.RkdError: mine/config.json: found label2id {'bad': 1, 'good': 0}; expected {'bad': 0, 'good': 1}, as …
+    """
+    for name in _listed(fields.get("architectures")):
+        if str(name).endswith(_OTHER_HEADS):
+            raise RkdError(f"{where}: found {name} in architectures; expected a classifier of whole texts")
+    names = _class_names(fields, where)
+    count, number = len(names or ()), fields.get("num_labels")
+    if names is not None and number is not None and number != count:
+        raise RkdError(f"{where}: found num_labels {number!r}; expected {count}, as id2label has it")
+    count = count if names is not None else number if type(number) is int else 2  # the library's default
+    generic = [f"LABEL_{index}" for index in range(count)]
+    ids = fields.get("label2id")
+    # The library writes generic names for whoever sets one of the two mappings alone.
+    expected = [{name: index for index, name in enumerate(each)} for each in (names or generic, generic)]
+    if ids is not None and _class_ids(ids) not in map(_class_ids, expected):
+        reason = "as id2label has it" if names is not None else "or id2label beside it"
+        raise RkdError(f"{where}: found label2id {ids!r}; expected {expected[0]!r}, {reason}")
+    kind = fields.get("problem_type")
+    allowed = (None, "regression" if count == 1 else "single_label_classification")
+    if kind not in allowed:
+        raise RkdError(
+            f"{where}: found problem_type {kind!r} with {count} outputs; expected {allowed[1]}: one answer per text"
+        )
+
+
+def _class_names(fields: Mapping[str, Any], where: str) -> list[str] | None:
+    """The names in a config's `id2label` in the order of the outputs; None where it has none."""
+    if (names := fields.get("id2label")) is None:
+        return None
+    keys = list(map(str, names)) if isinstance(names, Mapping) else []
+    if not keys or {*keys} != {str(index) for index in range(len(keys))}:
+        found = f"the keys {', '.join(map(repr, keys))}" if keys else repr(names)
+        raise RkdError(f"{where}: found {found} in id2label; expected a name for every output, 0, 1, …")
+    for key, name in names.items():
+        if not isinstance(name, str | int | float):
+            raise RkdError(f"{where}: found {name!r} for {key} in id2label; expected a name")
+    return [str(names[key]) for key in sorted(names, key=int)]
+
+
+def _class_ids(ids: Any) -> dict[str, int] | None:
+    """`label2id` by the names that labels are compared by; some programs write its numbers as text."""
+    try:
+        return {label_name(name): int(number) for name, number in ids.items()}
+    except (AttributeError, TypeError, ValueError):
+        return None
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
+def newest_checkpoint(folder: Path) -> Path | None:
+    """The newest of the folders checkpoint-N that transformers' Trainer leaves in its output folder, if any."""
+    steps = {}
+    for path in folder.glob("checkpoint-*"):
+        if (number := re.fullmatch(r"checkpoint-(\d+)", path.name)) and (path / "config.json").is_file():
+            steps[int(number[1])] = path
+    return steps[max(steps)] if steps else None
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """The files that transformers loads a folder's weights from; for weights in parts, their index first.
+
+    Raises:
+        RkdError: there are none, or a part is missing or lies outside the folder.
+    """
+    for file in (folder / name for name in _WEIGHTS):
+        if file.is_file():
+            return [file, *_shards(file)] if file.suffix == ".json" else [file]
+    raise RkdError(f"{folder}: found no weights; expected model.safetensors (or pytorch_model.bin)")
+
+
+def _shards(index: Path) -> list[Path]:
+    parts = read_object(index, "the parts of the weights").get("weight_map")
+    if not isinstance(parts, dict) or not parts:
+        raise RkdError(f"{index}: found no weight_map; expected the file of every weight")
+    for name in parts.values():
+        if not isinstance(name, str) or name != os.path.basename(name) or name in ("", ".", ".."):
+            raise RkdError(f"{index}: found the part {name!r}; expected the name of a file in the same folder")
+    files = [index.parent / name for name in sorted(set(parts.values()))]
+    for file in files:
+        if not file.is_file():
+            raise RkdError(f"{file}: not found; {index.name} names it")
+    return files
+
+
+def weights_sha256(folder: Path) -> str:
+    """SHA-256 of the weights that are loaded: of the one file, or of what `sha256sum` says of index and parts.
+
+    For weights in parts the text is `sha256sum model.safetensors.index.json model-*.safetensors | LC_ALL=C sort -k 2`.
+    """
+    files = weight_files(folder)
+    return _remembered(files[0]) if len(files) == 1 else _together(files)
+
+
+def content(path: Path) -> str:
+    """Digest of a model: of its *.json config, or of the config and the weights in its folder.
+
+    What else lies in the folder does not count, nor where it is.
+
+    >>> content(Path("configs/models/bert-2x128.json")) == sha256("configs/models/bert-2x128.json")
+    True
+    """
+    return _together([path / "config.json", *weight_files(path)]) if path.is_dir() else _remembered(path)
+
+
+def _together(files: Iterable[Path]) -> str:
+    lines = [f"{_remembered(file)}  {file.name}\n" for file in sorted(files, key=lambda file: file.name)]
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def _remembered(file: Path) -> str:
+    """SHA-256 of a file that is read once in a process, unless it changes."""
+    return _sha256_of(str(file.absolute()), *_state(file))
+
+
+@functools.cache
+def _sha256_of(path: str, *_state: int) -> str:
+    return sha256(path)
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a config says of its model; None where it says nothing.
+
+    Attributes:
+        depth: transformer layers.
+        width: size of the hidden states.
+        vocabulary: rows of the token embedding.
+        positions: the longest input in tokens; None where there is no limit, too.
+        token_types: rows of the token type embedding.
+        pad_token_id: the id of padding.
+    """
+
+    depth: int | None = None
+    width: int | None = None
+    vocabulary: int | None = None
+    positions: int | None = None
+    token_types: int | None = None
+    pad_token_id: int | None = None
+
+
+def facts(fields: Mapping[str, Any]) -> Facts:
+    """The facts in a config.json, by any of the names that they have in transformers.
+
+    >>> facts({"model_type": "roberta", "max_position_embeddings": 514, "pad_token_id": 1}).positions
+    512
+    """
+
+    def number(*names: str, least: int = 1) -> int | None:
+        values = [fields.get(name) for name in names]
+        return next((value for value in values if type(value) is int and value >= least), None)
+
+    pad, kind = number("pad_token_id", least=0), fields.get("model_type")
+    positions = number("max_position_embeddings", "n_positions")
+    first = (pad or 0) + 1 if kind in _PADDED_POSITIONS else _FIRST_POSITION.get(str(kind), 0)
+    return Facts(
+        depth=number("num_hidden_layers", "n_layers", "n_layer"),
+        width=number("hidden_size", "dim", "n_embd", "d_model"),
+        vocabulary=number("vocab_size"),
+        positions=positions and positions - first,
+        token_types=number("type_vocab_size"),
+        pad_token_id=pad,
+    )
+
+
+def check_weights(folder: Path) -> None:
+    """Refuse a folder without its weights, or whose safetensors files are cut short or damaged at their start."""
+    for file in weight_files(folder):
+        if file.suffix == ".safetensors":
+            shapes(file)
+
+
+def outputs(folder: Path) -> int | None:
+    """Outputs of the classifier in a folder's weights; None where it has none, or that cannot be told cheaply."""
+    for file in weight_files(folder):
+        found = shapes(file) if file.suffix == ".safetensors" else {}
+        for name in _HEADS:
+            if name in found:
+                return found[name][0] if found[name] else None
+    return None
+
+
+def shapes(file: Path) -> dict[str, list[int]]:
+    """Name → shape of the tensors in a safetensors file, from its header."""
+    try:
+        with file.open("rb") as stream:
+            length = int.from_bytes(stream.read(8), "little")
+            size = os.fstat(stream.fileno()).st_size
+            header: Any = json.loads(stream.read(length)) if 8 + length <= size else None
+        tensors = {name: entry for name, entry in header.items() if name != "__metadata__"}
+        if 8 + length + max((entry["data_offsets"][1] for entry in tensors.values()), default=0) == size:
+            return {name: list(map(int, entry["shape"])) for name, entry in tensors.items()}
+    except (OSError, ValueError, AttributeError, KeyError, TypeError, IndexError, RecursionError):
+        pass
+    raise RkdError(f"{file}: found no whole safetensors file (cut short or damaged); expected the model's weights")
+
+
+# --- the tokenizer ------------------------------------------------------------------------------------------
+
+
+def check_tokenizer(folder: Path) -> None:
+    """Refuse a folder without a whole tokenizer.
+
+    Where a vocabulary is missing, transformers makes up a tokenizer of five tokens, to which every word is unknown.
+
+    Raises:
+        RkdError: neither tokenizer.json nor another whole vocabulary is there, or its files name other ones.
+    """
+    if not any(all((folder / name).is_file() for name in names) for names in _VOCABULARIES):
+        there = [name for name in _TOKENIZER_FILES[1:] if (folder / name).is_file()]
+        raise RkdError(
+            f"{folder}: found no vocabulary ({', '.join(there) or 'no tokenizer files'}); expected the tokenizer's "
+            "tokenizer.json, or vocab.txt"
+        )
+    file = folder / "tokenizer_config.json"
+    if file.is_file():
+        fields = read_object(file, "the tokenizer's settings")
+        for key in ("auto_map", "fast_tokenizer_files"):
+            if fields.get(key):
+                raise RkdError(f"{file}: found {key}; expected a tokenizer of transformers, in tokenizer.json")
+    vocabulary(folder)
+
+
+def tokenizer_content(folder: Path) -> str:
+    """Digest of all files that decide which tokens a text becomes."""
+    return _together(folder / name for name in _TOKENIZER_FILES if (folder / name).is_file())
+
+
+def vocabulary(folder: Path) -> dict[str, int] | None:
+    """Token → id of the tokenizer in a folder, as its files say; None where only its class can read them.
+
+    Raises:
+        RkdError: the file is damaged.
+    """
+    if (file := folder / "tokenizer.json").is_file():
+        return dict(_of_tokenizer_json(str(file.absolute()), *_state(file)))
+    if (file := folder / "vocab.txt").is_file():
+        try:
+            with file.open(encoding="utf-8") as lines:  # str.splitlines also splits at characters that are tokens
+                found = {line.rstrip("\n"): index for index, line in enumerate(lines)}
+        except ValueError as error:
+            raise RkdError(f"{file}: found no UTF-8 text ({error}); expected a token a line") from None
+    elif (file := folder / "vocab.json").is_file():
+        found = read_object(file, "tokens and their ids")
+    else:
+        return None
+    if (file := folder / "added_tokens.json").is_file():
+        found |= read_object(file, "tokens and their ids")
+    return _checked(found, file)
+
+
+def _state(file: Path) -> tuple[int, int, int]:
+    state = file.stat()
+    return state.st_ino, state.st_size, state.st_mtime_ns
+
+
+@functools.cache
+def _of_tokenizer_json(path: str, *_state: int) -> dict[str, int]:
+    file = Path(path)
+    content = read_object(file, "a tokenizer")
+    model, added = content.get("model"), content.get("added_tokens", [])
+    pieces = model.get("vocab") if isinstance(model, dict) else None
+    try:
+        if isinstance(pieces, list):  # of a Unigram model: pieces with scores, numbered in their order
+            pieces = {piece: index for index, (piece, _) in enumerate(pieces)}
+        found = {**pieces, **{token["content"]: token["id"] for token in added}} if pieces else {}
+    except (KeyError, TypeError, ValueError):
+        found = {}
+    return _checked(found, file)
+
+
+def _checked(found: Mapping[Any, Any], file: Path) -> dict[str, int]:
+    if not found or not all(isinstance(key, str) and type(value) is int for key, value in found.items()):
+        raise RkdError(f"{file}: found no vocabulary; expected tokens and their ids")
+    if min(found.values()) < 0:
+        raise RkdError(f"{file}: found the negative id of token {min(found, key=found.__getitem__)!r}")
+    return dict(found)

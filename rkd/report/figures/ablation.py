@@ -1,0 +1,94 @@
+"""Ablation panels: score by value of one axis, with intervals over seeds."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from matplotlib import style
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import NullLocator
+
+from rkd.errors import RkdError
+from rkd.report.figures.learning_curves import (
+    COLOURS,
+    HOUSE_STYLE,
+    bars,
+    bars_text,
+    fitting,
+    frame_scores,
+    legend,
+    name_panel,
+    note,
+    panels,
+)
+from rkd.report.inputs import score_name
+from rkd.report.tables.ablation import AblationTable, value_texts
+from rkd.tasks import get
+
+REFERENCES = ("kd", "finetune")
+_REFERENCE_DASHES = ((0, (7, 4)), (0, (1.2, 1.2)))
+
+
+def ablation_figure(table: AblationTable, references: Sequence[str] = REFERENCES) -> Figure:
+    """The dev headline score by value: a panel per task, dots with 95 % intervals over seeds.
+
+    Numbers lie on a linear or, over a factor of 10 or more, logarithmic scale and are joined by a line; other values
+    are dots in the order of the config.
+
+    Args:
+        table: what `ablation_table` returns.
+        references: variants whose mean is a level line, unless the axis has them.
+
+    Raises:
+        RkdError: there is no run of the axis.
+    """
+    axis, spec = table.axis, table.spec
+    tasks = [task for task in axis.tasks if any((variant, task) in table.scores for _, variant in axis.values)]
+    if not tasks:
+        raise RkdError(f"ablation of {axis.name}: no metrics of its variants; expected at least one run")
+    levels = [name for name in references if name not in {variant for _, variant in axis.values}]
+    with style.context(HOUSE_STYLE):
+        figure, places = panels(len(tasks), axis.name)
+        cut = [_panel(axes, table, task, levels) for task, axes in zip(tasks, places, strict=True)]
+        legend(figure, places)
+        note(figure, _figure_remarks(table, tasks, any(cut)), spec.heading)
+    return figure
+
+
+def _panel(axes: Axes, table: AblationTable, task: str, levels: Sequence[str]) -> bool:
+    """Draws one task; returns whether an interval is cut by the frame."""
+    axis = table.axis
+    spots = [value for value, _ in axis.values] if axis.numeric else range(len(axis.values))
+    found = [(x, table.scores.get((variant, task))) for x, (_, variant) in zip(spots, axis.values, strict=True)]
+    drawn = [(x, one) for x, one in found if one and not math.isnan(one.mean)]
+    scores = [one for _, one in drawn]
+    line: dict[str, Any] = {"linestyle": "solid" if axis.numeric else "none", "color": COLOURS[0], "marker": "o"}
+    bars(axes, [spot for spot, _ in drawn], scores, label="Mean over seeds", **line)
+    means = [level.mean for name in levels if (level := table.scores.get((name, task)))]
+    cut = frame_scores(axes, scores, means)
+    for name, dashes in zip(levels, _REFERENCE_DASHES, strict=False):
+        if level := table.scores.get((name, task)):
+            label = f"{table.spec.labels()[name]} (mean)"
+            axes.axhline(level.mean, color="#333333", linewidth=0.9, linestyle=dashes, zorder=1, label=label)
+    if axis.logarithmic:
+        axes.set_xscale("log")
+    axes.xaxis.set_minor_locator(NullLocator())
+    texts = fitting(value_texts([value for value, _ in axis.values]))
+    crowded = len(texts) > 4 or max(map(len, texts)) > 8
+    turned: dict[str, Any] = {"rotation": 40, "ha": "right", "rotation_mode": "anchor"} if crowded else {}
+    axes.set_xticks(list(spots), texts, **turned)
+    if not axis.numeric:
+        axes.set_xlim(-0.5, len(texts) - 0.5)
+    name_panel(axes, get(task))
+    axes.set_ylabel(score_name(get(task)))
+    return cut
+
+
+def _figure_remarks(table: AblationTable, tasks: Sequence[str], cut: bool) -> str:
+    counts = sorted({one.n for _, _, task, one in table.cells() if task in tasks})
+    seeds = f"{counts[0]}" if counts[0] == counts[-1] else f"{counts[0]} to {counts[-1]}"
+    shown = [one for _, _, task, one in table.cells() if task in tasks]
+    scale = " Logarithmic scale." if table.axis.logarithmic else ""
+    plural = "seed" if seeds == "1" else "seeds"
+    return f"Dev headline score × 100, {seeds} {plural}. {bars_text(shown, cut)}{scale}"

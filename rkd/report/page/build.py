@@ -1,0 +1,259 @@
+"""The page that a person opens after a run: what ran, tables, figures, what they show, what is missing. No pandas."""
+
+import base64
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import yaml
+
+import rkd
+from rkd.errors import RkdError
+from rkd.report.page.findings import read_differences, sentence, summary, verdict
+from rkd.report.page.graph import graph
+from rkd.report.rendering.grid import Grid
+from rkd.report.rendering.html import environment, grid_of, table_title
+from rkd.runs import read_history, read_json
+from rkd.tasks import define, get
+from rkd.workflow.plan import Plan
+
+FIGURES = {
+    "learning_curves": ("Learning curves", "dev score by training step, a line per row with a band over seeds"),
+    "teacher_dynamics": (
+        "What becomes of moving teachers",
+        "distance to the student, dev score, KL divergence and entropy of the teacher by training step",
+    ),
+    "cost": ("Score against training time", "dev score and seconds of training, a point per row"),
+    "latency": ("Score against latency", "dev score and latency of one example, a point per row and the teacher"),
+}
+_TYPES = {
+    "csv": "text/csv",
+    "tex": "text/plain",
+    "json": "application/json",
+    "pdf": "application/pdf",
+    "png": "image/png",
+}
+_FAILURE = re.compile(r"^(error: |\w*(Error|Exception|Interrupt)\b)")
+
+
+class File(NamedTuple):
+    """A file that the page carries with it."""
+
+    name: str
+    uri: str  # a data URI
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A table, with its grid, or a figure, with its image and a text that stands for it."""
+
+    id: str
+    title: str
+    files: tuple[File, ...]
+    grid: Grid | None = None
+    image: str = ""
+    alt: str = ""
+
+
+class Missing(NamedTuple):
+    """A planned run without a result, and what its log tells of it."""
+
+    task: str
+    variant: str
+    seed: int
+    state: str  # "failed", "no result" or "not started"
+    reason: str
+
+
+def page(plan: Plan, results: Path, citation: Path, tables: Sequence[str], figures: Sequence[str]) -> str:
+    """The HTML page, with everything in it: it can be moved, mailed and read without the network.
+
+    Args:
+        plan: what was to be run.
+        results: folder of tables/, figures/, students/, teachers/ and logs/.
+        citation: CITATION.cff.
+        tables: names of the tables to show; ones that do not exist are left out.
+        figures: names of the figures, likewise.
+
+    Raises:
+        RkdError: a table's sidecar is broken, or the citation.
+    """
+    for task, entry in plan.config["own_tasks"].items():
+        get(task, define(entry))
+    shown = [_table(results / "tables", name) for name in tables if (results / f"tables/{name}.json").exists()]
+    drawn = [_figure(results / "figures", name, plan) for name in figures if (results / f"figures/{name}.png").exists()]
+    lost = missing(plan, results)
+    differences = read_differences(results / "tables/comparisons.csv") if "comparisons" in tables else []
+    labels = {name: name for name in plan.all_variants}
+    nodes, edges = graph(plan, lost)
+    content = {
+        "plan": plan,
+        "version": rkd.__version__,
+        "titles": [get(task).title for task in plan.tasks],
+        "data": _data(plan),
+        "rows": [(name, plan.method(name), _changes(plan, name)) for name in plan.variants],
+        "config": yaml.safe_dump(plan.config, sort_keys=False, allow_unicode=True, width=100),
+        "tables": [one for one in shown if one.id != "provenance"],
+        "provenance": next((one for one in shown if one.id == "provenance"), None),
+        "figures": drawn,
+        "verdict": verdict(differences),
+        "findings": [sentence(one, labels) for one in summary(differences)],
+        "warnings": warnings(plan, results),
+        "missing": lost,
+        "planned": len(plan.runs()),
+        "nodes": nodes,
+        "edges": edges,
+        "known": {one.id for one in shown},
+        "citations": _citations(citation),
+    }
+    return environment().get_template("page.html.jinja").render(content)
+
+
+def sources(plan: Plan, results: Path, tables: Iterable[str], figures: Iterable[str]) -> list[Path]:
+    """The files that a page is made from, and the records of the runs and data that it tells of: those that there are.
+
+    Args:
+        plan, results, tables, figures: as for `page`.
+    """
+    lost = {(run.task, run.variant, run.seed) for run in missing(plan, results)}
+    found = [results / f"tables/{name}.{suffix}" for name in tables for suffix in ("json", "csv", "tex")]
+    found += [results / f"figures/{name}.{suffix}" for name in figures for suffix in ("json", "pdf", "png")]
+    found += [results / f"data/{task}/manifest.json" for task in plan.tasks]
+    for run in plan.runs():
+        folder, log = _places(results, *run)
+        found += [log] if run in lost else [folder / "run.json", folder / "history.jsonl"]
+    return [path for path in found if path.exists()]
+
+
+def missing(plan: Plan, results: Path) -> list[Missing]:
+    """The planned runs without a run.json, in the order of the plan, and the last line of their logs."""
+    found = []
+    for task, variant, seed in plan.runs():
+        folder, log = _places(results, task, variant, seed)
+        if not (folder / "run.json").exists():
+            found.append(Missing(task, variant, seed, *_told(log)))
+    return found
+
+
+def _places(results: Path, task: str, variant: str, seed: int) -> tuple[Path, Path]:
+    """The folder and the log of a run."""
+    teacher = variant == "teacher"
+    run = f"teachers/{task}" if teacher else f"students/{task}/{variant}"
+    log = f"logs/finetune_teacher/{task}" if teacher else f"logs/train_student/{task}/{variant}"
+    return results / run / f"seed-{seed}", results / log / f"seed-{seed}.log"
+
+
+def _told(log: Path) -> tuple[str, str]:
+    """State and reason of a run without a result, from its log."""
+    if not log.exists():
+        return "not started", ""
+    lines = [line.strip() for line in log.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
+    if lines and _FAILURE.match(lines[-1]):
+        return "failed", lines[-1][:300]
+    return "no result", "its log ends without an error: it was stopped, or is still running"
+
+
+def warnings(plan: Plan, results: Path) -> list[str]:
+    """What the training loop warned of at the last evaluation of students, with the number of runs it is true for."""
+    counts: dict[str, list[str]] = {}
+    total: dict[str, int] = {}
+    for task, variant, seed in plan.runs():
+        history = results / f"students/{task}/{variant}/seed-{seed}/history.jsonl"
+        if variant in plan.variants and history.exists():
+            last = read_history(history)[-1]
+            total[variant] = total.get(variant, 0) + 1
+            for text in last.get("warnings", []):
+                counts.setdefault(variant, []).append(text)
+    return [
+        f"{variant}: in {len(texts)} of {total[variant]} runs a warning at the last evaluation, such as “{texts[0]}”."
+        for variant, texts in counts.items()
+    ]
+
+
+def _data(plan: Plan) -> str:
+    parts = []
+    if plan.glue_tasks:
+        spec = plan.data(plan.glue_tasks[0])
+        sizes = " / ".join(map(str, spec.synthetic_rows or []))
+        parts.append(
+            {
+                "synthetic": f"synthetic tasks of our own, {sizes} examples (train / dev / test)",
+                "hub": f"GLUE from the Hugging Face hub, revision {spec.revision}",
+                "glue_dir": f"GLUE from the files in {spec.path}",
+            }[spec.source]
+        )
+    own = [task for task in plan.tasks if get(task).own]
+    return "; ".join([*parts, *(f"{get(task).title} from {', '.join(plan.files(task).values())}" for task in own)])
+
+
+def _changes(plan: Plan, variant: str) -> str:
+    """What a row overrides of the section student."""
+    overrides = {key: value for key, value in plan.config["variants"][variant].items() if key != "method"}
+    return ", ".join(f"{key}: {json.dumps(value, ensure_ascii=False)}" for key, value in overrides.items())
+
+
+def _table(folder: Path, name: str) -> Shown:
+    path = folder / f"{name}.json"
+    try:
+        grid = grid_of(read_json(path)["printed"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise RkdError(f"{path}: not the sidecar of a table: {error!r}; expected the key printed") from None
+    files = tuple(_files(folder, name, ("csv", "tex", "json")))
+    return Shown(name, table_title(name), files, grid=grid)
+
+
+def _figure(folder: Path, name: str, plan: Plan) -> Shown:
+    axis = name.removeprefix("ablation_")
+    title, what = FIGURES.get(name, (f"Ablation: {axis}", f"dev score by {axis}, with intervals over seeds"))
+    tasks = plan.tasks if name in FIGURES else [task for cell in plan.axes[axis][:1] for task in cell.tasks]
+    where = ", ".join(get(task).title for task in tasks)
+    (image,) = _files(folder, name, ("png",))
+    alt = f"{title}: {what}; {where}. The numbers are in the tables above."
+    return Shown(f"figure-{name}", title, tuple(_files(folder, name, ("pdf",))), image=image.uri, alt=alt)
+
+
+def _files(folder: Path, name: str, suffixes: Iterable[str]) -> Iterator[File]:
+    for suffix in suffixes:
+        path = folder / f"{name}.{suffix}"
+        if path.exists():
+            content = base64.b64encode(path.read_bytes()).decode("ascii")
+            yield File(path.name, f"data:{_TYPES[suffix]};base64,{content}")
+
+
+def _citations(path: Path) -> list[tuple[str, str]]:
+    """(What it is, BibTeX) of the software and of the paper, from CITATION.cff."""
+    try:
+        found = yaml.safe_load(path.read_text(encoding="utf-8"))
+        paper = found["preferred-citation"]
+        software = {
+            "title": f"{{{found['title']}}}",
+            "author": " and ".join(map(_author, found["authors"])),
+            "version": found["version"],
+            "note": "Software",
+        }
+        article = {
+            "title": f"{{{paper['title']}}}",
+            "author": " and ".join(map(_author, paper["authors"])),
+            "booktitle": paper["collection-title"],
+            "year": paper["year"],
+            "pages": f"{paper['start']}--{paper['end']}",
+            "url": paper["url"],
+        }
+    except (OSError, KeyError, TypeError, yaml.YAMLError) as error:
+        raise RkdError(f"{path}: not a citation file: {error!r}") from None
+    return [
+        ("The method", _bibtex("inproceedings", "reptile-kd", article)),
+        ("This software", _bibtex("misc", "rkd", software)),
+    ]
+
+
+def _author(person: Mapping[str, str]) -> str:
+    return f"{person['family-names']}, {person['given-names']}" if "family-names" in person else f"{{{person['name']}}}"
+
+
+def _bibtex(kind: str, key: str, fields: Mapping[str, Any]) -> str:
+    lines = ",\n".join(f"  {name} = {{{value}}}" for name, value in fields.items())
+    return f"@{kind}{{{key},\n{lines}\n}}"

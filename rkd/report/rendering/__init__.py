@@ -1,0 +1,1 @@
+"""Write a table in several formats."""

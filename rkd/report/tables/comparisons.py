@@ -1,0 +1,185 @@
+"""The table of comparisons, on the same seeds and dev examples: every row against `kd` and `finetune`, and the rows
+that change a setting of a method against the row of that method.
+"""
+
+import math
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from rkd.errors import RkdError
+from rkd.report.inputs import ReportSpec, run_of
+from rkd.report.page.findings import signed
+from rkd.report.rendering.grid import Grid, Note, Part, Section
+from rkd.report.statistics import RESAMPLES, Comparison, Runs, average, compare, holm, read_runs
+from rkd.report.tables.main import AVERAGE, MISSING, data_text, model_text, selection_text
+from rkd.tasks import averaged, get
+
+BASELINES = ("kd", "finetune")
+_TRACED = ("row", "baseline", "task", "difference", "low", "high", "p", "p_holm", "sampling_error")
+
+
+@dataclass(frozen=True)
+class Comparisons:
+    """All comparisons of a report, before any format. Numbers in files are points.
+
+    Attributes:
+        planned: (row, baseline, task) in the order of the table.
+        found: the comparisons that could be made.
+        missing: number of planned runs without predictions.
+    """
+
+    spec: ReportSpec
+    planned: tuple[tuple[str, str, str], ...]
+    found: dict[tuple[str, str, str], Comparison]
+    missing: int
+    runs: int
+    resamples: int
+
+    def frame(self) -> pd.DataFrame:
+        """One comparison per line; p_holm is p corrected for all tests of the table."""
+        names = ["row", "baseline", "task", "difference", "low", "high", "p", "p_holm"]
+        names += ["sampling_error", "seeds", "examples"]
+        lines = []
+        for key, one in self.found.items():
+            low, high = one.interval()
+            points = [100 * value for value in (one.difference, low, high)]
+            lines.append([*key, *points, one.p, math.nan, 100 * one.sampling_error, len(one.seeds), one.rows])
+        frame = pd.DataFrame(lines, columns=names)
+        return frame.assign(p_holm=holm(frame["p"].to_numpy(dtype=float)))
+
+    def sidecar(self) -> dict[str, object]:
+        """The predictions files that each comparison is made of."""
+        cells = [
+            {
+                **{name: line[name] for name in _TRACED},
+                "seeds": list(one.seeds),
+                "differences": [100 * value for value in one.differences],
+                "files": list(one.files),
+            }
+            for line, one in zip(self.frame().to_dict("records"), self.found.values(), strict=True)
+        ]
+        return {"caption": self._caption(), "unit": "points", "resamples": self.resamples, "cells": cells}
+
+    def grid(self) -> Grid:
+        """The table as it is printed: a section per baseline, a line per row and task."""
+        lines = {(x["row"], x["baseline"], x["task"]): x for x in self.frame().to_dict("records")}
+        labels = self.spec.labels()
+        baselines = dict.fromkeys(baseline for _, baseline, _ in self.planned)
+        sections = tuple(
+            Section(
+                f"Against {labels[baseline]}",
+                tuple(
+                    (Part(f"{labels[key[0]]} − {labels[baseline]}"), *_parts(key[2], lines.get(key)))
+                    for key in self.planned
+                    if key[1] == baseline
+                ),
+            )
+            for baseline in baselines
+        )
+        heads = ("Task", "Difference", "95 % interval", "p", "p (Holm)", "Dev error", "Seeds")
+        return Grid((("", heads),), sections, self._caption(), tuple(map(Note, self._remarks())))
+
+    def _caption(self) -> str:
+        what = "Differences of GLUE dev headline scores (×100) between rows, paired by seed and dev example,"
+        return f"{data_text(self.spec, what)} {model_text(self.spec)} {selection_text(self.spec)}"
+
+    def _remarks(self) -> Iterator[str]:
+        if self.missing:
+            yield f"{self.missing} of {self.runs} runs are missing; a comparison without a common seed is {MISSING}."
+        tests = sum(not math.isnan(one.p) for one in self.found.values())
+        yield (
+            "Interval and p: variance over seeds plus what all seeds share through the choice of dev examples "
+            f"({self.resamples} resamples); see docs/statistics.md. p (Holm): corrected for the table's {tests} tests."
+        )
+        yield (
+            "Dev error: standard error of one run's score through the choice of dev examples; a difference below twice "
+            "this, seen in one run, is no evidence."
+        )
+        if any(one.examples_only for one in self.found.values()):
+            yield (
+                "With one seed, interval and p are about the dev examples only: what another seed would change is "
+                "unknown."
+            )
+        if any(one.task == AVERAGE for one in self.found.values()):
+            yield "Average: mean over tasks of the headline score; WNLI, and own tasks beside GLUE's, left out."
+
+
+def comparisons(
+    spec: ReportSpec,
+    predictions: Iterable[str],
+    baselines: Sequence[str] = BASELINES,
+    resamples: int = RESAMPLES,
+) -> Comparisons:
+    """Compare every row with every baseline, and controls with what they change, on each task and on their average.
+
+    A pair of baselines is compared once. A row is a control of another one that bears its method's name. The average
+    exists where every task has the same seeds in common.
+
+    Args:
+        spec: what the table is about.
+        predictions: students' predictions.parquet files; runs may be missing.
+        baselines: variants to compare with; those that the spec does not have are left out.
+        resamples: of the dev examples.
+
+    Raises:
+        RkdError: the spec has none of the baselines, a file is of a run that it does not name, or files do not pair.
+    """
+    files = [str(file) for file in predictions]
+    places = pd.DataFrame([{**run_of(file)._asdict(), "file": file} for file in files])
+    if files:
+        spec.admit(places)
+    names = [variant.name for variant in spec.variants]
+    chosen = [name for name in baselines if name in names]
+    if not chosen:
+        raise RkdError(f"comparisons: none of the rows {', '.join(baselines)} is there; found {', '.join(names)}")
+    over = averaged(spec.tasks)
+    tasks = [*spec.tasks, *([AVERAGE] if len(over) > 1 else [])]
+    pairs = [(name, baseline) for place, baseline in enumerate(chosen) for name in names if name not in chosen[place:]]
+    controlled = [one for one in names if one not in chosen]
+    pairs += [(one.name, row) for row in controlled for one in spec.variants if one.method == row != one.name]
+    planned = tuple((name, baseline, task) for name, baseline in pairs for task in tasks)
+    runs = {key: read_runs(group["file"]) for key, group in places.groupby(["task", "variant"])} if files else {}
+    found: dict[tuple[str, str, str], Comparison] = {}
+    for name, baseline, task in planned:
+        if task == AVERAGE:
+            one = _average([found.get((name, baseline, each)) for each in over])
+        else:
+            one = _compared(runs.get((task, name)), runs.get((task, baseline)), resamples)
+        if one:
+            found[name, baseline, task] = one
+    count = len(spec.tasks) * len(names) * len(spec.seeds)
+    return Comparisons(spec, planned, found, count - len(files), count, resamples)
+
+
+def _compared(row: Runs | None, base: Runs | None, resamples: int) -> Comparison | None:
+    if row is None or base is None or not set(row.seeds) & set(base.seeds):
+        return None
+    return compare(row, base, resamples)
+
+
+def _average(parts: Sequence[Comparison | None]) -> Comparison | None:
+    known = [part for part in parts if part]
+    return average(known) if len(known) == len(parts) and len({part.seeds for part in known}) == 1 else None
+
+
+def _parts(task: str, line: Mapping[Hashable, Any] | None) -> Iterator[Part]:
+    yield Part(AVERAGE.capitalize() if task == AVERAGE else get(task).title)
+    if line is None or math.isnan(line["difference"]):
+        yield from [Part(MISSING)] * 6
+        return
+    yield Part(signed(line["difference"]))
+    tested = not math.isnan(line["p"])
+    yield Part(f"{signed(line['low'])} to {signed(line['high'])}" if tested else MISSING)
+    yield Part(_p(line["p"]))
+    yield Part(_p(line["p_holm"]))
+    yield Part(MISSING if math.isnan(line["sampling_error"]) else f"{line['sampling_error']:.1f}")
+    yield Part(str(line["seeds"]))
+
+
+def _p(value: float) -> str:
+    if math.isnan(value):
+        return MISSING
+    return "<0.001" if value < 0.001 else f"{value:.3f}"

@@ -1,0 +1,106 @@
+"""The table of provenance: which commit, versions and machines the training runs come from."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from rkd.report.inputs import run_of
+from rkd.report.rendering.grid import Grid, Note, Part, Section
+from rkd.report.tables.main import MISSING
+from rkd.runs import read_record, task_of
+
+# What runs of one line of the table have in common.
+PLACE = ("commit", "dirty", "python", "torch", "transformers", "machine", "device", "threads")
+_NEEDED = (
+    *("git", "python", "packages/torch", "packages/transformers", "processor", "device", "threads"),
+    *("started", "seconds"),
+)
+_COLUMNS = ["task", "variant", "seed", *PLACE, "started", "seconds", "file"]
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """One training run per line of `runs`, with the columns task, variant, seed, those of `PLACE`, started, seconds
+    and file."""
+
+    runs: pd.DataFrame
+    planned: int
+
+    def frame(self) -> pd.DataFrame:
+        """One run per line."""
+        return self.runs
+
+    def sidecar(self) -> dict[str, object]:
+        """The run.json files of each line of the printed table."""
+        cells = [
+            {**dict(zip(PLACE, key, strict=True)), "runs": len(group), "files": group["file"].tolist()}
+            for key, group in self._places()
+        ]
+        return {"caption": self._caption(), "cells": cells}
+
+    def grid(self) -> Grid:
+        """The table as it is printed: a line per commit, versions and machine."""
+        heads = ("Python", "torch", "transformers", "Machine", "Device", "Threads", "Runs", "Hours", "First", "Last")
+        lines = tuple(tuple(self._line(key, group)) for key, group in self._places())
+        return Grid((("", heads),), (Section("", lines),), self._caption(), tuple(map(Note, self._remarks())), "Commit")
+
+    def _places(self) -> Iterator[tuple[Any, pd.DataFrame]]:
+        yield from self.runs.groupby(list(PLACE), sort=False)
+
+    def _line(self, key: tuple[Any, ...], runs: pd.DataFrame) -> Iterator[Part]:
+        found = dict(zip(PLACE, key, strict=True))
+        yield Part(found["commit"][:12] + (" + changes" if found["dirty"] else ""))
+        yield from (Part(str(found[name])) for name in PLACE[2:])
+        yield Part(str(len(runs)))
+        yield Part(f"{runs['seconds'].sum() / 3600:.2f}")
+        days = runs["started"].str.slice(0, 10)
+        yield from (Part(days.min()), Part(days.max()))
+
+    def _caption(self) -> str:
+        return "Where the training runs come from: one line per commit, versions and machine; each run in the CSV."
+
+    def _remarks(self) -> Iterator[str]:
+        if len(self.runs) < self.planned:
+            yield f"{self.planned - len(self.runs)} of {self.planned} runs are missing."
+        if self.runs["dirty"].any():
+            yield "+ changes: the checkout had uncommitted changes; run.json names the digest of every file of code."
+        if (self.runs["commit"] == MISSING).any():
+            yield f"{MISSING}: not run from a git checkout; run.json names the digest of every file of code."
+        if self.runs["commit"].nunique() > 1:
+            yield "Runs of several commits: Snakemake repeats a run only if code that it executes has changed."
+
+
+def provenance(paths: Iterable[str | Path], planned: int) -> Provenance:
+    """Read run.json files.
+
+    Args:
+        paths: of teachers and students; runs may be missing.
+        planned: number of runs that there should be.
+
+    Raises:
+        RkdError: a file is missing, broken, or lies elsewhere.
+    """
+    return Provenance(pd.DataFrame([_run(str(path)) for path in paths], columns=_COLUMNS), planned)
+
+
+def _run(file: str) -> dict[str, Any]:
+    found = read_record(file, *_NEEDED)
+    if "spec" in found:
+        task_of(found["spec"], file)  # a task that is not GLUE's is known from here on
+    return {
+        **run_of(file)._asdict(),
+        "commit": found["git"].get("commit", MISSING),
+        "dirty": found["git"].get("dirty", False),
+        "python": found["python"],
+        "torch": found["packages"]["torch"],
+        "transformers": found["packages"]["transformers"],
+        "machine": found.get("gpu") or found["processor"],
+        "device": found["device"],
+        "threads": found["threads"],
+        "started": found["started"],
+        "seconds": float(found["seconds"]),
+        "file": file,
+    }

@@ -1,0 +1,1 @@
+"""Typed hand-overs between the plan and the jobs."""

@@ -1,0 +1,1 @@
+"""Train one model: batches, loop, evaluation and checkpoints."""

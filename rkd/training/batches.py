@@ -1,0 +1,118 @@
+"""Batches of a tokenised split: held in memory as flat arrays, padded on the right to the longest of each batch."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from datasets import Dataset, DatasetDict, load_from_disk
+from torch import Tensor
+
+from rkd.errors import RkdError
+from rkd.models.tokenizer import load_tokenizer
+from rkd.prepared import read_manifest
+
+# Batches whose examples are sorted by length together, where batches are grouped by length.
+GROUP = 50
+
+
+class Split:
+    """One tokenised split, ready to be cut into batches.
+
+    Attributes:
+        idx: official row numbers, int64, shape (rows,).
+        labels: class ids (int64) or scores (float32), shape (rows,); −1 or NaN where the split has none.
+        lengths: number of tokens of each example, int64, shape (rows,).
+
+    Args:
+        dataset: columns `input_ids`, `label`, `idx` and perhaps `token_type_ids`.
+        pad_token_id: what `input_ids` is padded with.
+    """
+
+    def __init__(self, dataset: Dataset, pad_token_id: int) -> None:
+        table = dataset.with_format("arrow")[:]
+        self.padding = {"input_ids": pad_token_id, "token_type_ids": 0}
+        self.idx = torch.from_numpy(table["idx"].to_numpy().copy())
+        self.labels = torch.from_numpy(table["label"].to_numpy().copy())
+        self.tokens: dict[str, np.ndarray] = {}
+        for name in self.padding:
+            if name in table.column_names:
+                column = table[name].combine_chunks()
+                self.tokens[name] = column.flatten().to_numpy(zero_copy_only=False)
+                counts = column.value_lengths().to_numpy(zero_copy_only=False)
+        self.starts = np.concatenate([[0], np.cumsum(counts)])
+        self.lengths = torch.from_numpy(counts.astype(np.int64))
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def batch(self, rows: Tensor) -> dict[str, Tensor]:
+        """The examples `rows` as one batch.
+
+        Returns:
+            `input_ids`, `attention_mask` and perhaps `token_type_ids`, int64, shape (rows, longest), and `labels`,
+            shape (rows,).
+        """
+        width = int(self.lengths[rows].max())
+        result = {"attention_mask": (torch.arange(width) < self.lengths[rows, None]).long()}
+        for name, flat in self.tokens.items():
+            padded = np.full((len(rows), width), self.padding[name], dtype=np.int64)
+            for line, row in zip(padded, rows.tolist(), strict=True):
+                tokens = flat[self.starts[row] : self.starts[row + 1]]
+                line[: len(tokens)] = tokens
+            result[name] = torch.from_numpy(padded)
+        result["labels"] = self.labels[rows]
+        return result
+
+    def by_length(self, batch_size: int) -> Iterator[Tensor]:
+        """Row numbers of batches of similar length, longest first: the quick order for evaluation."""
+        if len(self):  # splitting nothing would give one empty batch
+            yield from torch.argsort(self.lengths, descending=True, stable=True).split(batch_size)
+
+    def shuffled(self, batch_size: int, seed: int, epoch: int, order: str = "random") -> list[Tensor]:
+        """Row numbers of the batches of one training epoch, one of them perhaps smaller.
+
+        The order is a function of the arguments alone, so a continued run sees the batches it would have seen.
+
+        Args:
+            order: "random"; or "length-grouped": the examples of GROUP random batches are sorted by length before they
+                are cut into batches, which then come in random order. Batches are less mixed: where length goes with
+                the label, so do the batches.
+        """
+        generator = torch.Generator().manual_seed(int(np.random.SeedSequence([seed, epoch]).generate_state(1)[0]))
+        rows = torch.randperm(len(self), generator=generator)
+        if order == "random":
+            return list(rows.split(batch_size))
+        groups = (group[torch.argsort(self.lengths[group], stable=True)] for group in rows.split(GROUP * batch_size))
+        batches = [batch for group in groups for batch in group.split(batch_size)]
+        return [batches[i] for i in torch.randperm(len(batches), generator=generator)]
+
+
+def load_prepared(folder: Path) -> tuple[dict[str, Any], Any, dict[str, Split]]:
+    """Manifest, tokenizer and splits of a prepared task, for example of results/data/mrpc.
+
+    Raises:
+        RkdError: a part of it is missing, damaged, or not as it was written.
+    """
+    manifest = read_manifest(folder)
+    try:
+        tokenizer = load_tokenizer(folder / "tokenizer")
+        return manifest, tokenizer, load_splits(folder, tokenizer.pad_token_id)
+    except (OSError, ValueError, KeyError, RkdError) as error:  # damaged Arrow files are a ValueError
+        reason = " ".join(str(error).split())
+        raise RkdError(
+            f"{folder}: found no whole prepared task ({reason}), expected manifest.json, tokenizer and dataset; "
+            f"`snakemake --force {folder}/manifest.json` makes it again"
+        ) from error
+
+
+def load_splits(folder: Path, pad_token_id: int) -> dict[str, Split]:
+    """The splits of a prepared task, by name.
+
+    Args:
+        folder: a prepared task, for example results/data/mrpc.
+    """
+    dataset = load_from_disk(str(folder / "dataset"))
+    assert isinstance(dataset, DatasetDict)
+    return {str(name): Split(split, pad_token_id) for name, split in dataset.items()}

@@ -1,0 +1,90 @@
+"""Predictions of a model, and what they tell about a teacher."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from rkd.metrics import scores as metrics
+from rkd.models.unpadded import logits
+from rkd.tasks import Task, headline
+from rkd.training.batches import Split
+
+BATCH_SIZE = 128
+
+
+@torch.no_grad()
+def predict(model: Any, split: Split, device: torch.device) -> Tensor:
+    """Logits of every example of a split, in file order: float32 on the CPU, shape (rows, classes).
+
+    The model is in eval mode meanwhile and goes back to the mode that it was in.
+    """
+    training = model.training
+    model.eval()
+    result: Tensor | None = None
+    for rows in split.by_length(BATCH_SIZE):
+        batch = {name: tensor.to(device) for name, tensor in split.batch(rows).items()}
+        part = logits(model, batch).float().cpu()
+        result = part.new_empty(len(split), part.shape[1]) if result is None else result
+        result[rows] = part
+    model.train(training)
+    if result is None:
+        return torch.empty(0, model.config.num_labels)
+    return result
+
+
+def decide(task: Task, z: Tensor) -> np.ndarray:
+    """Logits (rows, classes) → class ids, or scores for regression; float64, shape (rows,)."""
+    chosen = z.squeeze(-1) if task.regression else z.argmax(dim=-1)
+    return chosen.double().numpy()
+
+
+def scores(task: Task, z: dict[str, Tensor], splits: dict[str, Split]) -> dict[str, dict[str, float]]:
+    """Metrics of the dev splits, from logits by split."""
+    return {name: metrics.compute(task, decide(task, z[name]), splits[name].labels.numpy()) for name in task.dev_splits}
+
+
+def dev_headline(task: Task, dev: dict[str, dict[str, float]]) -> float:
+    """The number that models of the task are ranked by, from `scores`; NaN where undefined."""
+    return headline(task, dev[task.headline_split])
+
+
+def predictions_frame(task: Task, z: dict[str, Tensor], splits: dict[str, Split]) -> pd.DataFrame:
+    """Predictions with their logits as one table, the content of predictions.parquet.
+
+    Returns:
+        Columns split, idx, label (NaN where unknown), prediction (class id or score), logit_0 … logit_{classes−1}.
+    """
+    frames = []
+    for name, part in z.items():
+        labels = splits[name].labels.double().numpy()
+        if not task.regression:
+            labels = np.where(labels < 0, np.nan, labels)
+        frame = pd.DataFrame({"split": name, "idx": splits[name].idx.numpy(), "label": labels})
+        frame["prediction"] = decide(task, part)
+        logit = pd.DataFrame(part.numpy(), columns=[f"logit_{column}" for column in range(part.shape[1])])
+        frames.append(pd.concat([frame, logit], axis=1))
+    return pd.concat(frames, ignore_index=True)
+
+
+def soft_label_statistics(z_s: Tensor, z_t: Tensor, temperature: float) -> dict[str, float]:
+    """How far the student is from the soft labels, and how soft they are.
+
+    Args:
+        z_s, z_t: student and teacher logits, shape (rows, classes).
+        temperature: T, at which both are softened.
+
+    Returns:
+        `kl`, mean KL(softmax(z_T / T) ‖ softmax(z_S / T)), and `entropy`, mean entropy of softmax(z_T / T); both in
+        nats, NaN for regression, where there is no distribution.
+    """
+    if z_t.shape[1] == 1:
+        return {"kl": float("nan"), "entropy": float("nan")}
+    log_p_t = F.log_softmax(z_t.double() / temperature, dim=-1)
+    log_p_s = F.log_softmax(z_s.double() / temperature, dim=-1)
+    kl = F.kl_div(log_p_s, log_p_t, reduction="batchmean", log_target=True)
+    entropy = -(log_p_t.exp() * log_p_t).sum(dim=-1).mean()
+    return {"kl": float(kl), "entropy": float(entropy)}

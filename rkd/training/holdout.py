@@ -1,0 +1,102 @@
+"""Training data that the student does not train on: to choose its epoch by, or as a quiz for methods that ask one."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from rkd.errors import RkdError
+from rkd.training.batches import Split
+
+
+class Part(Split):
+    """Some rows of a split as a split of their own, without a copy of its tokens.
+
+    Args:
+        whole: the split.
+        rows: row numbers, int64, shape (rows,).
+    """
+
+    def __init__(self, whole: Split, rows: Tensor) -> None:
+        self.whole, self.rows = whole, rows
+        self.idx, self.labels, self.lengths = whole.idx[rows], whole.labels[rows], whole.lengths[rows]
+
+    def batch(self, rows: Tensor) -> dict[str, Tensor]:
+        return self.whole.batch(self.rows[rows])
+
+
+def hold_out(train: Split, share: float, at_least: int, seed: int, key: str = "quiz_share") -> tuple[Part, Part]:
+    """Split the training data by chance into a smaller training set and a held-out one.
+
+    Args:
+        train: the whole training split.
+        share: share of its rows that are held out, above 0 and below 1.
+        at_least: rows that are needed, for example one batch.
+        seed: decides which rows.
+        key: the share's name in the config, for the error.
+
+    Returns:
+        What is left to train on and what is held out, both in the order of the split.
+
+    Raises:
+        RkdError: too few rows would be held out, or none would be left to train on.
+    """
+    size = round(share * len(train))
+    if not at_least <= size < len(train):
+        raise RkdError(
+            f"{key}: {share} of {len(train)} training rows are {size} rows; expected at least {at_least} to hold out, "
+            "and rows left to train on"
+        )
+    # Epoch 0 is the order that no training epoch has.
+    order = torch.cat(train.shuffled(len(train), seed, epoch=0))
+    return Part(train, order[size:].sort().values), Part(train, order[:size].sort().values)
+
+
+class QuizBatches:
+    """An endless iterator over batches of a quiz set, shuffled anew at every pass.
+
+    Every batch is full: the rows that do not fill one are left out of that pass. The order is a function of `seed`
+    alone, and the position is part of the state, so a continued run sees the batches it would have seen.
+
+    Args:
+        split: the quiz set, with at least `batch_size` rows.
+        batch_size: rows of a batch.
+        seed: decides the order.
+        device: where the batches are put.
+
+    Example:
+        >>> quiz = QuizBatches(split, batch_size=32, seed=1)
+        >>> next(quiz)["labels"].shape
+        torch.Size([32])
+    """
+
+    def __init__(self, split: Split, batch_size: int, seed: int, device: torch.device | str = "cpu") -> None:
+        if len(split) < batch_size:
+            raise RkdError(f"quiz: found {len(split)} rows; expected at least one batch of {batch_size}")
+        self.split, self.batch_size, self.seed, self.device = split, batch_size, seed, device
+        self.per_pass = len(split) // batch_size
+        self.drawn = 0
+        self._shuffle()
+
+    def __iter__(self) -> "QuizBatches":
+        return self
+
+    def __next__(self) -> dict[str, Tensor]:
+        if self.drawn and self.drawn % self.per_pass == 0:
+            self._shuffle()
+        rows = self.order[self.drawn % self.per_pass]
+        self.drawn += 1
+        return {name: tensor.to(self.device) for name, tensor in self.split.batch(rows).items()}
+
+    def _shuffle(self) -> None:
+        self.order = self.split.shuffled(self.batch_size, self.seed, epoch=1 + self.drawn // self.per_pass)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The position: how many batches have been drawn."""
+        return {"drawn": self.drawn}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go to a saved position."""
+        self.drawn = state["drawn"] - state["drawn"] % self.per_pass
+        self._shuffle()
+        self.drawn = state["drawn"]

@@ -1,0 +1,151 @@
+"""One step of every student before its teacher is trained: what does not fit is told in seconds instead of hours.
+
+Trainings do not import this module, as nothing here decides a result.
+"""
+
+import copy
+import logging
+import multiprocessing
+import signal
+from collections.abc import Callable, Sequence
+from functools import cache, partial
+from pathlib import Path
+
+import torch
+from transformers import PreTrainedModel
+
+from rkd.errors import RkdError
+from rkd.models import loading
+from rkd.specs.jobs import ModelSpec, RunSpec
+from rkd.tasks import get
+from rkd.training import loop, precision
+from rkd.training.batches import Split
+from rkd.training.holdout import QuizBatches
+from rkd.training.out_of_memory import explained
+from rkd.utils.provenance import Stopwatch
+from rkd.utils.script import run_script
+from rkd.utils.torch_setup import choose_device, seed_everything
+
+log = logging.getLogger("rkd")
+
+# Rows of the batch: with two there is padding, and something to divide for gradient accumulation.
+ROWS = 2
+
+
+def trial(
+    teacher: RunSpec,
+    students: Sequence[RunSpec],
+    data: Path,
+    *,
+    data_sha256: str | None = None,
+    device: str = "auto",
+    threads: int | None = None,
+) -> None:
+    """Take the first step of a teacher's fine-tuning and of its students' trainings, and forget it.
+
+    Each is built as for its training, from the prepared data, but for two things: the teacher that students learn from
+    is the one before its fine-tuning, and the batch is the two longest training examples.
+
+    Args:
+        teacher: the fine-tuning; its model is also the one that students learn from.
+        students: runs on the same task.
+        data: the prepared task, for example results/data/mrpc.
+        data_sha256: what the manifest of the data must have as its `sha256`, where the caller knows it.
+        device: "auto", "cpu" or "cuda".
+        threads: CPU threads; torch's own number by default.
+
+    Raises:
+        RkdError: names every run that cannot be trained, and says why: models that do not fit each other or the data,
+            too few rows to set aside, a precision that the device does not have, a loss that is no number, too little
+            memory.
+
+    Example:
+        >>> trial(plan.teacher("mrpc", 1), [plan.student("mrpc", "kd", 1)], Path("results/data/mrpc"))
+    """
+    started = Stopwatch()
+    seed_everything(teacher.seed, threads)
+    loop.quiet_libraries()
+    where = choose_device(device)
+    task = get(teacher.task, teacher.own_task)
+    manifest, tokenizer, splits = loop.planned_data(teacher, data, data_sha256)
+
+    @cache
+    def first(model: ModelSpec) -> PreTrainedModel:
+        return loading.load_for(model, task, tokenizer, teacher.seed, manifest["max_length"])
+
+    problems: dict[str, list[str]] = {}
+    for spec in (teacher, *students):
+        try:
+            with explained(spec.variant, spec.training):
+                precision.check(spec.training["precision"], where)
+                guide = None if spec.method == "finetune" else first(teacher.model)
+                _step(spec, first(spec.model), guide, splits, where)
+        except RkdError as error:
+            problems.setdefault(str(error), []).append(spec.variant)
+    if problems:
+        count = sum(map(len, problems.values()))
+        if len(problems) == 1 and count == 1 + len(students):
+            raise RkdError(*problems)  # of the data, or of what all runs share
+        told = "; ".join(f"{', '.join(variants)}: {reason}" for reason, variants in problems.items())
+        raise RkdError(f"{task.name}: {count} of {1 + len(students)} runs cannot be trained: {told}")
+    log.info("%s: tried a first step of %d runs (%.1f s)", task.name, 1 + len(students), started.seconds())
+
+
+def _step(
+    spec: RunSpec,
+    student: PreTrainedModel,
+    teacher: PreTrainedModel | None,
+    splits: dict[str, Split],
+    device: torch.device,
+) -> None:
+    """The first step of a run, by copies of the models."""
+    splits, quiz_rows = loop.set_aside(spec, splits)
+    train, size = splits["train"], min(ROWS, spec.training["batch_size"])
+    quiz = None if quiz_rows is None else QuizBatches(quiz_rows, size, spec.seed, device)
+    method = loop.build(spec, copy.deepcopy(student), copy.deepcopy(teacher), len(train), device, quiz)
+    method.student.train()
+    rows = torch.argsort(train.lengths, descending=True, stable=True)[:size]
+    with precision.autocast(spec.training["precision"], device):
+        losses = method.step(loop.batch_of(train, rows, device))
+    loop.check_losses(losses, "", "in a first step on two examples")
+    loop.check_weights(method, "", "after a first step on two examples")
+
+
+def trial_apart(
+    teacher: RunSpec, students: Path, data: Path, *, data_sha256: str | None = None, device: str, threads: int
+) -> None:
+    """`trial` in a process of its own: its memory does not count as that of the training, nor does it touch its state.
+
+    To be called before this process has used a GPU. What that process has to say it has said when it ends.
+
+    Args:
+        students: a file with the canonical JSON of a `RunSpec` per line. Where it is missing, as a job without a shared
+            file system may find, the log says that nothing is tried.
+
+    Raises:
+        RkdError: the file holds something else, or the process was killed.
+        SystemExit: with the exit code of the process, where a run cannot be trained.
+    """
+    if not students.exists():
+        log.warning("%s: not found; the students of this teacher are not tried before it is trained", students)
+        return
+    try:
+        specs = [RunSpec.from_json(line) for line in students.read_text(encoding="utf-8").splitlines()]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise RkdError(f"{students}: found no list of runs ({error}); expected one spec per line") from None
+    _in_child(
+        partial(trial, teacher, specs, data, data_sha256=data_sha256, device=device, threads=threads), teacher.task
+    )
+
+
+def _in_child(action: Callable[[], None], task: str) -> None:
+    child = multiprocessing.get_context("fork").Process(target=run_script, args=(action,))
+    child.start()
+    child.join()
+    code = child.exitcode or 0
+    if code < 0:
+        name = signal.Signals(-code).name
+        reason = ", as the system does when there is too little memory" if name == "SIGKILL" else ""
+        raise RkdError(f"{task}: the first steps of the runs that learn from this teacher were ended by {name}{reason}")
+    if code:
+        raise SystemExit(code)

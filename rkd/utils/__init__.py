@@ -1,0 +1,1 @@
+"""Files, scripts, locks and provenance."""

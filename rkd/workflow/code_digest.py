@@ -1,0 +1,166 @@
+"""Which files of this project a job runs, read from their import statements, and what their code is."""
+
+import ast
+import hashlib
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[2]
+_LOG_METHODS = ("debug", "info", "warning", "error", "exception", "critical", "log")
+
+
+def code_inputs(script: str, *modules: str) -> list[str]:
+    """The files of this project whose code a job runs: its script, `modules`, and all that they import from rkd.
+
+    The list is read from the import statements themselves, so it can be neither too long nor forgotten. A package
+    without modules, such as `rkd.report.templates`, is imported for its other files: they belong to the list.
+
+    Args:
+        script: path of the job's script, relative to the project's root, for example workflow_scripts/train.py.
+        modules: modules that the script imports by a computed name, for example "rkd.methods.reptile".
+
+    Returns:
+        Sorted paths relative to the project's root.
+    """
+    found: set[Path] = set()
+    todo = [ROOT / script, *(path for module in modules for path in _module_files(module))]
+    while todo:
+        path = todo.pop()
+        if path not in found:
+            found.add(path)
+            todo.extend(_imports(path))
+    return sorted(str(path.relative_to(ROOT)) for path in found)
+
+
+@cache
+def code_digest(script: str, *modules: str) -> str:
+    """One digest of all files of `code_inputs`: a parameter of every rule, by which Snakemake sees changed code.
+
+    Files as inputs would do nearly the same, but a comment in one of them would retrain all students, and thousands
+    of jobs would each check some twenty files.
+
+    Example:
+        >>> code_digest("workflow_scripts/compute_metrics.py")
+        '1f0e9c6b52a4'
+    """
+    digests = code_digests(script, *modules)
+    return hashlib.sha256(repr(sorted(digests.items())).encode()).hexdigest()[:12]
+
+
+def code_digests(script: str, *modules: str) -> dict[str, str]:
+    """The digest of each file of `code_inputs`, as run.json records it: which file has changed since?
+
+    Example:
+        >>> code_digests("workflow_scripts/compute_metrics.py")["rkd/__init__.py"]
+        'eb254ec5e8f4'
+    """
+    return {file: _digest(ROOT / file) for file in code_inputs(script, *modules)}
+
+
+@cache
+def _digest(path: Path) -> str:
+    """Twelve hexadecimal digits of what a file does.
+
+    Python's layout, comments, docstrings and the text of messages (errors, warnings and log lines) are left out.
+    """
+    content = repr(_structure(_tree(path))).encode() if path.suffix == ".py" else path.read_bytes()
+    return hashlib.sha256(content).hexdigest()[:12]
+
+
+@cache
+def _tree(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"), str(path))
+
+
+def _structure(node: Any, in_message: bool = False) -> Any:
+    """A syntax tree as nested tuples; text inside a message is left out.
+
+    `ast.dump` would nearly do, but what it writes differs between Python versions.
+    """
+    if isinstance(node, list):
+        return tuple(_structure(item, in_message) for item in node)
+    if not isinstance(node, ast.AST):
+        return node
+    in_message = in_message or _makes_message(node)
+    if in_message and (isinstance(node, ast.JoinedStr) or _is_text(node)):
+        return "text"
+    fields = dict(ast.iter_fields(node))
+    documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+    if isinstance(node, documented) and ast.get_docstring(node, clean=False) is not None:
+        fields["body"] = node.body[1:]
+    # Fields that a later Python adds are empty in code that an earlier one reads.
+    return (
+        type(node).__name__,
+        *((key, _structure(value, in_message)) for key, value in fields.items() if value not in (None, [])),
+    )
+
+
+def _makes_message(node: ast.AST) -> bool:
+    """Whether all text inside a node is for people: it is raised, logged, or given to an exception's constructor.
+
+    Loggers are called `log` or `logger`, and exceptions end in Error, Exception or Warning, throughout the project.
+    """
+    if isinstance(node, ast.Raise):
+        return True
+    if not isinstance(node, ast.Call):
+        return False
+    if isinstance(node.func, ast.Attribute) and isinstance(node.func.value, ast.Name):
+        logs = node.func.value.id in ("log", "logger") and node.func.attr in _LOG_METHODS
+        if logs or (node.func.value.id, node.func.attr) == ("warnings", "warn"):
+            return True
+    name = getattr(node.func, "attr", getattr(node.func, "id", ""))
+    return name.endswith(("Error", "Exception", "Warning"))
+
+
+def _is_text(node: ast.AST) -> bool:
+    return isinstance(node, ast.Constant) and isinstance(node.value, str)
+
+
+@cache
+def _imports(path: Path) -> tuple[Path, ...]:
+    """Files of the rkd modules that the file `path` imports, wherever in it the statement stands."""
+    result: list[Path] = []
+    for statement in _statements(_tree(path).body) if path.suffix == ".py" else ():
+        if isinstance(statement, ast.Import):
+            names = [alias.name for alias in statement.names]
+        elif isinstance(statement, ast.ImportFrom):
+            module = _absolute(statement, path)
+            names = [module, *(f"{module}.{alias.name}" for alias in statement.names)]
+        else:
+            continue
+        result.extend(file for name in names for file in _module_files(name))
+    return tuple(result)
+
+
+def _absolute(statement: ast.ImportFrom, path: Path) -> str:
+    """The absolute name of the module that `from MODULE import …` in the file `path` imports from."""
+    if not statement.level:
+        return statement.module or ""
+    package = path.resolve().relative_to(ROOT.resolve()).parts[: -statement.level]
+    return ".".join([*package, *([statement.module] if statement.module else [])])
+
+
+def _statements(block: list[Any]) -> Iterator[ast.AST]:
+    """The statements of a block and of all blocks in it, but for what type checkers alone see."""
+    for statement in block:
+        yield statement
+        hidden = isinstance(statement, ast.If) and isinstance(statement.test, ast.Name)
+        hidden = hidden and statement.test.id == "TYPE_CHECKING"
+        for name in ("body", "handlers", "cases", "orelse", "finalbody"):
+            if not (hidden and name == "body"):
+                yield from _statements(getattr(statement, name, []))
+
+
+def _module_files(module: str) -> list[Path]:
+    """The file of an rkd module and the `__init__.py` of every package on the way to it; empty for other names."""
+    parts = module.split(".")
+    if parts[0] != "rkd":
+        return []
+    place = ROOT.joinpath(*parts)
+    files = [ROOT.joinpath(*parts[:i], "__init__.py") for i in range(1, len(parts) + 1)]
+    files.append(place.with_suffix(".py"))
+    if [file.name for file in place.glob("*.py")] == ["__init__.py"]:
+        files += [file for file in place.iterdir() if not file.name.startswith((".", "_"))]
+    return [file for file in files if file.is_file()]

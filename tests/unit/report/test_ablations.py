@@ -1,0 +1,172 @@
+"""Ablation axes, tables and panels."""
+
+import json
+import math
+import statistics
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from rkd.errors import RkdError
+from rkd.report.figures.ablation import ablation_figure
+from rkd.report.inputs import ReportSpec, Variant, read_metrics
+from rkd.report.tables.ablation import ablation_table, read_axes, read_axis
+from rkd.report.tables.main import write
+
+SCRIPTS = Path(__file__).parents[3] / "workflow_scripts"
+NAMES = ("kd", "reptile", "first", "hot", "cold", "quick")
+SPEC = ReportSpec(
+    tasks=("cola", "rte"),
+    variants=tuple(Variant(name, "kd", name.upper()) for name in NAMES),
+    seeds=(1, 2),
+    synthetic=False,
+    teacher_model="org/big",
+    student_model="org/small",
+    teacher_selection="best",
+    student_selection="best",
+)
+ENTRIES = [
+    {"axis": "layer-map", "value": "skip", "variant": "reptile"},
+    {"axis": "layer-map", "value": "first", "variant": "first"},
+    {"axis": "temperature", "value": 10.0, "variant": "hot", "tasks": ["rte"]},
+    {"axis": "temperature", "value": 1, "variant": "cold", "tasks": ["rte"]},
+    {"axis": "temperature", "value": 5, "variant": "reptile", "tasks": ["rte"]},
+]
+TEXT = json.dumps(ENTRIES)
+
+
+def metrics_file(folder, task, variant, seed, value):
+    metric = {"cola": "matthews_correlation", "rte": "accuracy"}[task]
+    content = {"task": task, "variant": variant, "method": "kd", "seed": seed, "headline": value, "synthetic": False}
+    path = folder / task / variant / f"seed-{seed}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps({**content, "splits": {"validation": {metric: value, "rows": 9}}}))
+    return str(path)
+
+
+@pytest.fixture
+def files(tmp_path):
+    return [
+        metrics_file(tmp_path / "metrics", task, name, seed, 0.5 + place / 100 + seed / 50)
+        for task in SPEC.tasks
+        for place, name in enumerate(NAMES)
+        for seed in SPEC.seeds
+    ]
+
+
+def table(files, axis="layer-map", spec=SPEC):
+    return ablation_table(spec, read_axis(TEXT, spec, axis), read_metrics(files))
+
+
+def test_axes_keep_their_order_and_numbers_are_sorted():
+    axes = read_axes(TEXT, SPEC)
+    assert axes["layer-map"].values == (("skip", "reptile"), ("first", "first"))
+    assert axes["layer-map"].tasks == SPEC.tasks
+    assert axes["temperature"].values == ((1, "cold"), (5, "reptile"), (10.0, "hot"))
+    assert axes["temperature"].tasks == ("rte",)
+    assert [axes[name].numeric for name in axes] == [False, True]
+    assert [axes[name].logarithmic for name in axes] == [False, True]
+    linear = json.dumps([{"axis": "alpha", "value": value, "variant": "kd"} for value in (0, 0.5)])
+    assert not read_axes(linear, SPEC)["alpha"].logarithmic
+
+
+@pytest.mark.parametrize(
+    ("entries", "message"),
+    [
+        ("{", "ablations: not JSON"),
+        ([], r"ablations: \[\] should be non-empty"),
+        ([{"axis": "a", "value": 1}], "ablations: 0: the key 'variant' is missing; found axis, value"),
+        ([{"axis": "a", "value": 1, "variant": "old"}], "a has variant old; expected one of teacher, kd"),
+        ([{"axis": "a", "value": 1, "variant": "kd", "tasks": ["mnli"]}], "a has task mnli; expected one of cola, rte"),
+        ([{"axis": "a", "value": 1, "variant": name} for name in ("kd", "hot")], "a has the value 1 twice"),
+    ],
+)
+def test_broken_axes_are_told(entries, message):
+    with pytest.raises(RkdError, match=message):
+        read_axes(entries if isinstance(entries, str) else json.dumps(entries), SPEC)
+
+
+def test_an_unknown_axis_is_told():
+    with pytest.raises(RkdError, match="no axis 'alpha'; found layer-map, temperature"):
+        read_axis(TEXT, SPEC, "alpha")
+
+
+def test_cells_are_means_over_seeds(files):
+    found = table(files)
+    markdown = found.grid().markdown()
+    assert "| skip  | 54.0 ± 1.4 |   54.0 ± 1.4 |     2 |" in markdown
+    assert "| first | 55.0 ± 1.4 |   55.0 ± 1.4 |     2 |" in markdown
+    assert "missing" not in markdown
+    line = found.frame().query("value == 'skip' and task == 'rte'").iloc[0]
+    assert (line["variant"], line["n"]) == ("reptile", 2)
+    assert line["mean"] == pytest.approx(54)
+    assert line["std"] == pytest.approx(statistics.stdev([53, 55]))
+
+
+def test_missing_runs_are_dashes_and_counted(files):
+    found = table([file for file in files if "cola/first" not in file and "rte/reptile/seed-2" not in file])
+    markdown = found.grid().markdown()
+    assert "3 of 8 runs are missing; a cell without any run is –." in markdown
+    assert "| skip  | 54.0 ± 1.4 |         53.0 |   1–2 |" in markdown
+
+
+def test_files_trace_every_cell(files, tmp_path):
+    paths = write(table(files), tmp_path, "ablation_layer-map")
+    cells = json.loads(paths[-1].read_text())["cells"]
+    assert len(cells) == 4
+    for cell in cells:
+        contents = [json.loads(Path(file).read_text()) for file in cell["files"]]
+        assert {(content["task"], content["variant"]) for content in contents} == {(cell["task"], cell["variant"])}
+        assert statistics.mean(content["headline"] for content in contents) == pytest.approx(cell["mean"] / 100)
+
+
+def drawn(axes):
+    """Places and heights of the dots."""
+    return axes.containers[0].lines[0].get_xydata().tolist()
+
+
+def test_numbers_lie_on_their_scale_and_words_beside_each_other(files):
+    numeric = ablation_figure(table(files, "temperature")).axes
+    assert [axes.get_title(loc="left") for axes in numeric] == ["RTE"]
+    assert numeric[0].get_xscale() == "log"
+    assert [tick.get_text() for tick in numeric[0].get_xticklabels()] == ["1", "5", "10"]
+    assert drawn(numeric[0]) == [[1, pytest.approx(57)], [5, pytest.approx(54)], [10, pytest.approx(56)]]
+    words = ablation_figure(table(files)).axes
+    assert [axes.get_title(loc="left") for axes in words] == ["CoLA", "RTE"]
+    assert [place for place, _ in drawn(words[0])] == [0, 1]
+
+
+def test_references_are_level_lines_unless_on_the_axis(files):
+    figure = ablation_figure(table(files), references=("kd", "reptile"))
+    labels = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert sorted(labels) == ["KD (mean)", "Mean over seeds"]
+
+
+def test_intervals_are_students_and_one_seed_has_none(files):
+    half = 12.7062 * math.sqrt(2) / math.sqrt(2)  # t of one degree of freedom × standard error of (53, 55)
+    bars = ablation_figure(table(files)).axes[0].containers[0].lines[2][0].get_segments()
+    assert [end for _, end in bars[0]] == pytest.approx([54 - half, 54 + half], abs=1e-3)
+    one = [file for file in files if "seed-1" in file]
+    figure = ablation_figure(table(one, spec=replace(SPEC, seeds=(1,))))
+    assert "One seed, no interval." in " ".join(text.get_text() for text in figure.texts)
+
+
+def test_nothing_to_draw_is_an_error():
+    with pytest.raises(RkdError, match="ablation of layer-map: no metrics"):
+        ablation_figure(table([]))
+
+
+def test_scripts_write_table_and_figure(files, tmp_path):
+    spec = {**vars(SPEC), "variants": [vars(variant) for variant in SPEC.variants]}
+    spec["selection"] = {side: spec.pop(f"{side}_selection") for side in ("teacher", "student")}
+    shared = ["--spec", json.dumps(spec), "--ablations", TEXT, "--axis", "layer-map", "--metrics", *files]
+    for script, out in (("make_ablation_table.py", "--out-dir"), ("plot_ablation.py", "--out")):
+        place = tmp_path / "out" if out == "--out-dir" else tmp_path / "out" / "ablation_layer-map"
+        command = [sys.executable, SCRIPTS / script, *shared, out, place]
+        result = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert (result.returncode, result.stderr) == (0, "")
+    ends = sorted(path.name for path in (tmp_path / "out").iterdir())
+    assert ends == [f"ablation_layer-map.{end}" for end in ("csv", "html", "json", "md", "pdf", "png", "tex")]
