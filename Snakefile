@@ -16,8 +16,8 @@ report: "rules/captions/workflow.rst"
 include: "rules/common.smk"
 
 
-# The partial mode trains nothing: what is there, however it came there, is all that there is.
-if not PLAN.partial:
+# The report-only mode trains nothing: what is there, however it came there, is all that there is.
+if not PLAN.report_only:
 
     include: "rules/data.smk"
     include: "rules/teacher.smk"
@@ -31,7 +31,7 @@ include: "rules/efficiency.smk"
 
 # What a teacher's job reads beside its inputs, so that a new variant trains no teacher anew.
 onstart:
-    if not PLAN.partial:
+    if not PLAN.report_only:
         for task in PLAN.tasks:
             atomic_write_text(TRIALS.format(task=task), PLAN.trials(task))
 

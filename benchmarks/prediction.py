@@ -16,7 +16,7 @@ from benchmarks.timing import Seconds, paired, ratios, spread
 from rkd.tasks import get
 from rkd.training.batches import Split
 from rkd.training.evaluation import BATCH_SIZE, predict
-from rkd.training.holdout import Part
+from rkd.training.holdout import Subset
 
 GOAL = Goal("≥", 4.0)
 TASKS = ("cola", "sst2")
@@ -30,7 +30,7 @@ def throughput(
     rows, seconds = [], {}
     for task in tasks:
         split = splits_of(folder, task)["validation"]
-        split = Part(split, torch.arange(min(examples, len(split))))
+        split = Subset(split, torch.arange(min(examples, len(split))))
         sides = {
             "literal": lambda turn, split=split: in_file_order(model, split),
             "rkd": lambda turn, split=split: predict(model, split, torch.device("cpu")),

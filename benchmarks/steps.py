@@ -15,7 +15,7 @@ from benchmarks.flops import Products, reptile_flops
 from benchmarks.report import Goal, Row, not_measured
 from benchmarks.sides import Pair, build, minilm, random_pair, stepper, take_quiz
 from benchmarks.timing import Seconds, geometric, paired, ratios, spread
-from rkd.methods.kd import KnownLogits
+from rkd.methods.kd import LogitCache
 from rkd.models import onednn
 from rkd.tasks import get
 from rkd.training.precision import has_bf16
@@ -76,7 +76,7 @@ def equal_padding(
     layers: tuple[int, int] = (6, 12),
     **config: Any,
 ) -> tuple[list[Row], dict[str, Seconds]]:
-    """Models of BERT-base's shape on batches without padding, where packing saves nothing.
+    """Models of BERT-base's shape on batches without padding, where unpadding saves nothing.
 
     Args:
         layers: of student and teacher.
@@ -138,7 +138,7 @@ def _sides(methods: Mapping[str, Any], batches: list[Batch]) -> dict[str, Callab
         own = padded if kind == "literal" else batches
         if name == KNOWN:
             own = numbered
-            method.known_logits = KnownLogits()  # those of another task were there
+            method.known_logits = LogitCache()  # those of another task were there
             for batch in own:
                 method.teacher_logits(batch)
         sides[name] = _at(stepper(method, "bf16" if suffix == "bf16" else "fp32"), own)

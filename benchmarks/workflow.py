@@ -14,7 +14,7 @@ from benchmarks.timing import Spread, spread
 from rkd.errors import RkdError
 
 AROUND, DRY_RUN, REDRAW = Goal("≤", 0.35), Goal("≤", 5.0), Goal("≤", 10.0)
-STYLE = "rkd/report/rkd.mplstyle"
+STYLE = "rkd/report/figures/rkd.mplstyle"
 
 
 def rows(folder: Path, dry_runs: int = 3) -> tuple[list[Row], dict[str, list[float]]]:

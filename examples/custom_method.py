@@ -46,4 +46,4 @@ result = rkd.distill(
     vocab_size=200,
 )
 for evaluation in result.history:
-    print("epoch", evaluation["epoch"], "dev", evaluation["headline"], evaluation["train"])
+    print("epoch", evaluation["epoch"], "dev", evaluation["primary_score"], evaluation["train"])

@@ -33,9 +33,9 @@ TRAINING: dict[str, Any] = {
     "max_grad_norm": 1.0,
     "adam_epsilon": 1e-8,
     "precision": "fp32",
-    "batch_order": "random",
+    "group_by_length": False,
     "selection": "best",
-    "held_out_share": 0.1,
+    "held_out_fraction": 0.1,
 }
 OPTIONS: dict[str, Any] = {
     "alpha": 0.5,
@@ -44,12 +44,12 @@ OPTIONS: dict[str, Any] = {
     "teacher_lr": 5e-5,
     "regression_kd": "mse",
     "beta": 500.0,
-    "intermediate_share": 0.5,
+    "intermediate_fraction": 0.5,
     "pilot_lr": 5e-5,
-    "quiz_share": 0.1,
-    "pull_to": "look-ahead",
-    "pull_direction": "pseudo-gradient",
-    "pull_scope": "all",
+    "quiz_fraction": 0.1,
+    "outer_target": "look-ahead",
+    "outer_direction": "pseudo-gradient",
+    "outer_scope": "all",
     "inner_steps": 1,
     "inner_batch": "same",
     "outer_optimizer": "adamw",
@@ -66,7 +66,7 @@ _READY = "a fine-tuned classifier, or --finetune-teacher (in Python finetune_tea
 class Request:
     """All arguments of `distill`, checked and in one form, with the paper's settings where none are given.
 
-    The fields are those arguments. After the check `text`, `labels`, `scored_by` and `headline` are lists or None,
+    The fields are those arguments. After the check `text`, `labels`, `metrics` and `primary_metrics` are lists or None,
     paths are `Path`, `settings` and `options` are complete, and `finetune_teacher` is None or the complete settings of
     the fine-tuning. Their values are those of the config, and so are the checks.
 
@@ -89,13 +89,13 @@ class Request:
     options: Any = None
     labels: Any = None
     scores: Any = None
-    scored_by: Any = None
-    headline: Any = None
+    metrics: Any = None
+    primary_metrics: Any = None
     finetune_teacher: Any = False
     tokenizer: Any = None
     out: Any = None
     name: Any = "data"
-    dev_share: Any = 0.1
+    dev_fraction: Any = 0.1
     dev_seed: Any = 0
     seed: Any = 1
     max_length: Any = 128
@@ -112,12 +112,12 @@ class Request:
         # The later checks of an argument rely on its type.
         for check, read in (
             (self._complete_text, {"text"}),
-            (self._complete_names, {"labels", "scored_by", "headline"}),
+            (self._complete_names, {"labels", "metrics", "primary_metrics"}),
             (self._check_places, {"data", "dev", "test", "text", "label"}),
             (self._complete_settings, {"settings", "method"}),
             (self._complete_teaching, {"settings", "method", "finetune_teacher"}),
             (self._complete_options, {"options", "method"}),
-            (self._check_entry, {"text", "label", "labels", "scores", "scored_by", "headline", "name"}),
+            (self._check_entry, {"text", "label", "labels", "scores", "metrics", "primary_metrics", "name"}),
         ):
             if not read & {problem.argument for problem in problems}:
                 try:
@@ -133,7 +133,7 @@ class Request:
         self._set("text", [self.text] if isinstance(self.text, str) else list(self.text))
 
     def _complete_names(self) -> None:
-        for key in ("scored_by", "headline"):
+        for key in ("metrics", "primary_metrics"):
             if getattr(self, key) is not None:
                 self._set(key, list(getattr(self, key)))
         if self.labels is not None:
@@ -162,7 +162,7 @@ class Request:
         object.__setattr__(self, key, value)
 
     def entry(self, labels: Sequence[str]) -> dict[str, Any]:
-        """The task as a checked entry of the config's own_tasks, without its files.
+        """The task as a checked entry of the config's custom_tasks, without its files.
 
         Args:
             labels: the names of its labels; none for scores.
@@ -173,14 +173,14 @@ class Request:
             "text": self.text,
             "label": self.label,
             **({"labels": list(labels)} if scores is None else {"scores": scores}),
-            **({} if self.scored_by is None else {"metrics": self.scored_by}),
-            **({} if self.headline is None else {"headline": self.headline}),
+            **({} if self.metrics is None else {"metrics": self.metrics}),
+            **({} if self.primary_metrics is None else {"primary_metrics": self.primary_metrics}),
             **({} if self.test is None else {"test": "test.csv"}),
         }
-        return arguments.task_entry(self.name, entry, {"metrics": "scored_by", "train": "data"})
+        return arguments.task_entry(self.name, entry, {"train": "data"})
 
-    def own_task(self, labels: Sequence[str], files: Mapping[str, Mapping[str, str]]) -> tuple[dict[str, Any], ...]:
-        """The task's definition, and the same with its files, as `DataSpec.own_task` has it."""
+    def custom_task(self, labels: Sequence[str], files: Mapping[str, Mapping[str, str]]) -> tuple[dict[str, Any], ...]:
+        """The task's definition, and the same with its files, as `DataSpec.custom_task` has it."""
         entry = self.entry(labels)
         definition = define(entry)
         return definition, {**definition, "files": files, "scores": entry["scores"]}
@@ -189,8 +189,8 @@ class Request:
     def _rules() -> dict[str, Any]:
         whole = load.schema()["properties"]
         rules = {key: whole[key] for key in ("max_length", "vocab_size", "device")}
-        own = whole["own_tasks"]["additionalProperties"]["properties"]
-        return {**rules, "seed": whole["seeds"]["items"], **{key: own[key] for key in ("dev_share", "dev_seed")}}
+        own = whole["custom_tasks"]["additionalProperties"]["properties"]
+        return {**rules, "seed": whole["seeds"]["items"], **{key: own[key] for key in ("dev_fraction", "dev_seed")}}
 
     def _values(self) -> Iterator[Wrong]:
         """Wrong numbers and words of which the config knows what is right."""
@@ -212,7 +212,7 @@ class Request:
                 yield Wrong(key, f"found {shown(value)}; expected a mapping of names to values")
         if not isinstance(self.finetune_teacher, bool | Mapping):
             yield Wrong("finetune_teacher", f"found {shown(self.finetune_teacher)}; expected True, False or settings")
-        for key in ("labels", "scored_by", "headline"):
+        for key in ("labels", "metrics", "primary_metrics"):
             value = getattr(self, key)
             if value is not None and (isinstance(value, str) or not isinstance(value, Sequence)):
                 yield Wrong(key, f"found {shown(value)}; expected a list of names")
@@ -300,13 +300,13 @@ def distill(
     options: Mapping[str, Any] | None = None,
     labels: Sequence[Any] | None = None,
     scores: Any = None,
-    scored_by: Sequence[str] | None = None,
-    headline: Sequence[str] | None = None,
+    metrics: Sequence[str] | None = None,
+    primary_metrics: Sequence[str] | None = None,
     finetune_teacher: bool | Mapping[str, Any] = False,
     tokenizer: "PreTrainedTokenizerBase | None" = None,
     out: str | os.PathLike[str] | None = None,
     name: str = "data",
-    dev_share: float = 0.1,
+    dev_fraction: float = 0.1,
     dev_seed: int = 0,
     seed: int = 1,
     max_length: int = 128,
@@ -325,15 +325,15 @@ def distill(
         student: the model before training, in the forms of the config's `student_model`, or a Hugging Face model.
         text: the text column, or two.
         label: the column of the label or score.
-        dev: labelled rows to compare models on; without them `dev_share` of the training rows, chosen by `dev_seed`.
+        dev: labelled rows to compare models on; without them `dev_fraction` of the training rows, chosen by `dev_seed`.
         test: rows to predict, with or without labels.
         method: finetune, kd, reptile, pkd, tinybert, metadistil, online, or a name given to `rkd.methods.register`.
         options: what the method reads (see config.yaml: alpha, temperature, layer_map, …); by default the paper's.
         labels: the labels' names in the order of the teacher's outputs; by default the teacher's own names, or with
             `finetune_teacher` those in `data`, sorted.
         scores: for regression the range (lowest, highest) of the scores, or "any".
-        scored_by: metrics, as in the config's `own_tasks`.
-        headline: those of the metrics whose mean chooses epochs.
+        metrics: metrics, as in the config's `custom_tasks`.
+        primary_metrics: those of the metrics whose mean chooses epochs.
         finetune_teacher: fine-tune the teacher first; its settings if not those of the student.
         tokenizer: of a teacher that is given as a model.
         out: folder that keeps everything: a new or empty one, in which logs may lie, or that of an earlier call; it

@@ -16,7 +16,7 @@ from rkd.config.arguments import ArgumentError, Wrong
 from rkd.errors import RkdError
 from rkd.utils.files import jsonable
 from rkd.utils.script import run_script
-from rkd.utils.torch_setup import quick_imports
+from rkd.utils.torch_setup import gc_paused
 
 # Heavy libraries are imported in the commands that need them: --help and completion are quick.
 app = typer.Typer(
@@ -94,7 +94,7 @@ def distill(
         options=_pairs("--option", option),
         labels=_labels(labels),
         scores=_scores(scores),
-        scored_by=metric or None,
+        metrics=metric or None,
         finetune_teacher=_pairs("--teacher-setting", teacher_setting) or finetune_teacher,
         out=out,
         seed=seed,
@@ -163,7 +163,7 @@ def evaluate(
     """Score a model on a labelled file."""
     from rkd.config.arguments import check_classifier
 
-    check_classifier(model, text or None, label, device=device, file=data, labelled=True, scored_by=metric or None)
+    check_classifier(model, text or None, label, device=device, file=data, labelled=True, metrics=metric or None)
     with _importing():
         from rkd.inference import Classifier
     found = Classifier(model, text or None, label, device).evaluate(data, metric or None)
@@ -258,7 +258,7 @@ def plan(
     jobs = forecast.planned_jobs([*(targets or ()), *arguments])
     trainings = forecast.estimate(checked, jobs, Path("results"), flops_per_second)
     found = forecast.summary(jobs, trainings, flops_per_second)
-    _tell(as_json, found, forecast.told(found))
+    _tell(as_json, found, forecast.format_summary(found))
 
 
 def _plan_of(files: list[Path], config: list[str] | None) -> Any:
@@ -322,7 +322,7 @@ def _run(arguments: list[str]) -> None:
 
 # The arguments of Python that the command calls otherwise.
 _NAMES = {
-    "scored_by": "metric",
+    "metrics": "metric",
     "options": "option",
     "settings": "setting",
     "finetune_teacher": "teacher_setting",
@@ -371,7 +371,7 @@ def _by_options(teacher_settings: Collection[str]) -> Iterator[None]:
 @contextlib.contextmanager
 def _importing() -> Iterator[None]:
     """A block that imports what is heavy, once the arguments are right."""
-    with quick_imports():
+    with gc_paused():
         _logging()
         yield
 

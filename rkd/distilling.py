@@ -39,7 +39,7 @@ from rkd.runs import OUTPUTS, check_finished, read_history, read_predictions, ta
 from rkd.specs.jobs import ModelSpec, RunSpec
 from rkd.tasks import Task, get
 from rkd.training import loop
-from rkd.training.out_of_memory import explained
+from rkd.training.out_of_memory import explain_out_of_memory
 from rkd.training.trial import trial
 from rkd.utils.files import atomic_path, sha256
 from rkd.utils.locks import locked
@@ -58,7 +58,8 @@ class Distilled:
 
     Attributes:
         folder: the student's run, with model/, predictions.parquet, history.jsonl and run.json.
-        metrics: `splits` (metrics by split), `headline`, and `teacher`, the teacher's headline before the first step.
+        metrics: `splits` (metrics by split), `primary_score`, and `teacher`, the teacher's primary score before the
+            first step.
         predictions: columns split, idx (row of its file or table, from 0), label, prediction (names, or scores) and
             one logit per label.
         history: an evaluation per epoch, the first before any step.
@@ -131,9 +132,9 @@ def _carry_out(request: Request, folder: Path, temporary: Any) -> Distilled:
             names = _ready_teacher(
                 reference, names, labels is not None, scores is not None, teacher_model, max_length, len(columns) == 2
             )
-    definition, own = request.own_task(names, files)
+    definition, own = request.custom_task(names, files)
     if "validation" not in files:
-        own |= {"dev_share": request.dev_share, "dev_seed": request.dev_seed}
+        own |= {"dev_fraction": request.dev_fraction, "dev_seed": request.dev_seed}
 
     reads = str(teacher_model) if method != "finetune" and not finetune_teacher else reference
     with _own_words(folder):
@@ -144,13 +145,13 @@ def _carry_out(request: Request, folder: Path, temporary: Any) -> Distilled:
             tokenizer=reads,
             vocab_size=request.vocab_size,
             max_length=max_length,
-            own_task=own,
+            custom_task=own,
         )
     first = _spec(reference, None)
     runs: list[tuple[RunSpec, str]] = []
     if method != "finetune" and finetune_teacher:
         runs.append(
-            (RunSpec(name, "teacher", "finetune", seed, first, finetune_teacher, own_task=definition), "teacher")
+            (RunSpec(name, "teacher", "finetune", seed, first, finetune_teacher, custom_task=definition), "teacher")
         )
     last = _spec(_reference(request.student, folder / "student-before", None), first)
     student_spec = RunSpec(name, method, method, seed, last, without_unread(chosen), request.options, definition)
@@ -168,7 +169,7 @@ def _carry_out(request: Request, folder: Path, temporary: Any) -> Distilled:
         if part == "teacher":  # what does not fit would else be told only at its end
             with _own_words(folder):
                 trial(spec, [student_spec], folder / "data", threads=request.threads, **planned)
-        with _own_words(folder), explained(f"{name}/{part}", spec.training):
+        with _own_words(folder), explain_out_of_memory(f"{name}/{part}", spec.training):
             loop.run(
                 spec,
                 folder / "data",
@@ -219,7 +220,7 @@ def _result(task: Task, folder: Path, temporary: Any) -> Distilled:
     except RkdError as error:
         raise RkdError(f"{folder / 'predictions.parquet'}: {error}") from None
     if "teacher" in history[0]:
-        score = history[0]["teacher"]["headline"]
+        score = history[0]["teacher"]["primary_score"]
         found["teacher"] = math.nan if score is None else score
     if not task.regression:
         for column in ("label", "prediction"):

@@ -30,7 +30,9 @@ class Earlier:
         self._manifest: dict[str, Any] = {}
         for part in ("student", "teacher"):
             with contextlib.suppress(RkdError):  # a damaged record is of no finished run
-                self._task = self._task or read_record(folder / part / "run.json", "spec")["spec"].get("own_task") or {}
+                self._task = (
+                    self._task or read_record(folder / part / "run.json", "spec")["spec"].get("custom_task") or {}
+                )
         with contextlib.suppress(RkdError):
             self._manifest = read_manifest(folder / "data" / "manifest.json")
 
@@ -48,7 +50,7 @@ class Earlier:
             where: what errors call the data.
             sha256: of their file.
         """
-        found = self._manifest.get("own_task", {}).get("files", {}).get("train") if self._task else None
+        found = self._manifest.get("custom_task", {}).get("files", {}).get("train") if self._task else None
         if isinstance(found, dict) and found.get("sha256") != sha256:
             earlier = found.get("where", found.get("path"))
             self._refuse(f"training data {earlier}", f"other rows in {where}" if earlier == where else where)
@@ -105,11 +107,11 @@ class Earlier:
 
 def _facts(manifest: Mapping[str, Any]) -> dict[str, Any]:
     """What decides prepared data, by the names of the arguments of `rkd.distill`."""
-    own = manifest.get("own_task", {})
+    own = manifest.get("custom_task", {})
     files = {split: entry.get("sha256") for split, entry in own.get("files", {}).items()}
     return {
         "max_length": manifest.get("max_length"),
-        **{key: own.get(key) for key in ("scores", "dev_share", "dev_seed")},
+        **{key: own.get(key) for key in ("scores", "dev_fraction", "dev_seed")},
         "dev": files.get("validation"),
         "test": files.get("test"),
         "tokenizer": manifest.get("tokenizer", {}).get("sha256"),

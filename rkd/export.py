@@ -176,9 +176,9 @@ def _data(task: Task, record: Mapping[str, Any], manifest: Mapping[str, Any]) ->
     yield f"- Columns: text {columns}; label {markdown_code(task.label_column or '–')}"
     for split, found in manifest.get("splits", {}).items():
         yield f"- {split}: {found['rows']} rows"
-    own = manifest.get("own_task", {})
-    if "dev_share" in own:
-        yield f"- validation: a share of {own['dev_share']:g} of the training rows, chosen with seed {own['dev_seed']}"
+    own = manifest.get("custom_task", {})
+    if "dev_fraction" in own:
+        yield f"- validation: {own['dev_fraction']:.4g} of the training rows, chosen with seed {own['dev_seed']}"
     yield f"- SHA-256 of the prepared data: {source['sha256']}"
 
 
@@ -199,8 +199,8 @@ def _metrics(result: Distilled, task: Task) -> Iterator[str]:
         yield f"| {split} | {found['rows']} | {' | '.join(_score(found[name]) for name in task.metrics)} |"
     if "teacher" in result.metrics:
         yield ""
-        teacher, student = (_score(result.metrics[key]) for key in ("teacher", "headline"))
-        what = " and ".join(task.headline_metrics)
+        teacher, student = (_score(result.metrics[key]) for key in ("teacher", "primary_score"))
+        what = " and ".join(task.primary_metrics)
         yield f"The teacher's {what} before the student's training: {teacher}; the student's: {student}."
 
 

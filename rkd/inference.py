@@ -14,7 +14,7 @@ from rkd.data.files import read_split, read_texts
 from rkd.data.prepare import encode, without_bars
 from rkd.data.reading import write_columns
 from rkd.labels import check_names
-from rkd.metrics import scores as metrics
+from rkd.metrics.scores import compute
 from rkd.models import hub, loading
 from rkd.models import source as model_source
 from rkd.models.tokenizer import load_tokenizer
@@ -54,7 +54,7 @@ class Classifier:
         device: str = "auto",
     ) -> None:
         arguments.check_classifier(reference, text, label, device=device)
-        known = runs.unchanged(reference, "model").get("spec", {}).get("own_task") or {}
+        known = runs.unchanged(reference, "model").get("spec", {}).get("custom_task") or {}
         source = model_source.parse(arguments.model_reference(reference))
         where = str(hub.local(source).path() or source.location)
         self.model: Any = loading.load_finetuned(where)
@@ -66,7 +66,7 @@ class Classifier:
             self.model, self.tokenizer, where=str(reference), max_length=self.max_length, pair=len(self.text) == 2
         )
         self.label = label or known.get("label")
-        self.scored_by = runs.metrics_of(reference)
+        self.metrics = runs.metrics_of(reference)
         self.device = choose_device(device)
         names = [str(name) for _, name in sorted((self.model.config.id2label or {}).items())]
         check_names(f"{reference}: its labels", names)
@@ -85,20 +85,20 @@ class Classifier:
         columns = {f"p_{name}": shares[:, index] for index, name in enumerate(task.labels)}
         return pd.DataFrame({"prediction": [task.labels[int(index)] for index in decided], **columns})
 
-    def evaluate(self, file: str | Path, scored_by: Sequence[str] | None = None) -> dict[str, Any]:
+    def evaluate(self, file: str | Path, metrics: Sequence[str] | None = None) -> dict[str, Any]:
         """The metrics on a labelled file, by default all of the run's task, and `rows`."""
         arguments.refuse(arguments.data_file("file", file))
         if self.label is None:
             raise arguments.ArgumentError(arguments.NO_LABEL)
-        task = self._task(self.label, scored_by or self.scored_by)
+        task = self._task(self.label, metrics or self.metrics)
         z, split = self._logits(task, read_split(task, "validation", {"path": str(file)}, None), file)
-        return {**metrics.compute(task, evaluation.decide(task, z), split.labels.numpy()), "rows": len(split)}
+        return {**compute(task, evaluation.decide(task, z), split.labels.numpy()), "rows": len(split)}
 
-    def _task(self, label: str, scored_by: Sequence[str] | None) -> Task:
+    def _task(self, label: str, metrics: Sequence[str] | None) -> Task:
         entry: dict[str, Any] = {"train": "model", "text": self.text, "label": label}
         entry |= {"labels": self.labels} if self.labels else {"scores": "any"}
-        entry |= {"metrics": list(scored_by)} if scored_by else {}
-        return get("data", define(arguments.task_entry("data", entry, {"metrics": "scored_by"})))
+        entry |= {"metrics": list(metrics)} if metrics else {}
+        return get("data", define(arguments.task_entry("data", entry)))
 
     @without_bars()
     def _logits(self, task: Task, rows: Dataset, file: str | Path) -> tuple[torch.Tensor, Split]:

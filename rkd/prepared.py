@@ -11,8 +11,8 @@ from rkd.utils.files import digests
 
 PARTS = ("dataset", "tokenizer")
 # Where data come from decides nothing: the same texts from another place are the same data.
-_DECIDING = ("task", "splits", "max_length", "synthetic", "tokenizer", "own_task")
-_PLACES = {"tokenizer": ("reference", "revision"), "own_task": ("files",)}
+_DECIDING = ("task", "splits", "max_length", "synthetic", "tokenizer", "custom_task")
+_PLACES = {"tokenizer": ("reference", "revision"), "custom_task": ("files",)}
 
 
 def content_digest(manifest: Mapping[str, Any]) -> str:

@@ -51,12 +51,12 @@ def rule(required: Sequence[str] | None = None, **properties: Any) -> dict[str, 
 
 
 _DEFINITION = rule(
-    ["text", "label", "labels", "metrics", "headline", "test"],
+    ["text", "label", "labels", "metrics", "primary_metrics", "test"],
     text={**_TEXTS, "minItems": 1, "maxItems": 2},
     label=_TEXT,
     labels=_TEXTS,
     metrics={**_TEXTS, "minItems": 1},
-    headline={**_TEXTS, "minItems": 1},
+    primary_metrics={**_TEXTS, "minItems": 1},
     test={"type": "boolean"},
     title=_TEXT,
 )
@@ -71,7 +71,7 @@ _SPEC = rule(
     model=rule(source=_TEXT),
     training={"type": "object"},
     options={"type": "object"},
-    own_task=OWN_TASK,
+    custom_task=OWN_TASK,
 )
 # Records of earlier versions lack some of these keys; `read_record` is told which ones its caller needs.
 _RECORD = rule(
@@ -93,15 +93,15 @@ _RECORD = rule(
     seconds={"type": "number"},
 )
 _EVALUATION = rule(
-    ["epoch", "step", "headline"],
+    ["epoch", "step", "primary_score"],
     epoch={"type": "number", "minimum": 0},
     step=_COUNT,
     seconds={"type": "number"},
-    headline=_SCORE,
+    primary_score=_SCORE,
     held_out=_SCORE,
     train={"type": "object", "additionalProperties": _SCORE},
     dev={"type": "object", "additionalProperties": {"type": "object", "additionalProperties": _SCORE}},
-    teacher={"type": "object", "required": ["headline"], "additionalProperties": _SCORE},
+    teacher={"type": "object", "required": ["primary_score"], "additionalProperties": _SCORE},
     warnings=_TEXTS,
 )
 _MANIFEST = rule(
@@ -115,7 +115,7 @@ _MANIFEST = rule(
     },
     max_length={"type": "integer", "minimum": 1},
     synthetic={"type": "boolean"},
-    own_task={"type": "object", "properties": {"dev_share": {"type": "number"}, "dev_seed": {"type": "integer"}}},
+    custom_task={"type": "object", "properties": {"dev_fraction": {"type": "number"}, "dev_seed": {"type": "integer"}}},
 )
 
 
@@ -147,14 +147,14 @@ def task_of(named: dict[str, Any], where: str | Path) -> Task:
     """The task that a spec, a metrics file or a measurement names and, if it is one of a user's own, defines.
 
     Args:
-        named: what has the keys task and, perhaps, own_task.
+        named: what has the keys task and, perhaps, custom_task.
         where: what an error names.
 
     >>> task_of({"task": "mrpc"}, "run.json").title
     'MRPC'
     """
     try:
-        return get(named["task"], named.get("own_task"))
+        return get(named["task"], named.get("custom_task"))
     except RkdError as error:
         raise RkdError(f"{where}: {error}") from None
 
@@ -325,7 +325,7 @@ def read_predictions(file: str | Path, columns: Sequence[str] | None = None) -> 
 def metrics_of(reference: str | os.PathLike[str]) -> list[str]:
     """The metrics of the task of the run that a folder is, or whose model/ it is; none where there is no run.
 
-    Of a task of one's own a run of the workflow knows no metrics but the headline's, which its training reads. The
+    Of a task of one's own a run of the workflow knows no metrics but the primary_score's, which its training reads. The
     others are in the run's metrics file, once it is there.
 
     Raises:
@@ -342,8 +342,8 @@ def metrics_of(reference: str | os.PathLike[str]) -> list[str]:
         root = folder.parents[2 if folder.parents[1].name == "teachers" else 3]
         file = root / "metrics" / task.name / str(spec.get("variant")) / f"{folder.name}.json"
         if file.is_file():
-            scored = checked(rule(["own_task"], own_task=_DEFINITION), read_json(file), str(file))
-            return list(scored["own_task"]["metrics"])
+            scored = checked(rule(["custom_task"], custom_task=_DEFINITION), read_json(file), str(file))
+            return list(scored["custom_task"]["metrics"])
     return list(task.metrics)
 
 

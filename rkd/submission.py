@@ -63,11 +63,11 @@ class Chosen:
 
     file: str
     run: Run
-    headline: float
+    primary_score: float
 
 
 def choose(files: Iterable[str], seed: int | None = None) -> dict[str, Chosen]:
-    """One run per task: that of `seed`, else the seed with the best dev headline (the first of equals).
+    """One run per task: that of `seed`, else the seed with the best dev primary_score (the first of equals).
 
     The server accepts one set of predictions. Choosing the best seed on dev is what the paper and most entries do; its
     dev score is then an optimistic one, the test score is not.
@@ -86,7 +86,7 @@ def choose(files: Iterable[str], seed: int | None = None) -> dict[str, Chosen]:
     for file in map(str, files):
         run = run_of(file)
         if seed is None or run.seed == seed:
-            by_task.setdefault(run.task, []).append(Chosen(file, run, _dev_headline(file, run.task)))
+            by_task.setdefault(run.task, []).append(Chosen(file, run, _dev_primary_score(file, run.task)))
         else:
             by_task.setdefault(run.task, [])
     runs = [chosen.run for found in by_task.values() for chosen in found]
@@ -240,12 +240,12 @@ def _tsv(indices: Iterable[int], predictions: Iterable[str]) -> str:
     return "\n".join([HEADER, *lines]) + "\n"
 
 
-def _dev_headline(file: str, task: str) -> float:
-    return float(metrics.from_predictions(get(task), read_predictions(file, _COLUMNS))["headline"])
+def _dev_primary_score(file: str, task: str) -> float:
+    return float(metrics.from_predictions(get(task), read_predictions(file, _COLUMNS))["primary_score"])
 
 
 def _rank(chosen: Chosen) -> float:
-    return -math.inf if math.isnan(chosen.headline) else chosen.headline
+    return -math.inf if math.isnan(chosen.primary_score) else chosen.primary_score
 
 
 def submit(files: Iterable[str], out: str | Path, seed: int | None = None, fill_missing: bool = False) -> list[str]:
@@ -253,7 +253,7 @@ def submit(files: Iterable[str], out: str | Path, seed: int | None = None, fill_
     chosen = choose(files, seed)
     why = "best on dev" if seed is None else "asked for"
     for task, one in chosen.items():
-        print(f"{task}: seed {one.run.seed} ({why}; dev {100 * one.headline:.2f}), {one.file}")
+        print(f"{task}: seed {one.run.seed} ({why}; dev {100 * one.primary_score:.2f}), {one.file}")
     for name in build(chosen, out, fill_missing):
         print(f"{name}: no run of this task; FILLED with a constant answer, its score means nothing")
     problems = validate(out)

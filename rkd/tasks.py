@@ -1,7 +1,7 @@
 """The registry of tasks: what each one's files, labels, metrics and submission look like. Standard library only.
 
 GLUE's tasks are always known: label names and their order are those of the hub's `nyu-mll/glue`, row counts those of
-the official release. Tasks of one's own (`own_tasks` in the config) are known by a definition, which every job gets
+the official release. Tasks of one's own (`custom_tasks` in the config) are known by a definition, which every job gets
 with its spec.
 """
 
@@ -40,13 +40,13 @@ class Task:
     metrics: tuple[str, ...]
     splits: Mapping[str, SplitFile]  # our split name → official file and row count
     submission: Mapping[str, str]  # test split → file name inside a GLUE submission
-    headline: tuple[str, ...] = ()  # those of the metrics whose mean is the headline number; empty: all of them
+    primary: tuple[str, ...] = ()  # the metrics whose mean is the primary score; empty: all of them
     own: Mapping[str, Any] | None = None  # definition of a task that is not GLUE's; None for GLUE
 
     @property
-    def headline_metrics(self) -> tuple[str, ...]:
-        """The metrics whose mean is the headline number."""
-        return self.headline or self.metrics
+    def primary_metrics(self) -> tuple[str, ...]:
+        """The metrics whose mean is the primary score."""
+        return self.primary or self.metrics
 
     @property
     def regression(self) -> bool:
@@ -79,8 +79,8 @@ class Task:
         return tuple(split for split in self.splits if split != "train" and split not in self.dev_splits)
 
     @property
-    def headline_split(self) -> str:
-        """The dev split whose headline number ranks models: the matched one for MNLI."""
+    def primary_split(self) -> str:
+        """The dev split whose primary score ranks models: the matched one for MNLI."""
         if not self.dev_splits:
             raise RkdError(f"task '{self.name}' has no dev split: it is predicted by MNLI models only")
         return self.dev_splits[0]
@@ -114,10 +114,10 @@ def define(entry: Mapping[str, Any], *, training: bool = False) -> dict[str, Any
 
     Args:
         entry: the task's entry in a checked config.
-        training: leave out what no training reads (the title, metrics beside the headline), so that it may change
+        training: leave out what no training reads (the title, metrics beside the primary ones), so that it may change
             without a new training.
 
-    >>> define({"labels": ["no", "yes"], "text": ["question"], "metrics": ["accuracy", "f1"], "headline": ["f1"],
+    >>> define({"labels": ["no", "yes"], "text": ["question"], "metrics": ["accuracy", "f1"], "primary_metrics": ["f1"],
     ...         "label": "answer", "title": "Answers", "test": None}, training=True)["metrics"]
     ['f1']
     """
@@ -125,8 +125,8 @@ def define(entry: Mapping[str, Any], *, training: bool = False) -> dict[str, Any
         "text": list(entry["text"]),
         "label": entry["label"],
         "labels": list(entry.get("labels") or []),
-        "metrics": list(entry["headline"] if training else entry["metrics"]),
-        "headline": list(entry["headline"]),
+        "metrics": list(entry["primary_metrics"] if training else entry["metrics"]),
+        "primary_metrics": list(entry["primary_metrics"]),
         "test": entry["test"] is not None,
     }
     return definition if training else {**definition, "title": entry["title"]}
@@ -148,7 +148,7 @@ def _from_definition(name: str, definition: Mapping[str, Any]) -> Task:
         metrics=tuple(definition["metrics"]),
         splits={split: SplitFile("", 0) for split in splits},
         submission={},
-        headline=tuple(definition["headline"]),
+        primary=tuple(definition["primary_metrics"]),
         own=dict(definition),
     )
 
@@ -164,16 +164,16 @@ def averaged(names: Iterable[str]) -> list[str]:
     return [name for name in glue or names if name != "wnli"]
 
 
-def headline(task: Task, metrics: Mapping[str, float | None]) -> float:
-    """Mean of the task's headline metrics, the number that chooses epochs and fills tables; NaN if one is undefined.
+def primary_score(task: Task, metrics: Mapping[str, float | None]) -> float:
+    """Mean of the task's primary metrics, the number that chooses epochs and fills tables; NaN if one is undefined.
 
-    >>> headline(get("mrpc"), {"accuracy": 0.8, "f1": 0.9})
+    >>> primary_score(get("mrpc"), {"accuracy": 0.8, "f1": 0.9})
     0.85
     """
-    missing = [name for name in task.headline_metrics if name not in metrics]
+    missing = [name for name in task.primary_metrics if name not in metrics]
     if missing:
         raise RkdError(f"{task.name}: metric {missing[0]} is missing; found {', '.join(metrics) or 'none'}")
-    values = [metrics[name] for name in task.headline_metrics]
+    values = [metrics[name] for name in task.primary_metrics]
     return math.nan if None in values else math.fsum(v for v in values if v is not None) / len(values)
 
 

@@ -18,7 +18,7 @@ os.environ.update(PYTHONPATH=os.pathsep.join([ROOT, *(path for path in PYTHONPAT
 try:
     import rkd
     from rkd.workflow.code_digest import code_digest
-    from rkd.config.load import in_order, load, typed
+    from rkd.config.load import order_like, load, restore_cli_types
     from rkd.errors import RkdError
     from rkd.workflow.snakemake_log import failed_jobs
     from rkd.workflow.plan import Plan
@@ -40,7 +40,7 @@ if {*"{}"} & {*workflow.basedir}:
 
 try:
     check_versions()
-    PLAN = Plan(load(in_order(typed(config), "config.yaml")))
+    PLAN = Plan(load(order_like(restore_cli_types(config), "config.yaml")))
 except RkdError as error:
     sys.exit(f"error: {error}")
 
@@ -91,9 +91,9 @@ def reported(files, category, title, caption):
 
 
 def runs(pattern, variants, tasks=None):
-    """One file of every run of the variants; in the partial mode of those that there are."""
+    """One file of every run of the variants; in the report-only mode of those that there are."""
     files = expand(pattern, task=PLAN.tasks if tasks is None else tasks, variant=variants, seed=PLAN.seeds)
-    return [file for file in files if os.path.exists(file)] if PLAN.partial else files
+    return [file for file in files if os.path.exists(file)] if PLAN.report_only else files
 
 
 def axis_variants(axis):
@@ -120,18 +120,18 @@ def folder_of(variant):
 
 
 def all_runs(name):
-    """A file that every training run leaves, by the runs of the plan; in the partial mode of those that there are."""
+    """A file that every training run leaves, by the runs of the plan; in the report-only mode of those that there are."""
     files = [
         f"{folder_of(variant)}/{name}".format(task=task, variant=variant, seed=seed)
         for task, variant, seed in PLAN.runs()
     ]
-    return [file for file in files if os.path.exists(file)] if PLAN.partial else files
+    return [file for file in files if os.path.exists(file)] if PLAN.report_only else files
 
 
 def lost_logs():
-    """Logs of the runs without a result, in the partial mode: the report tells what they end with."""
+    """Logs of the runs without a result, in the report-only mode: the report tells what they end with."""
     logs = []
-    for task, variant, seed in PLAN.runs() if PLAN.partial else []:
+    for task, variant, seed in PLAN.runs() if PLAN.report_only else []:
         folder = folder_of(variant).format(task=task, variant=variant, seed=seed)
         if not os.path.exists(f"{folder}/run.json"):
             job = "finetune_teacher" if variant == "teacher" else "train_student"
@@ -145,7 +145,7 @@ def digests(*files):
 
 
 AXES = [axis for axis in PLAN.axes if axis_runs(axis)]
-# Only what there are runs for: without a moving teacher it has no dynamics, and the partial mode may lack anything.
+# Only what there are runs for: without a trainable teacher it has no dynamics, and the report-only mode may lack anything.
 STUDENT_METRICS = runs(METRICS, PLAN.variants)
 HISTORIES = runs(f"{STUDENT}/history.jsonl", PLAN.variants)
 PREDICTIONS = runs(f"{STUDENT}/predictions.parquet", PLAN.variants)
@@ -166,9 +166,9 @@ TABLES = [file for name in TABLE_NAMES for file in table(name)]
 FIGURES = [file for name in FIGURE_NAMES for file in figure(name)]
 ABLATION_TABLES = [file for axis in AXES for file in table(f"ablation_{axis}")]
 ABLATION_FIGURES = [file for axis in AXES for file in figure(f"ablation_{axis}")]
-if PLAN.partial and not (STUDENT_METRICS or runs(METRICS, ["teacher"])):
+if PLAN.report_only and not (STUDENT_METRICS or runs(METRICS, ["teacher"])):
     sys.exit(
-        "error: partial: found no metrics of this config's runs in results/metrics; expected those of one run at least"
+        "error: report_only: found no metrics of this config's runs in results/metrics; expected those of one run at least"
     )
 
 

@@ -99,7 +99,7 @@ rule score_against_latency:
     input:
         metrics=runs(METRICS, ["teacher", *PLAN.variants]),
         efficiency="results/tables/efficiency.csv",
-        style="rkd/report/rkd.mplstyle",
+        style="rkd/report/figures/rkd.mplstyle",
     output:
         reported(figure("latency"), "Efficiency", "score against latency", "latency"),
         record="results/figures/latency.json",

@@ -4,7 +4,7 @@
 rule main_table:
     input:
         metrics=runs(METRICS, ["teacher", *PLAN.variants]),
-        published="rkd/report/published_glue.csv",
+        published="rkd/report/tables/literature.csv",
     output:
         reported(table("main"), "Main table", "all rows", "main"),
         sources="results/tables/main.json",
@@ -67,7 +67,7 @@ rule learning_curves:
     input:
         histories=runs(f"{STUDENT}/history.jsonl", PLAN.variants),
         teachers=runs(METRICS, ["teacher"]),
-        style="rkd/report/rkd.mplstyle",
+        style="rkd/report/figures/rkd.mplstyle",
     output:
         reported(figure("learning_curves"), "Learning curves", "dev score by step", "learning_curves"),
         record="results/figures/learning_curves.json",
@@ -88,9 +88,9 @@ rule learning_curves:
 rule teacher_dynamics:
     input:
         histories=runs(f"{STUDENT}/history.jsonl", PLAN.variants),
-        style="rkd/report/rkd.mplstyle",
+        style="rkd/report/figures/rkd.mplstyle",
     output:
-        reported(figure("teacher_dynamics"), "Teacher dynamics", "moving teachers", "teacher_dynamics"),
+        reported(figure("teacher_dynamics"), "Teacher dynamics", "trainable teachers", "teacher_dynamics"),
         record="results/figures/teacher_dynamics.json",
     log:
         "results/logs/teacher_dynamics.log",
@@ -110,7 +110,7 @@ rule score_against_cost:
     input:
         metrics=runs(METRICS, PLAN.variants),
         records=runs(f"{STUDENT}/run.json", PLAN.variants),
-        style="rkd/report/rkd.mplstyle",
+        style="rkd/report/figures/rkd.mplstyle",
     output:
         reported(figure("cost"), "Cost", "score against training time", "score_against_cost"),
         record="results/figures/cost.json",
@@ -152,7 +152,7 @@ rule axis_table:
 rule axis_figure:
     input:
         metrics=lambda wildcards: axis_runs(wildcards.axis),
-        style="rkd/report/rkd.mplstyle",
+        style="rkd/report/figures/rkd.mplstyle",
     output:
         reported(figure("ablation_{axis}"), "Ablations", "{axis}", "ablation"),
         record="results/figures/ablation_{axis}.json",

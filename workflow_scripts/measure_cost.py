@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from rkd.training.out_of_memory import explained
+from rkd.training.out_of_memory import explain_out_of_memory
 from rkd.utils.command_line import ArgumentParser, at_least, json_value
 from rkd.utils.script import run_script
-from rkd.utils.torch_setup import quick_imports
+from rkd.utils.torch_setup import gc_paused
 
 
 def main() -> None:
@@ -24,11 +24,11 @@ def main() -> None:
     parser.add_argument("--steps", type=at_least(1), default=5, help="timed steps in each of three rounds")
     a = parser.parse_args()
 
-    with quick_imports():  # torch and transformers take seconds: only once the arguments are right
+    with gc_paused():  # torch and transformers take seconds: only once the arguments are right
         from rkd.profiling.jobs import measured_methods
 
     size = {"batch_size": a.batch_size, "steps": a.steps}
-    with explained(f"a step of {a.data.name}", {"batch_size": a.batch_size, "gradient_accumulation": 1}):
+    with explain_out_of_memory(f"a step of {a.data.name}", {"batch_size": a.batch_size, "gradient_accumulation": 1}):
         measured_methods(a.data, a.student, a.teacher, a.methods, a.out, a.device, a.threads, **size)
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from rkd.utils.command_line import ArgumentParser, at_least
 from rkd.utils.script import run_script
-from rkd.utils.torch_setup import quick_imports
+from rkd.utils.torch_setup import gc_paused
 
 
 def main() -> None:
@@ -23,7 +23,7 @@ def main() -> None:
     if len(models) < len(arguments.models):
         parser.error(f"--models: found {' '.join(arguments.models)}; expected ROW=FOLDER, each row once")
 
-    with quick_imports():  # torch and transformers take seconds: only once the arguments are right
+    with gc_paused():  # torch and transformers take seconds: only once the arguments are right
         from rkd.profiling.jobs import measured_task
 
     measured_task(arguments.data, models, arguments.out, arguments.device, arguments.threads, arguments.repeats)

@@ -1,4 +1,4 @@
-"""Draw what becomes of moving teachers by training step, one column per task, as PDF and PNG."""
+"""Draw what becomes of trainable teachers by training step, one column per task, as PDF and PNG."""
 
 from rkd.report.arguments import parser
 from rkd.report.figures.learning_curves import STYLE_FILE, save

@@ -5,7 +5,7 @@ import sys
 
 from rkd.utils.command_line import ArgumentParser, json_value
 from rkd.utils.script import run_script
-from rkd.utils.torch_setup import quick_imports
+from rkd.utils.torch_setup import gc_paused
 
 
 def main() -> None:
@@ -22,7 +22,7 @@ def main() -> None:
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
 
-    with quick_imports():  # of datasets and tokenizers, seconds: only once the arguments are right
+    with gc_paused():  # of datasets and tokenizers, seconds: only once the arguments are right
         import datasets
 
         from rkd.data.prepare import prepare
@@ -30,7 +30,7 @@ def main() -> None:
     if not sys.stderr.isatty():
         datasets.disable_progress_bars()
     for split, path in arguments.files.items():
-        arguments.spec["own_task"]["files"][split]["path"] = path
+        arguments.spec["custom_task"]["files"][split]["path"] = path
     manifest = prepare(arguments.spec.pop("task"), arguments.out, **arguments.spec)
     rows = ", ".join(f"{name} {split['rows']}" for name, split in manifest["splits"].items())
     print(f"{arguments.out}: {rows} rows, sha256 {manifest['sha256'][:12]}")

@@ -5,10 +5,10 @@ from importlib import import_module
 from pathlib import Path
 
 from rkd.specs.jobs import RunSpec
-from rkd.training.out_of_memory import explained
+from rkd.training.out_of_memory import explain_out_of_memory
 from rkd.utils.command_line import ArgumentParser, at_least
 from rkd.utils.script import run_script, text_argument
-from rkd.utils.torch_setup import quick_imports
+from rkd.utils.torch_setup import gc_paused
 from rkd.workflow.code_digest import code_digests
 
 
@@ -34,7 +34,7 @@ def main() -> None:
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     logging.getLogger("rkd").setLevel(logging.INFO)
 
-    with quick_imports():  # torch and transformers take seconds: only once the arguments are right
+    with gc_paused():  # torch and transformers take seconds: only once the arguments are right
         from rkd.prepared import read_manifest
         from rkd.training.loop import run
 
@@ -44,7 +44,7 @@ def main() -> None:
         where = {"device": arguments.device, "threads": arguments.threads, "data_sha256": data}
         # By name: a trial decides no result, so that an edit of it trains nothing anew.
         import_module("rkd.training.trial").trial_apart(spec, arguments.trials, arguments.data, **where)
-    with explained(f"{spec.task}/{spec.variant}/seed-{spec.seed}", spec.training):
+    with explain_out_of_memory(f"{spec.task}/{spec.variant}/seed-{spec.seed}", spec.training):
         run(
             spec,
             arguments.data,

@@ -274,8 +274,8 @@ def _creatable(argument: str, path: Path) -> Iterator[Wrong]:
         yield Wrong(argument, f"found {shown(path)}, but {place} cannot be written into; expected a path that can")
 
 
-def task_entry(name: str, entry: Mapping[str, Any], called: Mapping[str, str]) -> dict[str, Any]:
-    """The entry of a task as the config's own_tasks has it, complete, without a look at its files.
+def task_entry(name: str, entry: Mapping[str, Any], called: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """The entry of a task as the config's custom_tasks has it, complete, without a look at its files.
 
     Args:
         name: the task's name.
@@ -289,7 +289,7 @@ def task_entry(name: str, entry: Mapping[str, Any], called: Mapping[str, str]) -
         return load.checked_task(name, entry, files=False)
     except load.SectionError as error:
         problems = renamed(
-            error, lambda path: (called.get(str(path[2]), str(path[2])) if len(path) > 2 else "name", "")
+            error, lambda path: ((called or {}).get(str(path[2]), str(path[2])) if len(path) > 2 else "name", "")
         )
     raise ArgumentError(*problems)
 
@@ -303,7 +303,7 @@ def check_classifier(
     file: Any = None,
     out: Any = None,
     labelled: bool = False,
-    scored_by: Any = None,
+    metrics: Any = None,
 ) -> None:
     """Refuse what `rkd.inference.Classifier` and its methods cannot be asked for.
 
@@ -312,14 +312,14 @@ def check_classifier(
         file: the rows, where they are known already.
         out: the table to write, if any.
         labelled: whether the rows are to be scored: labels have to be known.
-        scored_by: metrics, if any are given.
+        metrics: metrics, if any are given.
 
     Raises:
         ArgumentError: all that is wrong.
     """
     forms = "a run's folder, an export, the folder of a fine-tuned classifier, or its name on the hub"
     problems = list(model("reference", reference, trained=forms))
-    known = {} if problems or is_model(reference) else (runs.spec_of(reference).get("own_task") or {})
+    known = {} if problems or is_model(reference) else (runs.spec_of(reference).get("custom_task") or {})
     if text is not None:
         problems += columns("text", text)
     elif not problems and "text" not in known:
@@ -333,10 +333,10 @@ def check_classifier(
         names = text or known.get("text") or ()
         wanted = [*([names] if isinstance(names, str) else names), *([label or known.get("label")] if labelled else [])]
         problems += data_file("file", file, () if problems else wanted)
-    if scored_by is not None:
-        metrics = load.schema()["properties"]["own_tasks"]["additionalProperties"]["properties"]["metrics"]
-        given = list(scored_by) if isinstance(scored_by, Sequence) and not isinstance(scored_by, str) else scored_by
-        problems += ruled({"scored_by": metrics}, {"scored_by": given})
+    if metrics is not None:
+        metrics = load.schema()["properties"]["custom_tasks"]["additionalProperties"]["properties"]["metrics"]
+        given = list(metrics) if isinstance(metrics, Sequence) and not isinstance(metrics, str) else metrics
+        problems += ruled({"metrics": metrics}, {"metrics": given})
     refuse(problems)
     if out is not None:
         read = {"file": file, "reference": runs.run_of(reference) or reference}

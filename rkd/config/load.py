@@ -118,7 +118,7 @@ def load(config: Mapping[str, Any]) -> Config:
     if problems:
         raise ConfigError(problems)
     normal = _with_number_types(_without_dropped(_plain(config)))
-    normal["own_tasks"] = {name: _own_task(name, entry) for name, entry in normal["own_tasks"].items()}
+    normal["custom_tasks"] = {name: _own_task(name, entry) for name, entry in normal["custom_tasks"].items()}
     _expand_homes(normal)
     for role in ("teacher", "student"):
         source = model_source.parse(normal[f"{role}_model"])
@@ -133,13 +133,13 @@ def load(config: Mapping[str, Any]) -> Config:
     return normal
 
 
-def typed(config: Mapping[str, Any]) -> dict[str, Any]:
+def restore_cli_types(config: Mapping[str, Any]) -> dict[str, Any]:
     """The config with the types that Snakemake's command line drops.
 
     `--config 'seeds=[1, 2]'` arrives as a list of two texts: below the top level every text that YAML reads as a
     number, a truth value or null becomes that; at the top level Snakemake misses true, false and null.
 
-    >>> typed({"seeds": ["1", "2"]})
+    >>> restore_cli_types({"seeds": ["1", "2"]})
     {'seeds': [1, 2]}
     """
 
@@ -156,15 +156,15 @@ def typed(config: Mapping[str, Any]) -> dict[str, Any]:
         return value
 
     # Names of labels and columns are text, whatever they look like, and no part of a command line.
-    return {key: value if key == "own_tasks" else read(value, 1) for key, value in config.items()}
+    return {key: value if key == "custom_tasks" else read(value, 1) for key, value in config.items()}
 
 
-def in_order(config: Mapping[str, Any], first: str | Path) -> dict[str, Any]:
+def order_like(config: Mapping[str, Any], first: str | Path) -> dict[str, Any]:
     """The config with its variants and ablations in the order of a file, others after them.
 
     Snakemake puts what overlays name before all else, and tables have their rows in this order.
 
-    >>> list(in_order({"variants": {"mine": {}, "kd": {}}}, "config.yaml")["variants"])
+    >>> list(order_like({"variants": {"mine": {}, "kd": {}}}, "config.yaml")["variants"])
     ['kd', 'mine']
     """
     base = read_yaml(first)
@@ -257,7 +257,7 @@ def checked_section(section: str, values: Mapping[str, Any], method: str | None 
 def file_problem(path: KeyPath, file: str) -> Problem | None:
     """What is wrong with the data file at `path` of a config, None if it is there and of a known kind."""
     place = Path(os.path.expanduser(file))
-    entry = schema()["properties"]["own_tasks"]["additionalProperties"]["properties"]
+    entry = schema()["properties"]["custom_tasks"]["additionalProperties"]["properties"]
     if place.suffix.lower() not in SUFFIXES:
         return _problem(path, file, entry["train"]["x-allowed"])[1]
     if not os.path.isfile(place):
@@ -284,22 +284,22 @@ def _known_column_problem(place: Path, text: tuple[str, ...], label: str, test: 
 
 
 def checked_task(name: str, entry: Mapping[str, Any], *, files: bool = True) -> Config:
-    """One entry of `own_tasks` with all its keys; SectionError if it is wrong.
+    """One entry of `custom_tasks` with all its keys; SectionError if it is wrong.
 
     Args:
         name: the task's name.
         entry: its keys.
         files: whether its files must be there.
     """
-    plain = {"own_tasks": {name: _plain(entry)}}
-    rule = {"type": "object", "properties": {"own_tasks": schema()["properties"]["own_tasks"]}}
+    plain = {"custom_tasks": {name: _plain(entry)}}
+    rule = {"type": "object", "properties": {"custom_tasks": schema()["properties"]["custom_tasks"]}}
     checker = _validator().evolve(schema=rule)
     found = {path: problem for error in checker.iter_errors(plain) for path, problem in _schema_problems(error)}
-    for path, problem in _Crosscheck(plain, frozenset(found)).own_tasks(files):
+    for path, problem in _Crosscheck(plain, frozenset(found)).custom_tasks(files):
         found.setdefault(path, problem)
     _refuse(found)
     normal: Config = _numbers(plain, rule)
-    return _own_task(name, normal["own_tasks"][name])
+    return _own_task(name, normal["custom_tasks"][name])
 
 
 def _refuse(problems: Mapping[KeyPath, Problem]) -> None:
@@ -378,7 +378,7 @@ def _expand_homes(config: Config) -> None:
                 section[key] = os.path.expanduser(section[key])
 
     expand_in(config, "glue_dir", "teacher_model", "student_model")
-    for section in config["own_tasks"].values():
+    for section in config["custom_tasks"].values():
         expand_in(section, "train", "dev", "test")
     _change_students(config, os.path.expanduser)
 
@@ -399,7 +399,9 @@ def _without_dropped(config: Any) -> Any:
     """The config without the variants, the ablations and the own tasks that an overlay has set to null."""
     if not isinstance(config, dict):
         return config
-    sections = {key: config[key] for key in ("variants", "ablations", "own_tasks") if isinstance(config.get(key), dict)}
+    sections = {
+        key: config[key] for key in ("variants", "ablations", "custom_tasks") if isinstance(config.get(key), dict)
+    }
     kept = {key: {name: e for name, e in section.items() if e is not None} for key, section in sections.items()}
     return {**config, **kept}
 
@@ -408,8 +410,14 @@ def _own_task(name: str, entry: Mapping[str, Any]) -> Config:
     """An own task with all keys, its labels as text."""
     labels = [str(label) for label in entry.get("labels", ())]
     metrics = entry.get("metrics", ["accuracy"] if labels else ["pearson", "spearmanr"])
-    defaults = {"title": name, "dev": None, "test": None, "dev_share": 0.1, "dev_seed": 0, "scores": None}
-    return {**defaults, **entry, "labels": labels, "metrics": metrics, "headline": entry.get("headline", metrics)}
+    defaults = {"title": name, "dev": None, "test": None, "dev_fraction": 0.1, "dev_seed": 0, "scores": None}
+    return {
+        **defaults,
+        **entry,
+        "labels": labels,
+        "metrics": metrics,
+        "primary_metrics": entry.get("primary_metrics", metrics),
+    }
 
 
 def _numbers(value: Any, rule: Mapping[str, Any]) -> Any:
@@ -582,7 +590,7 @@ def _control_characters(value: Any, path: KeyPath = ()) -> Iterator[tuple[KeyPat
         for index, item in enumerate(value):
             yield from _control_characters(item, (*path, index))
     elif isinstance(value, str):
-        column = len(path) > 2 and path[0] == "own_tasks" and path[2] in _COLUMNS
+        column = len(path) > 2 and path[0] == "custom_tasks" and path[2] in _COLUMNS
         if has_control(value, allowed="\t\n\r\u2028\u2029" if column else ""):
             yield _problem(path, value, "text without control characters" + ("" if column else ", on one line"))
 
@@ -643,7 +651,7 @@ class _Crosscheck:
 
     def problems(self) -> Iterator[tuple[KeyPath, Problem]]:
         yield from self._tasks()
-        yield from self.own_tasks()
+        yield from self.custom_tasks()
         yield from self._glue_dir()
         yield from self._variant_names()
         yield from self._unread_overrides()
@@ -708,7 +716,7 @@ class _Crosscheck:
         return [name for name, method in methods.items() if key in METHOD_OPTIONS.get(method, ())]
 
     def _tasks(self) -> Iterator[tuple[KeyPath, Problem]]:
-        tasks, own = self.config.get("tasks"), self.config.get("own_tasks")
+        tasks, own = self.config.get("tasks"), self.config.get("custom_tasks")
         known = [*TRAINABLE_TASKS, *(map(str, own) if isinstance(own, dict) else ())]
         for index, task in enumerate(tasks if isinstance(tasks, list) else ()):
             if isinstance(task, str) and task not in known:
@@ -716,10 +724,10 @@ class _Crosscheck:
                 hint = ax if task == "ax" else _closest(task, known)
                 yield _problem(("tasks", index), task, f"one of {', '.join(known)}", hint)
 
-    def own_tasks(self, files: bool = True) -> Iterator[tuple[KeyPath, Problem]]:
-        entries = self.config.get("own_tasks")
+    def custom_tasks(self, files: bool = True) -> Iterator[tuple[KeyPath, Problem]]:
+        entries = self.config.get("custom_tasks")
         for name, entry in entries.items() if isinstance(entries, dict) else ():
-            path: KeyPath = ("own_tasks", name)
+            path: KeyPath = ("custom_tasks", name)
             yield from _name_problems(path, {**dict.fromkeys(TASKS, "the GLUE task"), **_RESERVED_TASKS})
             if not isinstance(entry, dict):
                 continue
@@ -748,19 +756,21 @@ class _Crosscheck:
                 yield _problem((*path, key), file, "a file with the columns of text and label", reason)
 
     def _own_metrics(self, path: KeyPath, entry: Config) -> Iterator[tuple[KeyPath, Problem]]:
-        """Metrics of the other kind of task, a headline that is not computed, an empty range, equal names."""
+        """Metrics of the other kind of task, a primary_metrics that is not computed, an empty range, equal names."""
         fits = [name for name in _OWN_METRICS if (name in _CORRELATIONS) == ("scores" in entry)]
         labels, scores = self.get(*path, "labels"), self.get(*path, "scores")
         if labels and len(labels) != 2:
             fits.remove("f1")
-        for key in ("metrics", "headline"):
+        for key in ("metrics", "primary_metrics"):
             for index, name in enumerate(self.get(*path, key) or ()):
                 if name not in fits:
                     yield _problem((*path, key, index), name, f"one of {', '.join(fits)} for this task")
         computed = self.get(*path, "metrics") or fits
-        for index, name in enumerate(self.get(*path, "headline") or ()):
+        for index, name in enumerate(self.get(*path, "primary_metrics") or ()):
             if name in fits and name not in computed:
-                yield _problem((*path, "headline", index), name, f"one of the task's metrics: {', '.join(computed)}")
+                yield _problem(
+                    (*path, "primary_metrics", index), name, f"one of the task's metrics: {', '.join(computed)}"
+                )
         if isinstance(scores, list) and scores[0] >= scores[1]:
             yield _problem((*path, "scores"), scores, "a lowest score below the highest")
         names = [look(label) for label in labels or ()]
@@ -909,7 +919,7 @@ class _Crosscheck:
     def _pair(self) -> str | None:
         """A task of the config whose examples are pairs."""
         for name in self.get("tasks") or ():
-            text = self.get("own_tasks", name, "text")
+            text = self.get("custom_tasks", name, "text")
             if TASKS[name].pair if name in TASKS else isinstance(text, list) and len(text) == 2:
                 return str(name)
         return None
@@ -919,7 +929,7 @@ class _Crosscheck:
         for role, model in (("teacher", self.teacher), ("student", self.student)):
             found = files.outputs(model.folder) if model.folder is not None else None
             for name in self.get("tasks") or () if found is not None else ():
-                labels = self.get("own_tasks", name, "labels")
+                labels = self.get("custom_tasks", name, "labels")
                 count = TASKS[name].num_labels if name in TASKS else len(labels or [0])
                 if found != count:
                     path = (f"{role}_model",)
@@ -953,12 +963,12 @@ class _Crosscheck:
             yield ("student_model",), Problem("student_model", found, expected)
 
     def _inner_loops(self) -> Iterator[tuple[KeyPath, Problem]]:
-        for name in self.readers("pull_to"):
-            pull_to = self.option(name, "pull_to")[1]
+        for name in self.readers("outer_target"):
+            outer_target = self.option(name, "outer_target")[1]
             for key, default in (("inner_steps", 1), ("inner_batch", "same")):
                 path, value = self.option(name, key)
-                if pull_to in ("student", "initial") and value not in (None, default):
-                    expected = f"{default}: with pull_to {pull_to}, {name} makes no inner update"
+                if outer_target in ("student", "initial") and value not in (None, default):
+                    expected = f"{default}: with outer_target {outer_target}, {name} makes no inner update"
                     yield _problem(path, value, expected)
 
     def _repeated_layers(self) -> Iterator[tuple[KeyPath, Problem]]:
@@ -1072,7 +1082,7 @@ def _axis_problems(config: Config) -> Iterator[tuple[KeyPath, Problem]]:
                 yield from _name_problems((*path, "settings", setting), {})
                 yield from _change_problems(config, overrides, changes, (*path, "settings", setting))
         # An axis may name tasks that this run leaves out, so that --config 'tasks=[mrpc]' is enough to leave them out.
-        known = [*TRAINABLE_TASKS, *config.get("own_tasks", ())]
+        known = [*TRAINABLE_TASKS, *config.get("custom_tasks", ())]
         for index, task in enumerate(axis.get("tasks", ())):
             if task not in known:
                 yield _problem((*path, "tasks", index), task, f"one of {', '.join(known)}", _closest(task, known))

@@ -25,26 +25,26 @@ METHOD_OPTIONS: dict[str, tuple[str, ...]] = {
         "regression_kd",
         "layer_map",
         "teacher_lr",
-        "pull_to",
-        "pull_direction",
-        "pull_scope",
+        "outer_target",
+        "outer_direction",
+        "outer_scope",
         "inner_steps",
         "inner_batch",
         "outer_optimizer",
         "outer_step_size",
-        "quiz_share",
+        "quiz_fraction",
     ),
     "pkd": ("alpha", "temperature", "regression_kd", "layer_map", "beta"),
-    "tinybert": ("layer_map", "intermediate_share"),
-    "metadistil": ("alpha", "temperature", "regression_kd", "teacher_lr", "pilot_lr", "quiz_share"),
+    "tinybert": ("layer_map", "intermediate_fraction"),
+    "metadistil": ("alpha", "temperature", "regression_kd", "teacher_lr", "pilot_lr", "quiz_fraction"),
     "online": ("alpha", "temperature", "regression_kd", "teacher_lr"),
 }
 
 
 # Settings that are read only while another one has a certain value.
 READ_WITH = {
-    "held_out_share": ("selection", "held-out"),
-    "quiz_share": ("inner_batch", "quiz"),
+    "held_out_fraction": ("selection", "held-out"),
+    "quiz_fraction": ("inner_batch", "quiz"),
     "outer_step_size": ("outer_optimizer", "sgd"),
 }
 

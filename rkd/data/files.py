@@ -39,7 +39,7 @@ def read_splits(task: Task, own: Mapping[str, Any]) -> dict[str, Dataset]:
     Args:
         task: the task.
         own: `files` (by split: `path`, perhaps the expected `sha256`, and perhaps `where`, what errors call the file),
-            `scores` ([low, high], "any" or None for labels) and, without a file for validation, `dev_share` and
+            `scores` ([low, high], "any" or None for labels) and, without a file for validation, `dev_fraction` and
             `dev_seed`; see `rkd.specs.jobs.DataSpec`.
 
     Raises:
@@ -49,7 +49,7 @@ def read_splits(task: Task, own: Mapping[str, Any]) -> dict[str, Dataset]:
     """
     found = {split: _rows(task, split, file, own.get("scores")) for split, file in own["files"].items()}
     if "validation" not in found:
-        found["train"], found["validation"] = _share(found["train"], own["dev_share"], own["dev_seed"], own)
+        found["train"], found["validation"] = _share(found["train"], own["dev_fraction"], own["dev_seed"], own)
     return {split: Dataset.from_dict(found[split], features=features(task)) for split in task.splits}
 
 
@@ -265,7 +265,9 @@ def _share(train: Columns, share: float, seed: int, own: Mapping[str, Any]) -> t
     size = round(share * rows)
     if not 0 < size < rows:
         _, where = _place(own["files"]["train"])
-        raise RkdError(f"{where}: dev_share {share:g} of its {rows} rows are {size} rows; expected some, and some left")
+        raise RkdError(
+            f"{where}: dev_fraction {share:g} of its {rows} rows are {size} rows; expected some, and some left"
+        )
     order = np.random.default_rng(seed).permutation(rows)
     parts = np.sort(order[size:]).tolist(), np.sort(order[:size]).tolist()
     # Lists, as a selection of a `Dataset` is copied row by row each time that it is read whole.

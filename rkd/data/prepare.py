@@ -46,7 +46,7 @@ def prepare(
     synthetic_rows: Sequence[int] | None = None,
     synthetic_seed: int = 0,
     splits: Sequence[str] | None = None,
-    own_task: Mapping[str, Any] | None = None,
+    custom_task: Mapping[str, Any] | None = None,
     tokenizer_content: str | None = None,
 ) -> dict[str, Any]:
     """Write `dataset/`, `tokenizer/` and `manifest.json` to `out_dir`, and return the manifest.
@@ -59,7 +59,7 @@ def prepare(
     Args:
         task: task name.
         out_dir: the folder to write.
-        source: "hub", "glue_dir", "synthetic" or "files"; with `path`, `revision`, `splits` and `own_task` as in
+        source: "hub", "glue_dir", "synthetic" or "files"; with `path`, `revision`, `splits` and `custom_task` as in
             `rkd.data.load_raw`.
         tokenizer: a model reference: hub name, folder, "package:…", or the path of a `.json` config of a model that is
             initialised at random, for which a vocabulary is trained on the train split.
@@ -78,7 +78,7 @@ def prepare(
     >>> manifest["splits"]["train"]["rows"]
     2000
     """
-    raw = load_raw(task, source, path, revision, splits, synthetic_rows or synthetic.ROWS, synthetic_seed, own_task)
+    raw = load_raw(task, source, path, revision, splits, synthetic_rows or synthetic.ROWS, synthetic_seed, custom_task)
     fields = tasks.get(task).text_fields
     content = _tokenizer_content(tokenizer, tokenizer_content)
     encoder = _tokenizer(tokenizer, tokenizer_revision, raw, fields, vocab_size)
@@ -87,8 +87,8 @@ def prepare(
             f"max_length: found {max_length}, expected {least} to {encoder.model_max_length} for '{tokenizer}'"
         )
     _warn_about_blank_texts(raw, fields)
-    if own_task is not None:
-        _warn_about_own_data(raw, tasks.get(task), shared="validation" not in own_task["files"])
+    if custom_task is not None:
+        _warn_about_own_data(raw, tasks.get(task), shared="validation" not in custom_task["files"])
     manifest: dict[str, Any] = {
         "task": task,
         "source": source,
@@ -103,8 +103,8 @@ def prepare(
         "tokenizer": _describe(encoder, tokenizer, hub.commit_of(tokenizer, tokenizer_revision)) | {"content": content},
         "max_length": max_length,
     }
-    if own_task is not None:
-        manifest["own_task"] = dict(own_task)
+    if custom_task is not None:
+        manifest["custom_task"] = dict(custom_task)
     manifest["sha256"] = content_digest(manifest)
     return _write(Path(out_dir), encode(raw, encoder, fields, max_length), encoder, manifest)
 

@@ -22,7 +22,7 @@ def load_raw(
     splits: Sequence[str] | None = None,
     rows: Sequence[int] = synthetic.ROWS,
     seed: int = 0,
-    own_task: Mapping[str, Any] | None = None,
+    custom_task: Mapping[str, Any] | None = None,
 ) -> DatasetDict:
     """The texts and labels of a task: the hub's column names, `label` and `idx`, official splits.
 
@@ -32,13 +32,13 @@ def load_raw(
     Args:
         name: task name, a key of `rkd.tasks.TASKS` or a name of one's own.
         source: "hub"; "glue_dir", the official TSV folders in `path`; "synthetic", generated sentences; or "files",
-            a user's own, which `own_task` names.
+            a user's own, which `custom_task` names.
         path: the folder that holds `CoLA/`, `SST-2/`, …; needed by "glue_dir", refused by the others.
         revision: commit of the hub's dataset, "hub" only; ours by default.
         splits: the splits to read; all by default.
         rows: (train, dev, test) rows per file, "synthetic" only.
         seed: seed of the generator, "synthetic" only.
-        own_task: definition and files of a task of one's own, "files" only; see `rkd.specs.jobs.DataSpec`.
+        custom_task: definition and files of a task of one's own, "files" only; see `rkd.specs.jobs.DataSpec`.
 
     Raises:
         RkdError: unknown task, source or split, a file that is not as released, hub not reachable.
@@ -46,8 +46,8 @@ def load_raw(
     >>> load_raw("rte", source="glue_dir", path="glue")["validation"].num_rows
     277
     """
-    task = tasks.get(name, own_task)
-    if (source == "files") != (own_task is not None):
+    task = tasks.get(name, custom_task)
+    if (source == "files") != (custom_task is not None):
         raise RkdError(f"source: found '{source}'; a task of one's own is read by 'files', and no other by it")
     names = _split_names(task, splits)
     if (source == "glue_dir") != (path is not None):
@@ -61,8 +61,8 @@ def load_raw(
         return DatasetDict(hub.read_splits(task, names, revision))
     if source == "glue_dir":
         return DatasetDict({split: glue_dir.read_split(task, split, Path(path or "")) for split in names})
-    if source == "files" and own_task is not None:
-        own = files.read_splits(task, own_task)
+    if source == "files" and custom_task is not None:
+        own = files.read_splits(task, custom_task)
         return DatasetDict({split: own[split] for split in names})
     if source == "synthetic":
         with tempfile.TemporaryDirectory() as folder:

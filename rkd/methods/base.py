@@ -77,7 +77,7 @@ class Method(ABC):
     Attributes:
         student: the model that is trained, in place. Its train or eval mode is the caller's business.
         teacher: the model that it learns from, always in eval mode, or None.
-        teacher_moves: whether `step` changes the teacher.
+        trains_teacher: whether `step` changes the teacher.
 
     Args:
         student_lr: peak learning rate of the student's AdamW.
@@ -85,12 +85,12 @@ class Method(ABC):
         max_grad_norm: global norm that every gradient is clipped to.
         total_steps: number of calls of `step` after which the linearly falling learning rates reach 0.
         warmup_steps: steps over which they climb first.
-        gradient_accumulation: number of chunks a batch is computed in, to save memory. The update is that of the
-            whole batch: each chunk's mean loss is weighed by its share of the examples.
+        gradient_accumulation: number of micro-batches a batch is computed in, to save memory. The update is that of the
+            whole batch: each micro-batch's mean loss is weighted by its fraction of the examples.
     """
 
     teacher: nn.Module | None = None
-    teacher_moves = False
+    trains_teacher = False
 
     def __init__(
         self,
@@ -127,8 +127,8 @@ class Method(ABC):
             Parts of the loss by name, means over the batch before the update; at least `loss`.
         """
 
-    def chunks(self, batch: Batch) -> list[tuple[Batch, float]]:
-        """Split a batch for gradient accumulation: (chunk, its share of the examples)."""
+    def micro_batches(self, batch: Batch) -> list[tuple[Batch, float]]:
+        """Split a batch for gradient accumulation: (micro-batch, its weight: the fraction of the examples)."""
         size = len(batch["labels"])
         parts = min(self.gradient_accumulation, size)
         bounds = [size * i // parts for i in range(parts + 1)]
@@ -148,7 +148,7 @@ class Method(ABC):
 
     def _stateful(self) -> Iterator[tuple[str, Any]]:
         for name, part in vars(self).items():
-            frozen = name == "teacher" and not self.teacher_moves
+            frozen = name == "teacher" and not self.trains_teacher
             if hasattr(part, "load_state_dict") and not frozen:
                 yield name, part
 
@@ -159,7 +159,7 @@ def no_decay(model: nn.Module) -> set[nn.Parameter]:
     return norms | {p for name, p in model.named_parameters() if name.endswith("bias")}
 
 
-class RandomState:
+class RngState:
     """The state of the random generators that dropout draws from, to draw the same masks once more."""
 
     def __init__(self, model: nn.Module) -> None:
@@ -174,8 +174,8 @@ class RandomState:
             torch.cuda.set_rng_state(self.cuda, self.device)
 
 
-class Means(dict[str, float]):
-    """Weighted sums of named losses over the chunks of a batch, with `loss` first."""
+class LossAverager(dict[str, float]):
+    """Weighted sums of named losses over the micro-batches of a batch, with `loss` first."""
 
     def add(self, weight: float, **losses: Tensor) -> None:
         for name, loss in losses.items():

@@ -3,7 +3,7 @@
 import torch.nn.functional as F
 from torch import Tensor
 
-from rkd.methods.base import Batch, Means, Method
+from rkd.methods.base import Batch, LossAverager, Method
 from rkd.models.unpadded import logits
 
 
@@ -32,10 +32,10 @@ class FineTune(Method):
     """
 
     def step(self, batch: Batch) -> dict[str, float]:
-        losses = Means()
-        for chunk, share in self.chunks(batch):
-            loss = task_loss(logits(self.student, chunk), chunk["labels"])
-            (share * loss).backward()
-            losses.add(share, loss=loss, task=loss)
+        losses = LossAverager()
+        for micro_batch, weight in self.micro_batches(batch):
+            loss = task_loss(logits(self.student, micro_batch), micro_batch["labels"])
+            (weight * loss).backward()
+            losses.add(weight, loss=loss, task=loss)
         self.student_optimizer.step()
         return losses

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from rkd.errors import RkdError
 from rkd.losses import kd_loss, regression_kd_loss
-from rkd.methods.base import Batch, Means, Method
+from rkd.methods.base import Batch, LossAverager, Method
 from rkd.methods.finetune import task_loss
 from rkd.models.unpadded import logits
 
@@ -53,12 +53,12 @@ class KD(Method):
         self.alpha = alpha
         self.temperature = temperature
         self.regression_kd = regression_kd
-        self.known_logits = KnownLogits()
+        self.known_logits = LogitCache()
 
     @torch.no_grad()
     def teacher_logits(self, batch: Batch) -> Tensor:
         """z_T, shape (batch, classes), without autograd; a frozen teacher's once per run where the batch has `row`."""
-        if self.teacher_moves or "row" not in batch:
+        if self.trains_teacher or "row" not in batch:
             return logits(self.teacher, batch)
         return self.known_logits.of(batch["row"], lambda: logits(self.teacher, batch))
 
@@ -78,17 +78,17 @@ class KD(Method):
         return (1 - self.alpha) * task + self.alpha * soft, task, soft
 
     def step(self, batch: Batch) -> dict[str, float]:
-        losses = Means()
-        for chunk, share in self.chunks(batch):
-            z_s, z_t = logits(self.student, chunk), self.teacher_logits(chunk)
-            loss, task, soft = self.objective(z_s, z_t, chunk["labels"])
-            (share * loss).backward()
-            losses.add(share, loss=loss, task=task, kd=soft)
+        losses = LossAverager()
+        for micro_batch, weight in self.micro_batches(batch):
+            z_s, z_t = logits(self.student, micro_batch), self.teacher_logits(micro_batch)
+            loss, task, soft = self.objective(z_s, z_t, micro_batch["labels"])
+            (weight * loss).backward()
+            losses.add(weight, loss=loss, task=task, kd=soft)
         self.student_optimizer.step()
         return losses
 
 
-class KnownLogits:
+class LogitCache:
     """Logits by training example, each computed once; part of a checkpoint, as other batches round otherwise."""
 
     def __init__(self) -> None:
@@ -101,7 +101,7 @@ class KnownLogits:
             rows: the examples' row numbers, int64, shape (batch,).
             compute: returns the logits of all of them, shape (batch, classes).
 
-        >>> known = KnownLogits()
+        >>> known = LogitCache()
         >>> z = known.of(torch.tensor([2, 0]), lambda: torch.tensor([[1.0, 5.0], [3.0, 4.0]]))
         >>> known.of(torch.tensor([0, 2]), compute=lambda: None)  # both are known
         tensor([[3., 4.],

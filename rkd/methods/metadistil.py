@@ -47,7 +47,7 @@ class MetaDistil(KD):
         {'quiz': 0.6, 'loss': 1.2, 'task': 0.7, 'kd': 1.7}
     """
 
-    teacher_moves = True
+    trains_teacher = True
 
     def __init__(
         self,

@@ -30,7 +30,7 @@ class OnlineKD(KD):
         {'teacher': 0.1, 'loss': 1.2, 'task': 0.7, 'kd': 1.7}
     """
 
-    teacher_moves = True
+    trains_teacher = True
 
     def __init__(self, student: nn.Module, teacher: nn.Module, *, teacher_lr: float, **settings: Any) -> None:
         super().__init__(student, teacher, **settings)
@@ -38,9 +38,9 @@ class OnlineKD(KD):
 
     def step(self, batch: Batch) -> dict[str, float]:
         teacher_loss = 0.0
-        for chunk, share in self.chunks(batch):
-            loss = task_loss(logits(self.teacher, chunk), chunk["labels"])
-            (share * loss).backward()
-            teacher_loss += share * float(loss.detach())
+        for micro_batch, weight in self.micro_batches(batch):
+            loss = task_loss(logits(self.teacher, micro_batch), micro_batch["labels"])
+            (weight * loss).backward()
+            teacher_loss += weight * float(loss.detach())
         self.teacher_optimizer.step()
         return {"teacher": teacher_loss, **super().step(batch)}

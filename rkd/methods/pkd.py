@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from rkd.errors import RkdError
 from rkd.layer_map import LayerMap
 from rkd.losses import patience_loss
-from rkd.methods.base import Batch, Means
+from rkd.methods.base import Batch, LossAverager
 from rkd.methods.kd import KD
 from rkd.models.hidden_states import cls_states, config_of, encoder_layers
 
@@ -70,14 +70,14 @@ class PKD(KD):
         return z_t, states[[ascending.index(layer) for layer in self.teacher_layers]]
 
     def step(self, batch: Batch) -> dict[str, float]:
-        losses = Means()
-        for chunk, share in self.chunks(batch):
-            z_s, student_states = cls_states(self.student, chunk, self.student_layers)
-            z_t, teacher_states = self.teacher_states(chunk)
-            kd_objective, task, soft = self.objective(z_s, z_t, chunk["labels"])
+        losses = LossAverager()
+        for micro_batch, weight in self.micro_batches(batch):
+            z_s, student_states = cls_states(self.student, micro_batch, self.student_layers)
+            z_t, teacher_states = self.teacher_states(micro_batch)
+            kd_objective, task, soft = self.objective(z_s, z_t, micro_batch["labels"])
             patience = patience_loss(student_states, teacher_states)
             loss = kd_objective + self.beta * patience
-            (share * loss).backward()
-            losses.add(share, loss=loss, task=task, kd=soft, patience=patience)
+            (weight * loss).backward()
+            losses.add(weight, loss=loss, task=task, kd=soft, patience=patience)
         self.student_optimizer.step()
         return losses

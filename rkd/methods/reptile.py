@@ -10,12 +10,12 @@ from torch.optim import AdamW
 
 from rkd.errors import RkdError
 from rkd.layer_map import LAYER, LayerMap
-from rkd.methods.base import Batch, Means, Optimizer, RandomState, first_adamw_step, no_decay
+from rkd.methods.base import Batch, LossAverager, Optimizer, RngState, first_adamw_step, no_decay
 from rkd.methods.kd import KD
 from rkd.methods.reptile_controls import RandomSigns, ReptileSGD
 from rkd.models.unpadded import logits
 
-Chunks = list[tuple[Batch, float]]
+MicroBatches = list[tuple[Batch, float]]
 
 
 class ReptileKD(KD):
@@ -29,19 +29,19 @@ class ReptileKD(KD):
     share the student's forward pass. The inner learning rate neither warms up nor decays. Teacher parameters outside
     the map receive nothing, not even weight decay.
 
-    Each of the arguments from `pull_to` to `outer_step_size` is a control: it changes one sentence of the above and
-    so asks whether that sentence matters. Their defaults are the method as it was published.
+    Each of the arguments from `outer_target` to `outer_step_size` is a control: it changes one sentence of the above
+    and so asks whether that sentence matters. Their defaults are the method as it was published.
 
     Args:
         layer_map: which teacher layers each student layer pulls.
         teacher_lr: μ, peak learning rate of the teacher's AdamW.
-        pull_to: what takes the place of θ'_S in update 2. "look-ahead": θ'_S; "student": θ_S, without an update 1
+        outer_target: what takes the place of θ'_S in update 2. "look-ahead": θ'_S; "student": θ_S, without an update 1
             (does the look-ahead matter?); "initial": θ_S before the first step, for good (does it matter that the
             student learns?).
-        pull_direction: "pseudo-gradient", or "random": each teacher weight takes the step that update 2 has computed
+        outer_direction: "pseudo-gradient", or "random": each teacher weight takes the step that update 2 has computed
             for it, up or down by chance, drawn anew at every batch (does it matter where the teacher goes, or only
             that it moves?). The signs come from a generator of the method's own.
-        pull_scope: "all" pairs of the map, or "encoder", those inside transformer layers: embeddings, pooler and
+        outer_scope: "all" pairs of the map, or "encoder", those inside transformer layers: embeddings, pooler and
             classifier stay (is it the layers' pull, or that of the shared embeddings and head?).
         inner_steps: k ≥ 1 steps of AdamW in update 1, all on the same batch with the same dropout mask (does a
             longer look-ahead help?).
@@ -63,7 +63,7 @@ class ReptileKD(KD):
         {'loss': 1.2, 'task': 0.7, 'kd': 1.7}
     """
 
-    teacher_moves = True
+    trains_teacher = True
 
     def __init__(
         self,
@@ -73,9 +73,9 @@ class ReptileKD(KD):
         layer_map: LayerMap,
         teacher_lr: float,
         student_lr: float,
-        pull_to: str = "look-ahead",
-        pull_direction: str = "pseudo-gradient",
-        pull_scope: str = "all",
+        outer_target: str = "look-ahead",
+        outer_direction: str = "pseudo-gradient",
+        outer_scope: str = "all",
         inner_steps: int = 1,
         inner_batch: str = "same",
         quiz: Iterator[Batch] | None = None,
@@ -84,23 +84,23 @@ class ReptileKD(KD):
         **settings: Any,
     ) -> None:
         super().__init__(student, teacher, student_lr=student_lr, **settings)
-        _check_choice("pull_to", pull_to, "look-ahead", "student", "initial")
-        _check_choice("pull_direction", pull_direction, "pseudo-gradient", "random")
-        _check_choice("pull_scope", pull_scope, "all", "encoder")
+        _check_choice("outer_target", outer_target, "look-ahead", "student", "initial")
+        _check_choice("outer_direction", outer_direction, "pseudo-gradient", "random")
+        _check_choice("outer_scope", outer_scope, "all", "encoder")
         _check_choice("inner_batch", inner_batch, "same", "quiz")
         _check_choice("outer_optimizer", outer_optimizer, "adamw", "sgd")
-        _check_inner_loop(pull_to, inner_steps, inner_batch, quiz)
+        _check_inner_loop(outer_target, inner_steps, inner_batch, quiz)
         self.inner_lr, self.inner_steps, self.quiz = student_lr, inner_steps, quiz
-        self.looks_ahead = pull_to == "look-ahead"
+        self.looks_ahead = outer_target == "look-ahead"
         self.pairs = layer_map.pairs(student, teacher)
-        if pull_scope == "encoder":
+        if outer_scope == "encoder":
             self.pairs = _inside_layers(self.pairs, student)
         self.student_parameters = [p for p in student.parameters() if p.requires_grad]
         self.ahead: dict[nn.Parameter, Tensor]  # what each student parameter pulls to: θ'_S
-        if pull_to == "initial":
+        if outer_target == "initial":
             self.initial_student = copy.deepcopy(student).requires_grad_(False)
             self.ahead = dict(zip(student.parameters(), self.initial_student.parameters(), strict=True))
-        elif pull_to == "student":
+        elif outer_target == "student":
             self.ahead = {p: p.detach() for p in student.parameters()}
         else:
             self.ahead = {}  # from look_ahead to the meta update
@@ -112,52 +112,52 @@ class ReptileKD(KD):
             if outer_optimizer == "adamw"
             else ReptileSGD(self.mapped, outer_step_size, self.settings["total_steps"], self.settings["warmup_steps"])
         )
-        self.signs = RandomSigns(self.mapped) if pull_direction == "random" else None
+        self.signs = RandomSigns(self.mapped) if outer_direction == "random" else None
         self.initial_distance = self._distance()
 
     def step(self, batch: Batch) -> dict[str, float]:
-        chunks = self.chunks(batch)
-        replay = RandomState(self.student)
+        micro_batches = self.micro_batches(batch)
+        replay = RngState(self.student)
 
         # 1. Inner update: where would the student go with the teacher as it is?
-        forwards: Iterable[Tensor] | None = self.look_ahead(chunks, replay)
+        forwards: Iterable[Tensor] | None = self.look_ahead(micro_batches, replay)
 
         # 2. Meta update: the teacher follows, its pseudo-gradient is θ_T − θ'_S.
         self.pseudo_gradients()
         self.meta_update()
 
         # 3. Student update: the real step, with the updated teacher's logits.
-        losses = Means()
+        losses = LossAverager()
         if forwards is None:
             replay.restore()
-            forwards = (logits(self.student, chunk) for chunk, _ in chunks)
-        for z_s, (chunk, share) in zip(forwards, chunks, strict=True):
-            loss, task, soft = self.objective(z_s, self.teacher_logits(chunk), chunk["labels"])
-            (share * loss).backward()
-            losses.add(share, loss=loss, task=task, kd=soft)
+            forwards = (logits(self.student, micro_batch) for micro_batch, _ in micro_batches)
+        for z_s, (micro_batch, weight) in zip(forwards, micro_batches, strict=True):
+            loss, task, soft = self.objective(z_s, self.teacher_logits(micro_batch), micro_batch["labels"])
+            (weight * loss).backward()
+            losses.add(weight, loss=loss, task=task, kd=soft)
         self.student_optimizer.step()
         return losses
 
-    def look_ahead(self, chunks: Chunks, replay: RandomState) -> list[Tensor] | None:
+    def look_ahead(self, micro_batches: MicroBatches, replay: RngState) -> list[Tensor] | None:
         """Put θ'_S into `ahead`: clipped AdamW steps from zero state.
 
         Args:
-            chunks: the student's batch.
+            micro-batches: the student's batch.
             replay: where the random generators stood before it.
 
         Returns:
-            z_S of each chunk with its graph, where update 3 needs the same and memory allows to keep it.
+            z_S of each micro_batch with its graph, where update 3 needs the same and memory allows to keep it.
         """
         if not self.looks_ahead:
             return None
         if self.quiz is not None:
-            chunks = self.chunks(next(self.quiz))
+            micro_batches = self.micro_batches(next(self.quiz))
         if self.inner_steps > 1:
-            self.inner_loop(chunks, replay)
+            self.inner_loop(micro_batches, replay)
             return None
-        # Keeping every chunk's graph would cost the memory that chunks are to save.
-        shared = self.quiz is None and len(chunks) == 1
-        gradients, forwards = self.gradients(self.student, chunks, retain_graph=shared)
+        # Keeping every micro_batch's graph would cost the memory that micro-batches are to save.
+        shared = self.quiz is None and len(micro_batches) == 1
+        gradients, forwards = self.gradients(self.student, micro_batches, retain_graph=shared)
         # θ'_S takes the gradients' memory; one that lies in another's is copied out before that is written over.
         results = _memory(self.student_parameters, gradients)
         gradients = [
@@ -176,7 +176,7 @@ class ReptileKD(KD):
         )
         return forwards if shared else None
 
-    def inner_loop(self, chunks: Chunks, replay: RandomState) -> None:
+    def inner_loop(self, micro_batches: MicroBatches, replay: RngState) -> None:
         """Put θ'_S into `ahead`: `inner_steps` steps of AdamW on a copy of the student."""
         learner = copy.deepcopy(self.student)
         parameters = [p for p in learner.parameters() if p.requires_grad]
@@ -188,7 +188,7 @@ class ReptileKD(KD):
         adamw = AdamW(groups, lr=self.inner_lr, eps=self.settings["adam_epsilon"], fused=True)
         for _ in range(self.inner_steps):
             replay.restore()
-            gradients, _ = self.gradients(learner, chunks)
+            gradients, _ = self.gradients(learner, micro_batches)
             for parameter, gradient in zip(parameters, gradients, strict=True):
                 parameter.grad = gradient
             nn.utils.clip_grad_norm_(parameters, self.settings["max_grad_norm"])
@@ -196,16 +196,16 @@ class ReptileKD(KD):
         self.ahead = {p: q.detach() for p, q in zip(self.student_parameters, parameters, strict=True)}
 
     def gradients(
-        self, model: nn.Module, chunks: Chunks, retain_graph: bool = False
+        self, model: nn.Module, micro_batches: MicroBatches, retain_graph: bool = False
     ) -> tuple[list[Tensor | None], list[Tensor]]:
-        """∇ L(x, y; θ, θ_T) for every parameter of the student or its copy, and the logits of each chunk."""
+        """∇ L(x, y; θ, θ_T) for every parameter of the student or its copy, and the logits of each micro_batch."""
         parameters = [p for p in model.parameters() if p.requires_grad]
         gradients: list[Tensor | None] = [None] * len(parameters)
         forwards = []
-        for chunk, share in chunks:
-            z_s = logits(model, chunk)
-            loss, _, _ = self.objective(z_s, self.teacher_logits(chunk), chunk["labels"])
-            parts = torch.autograd.grad(share * loss, parameters, retain_graph=retain_graph, allow_unused=True)
+        for micro_batch, weight in micro_batches:
+            z_s = logits(model, micro_batch)
+            loss, _, _ = self.objective(z_s, self.teacher_logits(micro_batch), micro_batch["labels"])
+            parts = torch.autograd.grad(weight * loss, parameters, retain_graph=retain_graph, allow_unused=True)
             gradients = [g if total is None else total + g for g, total in zip(parts, gradients, strict=True)]
             forwards.append(z_s)
         return gradients, forwards
@@ -255,12 +255,14 @@ def _check_choice(key: str, found: str, *allowed: str) -> None:
         raise RkdError(f"{key}: found {found!r}; expected {', '.join(map(repr, allowed[:-1]))} or {allowed[-1]!r}")
 
 
-def _check_inner_loop(pull_to: str, inner_steps: int, inner_batch: str, quiz: Iterator[Batch] | None) -> None:
+def _check_inner_loop(outer_target: str, inner_steps: int, inner_batch: str, quiz: Iterator[Batch] | None) -> None:
     if inner_steps < 1:
         raise RkdError(f"inner_steps: found {inner_steps}; expected a whole number from 1")
-    if pull_to != "look-ahead" and (inner_steps > 1 or inner_batch == "quiz"):
+    if outer_target != "look-ahead" and (inner_steps > 1 or inner_batch == "quiz"):
         key, found = ("inner_steps", inner_steps) if inner_steps > 1 else ("inner_batch", inner_batch)
-        raise RkdError(f"{key}: found {found!r}; expected its default, as pull_to {pull_to!r} makes no inner update")
+        raise RkdError(
+            f"{key}: found {found!r}; expected its default, as outer_target {outer_target!r} makes no inner update"
+        )
     if (inner_batch == "quiz") != (quiz is not None):
         raise RkdError(
             f"quiz: found {'none' if quiz is None else 'one'} with inner_batch {inner_batch!r}; expected quiz batches "
@@ -275,5 +277,5 @@ def _inside_layers(
     inside = {parameter for name, parameter in student.named_parameters() if LAYER.match(name)}
     kept = [pair for pair in pairs if pair[0] in inside]
     if not kept:
-        raise RkdError("pull_scope: found 'encoder' with a layer_map that maps no layer; expected a mapped layer")
+        raise RkdError("outer_scope: found 'encoder' with a layer_map that maps no layer; expected a mapped layer")
     return kept

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from rkd.errors import RkdError
 from rkd.layer_map import LayerMap
 from rkd.losses import attention_score_loss, hidden_state_loss, soft_cross_entropy
-from rkd.methods.base import Batch, Means, Optimizer
+from rkd.methods.base import Batch, LossAverager, Optimizer
 from rkd.methods.kd import KD
 from rkd.models.hidden_states import States, all_states, config_of
 from rkd.models.unpadded import logits
@@ -33,7 +33,7 @@ class TinyBERT(KD):
 
     Args:
         layer_map: one teacher layer for every student layer.
-        intermediate_share: share of the steps that belong to stage 1, from 0 to below 1. 0.5 is ours; the paper's
+        intermediate_fraction: fraction of the steps that belong to stage 1, from 0 to below 1. 0.5 is ours; the paper's
             epochs give 20 / 23.
         **settings: see `Method`.
 
@@ -56,18 +56,18 @@ class TinyBERT(KD):
         student_lr: float,
         total_steps: int,
         warmup_steps: int = 0,
-        intermediate_share: float = 0.5,
+        intermediate_fraction: float = 0.5,
         **settings: Any,
     ) -> None:
-        if not 0 <= intermediate_share < 1:
-            raise RkdError(f"intermediate_share: found {intermediate_share}; expected a number from 0 to below 1")
+        if not 0 <= intermediate_fraction < 1:
+            raise RkdError(f"intermediate_fraction: found {intermediate_fraction}; expected a number from 0 to below 1")
         heads = [config_of(model).num_attention_heads for model in (student, teacher)]
         if heads[0] != heads[1]:
             raise RkdError(
                 f"tinybert: student and teacher have {heads[0]} and {heads[1]} attention heads; expected the same, as "
                 "their attention scores are compared head by head"
             )
-        first = min(round(intermediate_share * total_steps), total_steps - 1)
+        first = min(round(intermediate_fraction * total_steps), total_steps - 1)
         stages = [(steps, warmup_steps * steps // total_steps) for steps in (first, total_steps - first)]
         super().__init__(
             student,
@@ -92,10 +92,10 @@ class TinyBERT(KD):
 
     def match_layers(self, batch: Batch) -> dict[str, float]:
         """One step of stage 1."""
-        losses = Means()
-        for chunk, share in self.chunks(batch):
-            ours, theirs = all_states(self.student, chunk), self.teacher_states(chunk)
-            mask = chunk["attention_mask"].to(ours.hidden[0].dtype)
+        losses = LossAverager()
+        for micro_batch, weight in self.micro_batches(batch):
+            ours, theirs = all_states(self.student, micro_batch), self.teacher_states(micro_batch)
+            mask = micro_batch["attention_mask"].to(ours.hidden[0].dtype)
             embedding = hidden_state_loss(self.projection(ours.hidden[0]), theirs.hidden[0], mask)
             hidden = attention = torch.zeros_like(embedding)
             for i, layer in enumerate(self.teacher_layers):
@@ -103,18 +103,18 @@ class TinyBERT(KD):
                 hidden = hidden + hidden_state_loss(projected, theirs.hidden[layer + 1], mask)
                 attention = attention + attention_score_loss(ours.scores[i], theirs.scores[layer], mask)
             loss = embedding + hidden + attention
-            (share * loss).backward()
-            losses.add(share, loss=loss, embedding=embedding, hidden=hidden, attention=attention)
+            (weight * loss).backward()
+            losses.add(weight, loss=loss, embedding=embedding, hidden=hidden, attention=attention)
         self.intermediate_optimizer.step()
         return losses
 
     def match_predictions(self, batch: Batch) -> dict[str, float]:
         """One step of stage 2."""
-        losses = Means()
-        for chunk, share in self.chunks(batch):
-            loss = self.soft_loss(logits(self.student, chunk), self.teacher_logits(chunk))
-            (share * loss).backward()
-            losses.add(share, loss=loss, kd=loss)
+        losses = LossAverager()
+        for micro_batch, weight in self.micro_batches(batch):
+            loss = self.soft_loss(logits(self.student, micro_batch), self.teacher_logits(micro_batch))
+            (weight * loss).backward()
+            losses.add(weight, loss=loss, kd=loss)
         self.student_optimizer.step()
         return losses
 

@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from rkd.errors import RkdError
-from rkd.tasks import Task, get, headline
+from rkd.tasks import Task, get, primary_score
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -67,7 +67,7 @@ def from_predictions(task: str | Task, frame: "pd.DataFrame") -> dict[str, Any]:
             other than the task's dev splits are left alone.
 
     Returns:
-        `{"splits": {split: {metric: fraction, …, "rows": n}}, "headline": fraction}`, NaN where undefined. A test
+        `{"splits": {split: {metric: fraction, …, "rows": n}}, "primary_score": fraction}`, NaN where undefined. A test
         split is among the splits where all its examples have labels (never GLUE's).
 
     Raises:
@@ -90,18 +90,18 @@ def from_predictions(task: str | Task, frame: "pd.DataFrame") -> dict[str, Any]:
         except RkdError as error:
             raise RkdError(f"predictions of {split}: {error}") from None
         splits[split] = {**scores, "rows": len(rows)}
-    return {"splits": splits, "headline": headline(task, splits[task.headline_split])}
+    return {"splits": splits, "primary_metrics": primary_score(task, splits[task.primary_split])}
 
 
 def metrics_file(spec: Mapping[str, Any], frame: "pd.DataFrame") -> dict[str, Any]:
     """A metrics file's content: who made the predictions (`SPEC_KEYS` of `spec`) and their scores.
 
-    A task that is not GLUE's is known by its definition, `own_task` of `spec`, which the file then has too.
+    A task that is not GLUE's is known by its definition, `custom_task` of `spec`, which the file then has too.
     """
     if absent := [key for key in SPEC_KEYS if key not in spec]:
         raise RkdError(f"evaluation spec: key '{absent[0]}' is missing; expected {', '.join(SPEC_KEYS)}")
-    task = get(spec["task"], spec.get("own_task"))
-    own = {"own_task": dict(task.own)} if task.own else {}
+    task = get(spec["task"], spec.get("custom_task"))
+    own = {"custom_task": dict(task.own)} if task.own else {}
     return {key: spec[key] for key in SPEC_KEYS} | own | from_predictions(task, frame)
 
 

@@ -23,10 +23,10 @@ Values = NDArray[np.float64]
 _CELLS = 1 << 19  # weights in memory at a time
 
 
-def resampled_headlines(
+def resampled_primary_scores(
     task: Task, labels: Values, predictions: Values, resamples: int, rng: np.random.Generator
 ) -> Values:
-    """The headline score of each run under each of `resamples` bootstrap samples of the examples.
+    """The primary score of each run under each of `resamples` bootstrap samples of the examples.
 
     Args:
         task: decides the metrics.
@@ -40,15 +40,15 @@ def resampled_headlines(
 
     >>> from rkd.tasks import get
     >>> labels, predictions = np.array([0.0, 1, 1, 0]), np.array([[0.0, 1, 0, 0]])
-    >>> resampled_headlines(get("rte"), labels, predictions, 1000, np.random.default_rng(0)).mean().round(1)
+    >>> resampled_primary_scores(get("rte"), labels, predictions, 1000, np.random.default_rng(0)).mean().round(1)
     np.float64(0.8)
     """
     draw = _continuous if task.regression else _patterns
-    parts = [headlines(task, y, p, weights) for y, p, weights in draw(labels, predictions, resamples, rng)]
+    parts = [primary_scores(task, y, p, weights) for y, p, weights in draw(labels, predictions, resamples, rng)]
     return np.concatenate(parts, axis=1)
 
 
-def headlines(task: Task, labels: Values, predictions: Values, weights: Values) -> Values:
+def primary_scores(task: Task, labels: Values, predictions: Values, weights: Values) -> Values:
     """Headline scores of weighted examples, shape (runs, resamples).
 
     Args:
@@ -57,7 +57,7 @@ def headlines(task: Task, labels: Values, predictions: Values, weights: Values) 
         predictions: shape (runs, examples).
         weights: how often each example counts, shape (resamples, examples); all lines have the same sum.
     """
-    scores = [_METRICS[name](labels, predictions, weights) for name in task.headline_metrics]
+    scores = [_METRICS[name](labels, predictions, weights) for name in task.primary_metrics]
     return np.mean(scores, axis=0).T
 
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from rkd.errors import RkdError
 from rkd.layer_map import LAYER
-from rkd.models.unpadded import Batch, Packing, accepted, full, logits
+from rkd.models.unpadded import Batch, Unpadding, accepted, logits, to_float32
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ def cls_states(model: nn.Module, batch: Batch, layers: Iterable[int]) -> tuple[T
     stack = encoder_layers(model)
     with _caught([_output(stack[layer], model) for layer in layers]) as outputs:
         z = logits(model, batch)
-    cls = Packing(batch["attention_mask"]).cls
+    cls = Unpadding(batch["attention_mask"]).cls
 
     def first_tokens(output: Tensor) -> Tensor:
         if output.dim() == 3:  # (batch, length, hidden): a padded forward pass
@@ -73,7 +73,7 @@ def cls_states(model: nn.Module, batch: Batch, layers: Iterable[int]) -> tuple[T
         # (tokens, hidden), or (batch, hidden) after the last layer, which is computed for first tokens alone.
         return output if len(output) == len(z) else output[cls]
 
-    return z, full(torch.stack([first_tokens(output) for output in outputs]))
+    return z, to_float32(torch.stack([first_tokens(output) for output in outputs]))
 
 
 def all_states(model: nn.Module, batch: Batch) -> States:
@@ -89,7 +89,7 @@ def all_states(model: nn.Module, batch: Batch) -> States:
         hidden = model(**inputs, output_hidden_states=True).hidden_states
     heads = config_of(model).num_attention_heads
     scores = [_scores(q, k, heads) for q, k in zip(outputs[::2], outputs[1::2], strict=True)]
-    return States(tuple(map(full, hidden)), tuple(map(full, scores)))
+    return States(tuple(map(to_float32, hidden)), tuple(map(to_float32, scores)))
 
 
 def _scores(query: Tensor, key: Tensor, heads: int) -> Tensor:

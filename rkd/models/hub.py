@@ -237,19 +237,19 @@ class _Place:
         path = self.folder / file
         if not path.is_file():
             self._download(file)
-        sha256, wrong = self._compared(path, expected)
+        content, wrong = self._compared(path, expected)
         if wrong and not constants.HF_HUB_OFFLINE:
             log.warning("%s; fetching it once more", wrong)
             expected = self.ask()[1].get(file, expected)
             self._download(file, again=True)
-            sha256, wrong = self._compared(path, expected)
+            content, wrong = self._compared(path, expected)
         if wrong and constants.HF_HUB_OFFLINE:
             raise RkdError(f"{wrong}; HF_HUB_OFFLINE=1 forbids to fetch it again")
         if wrong:
             for each in (path.resolve(), path):  # the blob and the link to it: no other program shall take it for whole
                 each.unlink(missing_ok=True)
             raise RkdError(f"{wrong}; a second download did not help, and the file was removed from the cache")
-        return sha256
+        return content
 
     def _compared(self, path: Path, expected: _File) -> tuple[str, str | None]:
         """SHA-256 of a file, and what is wrong with its content."""

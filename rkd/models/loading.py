@@ -237,7 +237,7 @@ def _check_padding(
     model.eval()
     try:
         together = _reading(where, lambda: logits(model, {name: padded(name) for name in alone[0]}))
-        single = _reading(where, lambda: torch.cat([logits(model, row, packed=False) for row in alone]))
+        single = _reading(where, lambda: torch.cat([logits(model, row, unpadded=False) for row in alone]))
     finally:
         model.train(training)
     if not (together.isfinite().all() and single.isfinite().all()):

@@ -19,15 +19,15 @@ from rkd.models.onednn import OneDNN
 Batch = dict[str, Tensor]
 
 
-def logits(model: Any, batch: Batch, packed: bool = True) -> Tensor:
+def logits(model: Any, batch: Batch, unpadded: bool = True) -> Tensor:
     """Logits of a Hugging Face sequence classifier, without computing on padding where its architecture is known.
 
     Args:
-        model: BERT, RoBERTa and DistilBERT classifiers take the packed path; any other classifier is simply called.
+        model: BERT, RoBERTa and DistilBERT classifiers take the unpadded path; any other classifier is simply called.
         batch: `input_ids` and `attention_mask` of shape (batch, length), padded on the right, perhaps
             `token_type_ids`. Other entries, such as `labels`, are ignored, and so are token types by a model that has
             none.
-        packed: false calls the model in every case.
+        unpadded: false calls the model in every case.
 
     Returns:
         Shape (batch, classes); one column for regression.
@@ -35,11 +35,11 @@ def logits(model: Any, batch: Batch, packed: bool = True) -> Tensor:
     kind = getattr(model.config, "model_type", None)
     # Causal attention and the inner states of a pass are not rebuilt here.
     special = ("is_decoder", "output_attentions", "output_hidden_states")
-    if packed and kind in PACKED and not any(getattr(model.config, name, False) for name in special):
+    if unpadded and kind in UNPADDED and not any(getattr(model.config, name, False) for name in special):
         on_cpu = batch["input_ids"].device.type == "cpu"
         with OneDNN() if on_cpu else nullcontext():
-            return full(PACKED[kind](model, batch))
-    return full(model(**accepted(model, batch)).logits)
+            return to_float32(UNPADDED[kind](model, batch))
+    return to_float32(model(**accepted(model, batch)).logits)
 
 
 def accepted(model: Any, batch: Batch) -> Batch:
@@ -49,17 +49,17 @@ def accepted(model: Any, batch: Batch) -> Batch:
     return {name: batch[name] for name in names if name in batch and name in known}
 
 
-def full(z: Tensor) -> Tensor:
+def to_float32(z: Tensor) -> Tensor:
     """A model's output in float32 where autocast gives fewer bits: losses are computed from full numbers."""
     return z.float() if z.dtype in (torch.bfloat16, torch.float16) else z
 
 
-class Packing:
+class Unpadding:
     """Where each real token of a padded batch lies, and the way there and back.
 
     Tokens lie example by example, the shortest first. Attention is computed by groups of examples of similar length,
     each padded to its own longest. The first token is repeated at the end up to a round number of tokens (see
-    `round_number`); the repetitions take no part in attention, and nothing is read from them.
+    `round_up_tokens`); the repetitions take no part in attention, and nothing is read from them.
 
     Attributes:
         positions: position of every token in its own example, shape (tokens,).
@@ -70,7 +70,7 @@ class Packing:
         lengths, width = attention_mask.sum(dim=1), attention_mask.shape[1]
         order = torch.argsort(lengths, stable=True)
         token = attention_mask[order].flatten().nonzero().squeeze(1)
-        self.real, self.repeated = len(token), round_number(len(token)) - len(token)
+        self.real, self.repeated = len(token), round_up_tokens(len(token)) - len(token)
         token = torch.cat([token, token[:1].expand(self.repeated)])
         self.positions = token % width
         self.index = order[token // width] * width + self.positions
@@ -83,7 +83,7 @@ class Packing:
         self.groups = [_Group(lengths[rows]) for rows in self.examples]
         self.tokens = [group.tokens for group in self.groups]
 
-    def pack(self, padded: Tensor) -> Tensor:
+    def unpad(self, padded: Tensor) -> Tensor:
         """(batch, length, …) → (tokens, …)."""
         return padded.flatten(0, 1).index_select(0, self.index)
 
@@ -126,21 +126,21 @@ class _Group:
         context = attention(q, k, v, self.mask, dropout).transpose(1, 2).flatten(2).flatten(0, 1)
         return context.index_select(0, self.index) if self.padded and not last else context
 
-    def _pad(self, packed: Tensor, heads: int) -> Tensor:
+    def _pad(self, unpadded: Tensor, heads: int) -> Tensor:
         """(tokens, hidden) → (examples, longest, heads, head size)."""
         examples, width = self.shape
         if self.padded:
-            packed = packed.new_zeros(examples * width, packed.shape[-1]).index_copy(0, self.index, packed)
-        return packed.view(examples, width, heads, -1)
+            unpadded = unpadded.new_zeros(examples * width, unpadded.shape[-1]).index_copy(0, self.index, unpadded)
+        return unpadded.view(examples, width, heads, -1)
 
 
-def round_number(tokens: int) -> int:
+def round_up_tokens(tokens: int) -> int:
     """The next number of five significant bits, a sixteenth more at most; 16 or a multiple of it below 512.
 
     oneDNN compiles each shape of a product and keeps what it has compiled: milliseconds and a megabyte for each, and
     numbers of tokens as they come are new in every batch.
 
-    >>> [round_number(tokens) for tokens in (3, 350, 1700)]
+    >>> [round_up_tokens(tokens) for tokens in (3, 350, 1700)]
     [16, 352, 1728]
     """
     step = 1 << max(4, tokens.bit_length() - 5)
@@ -191,14 +191,14 @@ def attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, dropout: flo
 
 def _bert_encoder(base: Any, batch: Batch, first_position: int) -> Tensor:
     """Last hidden state of each example's first token, shape (batch, hidden), for BERT and RoBERTa encoders."""
-    packing = Packing(batch["attention_mask"])
-    inputs = {name: packing.pack(batch[name])[None] for name in ("input_ids", "token_type_ids") if name in batch}
-    hidden = base.embeddings(**inputs, position_ids=packing.positions[None] + first_position)[0]
+    unpadding = Unpadding(batch["attention_mask"])
+    inputs = {name: unpadding.unpad(batch[name])[None] for name in ("input_ids", "token_type_ids") if name in batch}
+    hidden = base.embeddings(**inputs, position_ids=unpadding.positions[None] + first_position)[0]
     for layer in base.encoder.layer:
         last = layer is base.encoder.layer[-1]
         attention = layer.attention.self
-        query_input = hidden[packing.cls] if last else hidden
-        context = packing.attend(
+        query_input = hidden[unpadding.cls] if last else hidden
+        context = unpadding.attend(
             attention.query(query_input),
             attention.key(hidden),
             attention.value(hidden),
@@ -223,14 +223,14 @@ def _roberta(model: Any, batch: Batch) -> Tensor:
 
 
 def _distilbert(model: Any, batch: Batch) -> Tensor:
-    packing = Packing(batch["attention_mask"])
+    unpadding = Unpadding(batch["attention_mask"])
     base = model.distilbert
-    hidden = base.embeddings(packing.pack(batch["input_ids"])[None], position_ids=packing.positions[None])[0]
+    hidden = base.embeddings(unpadding.unpad(batch["input_ids"])[None], position_ids=unpadding.positions[None])[0]
     for layer in base.transformer.layer:
         last = layer is base.transformer.layer[-1]
         attention = layer.attention
-        query_input = hidden[packing.cls] if last else hidden
-        context = packing.attend(
+        query_input = hidden[unpadding.cls] if last else hidden
+        context = unpadding.attend(
             attention.q_lin(query_input),
             attention.k_lin(hidden),
             attention.v_lin(hidden),
@@ -243,4 +243,4 @@ def _distilbert(model: Any, batch: Batch) -> Tensor:
     return model.classifier(model.dropout(torch.relu(model.pre_classifier(hidden))))
 
 
-PACKED = {"bert": _bert, "roberta": _roberta, "distilbert": _distilbert}
+UNPADDED = {"bert": _bert, "roberta": _roberta, "distilbert": _distilbert}

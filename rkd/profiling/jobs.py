@@ -32,15 +32,15 @@ def measured_task(
     """
     started, where = Stopwatch(), _start(device, threads)
     task, splits, _ = _prepared(data)
-    split = splits[task.headline_split]
+    split = splits[task.primary_split]
     loaded = {row: loading.load_finetuned(Path(folder)) for row, folder in folders.items()}
     rows = measure.measure_models(loaded, split, where, repeats=repeats)
     write_json(
         out,
         {
             "task": task.name,
-            "own_task": task.own,
-            "split": task.headline_split,
+            "custom_task": task.own,
+            "split": task.primary_split,
             "length": float(split.lengths.double().mean()),
             "batch_sizes": [1, 32],
             "repeats": repeats,
@@ -95,7 +95,7 @@ def measured_methods(
         out,
         {
             "task": task.name,
-            "own_task": task.own,
+            "custom_task": task.own,
             "batch": list(batch["input_ids"].shape),
             "tokens": int(batch["attention_mask"].sum()),
             "rows": [{**line, "method": by_row[line["row"]]} for line in found],
@@ -116,4 +116,4 @@ def _start(device: str, threads: int) -> torch.device:
 def _prepared(data: Path) -> tuple[Task, dict[str, Split], Any]:
     """Task, splits and tokenizer of a prepared task."""
     manifest, tokenizer, splits = load_prepared(data)
-    return get(manifest["task"], manifest.get("own_task")), splits, tokenizer
+    return get(manifest["task"], manifest.get("custom_task")), splits, tokenizer

@@ -120,7 +120,7 @@ def build_method(
         options: of the method's constructor, as in a run's spec: a layer map is a strategy or a list.
     """
     kind = by_name(method)
-    options.pop("quiz_share", None)
+    options.pop("quiz_fraction", None)
     if "layer_map" in options:
         options["layer_map"] = LayerMap.from_strategy(options["layer_map"], depth(student), depth(teacher))
     quiz = inspect.signature(kind).parameters.get("quiz")
@@ -247,7 +247,7 @@ def _status(name: str) -> int:
 
 
 def _embedding(model: nn.Module) -> nn.Module:
-    """The word embeddings: the one part that every forward pass goes through once, packed or not."""
+    """The word embeddings: the one part that every forward pass goes through once, unpadded or not."""
     embedding: nn.Module = model.get_input_embeddings()  # type: ignore[operator]
     return embedding
 

@@ -54,7 +54,7 @@ _METRICS = _schema(
             "additionalProperties": _FRACTION,
         },
     },
-    headline=_FRACTION,
+    primary_score=_FRACTION,
     synthetic={"type": "boolean"},
 )
 _RUN_PATH = re.compile(
@@ -101,7 +101,7 @@ class ReportSpec:
         if TEACHER in names or len(set(names)) < len(names):
             raise RkdError(f"report spec: variants must have different names other than '{TEACHER}'; found {names}")
         for task in found["tasks"]:
-            get(task, found.get("own_tasks", {}).get(task))
+            get(task, found.get("custom_tasks", {}).get(task))
         return cls(
             tasks=tuple(found["tasks"]),
             variants=variants,
@@ -148,14 +148,14 @@ class ReportSpec:
 
 
 def score_name(task: Task) -> str:
-    """The task's headline score in print.
+    """The task's primary score in print.
 
     >>> score_name(get("mnli")), score_name(get("mrpc"))
     ('Accuracy (matched)', 'Accuracy–F1 mean')
     """
-    names = "–".join(_METRIC_NAMES.get(name, name) for name in task.headline_metrics)
-    matched = " (matched)" if task.headline_split.endswith("_matched") else ""
-    return f"{names} mean" if len(task.headline_metrics) > 1 else f"{names}{matched}"
+    names = "–".join(_METRIC_NAMES.get(name, name) for name in task.primary_metrics)
+    matched = " (matched)" if task.primary_split.endswith("_matched") else ""
+    return f"{names} mean" if len(task.primary_metrics) > 1 else f"{names}{matched}"
 
 
 def run_of(file: str) -> Run:
@@ -176,8 +176,8 @@ def read_metrics(paths: Iterable[str | Path]) -> pd.DataFrame:
 
     Returns:
         A frame with the columns task, variant, method, seed, split, metric, value (a fraction, NaN where
-        undefined), rows (examples scored), synthetic and file. The headline number is the metric
-        "headline" of the task's headline split.
+        undefined), rows (examples scored), synthetic and file. The primary number is the metric
+        "primary_score" of the task's primary split.
 
     Raises:
         RkdError: a file is missing or broken, lacks a dev split or metric of its task, or repeats a run.
@@ -196,7 +196,7 @@ def read_histories(paths: Iterable[str | Path]) -> pd.DataFrame:
     …/teachers/{task}/seed-{seed}/history.jsonl, whose variant is "teacher".
 
     Returns:
-        A frame with the columns task, variant, seed, file, epoch, step, headline (a fraction, NaN where
+        A frame with the columns task, variant, seed, file, epoch, step, primary_score (a fraction, NaN where
         undefined) and, where the files have them, nested values under dotted names: train.loss,
         dev.validation.accuracy, teacher.distance, ….
 
@@ -205,7 +205,7 @@ def read_histories(paths: Iterable[str | Path]) -> pd.DataFrame:
     """
     frames = [_history(str(path)) for path in paths]
     if not frames:
-        return pd.DataFrame(columns=["task", "variant", "seed", "file", "epoch", "step", "headline"])
+        return pd.DataFrame(columns=["task", "variant", "seed", "file", "epoch", "step", "primary_score"])
     frame = pd.concat(frames, ignore_index=True)
     _refuse_repeated(frame)
     return frame
@@ -221,8 +221,8 @@ def _metrics_records(file: str) -> list[dict[str, Any]]:
         if absent := [name for name in (*task.metrics, "rows") if name not in scores]:
             raise RkdError(f"{file}: splits/{split} has no '{absent[0]}'; found {', '.join(scores) or 'nothing'}")
         values = {name: scores[name] for name in task.metrics}
-        if split == task.headline_split:
-            values["headline"] = found["headline"]
+        if split == task.primary_split:
+            values["primary_score"] = found["primary_score"]
         records += [
             {**run, "split": split, "metric": name, "value": _number(value), "rows": scores["rows"]}
             for name, value in values.items()
@@ -233,7 +233,7 @@ def _metrics_records(file: str) -> list[dict[str, Any]]:
 def _history(file: str) -> pd.DataFrame:
     place = run_of(file)
     frame = pd.json_normalize(runs.read_history(file))
-    for column in {"headline", "held_out"} & set(frame):
+    for column in {"primary_score", "held_out"} & set(frame):
         frame[column] = pd.to_numeric(frame[column])
     run = pd.DataFrame({**place._asdict(), "file": file}, index=frame.index)
     return pd.concat([run, frame], axis="columns")

@@ -44,10 +44,10 @@ from scipy.special import ndtri, stdtrit
 
 from rkd.errors import RkdError
 from rkd.metrics import scores as metrics
-from rkd.metrics.weighted import resampled_headlines
+from rkd.metrics.weighted import resampled_primary_scores
 from rkd.report.inputs import run_of
 from rkd.runs import read_predictions
-from rkd.tasks import Task, get, headline
+from rkd.tasks import Task, get, primary_score
 
 LEVEL = 0.95
 RESAMPLES = 10_000
@@ -109,7 +109,7 @@ def holm(p: ArrayLike) -> Values:
 
 @dataclass(frozen=True)
 class Runs:
-    """What the runs of one row predicted on the headline dev split of one task."""
+    """What the runs of one row predicted on the primary dev split of one task."""
 
     task: Task
     variant: str
@@ -133,7 +133,7 @@ class Runs:
     def scores(self) -> Values:
         """Headline score of each seed, fractions, NaN where undefined; shape (seeds,)."""
         found = [metrics.compute(self.task, line, self.labels) for line in self.predictions]
-        return np.array([headline(self.task, scores) for scores in found])
+        return np.array([primary_score(self.task, scores) for scores in found])
 
 
 def read_runs(files: Iterable[str]) -> Runs:
@@ -267,7 +267,7 @@ def compare(row: Runs, base: Runs, resamples: int = RESAMPLES, seed: int = 0) ->
     """
     row, base = pair(row, base)
     both = np.vstack([row.predictions, base.predictions])
-    boot = resampled_headlines(row.task, row.labels, both, resamples, np.random.default_rng(seed))
+    boot = resampled_primary_scores(row.task, row.labels, both, resamples, np.random.default_rng(seed))
     defined = boot[:, ~np.isnan(boot).any(axis=0)]
     n, count = row.labels.size, len(row.seeds)
     covariance = sampling_variance = math.nan
@@ -313,8 +313,8 @@ def average(comparisons: Sequence[Comparison]) -> Comparison:
 
 
 def _read(task: Task, file: str) -> pd.DataFrame:
-    """Examples of the headline dev split, sorted by idx."""
-    split = task.headline_split
+    """Examples of the primary dev split, sorted by idx."""
+    split = task.primary_split
     frame = read_predictions(file, ["split", "idx", "label", "prediction"])
     rows = frame[frame["split"] == split].sort_values("idx", ignore_index=True)
     if rows.empty:

@@ -22,9 +22,9 @@ TRAINING_KEYS = (
     "max_grad_norm",
     "adam_epsilon",
     "precision",
-    "batch_order",
+    "group_by_length",
     "selection",
-    "held_out_share",
+    "held_out_fraction",
 )
 
 
@@ -48,7 +48,7 @@ class Spec:
     def json(self) -> str:
         """Canonical JSON of all fields, but for those that only tasks of one's own have."""
         fields = asdict(self)  # type: ignore[call-overload]
-        return canonical_json({key: value for key, value in fields.items() if (key, value) != ("own_task", None)})
+        return canonical_json({key: value for key, value in fields.items() if (key, value) != ("custom_task", None)})
 
 
 @dataclass(frozen=True)
@@ -58,8 +58,8 @@ class DataSpec(Spec):
     Attributes:
         tokenizer_content: the digest of a local tokenizer's files; None for one on the hub and for a vocabulary that is
             built from the data.
-        own_task: of a task of one's own: its definition (see `tasks.define`), `files` (format and SHA-256 by split;
-            the place decides nothing), `scores`, `dev_share` and `dev_seed`.
+        custom_task: of a task of one's own: its definition (see `tasks.define`), `files` (format and SHA-256 by split;
+            the place decides nothing), `scores`, `dev_fraction` and `dev_seed`.
     """
 
     task: str
@@ -71,7 +71,7 @@ class DataSpec(Spec):
     vocab_size: int
     max_length: int
     synthetic_rows: list[int] | None
-    own_task: dict[str, Any] | None = None
+    custom_task: dict[str, Any] | None = None
     tokenizer_content: str | None = None
 
 
@@ -113,7 +113,7 @@ class RunSpec(Spec):
         variant: "teacher", or a name from `variants` in the config.
         training: the keys of TRAINING_KEYS, but for what the selection does not read.
         options: what the method itself reads, for example alpha and layer_map.
-        own_task: the definition of a task of one's own, see `tasks.define`.
+        custom_task: the definition of a task of one's own, see `tasks.define`.
     """
 
     task: str
@@ -123,7 +123,7 @@ class RunSpec(Spec):
     model: ModelSpec
     training: dict[str, Any]
     options: dict[str, Any] = field(default_factory=dict)
-    own_task: dict[str, Any] | None = None
+    custom_task: dict[str, Any] | None = None
 
     @classmethod
     def from_json(cls, text: str) -> "RunSpec":

@@ -70,19 +70,18 @@ class Split:
         if len(self):  # splitting nothing would give one empty batch
             yield from torch.argsort(self.lengths, descending=True, stable=True).split(batch_size)
 
-    def shuffled(self, batch_size: int, seed: int, epoch: int, order: str = "random") -> list[Tensor]:
+    def shuffled(self, batch_size: int, seed: int, epoch: int, group_by_length: bool = False) -> list[Tensor]:
         """Row numbers of the batches of one training epoch, one of them perhaps smaller.
 
         The order is a function of the arguments alone, so a continued run sees the batches it would have seen.
 
         Args:
-            order: "random"; or "length-grouped": the examples of GROUP random batches are sorted by length before they
-                are cut into batches, which then come in random order. Batches are less mixed: where length goes with
-                the label, so do the batches.
+            group_by_length: sort the examples of GROUP random batches by length before they are cut into batches, which
+                then come in random order. Batches are less mixed: where length goes with the label, so do the batches.
         """
         generator = torch.Generator().manual_seed(int(np.random.SeedSequence([seed, epoch]).generate_state(1)[0]))
         rows = torch.randperm(len(self), generator=generator)
-        if order == "random":
+        if not group_by_length:
             return list(rows.split(batch_size))
         groups = (group[torch.argsort(self.lengths[group], stable=True)] for group in rows.split(GROUP * batch_size))
         batches = [batch for group in groups for batch in group.split(batch_size)]

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from rkd.metrics import scores as metrics
 from rkd.models.unpadded import logits
-from rkd.tasks import Task, headline
+from rkd.tasks import Task, primary_score
 from rkd.training.batches import Split
 
 BATCH_SIZE = 128
@@ -47,9 +47,9 @@ def scores(task: Task, z: dict[str, Tensor], splits: dict[str, Split]) -> dict[s
     return {name: metrics.compute(task, decide(task, z[name]), splits[name].labels.numpy()) for name in task.dev_splits}
 
 
-def dev_headline(task: Task, dev: dict[str, dict[str, float]]) -> float:
+def dev_primary_score(task: Task, dev: dict[str, dict[str, float]]) -> float:
     """The number that models of the task are ranked by, from `scores`; NaN where undefined."""
-    return headline(task, dev[task.headline_split])
+    return primary_score(task, dev[task.primary_split])
 
 
 def predictions_frame(task: Task, z: dict[str, Tensor], splits: dict[str, Split]) -> pd.DataFrame:

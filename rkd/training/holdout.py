@@ -25,15 +25,15 @@ class Part(Split):
         return self.whole.batch(self.rows[rows])
 
 
-def hold_out(train: Split, share: float, at_least: int, seed: int, key: str = "quiz_share") -> tuple[Part, Part]:
+def hold_out(train: Split, fraction: float, at_least: int, seed: int, key: str = "quiz_fraction") -> tuple[Part, Part]:
     """Split the training data by chance into a smaller training set and a held-out one.
 
     Args:
         train: the whole training split.
-        share: share of its rows that are held out, above 0 and below 1.
+        fraction: fraction of its rows that are held out, above 0 and below 1.
         at_least: rows that are needed, for example one batch.
         seed: decides which rows.
-        key: the share's name in the config, for the error.
+        key: the fraction's name in the config, for the error.
 
     Returns:
         What is left to train on and what is held out, both in the order of the split.
@@ -41,11 +41,11 @@ def hold_out(train: Split, share: float, at_least: int, seed: int, key: str = "q
     Raises:
         RkdError: too few rows would be held out, or none would be left to train on.
     """
-    size = round(share * len(train))
+    size = round(fraction * len(train))
     if not at_least <= size < len(train):
         raise RkdError(
-            f"{key}: {share} of {len(train)} training rows are {size} rows; expected at least {at_least} to hold out, "
-            "and rows left to train on"
+            f"{key}: {fraction} of {len(train)} training rows are {size} rows; expected at least {at_least} "
+            "to hold out, and rows left to train on"
         )
     # Epoch 0 is the order that no training epoch has.
     order = torch.cat(train.shuffled(len(train), seed, epoch=0))

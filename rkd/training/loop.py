@@ -26,7 +26,7 @@ from rkd.metrics import scores as metrics
 from rkd.models import loading
 from rkd.models.tokenizer import save_tokenizer
 from rkd.specs.jobs import RunSpec
-from rkd.tasks import Task, get, headline
+from rkd.tasks import Task, get, primary_score
 from rkd.training import evaluation, precision, tracking
 from rkd.training.batches import Split, load_prepared
 from rkd.training.checkpoint import Checkpoint, Progress, fingerprint
@@ -86,7 +86,7 @@ def run(
     quiet_libraries()
     accelerator = tracking.accelerator(tensorboard, choose_device(device))
     precision.check(spec.training["precision"], accelerator.device)
-    task = get(spec.task, spec.own_task)
+    task = get(spec.task, spec.custom_task)
     manifest, tokenizer, splits = planned_data(spec, data, data_sha256)
     splits, quiz_rows = set_aside(spec, splits)
     quiz = None
@@ -99,7 +99,7 @@ def run(
         guide = loading.load_finetuned(teacher)
         loading.check_reading(guide, tokenizer, where=str(teacher), max_length=max_length, pair=task.pair)
     method = build(spec, student, guide, len(splits["train"]), accelerator.device, quiz)
-    log.info("%s", _headline(spec, method, splits))
+    log.info("%s", _primary_score(spec, method, splits))
 
     identity = {
         "spec": asdict(spec),
@@ -173,7 +173,7 @@ def train(
     checkpoint = checkpoint or Checkpoint(None)
     at = checkpoint.restore(method)  # from here on `method` and `at` are all the state that there is
     z_t = None
-    if method.teacher is not None and not method.teacher_moves:
+    if method.teacher is not None and not method.trains_teacher:
         with checkpoint.interruptible():
             z_t = _dev_logits(method.teacher, "teacher", task, splits, accelerator.device)
     if not at.history:
@@ -184,7 +184,7 @@ def train(
 
     for epoch in range(at.epoch, settings["epochs"] + 1):
         method.student.train()
-        batches = splits["train"].shuffled(settings["batch_size"], spec.seed, epoch, settings["batch_order"])
+        batches = splits["train"].shuffled(settings["batch_size"], spec.seed, epoch, settings["group_by_length"])
         for rows in tqdm(batches[at.batch :], desc=f"epoch {epoch}", leave=False, disable=not sys.stderr.isatty()):
             batch = batch_of(splits["train"], rows, accelerator.device)
             with precision.autocast(settings["precision"], accelerator.device):
@@ -202,7 +202,7 @@ def train(
         means = {name: total / at.counts[name] for name, total in at.sums.items()}
         at.history.append(_told(record, epoch=epoch, step=at.step, seconds=checkpoint.seconds(at), train=means))
         accelerator.log(tracking.scalars(at.history[-1]), step=at.step)
-        score = _rank(record.get("held_out", record["headline"]))
+        score = _rank(record.get("held_out", record["primary_score"]))
         # The first epoch is always kept.
         if settings["selection"] != "last" and (at.best_state is None or score > at.best_score):
             at.best_score, at.best_state = score, copy.deepcopy(method.student.state_dict())
@@ -226,8 +226,8 @@ def evaluate(
         z_t: the teacher's logits by dev split, each of shape (rows, classes), where they are known.
 
     Returns:
-        `dev` (metrics by split), `headline`, `warnings`, `held_out` (the headline metric on held-out training
-        data, where `splits` has some), and for a teacher `teacher`: its `headline`, `kl` and `entropy` (see
+        `dev` (metrics by split), `primary_score`, `warnings`, `held_out` (the primary metric on held-out training
+        data, where `splits` has some), and for a teacher `teacher`: its `primary_score`, `kl` and `entropy` (see
         `evaluation.soft_label_statistics`), and its `distance` from the student if the method pulls it.
 
     Raises:
@@ -235,24 +235,24 @@ def evaluate(
     """
     z_s = _dev_logits(method.student, "student", task, splits, device)
     dev = evaluation.scores(task, z_s, splits)
-    record: dict[str, Any] = {"dev": dev, "headline": evaluation.dev_headline(task, dev), "warnings": []}
+    record: dict[str, Any] = {"dev": dev, "primary_score": evaluation.dev_primary_score(task, dev), "warnings": []}
     if HELD_OUT in splits:
         z = _logits(method.student, "student", HELD_OUT, splits, device)
         decided, labels = evaluation.decide(task, z), splits[HELD_OUT].labels.numpy()
-        record["held_out"] = headline(task, metrics.compute(task, decided, labels))
+        record["held_out"] = primary_score(task, metrics.compute(task, decided, labels))
     if method.teacher is None:
         return record
     z_t = z_t or _dev_logits(method.teacher, "teacher", task, splits, device)
-    teacher = {"headline": evaluation.dev_headline(task, evaluation.scores(task, z_t, splits))}
-    split, temperature = task.headline_split, getattr(method, "temperature", 1.0)
+    teacher = {"primary_score": evaluation.dev_primary_score(task, evaluation.scores(task, z_t, splits))}
+    split, temperature = task.primary_split, getattr(method, "temperature", 1.0)
     teacher |= evaluation.soft_label_statistics(z_s[split], z_t[split], temperature)
-    if method.teacher_moves:
+    if method.trains_teacher:
         if hasattr(method, "distance"):  # from the student, where a layer map says from which of its parameters
             teacher["distance"] = method.distance()
-        if _rank(teacher["headline"]) < _rank(record["headline"]):
+        if _rank(teacher["primary_score"]) < _rank(record["primary_score"]):
             record["warnings"].append(
-                f"the moving teacher's dev score ({100 * teacher['headline']:.1f}) has fallen below the student's "
-                f"({100 * record['headline']:.1f}); a lower teacher_lr moves it less"
+                f"the teacher's dev score ({100 * teacher['primary_score']:.1f}) has fallen below the student's "
+                f"({100 * record['primary_score']:.1f}); a lower teacher_lr moves it less"
             )
     record["teacher"] = teacher
     return record
@@ -288,7 +288,7 @@ def check_losses(losses: Mapping[str, float], who: str, when: str) -> None:
 
 def check_weights(method: Method, who: str, when: str) -> None:
     """Refuse a student, or a teacher that moves, some of whose weights are NaN or infinite, as `check_losses` does."""
-    moving = {"student": method.student} | ({"teacher": method.teacher} if method.teacher_moves else {})
+    moving = {"student": method.student} | ({"teacher": method.teacher} if method.trains_teacher else {})
     for role, model in moving.items():
         for name, weights in cast(torch.nn.Module, model).named_parameters():
             if not weights.isfinite().all():
@@ -337,9 +337,9 @@ def planned_data(spec: RunSpec, data: Path, sha256: str | None) -> tuple[dict[st
         )
     if manifest["task"] != spec.task:
         raise RkdError(f"{data}: task: found {manifest['task']!r}; expected {spec.task!r}")
-    theirs, ours = manifest.get("own_task") or {}, json.loads(json.dumps(spec.own_task)) or {}
+    theirs, ours = manifest.get("custom_task") or {}, json.loads(json.dumps(spec.custom_task)) or {}
     if changed := [key for key in ours if key not in theirs or theirs[key] != ours[key]]:
-        raise RkdError(f"{data}: own_task: found another {', '.join(changed)}; expected the task that the run is of")
+        raise RkdError(f"{data}: custom_task: found another {', '.join(changed)}; expected the task that the run is of")
     return manifest, tokenizer, splits
 
 
@@ -355,10 +355,10 @@ def set_aside(spec: RunSpec, splits: dict[str, Split]) -> tuple[dict[str, Split]
     """
     settings, splits, quiz = spec.training, dict(splits), None
     if settings["selection"] == HELD_OUT:
-        share = settings["held_out_share"]
-        splits["train"], splits[HELD_OUT] = hold_out(splits["train"], share, 1, spec.seed, "held_out_share")
+        share = settings["held_out_fraction"]
+        splits["train"], splits[HELD_OUT] = hold_out(splits["train"], share, 1, spec.seed, "held_out_fraction")
     if spec.method == "metadistil" or spec.options.get("inner_batch") == "quiz":
-        share = spec.options["quiz_share"]
+        share = spec.options["quiz_fraction"]
         splits["train"], quiz = hold_out(splits["train"], share, settings["batch_size"], spec.seed)
     return splits, quiz
 
@@ -400,13 +400,13 @@ def build(
         options["layer_map"] = LayerMap.from_strategy(
             options["layer_map"], loading.depth(student), loading.depth(teacher)
         )
-    options.pop("quiz_share", None)
+    options.pop("quiz_fraction", None)
     if quiz is not None:
         options["quiz"] = quiz
     return by_name(spec.method)(ours.to(device), theirs.to(device), **arguments, **options)
 
 
-def _headline(spec: RunSpec, method: Method, splits: dict[str, Split]) -> str:
+def _primary_score(spec: RunSpec, method: Method, splits: dict[str, Split]) -> str:
     sizes = ", ".join(f"{name} {len(split)}" for name, split in splits.items())
     parameters = loading.count_parameters(method.student)["total"] / 1e6
     return f"{named(spec)}: {spec.method}, {parameters:.1f}M parameters; rows: {sizes}"
@@ -415,7 +415,7 @@ def _headline(spec: RunSpec, method: Method, splits: dict[str, Split]) -> str:
 def _told(record: dict[str, Any], *, epoch: int, step: int, seconds: float, train: dict[str, float]) -> dict[str, Any]:
     """A line of the history from an evaluation, which is also told in one line of the log."""
     told = " ".join(f"{name} {value:.4f}" for name, value in train.items())
-    log.info("epoch %d step %d dev %.2f %s (%.0f s)", epoch, step, 100 * record["headline"], told, seconds)
+    log.info("epoch %d step %d dev %.2f %s (%.0f s)", epoch, step, 100 * record["primary_score"], told, seconds)
     for warning in record["warnings"]:
         log.warning("%s", warning)
     return {"epoch": epoch, "step": step, "seconds": round(seconds, 2), "train": train, **record}

@@ -11,14 +11,14 @@ _SAYINGS = ("out of memory", "can't allocate memory", "not enough memory")
 
 
 @contextmanager
-def explained(what: str, training: Mapping[str, Any]) -> Iterator[None]:
+def explain_out_of_memory(what: str, training: Mapping[str, Any]) -> Iterator[None]:
     """Turn a lack of memory within the block into an `RkdError` that says which settings need less.
 
     Args:
         what: the run, for example "mrpc/kd/seed-1".
         training: settings with `batch_size` and `gradient_accumulation`.
 
-    >>> with explained("mrpc/kd/seed-1", {"batch_size": 32, "gradient_accumulation": 1}):
+    >>> with explain_out_of_memory("mrpc/kd/seed-1", {"batch_size": 32, "gradient_accumulation": 1}):
     ...     raise MemoryError
     Traceback (most recent call last):
     rkd.errors.RkdError: mrpc/kd/seed-1: not enough memory for batch_size 32 in 1 part; …

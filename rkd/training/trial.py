@@ -21,7 +21,7 @@ from rkd.tasks import get
 from rkd.training import loop, precision
 from rkd.training.batches import Split
 from rkd.training.holdout import QuizBatches
-from rkd.training.out_of_memory import explained
+from rkd.training.out_of_memory import explain_out_of_memory
 from rkd.utils.provenance import Stopwatch
 from rkd.utils.script import run_script
 from rkd.utils.torch_setup import choose_device, seed_everything
@@ -66,7 +66,7 @@ def trial(
     seed_everything(teacher.seed, threads)
     loop.quiet_libraries()
     where = choose_device(device)
-    task = get(teacher.task, teacher.own_task)
+    task = get(teacher.task, teacher.custom_task)
     manifest, tokenizer, splits = loop.planned_data(teacher, data, data_sha256)
 
     @cache
@@ -76,7 +76,7 @@ def trial(
     problems: dict[str, list[str]] = {}
     for spec in (teacher, *students):
         try:
-            with explained(spec.variant, spec.training):
+            with explain_out_of_memory(spec.variant, spec.training):
                 precision.check(spec.training["precision"], where)
                 guide = None if spec.method == "finetune" else first(teacher.model)
                 _step(spec, first(spec.model), guide, splits, where)

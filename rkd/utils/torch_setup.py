@@ -12,13 +12,13 @@ from rkd.errors import RkdError
 
 
 @contextmanager
-def quick_imports() -> Iterator[None]:
+def gc_paused() -> Iterator[None]:
     """A block that imports large libraries, in about half the processor time that they would take outside.
 
     The million objects that they make stay to the end of the process, so no garbage is looked for among them: not
     meanwhile, not in later collections, not at the end.
 
-    >>> with quick_imports():
+    >>> with gc_paused():
     ...     from rkd.training import run
     """
     gc.disable()

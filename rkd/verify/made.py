@@ -198,8 +198,8 @@ def _told_by_spec(root: Path, spec: Mapping[str, Any], runs: Iterable[Place]) ->
     if students and spec["student_model"] not in students:
         yield f"says student {spec['student_model']}; its runs have {', '.join(sorted(students))}"
     for place in runs:
-        task = (object_in(place.metrics(root)) or {}).get("own_task")
-        if task is not None and task != (known := spec.get("own_tasks", {}).get(place.task)):
+        task = (object_in(place.metrics(root)) or {}).get("custom_task")
+        if task is not None and task != (known := spec.get("custom_tasks", {}).get(place.task)):
             differing = sorted(key for key in {*task, *(known or {})} if task.get(key) != (known or {}).get(key))
             yield f"says other {', '.join(differing)} of {place.task} than {place.metrics(Path())}"
 

@@ -129,8 +129,8 @@ def check_run(path: Path, root: Path) -> Findings:
         yield finding(MISMATCH, path, "is no run record (a JSON object with a spec)")
         return
     spec = record["spec"]
-    if spec.get("own_task"):
-        get(str(spec.get("task")), spec["own_task"])  # a task that is not GLUE's is known from here on
+    if spec.get("custom_task"):
+        get(str(spec.get("task")), spec["custom_task"])  # a task that is not GLUE's is known from here on
     place = Place.of(folder)
     for key, here in place._asdict().items():
         if spec.get(key) != here or type(spec.get(key)) is not type(here):
@@ -309,14 +309,14 @@ def _consistent_source(path: Path, manifest: Mapping[str, Any]) -> Findings:
     for key, due in {"revision": hub, "hub_name": hub, "seed": made}.items():
         if (manifest[key] is not None) is not due:
             yield finding(MISMATCH, path, f"{key}: found {json.dumps(manifest[key])} beside source {source}")
-    if ("own_task" in manifest) != (source == "files"):
-        there = "found" if "own_task" in manifest else "none"
-        yield finding(MISMATCH, path, f"own_task: {there} beside source {source}")
+    if ("custom_task" in manifest) != (source == "files"):
+        there = "found" if "custom_task" in manifest else "none"
+        yield finding(MISMATCH, path, f"custom_task: {there} beside source {source}")
 
 
 def _older_digest(manifest: Mapping[str, Any]) -> str:
     """What the sha256 of a manifest was before it listed its files."""
-    decisive = {key: manifest[key] for key in ("task", "splits", "max_length", "own_task") if key in manifest}
+    decisive = {key: manifest[key] for key in ("task", "splits", "max_length", "custom_task") if key in manifest}
     return _sha256_of(decisive | {"tokenizer": manifest["tokenizer"]["sha256"]})
 
 
@@ -388,7 +388,7 @@ def check_distillation(path: Path, root: Path) -> Findings:
 
 def _same_tables(path: Path) -> Findings:
     """Findings on the user's files that are not those which were prepared."""
-    own = (object_in(path) or {}).get("own_task") or {}
+    own = (object_in(path) or {}).get("custom_task") or {}
     for entry in own["files"].values():
         file = Path(entry["path"]).absolute()
         if not file.is_file():

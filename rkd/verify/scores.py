@@ -51,9 +51,9 @@ def _same_run(path: Path, recorded: Mapping[str, Any], record: Mapping[str, Any]
     yield from differences(MISMATCH, path, found, expected, "its run has")
     ours, theirs = (
         task and {key: value for key, value in task.items() if key not in _NOT_TRAINED}
-        for task in (recorded.get("own_task"), spec.get("own_task"))
+        for task in (recorded.get("custom_task"), spec.get("custom_task"))
     )
-    yield from differences(MISMATCH, path, {"own_task": ours}, {"own_task": theirs}, "its run has")
+    yield from differences(MISMATCH, path, {"custom_task": ours}, {"custom_task": theirs}, "its run has")
 
 
 def _same_scores(path: Path, recorded: Mapping[str, Any], predictions: Path) -> Findings:

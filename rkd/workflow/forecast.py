@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from rkd.config.load import in_order, load, read_yaml, typed
+from rkd.config.load import load, order_like, read_yaml, restore_cli_types
 from rkd.data.reading import count_rows
 from rkd.errors import RkdError
 from rkd.models.source import parse
@@ -96,7 +96,7 @@ def merged_config(files: Iterable[Path], changes: Mapping[str, Any]) -> Plan:
     config = read_yaml("config.yaml")
     for overlay in (*map(read_yaml, files), changes):
         update_config(config, overlay)
-    return Plan(load(in_order(typed(config), "config.yaml")))
+    return Plan(load(order_like(restore_cli_types(config), "config.yaml")))
 
 
 def estimate(plan: Plan, jobs: Iterable[Job], results: Path, flops_per_second: float) -> list[Training]:
@@ -144,7 +144,7 @@ def summary(jobs: Sequence[Job], trainings: Sequence[Training], flops_per_second
     }
 
 
-def told(found: Mapping[str, Any]) -> str:
+def format_summary(found: Mapping[str, Any]) -> str:
     """A summary in words."""
     if not found["total"]:
         return "nothing to do"
@@ -183,11 +183,11 @@ def _rows(plan: Plan, task: str, results: Path) -> int | None:
         return int(read_manifest(manifest)["splits"]["train"]["rows"])
     if plan.is_synthetic(task):
         return int(plan.config["synthetic_rows"]["train"])
-    if task not in plan.config["own_tasks"]:
+    if task not in plan.config["custom_tasks"]:
         return get(task).splits["train"].rows
     files = plan.files(task)
     rows = count_rows(Path(files["train"]).expanduser())
-    share = 0.0 if "validation" in files else plan.config["own_tasks"][task]["dev_share"]
+    share = 0.0 if "validation" in files else plan.config["custom_tasks"][task]["dev_fraction"]
     return rows - round(share * rows)
 
 

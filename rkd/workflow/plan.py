@@ -62,25 +62,25 @@ class Plan:
     @property
     def glue_tasks(self) -> list[str]:
         """The tasks of GLUE among the config's."""
-        return [task for task in self.tasks if task not in self.config["own_tasks"]]
+        return [task for task in self.tasks if task not in self.config["custom_tasks"]]
 
     def _source(self, task: str) -> str:
-        if task in self.config["own_tasks"]:
+        if task in self.config["custom_tasks"]:
             return "files"
         return "glue_dir" if self.config["glue_dir"] else self.config["data_source"]
 
     def files(self, task: str) -> dict[str, str]:
         """The user's files of a task by split; empty for GLUE's."""
-        entry = self.config["own_tasks"].get(task, {})
+        entry = self.config["custom_tasks"].get(task, {})
         keys = {"train": "train", "validation": "dev", "test": "test"}
         return {split: entry[key] for split, key in keys.items() if entry.get(key) is not None}
 
     def _own_data(self, task: str) -> dict[str, Any] | None:
         """What decides the data of a task of one's own; files by their content and format, wherever they lie."""
-        if task not in self.config["own_tasks"]:
+        if task not in self.config["custom_tasks"]:
             return None
-        entry, files = self.config["own_tasks"][task], self.files(task)
-        shared = {} if "validation" in files else {key: entry[key] for key in ("dev_share", "dev_seed")}
+        entry, files = self.config["custom_tasks"][task], self.files(task)
+        shared = {} if "validation" in files else {key: entry[key] for key in ("dev_fraction", "dev_seed")}
         return {
             **define(entry, training=True),
             "files": {split: {"format": Path(path).suffix, "sha256": _sha256(path)} for split, path in files.items()},
@@ -89,7 +89,7 @@ class Plan:
         }
 
     def _own_task(self, task: str, *, training: bool) -> dict[str, Any] | None:
-        entry = self.config["own_tasks"].get(task)
+        entry = self.config["custom_tasks"].get(task)
         return define(entry, training=training) if entry else None
 
     def data(self, task: str) -> DataSpec:
@@ -106,7 +106,7 @@ class Plan:
             vocab_size=config["vocab_size"],
             max_length=config["max_length"],
             synthetic_rows=[rows["train"], rows["dev"], rows["test"]] if source == "synthetic" else None,
-            own_task=self._own_data(task),
+            custom_task=self._own_data(task),
             tokenizer_content=self._tokenizer_content,
         )
 
@@ -119,7 +119,7 @@ class Plan:
             seed,
             self._teacher_model,
             _pick(without_unread(self.config["teacher"]), TRAINING_KEYS),
-            own_task=self._own_task(task, training=True),
+            custom_task=self._own_task(task, training=True),
         )
 
     def student(self, task: str, variant: str, seed: int) -> RunSpec:
@@ -156,9 +156,9 @@ class Plan:
         return [name for name in self.variants if "teacher_lr" in METHOD_OPTIONS[self.method(name)]]
 
     @property
-    def partial(self) -> bool:
+    def report_only(self) -> bool:
         """Whether tables and figures are made from the runs that there are, without training any."""
-        return bool(self.config["partial"])
+        return bool(self.config["report_only"])
 
     def has_own_student(self, variant: str) -> bool:
         """Whether the variant starts from another student than the config's."""
@@ -212,7 +212,7 @@ class Plan:
         method = "finetune" if variant == "teacher" else self.method(variant)
         synthetic, own = self.is_synthetic(task), self._own_task(task, training=False)
         spec = {"task": task, "variant": variant, "method": method, "seed": seed, "synthetic": synthetic}
-        return canonical_json({**spec, "own_task": own} if own else spec)
+        return canonical_json({**spec, "custom_task": own} if own else spec)
 
     def report(self, variants: list[str] | None = None) -> dict[str, Any]:
         """What tables and figures need to know beside the numbers: order, names, selection.
@@ -222,9 +222,9 @@ class Plan:
         """
         rows = self.variants if variants is None else variants
         selections = {self.student(self.tasks[0], v, self.seeds[0]).training["selection"] for v in rows}
-        own = {task: define(entry) for task, entry in self.config["own_tasks"].items() if task in self.tasks}
+        own = {task: define(entry) for task, entry in self.config["custom_tasks"].items() if task in self.tasks}
         return {
-            **({"own_tasks": own} if own else {}),
+            **({"custom_tasks": own} if own else {}),
             "tasks": self.tasks,
             "variants": [{"name": name, "method": self.method(name), "label": name} for name in rows],
             "seeds": self.seeds,
@@ -247,9 +247,9 @@ class Plan:
         if compared:
             config = {key: value for key, value in config.items() if key not in WHERE_JOBS_RUN}
             places = ("train", "dev", "test")
-            config["own_tasks"] = {
+            config["custom_tasks"] = {
                 task: {key: value for key, value in entry.items() if key not in places}
-                for task, entry in config["own_tasks"].items()
+                for task, entry in config["custom_tasks"].items()
             }
         return json.dumps(config)
 

@@ -55,7 +55,7 @@ def reported(browser: Chrome, tmp_path_factory: pytest.TempPathFactory) -> Workf
     (workflow.folder / "results/metrics/mrpc/reptile/seed-1.json").unlink()
     log = workflow.folder / "results/logs/train_student/mrpc/reptile/seed-1.log"
     log.write_text("12:00:00 epoch 1\nRuntimeError: out of <memory>\n")
-    workflow.overlay({**config, "partial": True})
+    workflow.overlay({**config, "report_only": True})
     workflow.snakemake()
     return workflow
 

@@ -298,7 +298,7 @@ def test_normal_forms_of_a_label_are_one(tmp_path):
     assert labels_of(tmp_path, COMPOSED, DECOMPOSED, "tea") == [COMPOSED, "tea"]
     assert label_name(DECOMPOSED) == COMPOSED
     entry = {"train": "x", "text": ["text"], "label": "label", "labels": ["tea", DECOMPOSED], "test": None,
-             "metrics": ["accuracy"], "headline": ["accuracy"], "title": "Drinks"}  # fmt: skip
+             "metrics": ["accuracy"], "primary_metrics": ["accuracy"], "title": "Drinks"}  # fmt: skip
     rows = read_split(get("drinks", define(entry)), "validation", {"path": str(tmp_path / "data.csv")}, None)
     assert rows["label"][:] == [1, 1, 0]
     with pytest.raises(RkdError, match="which are one label"):
@@ -319,11 +319,11 @@ def test_labels_that_differ_in_invisible_characters_alone_are_refused(tmp_path, 
         assert told(distil, "configs/models/bert-2x128.json", labels=["good", other], finetune_teacher=True) == (
             f"labels: {expected}"
         )
-    problems = check({**plan_of().config, "own_tasks": {"mine": own_task(tmp_path, ["good", f"good{hidden}"])}})
+    problems = check({**plan_of().config, "custom_tasks": {"mine": custom_task(tmp_path, ["good", f"good{hidden}"])}})
     assert any("every label only once" in str(each) for each in problems)
 
 
-def own_task(tmp_path, labels):
+def custom_task(tmp_path, labels):
     file = str(table(tmp_path / "own.csv", ["a", "b"], ["good", "bad"]))
     return {"train": file, "dev": file, "text": "text", "label": "label", "labels": labels}
 

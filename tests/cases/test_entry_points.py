@@ -191,18 +191,21 @@ def test_odd_options_are_refused_before_anything_heavy_is_imported(project, odd_
     subprocess.run([sys.executable, "-c", code], input=json.dumps(cases), text=True, check=True)
 
 
-HELD_OUT = ("selection=held-out", "held_out_share=0.001")
+HELD_OUT = ("selection=held-out", "held_out_fraction=0.001")
 
 
 @pytest.mark.parametrize(
     ("options", "error"),
     [
-        (("-s", HELD_OUT[0], "-s", HELD_OUT[1]), "error: --setting held_out_share: 0.001 of 20 training rows are 0"),
+        (("-s", HELD_OUT[0], "-s", HELD_OUT[1]), "error: --setting held_out_fraction: 0.001 of 20 training rows are 0"),
         (
             ("--teacher-setting", HELD_OUT[0], "--teacher-setting", HELD_OUT[1]),
-            "teacher: --teacher-setting held_out_share: 0.001 of 20 training rows are 0 rows; expected at least 1",
+            "teacher: --teacher-setting held_out_fraction: 0.001 of 20 training rows are 0 rows; expected at least 1",
         ),
-        (("--method", "metadistil", "-o", "quiz_share=0.01"), "metadistil: --option quiz_share: 0.01 of 20 training"),
+        (
+            ("--method", "metadistil", "-o", "quiz_fraction=0.01"),
+            "metadistil: --option quiz_fraction: 0.01 of 20 training",
+        ),
         (("-o", "layer_map=[[9]]"), "--option layer_map: "),
     ],
 )
@@ -242,15 +245,18 @@ ARGUMENTS = [
     ({"labels": ["a", "b"], "scores": "any"}, "scores: found both labels and scores; expected one of them"),
     ({"scores": 5}, "scores: found 5; expected a range"),
     ({"scores": (1, 2, 3)}, r"scores: found \[1, 2, 3\], expected a range"),
-    ({"scored_by": "accuracy"}, "scored_by: found 'accuracy'; expected a list of names"),
-    ({"headline": ["f1"], "scored_by": ["accuracy"]}, "headline: found 'f1' .*, expected one of the task's metrics"),
+    ({"metrics": "accuracy"}, "metrics: found 'accuracy'; expected a list of names"),
+    (
+        {"primary_metrics": ["f1"], "metrics": ["accuracy"]},
+        "primary_metrics: found 'f1' .*, expected one of the task's metrics",
+    ),
     ({"finetune_teacher": "yes"}, "finetune_teacher: found 'yes'; expected True, False or settings"),
     ({"finetune_teacher": {"epochs": 0}}, "finetune_teacher.epochs: found 0, expected a whole number from 1"),
     ({"finetune_teacher": {"alpha": 0}}, r"finetune_teacher: found the unknown alpha \(give it in options\)"),
     ({"tokenizer": object()}, "tokenizer: found an object; expected none: a teacher that is a folder or a name brings"),
     ({"name": "no good name"}, "name: found the name 'no good name'"),
     ({"name": "cola"}, "name: found the name 'cola'.*another name"),
-    ({"dev_share": 1}, "dev_share: found 1, expected a number above 0 and below 1"),
+    ({"dev_fraction": 1}, "dev_fraction: found 1, expected a number above 0 and below 1"),
     ({"dev_seed": -1}, "dev_seed: found -1, expected"),
     ({"seed": "1"}, r"seed: found '1' \(text\), expected a whole number from 0 to 4294967295$"),
     ({"seed": True}, "seed: found true .*, expected a whole number"),
@@ -279,10 +285,10 @@ def test_numbers_of_numpy_are_numbers():
         **{key: TINY[key] for key in ("teacher", "student", "text", "label", "finetune_teacher")},
         data=reviews(20),
         seed=pd.Series([3])[0],
-        dev_share=row["rate"],
+        dev_fraction=row["rate"],
         settings={"learning_rate": row["rate"]},
     )
-    assert (request.seed, request.dev_share, request.settings["learning_rate"]) == (3, 0.5, 0.5)
+    assert (request.seed, request.dev_fraction, request.settings["learning_rate"]) == (3, 0.5, 0.5)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a GPU")
@@ -446,7 +452,7 @@ RECORD = {
     "task is a path": _change("run.json", spec__task="../../x"),
     "no labels": _change("run.json", spec__own_task__labels=KeyError),
     "labels are numbers": _change("run.json", spec__own_task__labels=[1, 2]),
-    "own_task is text": _change("run.json", spec__own_task="x"),
+    "custom_task is text": _change("run.json", spec__own_task="x"),
     "a folder": _folder("run.json"),
 }
 PARTS = {
@@ -508,7 +514,7 @@ def test_predictions_of_another_kind_are_told(columns, message, run_folder):
 def test_an_undefined_score_of_the_teacher_is_told_as_such(run_folder, tmp_path):
     _unlisted(run_folder)
     lines = [json.loads(line) for line in (run_folder / "history.jsonl").read_text().splitlines()]
-    lines[0]["teacher"]["headline"] = None
+    lines[0]["teacher"]["primary_score"] = None
     (run_folder / "history.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     card = (read_run(run_folder).save(tmp_path / "student") / "README.md").read_text()
     assert "before the student's training: undefined; the student's: " in card

@@ -30,9 +30,7 @@ ROWS = {"data": 40, "dev": 20}
 def project(tmp_path_factory):
     """A folder with a finished distillation in out/, scored by accuracy and f1; no test may change it."""
     folder = tmp_path_factory.mktemp("project")
-    rkd.distill(
-        reviews(40), dev=reviews(20, 1), out=folder / "out", scored_by=["accuracy", "f1"], max_length=16, **TINY
-    )
+    rkd.distill(reviews(40), dev=reviews(20, 1), out=folder / "out", metrics=["accuracy", "f1"], max_length=16, **TINY)
     reviews(20, 1).to_csv(folder / "dev.csv", index=False)
     return folder
 
@@ -97,7 +95,7 @@ def copy(project, tmp_path):
 
 
 def again(out, **changes):
-    arguments = {"data": reviews(40), "dev": reviews(20, 1), "scored_by": ["accuracy", "f1"], "max_length": 16}
+    arguments = {"data": reviews(40), "dev": reviews(20, 1), "metrics": ["accuracy", "f1"], "max_length": 16}
     return rkd.distill(**{**arguments, "out": out, **TINY, **changes})
 
 
@@ -107,7 +105,7 @@ def again(out, **changes):
         ({"options": {"alpha": 0.9}}, None, "alpha 0.5 → 0.9"),
         ({"method": "reptile", "learning_rate": 1e-4}, None, "method kd → reptile; learning_rate 0.001 → 0.0001"),
         ({"max_length": 12}, "max_length 16 → 12", "max_length 16 → 12; the teacher"),
-        ({"dev": None, "seed": 2}, "seed 1 → 2; dev_share none → 0.1; dev_seed none → 0; dev ", "; the teacher"),
+        ({"dev": None, "seed": 2}, "seed 1 → 2; dev_fraction none → 0.1; dev_seed none → 0; dev ", "; the teacher"),
     ],
 )
 def test_what_makes_a_finished_run_train_again_is_told(changes, teacher, student, copy, caplog):
@@ -136,7 +134,7 @@ def test_what_was_edited_is_trained_again_with_a_word(copy, caplog):
         ({"label": "stars"}, "label mood → stars"),
         ({"text": ["text", "more"]}, "text text → text, more"),
         ({"labels": ["good", "bad"]}, "labels bad, good → labels good, bad"),
-        ({"label": "number", "scores": "any", "scored_by": None}, "label mood → number"),
+        ({"label": "number", "scores": "any", "metrics": None}, "label mood → number"),
     ],
 )
 @pytest.mark.parametrize("left", ["all", "the teacher alone"])
@@ -210,7 +208,7 @@ def test_too_few_labels_are_told_in_words(frame, error):
 def test_two_spellings_of_a_label_are_shown_as_they_were_written(project):
     entry = {"train": str(project / "dev.csv"), "text": ["text"], "label": "mood", "labels": ["gut", "gut "]}
     with pytest.raises(RkdError, match=r"labels\[1\]: found 'gut ', which is one label with 'gut', expected every"):
-        load({"own_tasks": {"moods": entry}, "tasks": ["moods"]})
+        load({"custom_tasks": {"moods": entry}, "tasks": ["moods"]})
 
 
 @pytest.mark.parametrize("command", ["predict", "evaluate", "export"])

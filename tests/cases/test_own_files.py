@@ -29,7 +29,7 @@ MODELS = ROOT / "configs/models"
 ENTRY = {
     "text": ["text"],
     "label": "mood",
-    "headline": ["accuracy"],
+    "primary_metrics": ["accuracy"],
     "metrics": ["accuracy"],
     "title": "M",
     "test": None,
@@ -38,7 +38,7 @@ ENTRY = {
 
 def moods(*labels: str) -> Any:
     metrics = ["accuracy"] if labels else ["pearson"]
-    return get("moods", define({**ENTRY, "labels": list(labels), "metrics": metrics, "headline": metrics}))
+    return get("moods", define({**ENTRY, "labels": list(labels), "metrics": metrics, "primary_metrics": metrics}))
 
 
 def error_of(call: Any, *arguments: Any, **options: Any) -> str:
@@ -146,13 +146,13 @@ def test_a_test_file_needs_no_labels_and_late_keys_of_json_lines_are_columns(tmp
     )  # fmt: skip
 
 
-def own_tasks(folder: Path, name: str, content: str, **more: Any) -> dict[str, Any]:
+def custom_tasks(folder: Path, name: str, content: str, **more: Any) -> dict[str, Any]:
     (folder / "good.csv").write_text("text,mood\na,good\n")
     (folder / name).write_text(content)
     shared = {"text": ["text"], "label": "mood", "labels": ["good", "bad"]}
     entries = {"fine": {**shared, "train": str(folder / "good.csv")}, "wrong": {**shared, "train": str(folder / name)}}
     base = yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8"))
-    return {**base, "tasks": ["fine", "wrong"], "ablations": {}, "own_tasks": entries, **more}
+    return {**base, "tasks": ["fine", "wrong"], "ablations": {}, "custom_tasks": entries, **more}
 
 
 @pytest.mark.parametrize(
@@ -168,25 +168,25 @@ def own_tasks(folder: Path, name: str, content: str, **more: Any) -> dict[str, A
 )
 def test_the_config_check_reads_the_columns_of_the_tasks_that_run(tmp_path, monkeypatch, name, content, reason):
     monkeypatch.chdir(ROOT)
-    found = load.check(own_tasks(tmp_path, name, content))
-    assert [problem.path for problem in found] == ["own_tasks.wrong.train"]
+    found = load.check(custom_tasks(tmp_path, name, content))
+    assert [problem.path for problem in found] == ["custom_tasks.wrong.train"]
     assert found[0].found == f"'{tmp_path / name}' (text)"
     assert found[0].suggestion.startswith(reason)
-    assert load.check(own_tasks(tmp_path, name, content, tasks=["fine"])) == []
+    assert load.check(custom_tasks(tmp_path, name, content, tasks=["fine"])) == []
 
 
 def test_the_config_check_reads_a_header_once_and_no_more(tmp_path, monkeypatch):
     monkeypatch.chdir(ROOT)
     seen = []
     monkeypatch.setattr(load, "check_columns", lambda *given: seen.append(given[0]) or check_columns(*given))
-    content = own_tasks(tmp_path, "b.csv", "text,mood\n" + "a,bad\n" * 1_000_000)
+    content = custom_tasks(tmp_path, "b.csv", "text,mood\n" + "a,bad\n" * 1_000_000)
     model = {"method": "kd", "student_model": content["student_model"]}
     started = time.perf_counter()
     assert load.check({**content, "variants": {**content["variants"], "a": model, "b": model}}) == []
     assert time.perf_counter() - started < 2
     assert sorted(seen) == [tmp_path / "b.csv", tmp_path / "good.csv"]
     (tmp_path / "b.csv").write_text("text,label\na,bad\n")  # read anew in the same process
-    assert [problem.path for problem in load.check(content)] == ["own_tasks.wrong.train"]
+    assert [problem.path for problem in load.check(content)] == ["custom_tasks.wrong.train"]
 
 
 # --- rare labels ----------------------------------------------------------------------------------------------
@@ -198,9 +198,11 @@ def prepared(tmp_path: Path, rows: list[tuple[str, str]], labels: list[str], dev
     if dev is not None:
         (tmp_path / "dev.csv").write_text(f"text,mood\n{dev}")
         files["validation"] = {"path": str(tmp_path / "dev.csv")}
-    own = {**define({**ENTRY, "labels": labels}), "files": files, "scores": None, "dev_share": 0.5, "dev_seed": 0}
+    own = {**define({**ENTRY, "labels": labels}), "files": files, "scores": None, "dev_fraction": 0.5, "dev_seed": 0}
     tokenizer = str(MODELS / "bert-2x128.json")
-    prepare("moods", tmp_path / "out", source="files", tokenizer=tokenizer, vocab_size=100, max_length=16, own_task=own)
+    prepare(
+        "moods", tmp_path / "out", source="files", tokenizer=tokenizer, vocab_size=100, max_length=16, custom_task=own
+    )
 
 
 def test_a_label_that_the_split_takes_from_train_is_told(tmp_path, caplog):
@@ -321,9 +323,11 @@ def test_the_metrics_of_a_run_are_those_of_its_task(tmp_path):
     scored = tmp_path / "metrics/moods/kd/seed-1.json"
     run = tmp_path / "students/moods/kd/seed-1"
     (run / "model").mkdir(parents=True)
-    headline = {**own, "metrics": ["accuracy"]}
-    (run / "run.json").write_text(json.dumps({"spec": {**spec, "task": "moods", "options": {}, "own_task": headline}}))
+    primary_score = {**own, "metrics": ["accuracy"]}
+    (run / "run.json").write_text(
+        json.dumps({"spec": {**spec, "task": "moods", "options": {}, "custom_task": primary_score}})
+    )
     assert metrics_of(run) == ["accuracy"]
     scored.parent.mkdir(parents=True)
-    scored.write_text(json.dumps({"own_task": own}))
+    scored.write_text(json.dumps({"custom_task": own}))
     assert metrics_of(run) == ["accuracy", "f1"]

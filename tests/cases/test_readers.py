@@ -50,7 +50,7 @@ TSV = "text\tmood\n" + "".join(f"{text}\t{mood}\n" for text, mood in DIALOGUE)
 def task(*labels: str, text: tuple[str, ...] = ("text",), label: str = "mood", test: bool = False) -> Task:
     """A task of one's own with these labels, or with scores."""
     metrics = ["accuracy"] if labels else ["pearson"]
-    names = {"labels": list(labels), "metrics": metrics, "headline": metrics, "title": "Moods"}
+    names = {"labels": list(labels), "metrics": metrics, "primary_metrics": metrics, "title": "Moods"}
     return get("moods", define({**names, "text": list(text), "label": label, "test": test or None}))
 
 
@@ -280,11 +280,11 @@ def test_many_labels_take_no_longer_to_prepare(tmp_path, caplog):
         path = tmp_path / f"{count}.csv"
         rows = (f"text number {number},{labels[number % (count - 1)]}\n" for number in range(4000))
         path.write_text("text,mood\n" + "".join(rows))
-        names = {"labels": labels, "metrics": ["accuracy"], "headline": ["accuracy"], "title": "Many"}
+        names = {"labels": labels, "metrics": ["accuracy"], "primary_metrics": ["accuracy"], "title": "Many"}
         own = define({**names, "text": ["text"], "label": "mood", "test": None})
-        own |= {"files": {"train": {"path": str(path)}}, "scores": None, "dev_share": 0.1, "dev_seed": 0}
+        own |= {"files": {"train": {"path": str(path)}}, "scores": None, "dev_fraction": 0.1, "dev_seed": 0}
         started = time.process_time()
-        prepare(f"many-{count}", tmp_path / str(count), source="files", tokenizer=MODEL, own_task=own)
+        prepare(f"many-{count}", tmp_path / str(count), source="files", tokenizer=MODEL, custom_task=own)
         return time.process_time() - started
 
     few, many = seconds(3), seconds(300)
@@ -454,7 +454,7 @@ def test_rkd_plan_ends_in_one_line_where_it_cannot_count_rows(tmp_path, monkeypa
         (tmp_path / name).write_bytes(content)
     entry = {"train": str(tmp_path / name), "text": ["text"], "label": "mood", "labels": ["bad", "good"]}
     overlay = tmp_path / "overlay.yaml"
-    overlay.write_text(yaml.safe_dump({"tasks": ["moods"], "own_tasks": {"moods": entry}}))
+    overlay.write_text(yaml.safe_dump({"tasks": ["moods"], "custom_tasks": {"moods": entry}}))
     with pytest.raises(SystemExit) as ended:
         main(["plan", "--configfile", str(overlay)])
     told = capsys.readouterr().err.splitlines()
@@ -506,7 +506,11 @@ def test_rkd_plan_counts_the_rows_that_are_trained_on(tmp_path, monkeypatch):
     path = tmp_path / "data.jsonl"
     path.write_text('{"text": "a", "mood": "bad"}\n' * 60 + "\n" + '{"text": "b", "mood": "good"}\n' * 40)
     entry = {"train": str(path), "text": ["text"], "label": "mood", "labels": ["bad", "good"]}
-    content = {**yaml.safe_load((ROOT / "config.yaml").read_text()), "tasks": ["moods"], "own_tasks": {"moods": entry}}
+    content = {
+        **yaml.safe_load((ROOT / "config.yaml").read_text()),
+        "tasks": ["moods"],
+        "custom_tasks": {"moods": entry},
+    }
     plan = Plan(load(content))
     jobs = [Job("train_student", {"task": "moods", "variant": "kd", "seed": seed}) for seed in "12"]
     counted = []
@@ -522,5 +526,5 @@ def test_the_ending_of_a_file_may_be_in_capitals(tmp_path):
     path.write_text("text,mood\na,bad\n")
     assert read_columns(path, ["mood"]) == {"mood": ["bad"]}
     entry = {"train": str(path), "text": ["text"], "label": "mood", "labels": ["bad", "good"]}
-    content = {**yaml.safe_load((ROOT / "config.yaml").read_text()), "own_tasks": {"moods": entry}}
-    assert not [problem for problem in check(content) if problem.path.startswith("own_tasks")]
+    content = {**yaml.safe_load((ROOT / "config.yaml").read_text()), "custom_tasks": {"moods": entry}}
+    assert not [problem for problem in check(content) if problem.path.startswith("custom_tasks")]

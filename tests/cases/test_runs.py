@@ -83,7 +83,7 @@ def test_any_bit_of_the_arrow_file_counts(copied):
 
 
 @pytest.mark.parametrize(
-    "changes", [{"max_length": 12}, {"synthetic": False}, {"task": "rte"}, {"own_task": {"labels": ["a", "b"]}}]
+    "changes", [{"max_length": 12}, {"synthetic": False}, {"task": "rte"}, {"custom_task": {"labels": ["a", "b"]}}]
 )
 def test_a_manifest_whose_flags_were_changed_is_refused(changes, copied):
     edit_manifest(copied, **changes)
@@ -306,12 +306,12 @@ FAULTS = {
         r"max_length: found 24; expected at most 20",
     ),
     "a quiz of too few rows": (
-        lambda place: with_options(place.spec("metadistil"), quiz_share=0.05),
-        r"quiz_share: 0\.05 of 40 training rows are 2 rows; expected at least 4 to hold out",
+        lambda place: with_options(place.spec("metadistil"), quiz_fraction=0.05),
+        r"quiz_fraction: 0\.05 of 40 training rows are 2 rows; expected at least 4 to hold out",
     ),
     "no rows to choose the epoch by": (
-        lambda place: with_training(place.spec("kd"), selection="held-out", held_out_share=0.01),
-        r"held_out_share: 0\.01 of 40 training rows are 0 rows; expected at least 1",
+        lambda place: with_training(place.spec("kd"), selection="held-out", held_out_fraction=0.01),
+        r"held_out_fraction: 0\.01 of 40 training rows are 0 rows; expected at least 1",
     ),
     "a precision that the processor lacks": (
         lambda place: place.spec("reptile", precision="bf16"),
@@ -344,9 +344,9 @@ def test_a_student_that_cannot_be_trained_is_told_before_its_teacher_is(fault, p
 
 def test_all_students_that_cannot_be_trained_are_told_at_once(place):
     hot = [replace(with_options(place.spec("kd"), temperature=1e200), variant=name) for name in ("hot", "hotter")]
-    few = replace(with_options(place.spec("metadistil"), quiz_share=0.05), variant="few")
+    few = replace(with_options(place.spec("metadistil"), quiz_fraction=0.05), variant="few")
     with pytest.raises(
-        RkdError, match=r"^mrpc: 3 of 4 runs cannot be trained: hot, hotter: loss is .*; few: quiz_share:"
+        RkdError, match=r"^mrpc: 3 of 4 runs cannot be trained: hot, hotter: loss is .*; few: quiz_fraction:"
     ):
         trial(teacher_of(place), [*hot, few], place.data, device="cpu", threads=1)
 
@@ -431,12 +431,13 @@ def test_a_task_of_2500_labels_is_prepared_trained_and_scored(tmp_path):
     for name in ("train.csv", "dev.csv"):
         (tmp_path / name).write_text(f"text,kind\n{rows}")
     task = {"text": ["text"], "label": "kind", "labels": labels, "train": "train.csv", "dev": "dev.csv"}
-    workflow.overlay({**TINY, "tasks": ["many"], "own_tasks": {"many": task}, "ablations": {"teacher-lr": None}})
+    workflow.overlay({**TINY, "tasks": ["many"], "custom_tasks": {"many": task}, "ablations": {"teacher-lr": None}})
     workflow.snakemake("results/metrics/many/teacher/seed-1.json")
     record = json.loads((tmp_path / "results/teachers/many/seed-1/run.json").read_text())
     assert len(RunSpec(**{**record["spec"], "model": None}).json()) > 1 << 17
     assert (
-        json.loads((tmp_path / "results/metrics/many/teacher/seed-1.json").read_text())["own_task"]["labels"] == labels
+        json.loads((tmp_path / "results/metrics/many/teacher/seed-1.json").read_text())["custom_task"]["labels"]
+        == labels
     )
 
 

@@ -73,7 +73,7 @@ def nasty_config(folder: Path) -> dict[str, Any]:
     return {
         "tasks": ["moods"],
         "seeds": [1],
-        "own_tasks": {"moods": task},
+        "custom_tasks": {"moods": task},
         "glue_dir": str(place),
         "teacher_model": str(place / f"4 {place.name}.json"),
         "student_model": student,
@@ -108,17 +108,17 @@ def test_jobs_read_what_the_user_wrote_and_no_other_place_or_device_runs_one_aga
     target = "results/data/moods/manifest.json"
     workflow.snakemake(target, "--cores", "1")
     manifest = json.loads((workflow.folder / target).read_text(encoding="utf-8"))
-    task = nasty_config(workflow.folder)["own_tasks"]["moods"]
-    assert manifest["own_task"]["labels"] == task["labels"]
-    assert manifest["own_task"]["files"]["train"]["path"] == task["train"]
+    task = nasty_config(workflow.folder)["custom_tasks"]["moods"]
+    assert manifest["custom_task"]["labels"] == task["labels"]
+    assert manifest["custom_task"]["files"]["train"]["path"] == task["train"]
     moved = nasty_config(workflow.folder)
     for split in ("train", "dev"):
         (workflow.folder / f"{split} {{copy}}.csv").write_bytes((workflow.folder / task[split]).read_bytes())
-        moved["own_tasks"]["moods"][split] = f"{split} {{copy}}.csv"
+        moved["custom_tasks"]["moods"][split] = f"{split} {{copy}}.csv"
     workflow.overlay({**moved, "threads": 2, "device": "cpu"})
     try:
         assert workflow.planned(target) == {}
-        moved["own_tasks"]["moods"]["train"] = "other.jsonl"  # the same rows in another format
+        moved["custom_tasks"]["moods"]["train"] = "other.jsonl"  # the same rows in another format
         columns = read_columns(workflow.folder / task["train"], [*task["text"], task["label"]])
         write_columns(workflow.folder / "other.jsonl", columns)
         workflow.overlay(moved)
@@ -143,7 +143,7 @@ def test_no_name_of_an_axis_or_task_makes_the_name_of_a_rule():
 
 def test_an_axis_and_a_task_with_one_target_are_one_error(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    config = {**base(), "tasks": ["ablation_x"], "own_tasks": {"ablation_x": own(tmp_path)}}
+    config = {**base(), "tasks": ["ablation_x"], "custom_tasks": {"ablation_x": own(tmp_path)}}
     heat = {"variant": "kd", "parameter": "temperature", "values": [1.0, 2.0]}
     [problem] = check_in_root({**config, "ablations": {"x_all": heat}})
     assert str(problem) == (
@@ -231,13 +231,16 @@ def test_snakemake_s_own_errors_are_one_line():
 
 
 @pytest.mark.usefixtures("here")
+HELD_OUT = "ablations.a.parameter: found 'held_out_fraction'"
+
+
 @pytest.mark.parametrize(
     ("axis", "expected"),
     [
-        ({"parameter": "held_out_share", "values": ["x"]}, "ablations.a.parameter: found 'held_out_share' (text), "
-         "expected another key: held_out_share is read with selection held-out alone, here selection is best"),
-        ({"parameter": "held_out_share", "values": [0.1, 0.2]}, "ablations.a.parameter: found 'held_out_share' (text)"),
-        ({"settings": {"s": {"held_out_share": 0.1}}}, "ablations.a.settings.s.held_out_share: found 'held_out_share'"),
+        ({"parameter": "held_out_fraction", "values": ["x"]}, f"{HELD_OUT} (text), "
+         "expected another key: held_out_fraction is read with selection held-out alone, here selection is best"),
+        ({"parameter": "held_out_fraction", "values": [0.1, 0.2]}, f"{HELD_OUT} (text)"),
+        ({"settings": {"s": {"held_out_fraction": 0.1}}}, "ablations.a.settings.s.held_out_fraction: found 'held_out_"),
         ({"parameter": "temperature", "values": [1, "x"]}, "ablations.a.values[1]: found 'x' (text), expected a"),
         ({"settings": {"s": {"alpha": 0.2}, "t": {"alpha": 0.2}}}, "ablations.a.settings.t: found the same run as "
          "ablations.a.settings.s, expected a value that makes another run"),
@@ -253,7 +256,7 @@ def test_an_axis_that_is_none_is_one_error(axis, expected):
 
 @pytest.mark.usefixtures("here")
 def test_a_held_out_share_is_an_axis_where_it_is_read():
-    settings = {"s": {"selection": "held-out", "held_out_share": 0.2}, "t": {"selection": "held-out"}}
+    settings = {"s": {"selection": "held-out", "held_out_fraction": 0.2}, "t": {"selection": "held-out"}}
     assert check({**base(), "ablations": {"a": {"variant": "kd", "settings": settings}}}) == []
 
 
@@ -304,7 +307,7 @@ def test_a_tilde_is_the_home_folder_in_every_path(tmp_path, monkeypatch):
         (tmp_path / f"{layers}.json").write_bytes((ROOT / f"configs/models/bert-{layers}x128.json").read_bytes())
     config = base() | {
         "tasks": ["moods"],
-        "own_tasks": {"moods": {**task, **{split: f"~/{task[split]}" for split in ("train", "dev")}}},
+        "custom_tasks": {"moods": {**task, **{split: f"~/{task[split]}" for split in ("train", "dev")}}},
         "glue_dir": "~/x",
         "teacher_model": "~/4.json",
         "student_model": "~/2.json",
@@ -313,9 +316,9 @@ def test_a_tilde_is_the_home_folder_in_every_path(tmp_path, monkeypatch):
     config["variants"]["other"] = {"method": "kd", "student_model": "~/4.json"}
     loaded = load(config)
     assert "~" not in json.dumps(loaded)
-    assert loaded["own_tasks"]["moods"]["train"] == str(tmp_path / task["train"])
+    assert loaded["custom_tasks"]["moods"]["train"] == str(tmp_path / task["train"])
     plan = Plan(loaded)
-    assert plan.data("moods").own_task["files"]["train"].keys() == {"format", "sha256"}
+    assert plan.data("moods").custom_task["files"]["train"].keys() == {"format", "sha256"}
     assert plan.student("moods", "other", 1).model.source == str(tmp_path / "4.json")
 
 
@@ -324,7 +327,7 @@ def test_variables_and_braces_in_a_path_are_themselves(tmp_path, monkeypatch):
     monkeypatch.setenv("WHERE", "elsewhere")
     task = own(tmp_path, "$WHERE {x} %s")
     files = {split: str(tmp_path / task[split]) for split in ("train", "dev")}
-    loaded = load(base() | {"tasks": ["moods"], "own_tasks": {"moods": {**task, **files}}})
+    loaded = load(base() | {"tasks": ["moods"], "custom_tasks": {"moods": {**task, **files}}})
     assert Plan(loaded).files("moods") == {"train": files["train"], "validation": files["dev"]}
 
 
@@ -365,7 +368,7 @@ def test_the_schema_has_many_places_for_text():
     assert len(PLACES) > 50
     assert {
         ("glue_dir",),
-        ("own_tasks", "one", "labels", 0),
+        ("custom_tasks", "one", "labels", 0),
         ("variants", "…"),
         ("ablations", "one", "values", 0),
     } < set(PLACES)
@@ -377,7 +380,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     task = own(tmp_path_factory.mktemp("whole"), "x")
     folder = tmp_path_factory.getbasetemp()
     files = {key: str(next(folder.glob(f"whole*/{task[key]}"))) for key in ("train", "dev")}
-    config = base() | {"tasks": ["one"], "own_tasks": {"one": {**task, **files}}}
+    config = base() | {"tasks": ["one"], "custom_tasks": {"one": {**task, **files}}}
     config["variants"]["one"] = {"method": "kd", "temperature": 9.0}
     one = {"variant": "kd", "parameter": "temperature", "values": [1.0, 2.0], "tasks": ["one"]}
     return config | {"ablations": {"one": one, "two": {"variant": "kd", "settings": {"one": {"alpha": 0.1}}}}}
@@ -396,7 +399,7 @@ def put(config: dict[str, Any], path: Place, text: str) -> tuple[dict[str, Any],
     if last == "…":
         section[text] = section.pop("one", {"method": "kd"})
         last = text
-        if path == ("own_tasks", "…"):
+        if path == ("custom_tasks", "…"):
             config["tasks"] = [text]
             config["ablations"]["one"]["tasks"] = [text]
     elif isinstance(section, list):
@@ -408,10 +411,10 @@ def put(config: dict[str, Any], path: Place, text: str) -> tuple[dict[str, Any],
 
 @settings(max_examples=3000 if SOAK else 400, derandomize=True, database=None)
 @given(st.sampled_from(PLACES), TEXTS)
-@example(("own_tasks", "one", "labels", 0), "{bad}")
-@example(("own_tasks", "one", "title"), "a\nb")
-@example(("own_tasks", "one", "label"), "\ud83d")
-@example(("own_tasks", "one", "text", 0), "a\nb")
+@example(("custom_tasks", "one", "labels", 0), "{bad}")
+@example(("custom_tasks", "one", "title"), "a\nb")
+@example(("custom_tasks", "one", "label"), "\ud83d")
+@example(("custom_tasks", "one", "text", 0), "a\nb")
 @example(("teacher_model",), "{x}.json")
 @example(("variants", "…"), "a\n- b: found")
 @example(("ablations", "…"), "table")
@@ -427,7 +430,7 @@ def test_any_text_at_any_key_is_taken_as_it_is_or_refused_by_its_key(whole, path
             str(problem).encode()
         if problems:
             keys = [re.sub(r"[\[.'].*", "", problem.path) for problem in problems]
-            assert where[0] in keys or path in {("own_tasks", "…"), ("tasks", 0)}, (where, problems)
+            assert where[0] in keys or path in {("custom_tasks", "…"), ("tasks", 0)}, (where, problems)
             with pytest.raises(ConfigError):
                 load(config)
             return
@@ -435,7 +438,7 @@ def test_any_text_at_any_key_is_taken_as_it_is_or_refused_by_its_key(whole, path
         for task, variant, seed in plan.runs():
             spec = plan.teacher(task, seed) if variant == "teacher" else plan.student(task, variant, seed)
             assert RunSpec.from_json(spec.json()) == spec
-            json.loads(plan.data(task).json())["own_task"].keys()
+            json.loads(plan.data(task).json())["custom_task"].keys()
         report = ReportSpec.from_json(json.dumps(plan.report(plan.all_variants)))
         assert read_axes(plan.ablations(), report).keys() == plan.axes.keys()
         Plan(json.loads(plan.page()))
@@ -456,17 +459,19 @@ def test_a_file_of_any_name_is_taken_at_every_key_for_a_path(whole, tmp_path_fac
         return
     for layers in (2, 4):
         (place / f"y{text}{layers}.json").write_bytes((ROOT / f"configs/models/bert-{layers}x128.json").read_bytes())
-    own_task = whole["own_tasks"]["one"]
-    write_columns(place / f"y{text}.csv", {name: ["a"] for name in (*own_task["text"], own_task["label"])})
+    custom_task = whole["custom_tasks"]["one"]
+    write_columns(place / f"y{text}.csv", {name: ["a"] for name in (*custom_task["text"], custom_task["label"])})
     teacher, student, data = (str(place / f"y{text}{end}") for end in ("4.json", "2.json", ".csv"))
     config = copy.deepcopy(whole) | {"glue_dir": str(place), "teacher_model": teacher, "student_model": student}
-    config["own_tasks"]["one"] |= dict.fromkeys(("train", "dev", "test"), data)
+    config["custom_tasks"]["one"] |= dict.fromkeys(("train", "dev", "test"), data)
     config["variants"]["one"] = {"method": "kd", "student_model": teacher}
     config["ablations"]["one"] |= {"parameter": "student_model", "values": [student, teacher]}
     problems = check(config)
     if problems:
         assert escape.has_control(text), problems
-        assert {"glue_dir", "teacher_model", "student_model", "own_tasks.one.train"} <= {one.path for one in problems}
+        assert {"glue_dir", "teacher_model", "student_model", "custom_tasks.one.train"} <= {
+            one.path for one in problems
+        }
         return
     plan = Plan(load(config))
     assert set(plan.files("one").values()) == {data}
@@ -542,7 +547,7 @@ def rendered(tmp_path, monkeypatch):
         score = 0.5 + number / 100
         method = "finetune" if variant == "teacher" else plan.method(variant)
         found = {"task": "moods", "variant": variant, "method": method, "seed": 1, "synthetic": False,
-                 "splits": {"validation": {"accuracy": score, "rows": 40}}, "headline": score}  # fmt: skip
+                 "splits": {"validation": {"accuracy": score, "rows": 40}}, "primary_score": score}  # fmt: skip
         file.write_text(json.dumps(found), encoding="utf-8")
         files.append(str(file.relative_to(tmp_path)))
     return plan, spec, read_metrics(files)
@@ -556,9 +561,9 @@ def overlaid(config: dict[str, Any]) -> dict[str, Any]:
 def test_tables_show_nasty_text_as_it_is_in_every_format(rendered, tmp_path):
     plan, spec, metrics = rendered
     axis = read_axes(plan.ablations(), spec)["figure"]
-    student, title = plan.config["student_model"], plan.config["own_tasks"]["moods"]["title"]
+    student, title = plan.config["student_model"], plan.config["custom_tasks"]["moods"]["title"]
     table = ablation_table(spec, axis, metrics)
-    starts = {"main": "Dev scores", "ablation_figure": "Ablation of figure: dev headline scores"}
+    starts = {"main": "Dev scores", "ablation_figure": "Ablation of figure: dev primary scores"}
     for stem, one in {"main": main_table(spec, metrics), "ablation_figure": table}.items():
         csv_file, md, tex, html, _ = write(one, tmp_path / "tables", stem)
         pd.testing.assert_frame_equal(pd.read_csv(csv_file, keep_default_na=True), one.frame(), check_dtype=False)
@@ -604,14 +609,14 @@ def test_the_page_shows_nasty_text_as_it_is(rendered, tmp_path):
     parsed = Text(html)
     assert not parsed.open
     assert not {"i", "b"} & {tag for tag, _ in parsed.tags}
-    title, files = plan.config["own_tasks"]["moods"]["title"], ", ".join(plan.files("moods").values())
+    title, files = plan.config["custom_tasks"]["moods"]["title"], ", ".join(plan.files("moods").values())
     assert f"{title} from {files}" in parsed.text
     assert f"{plan.config['teacher_model']} → {plan.config['student_model']};" in parsed.text
     assert f"ValueError: {NASTY}"[:200] in parsed.text
     assert "\x1b" not in html
     shown = parsed.text.partition("The whole config")[2].partition("\nTables\n")[0]
     config = yaml.safe_load(shown)
-    assert config["own_tasks"]["moods"]["title"] == title
+    assert config["custom_tasks"]["moods"]["title"] == title
 
 
 def test_a_model_card_shows_nasty_text_as_it_is(tmp_path):
@@ -621,7 +626,7 @@ def test_a_model_card_shows_nasty_text_as_it_is(tmp_path):
         "label": f"l{name}",
         "labels": [f"{name}|a", f"b\n---\n{name}"],
         "metrics": ["accuracy"],
-        "headline": ["accuracy"],
+        "primary_metrics": ["accuracy"],
         "test": False,
         "title": name,
     }
@@ -629,7 +634,7 @@ def test_a_model_card_shows_nasty_text_as_it_is(tmp_path):
     folder.mkdir()
     spec = {
         "task": "moods-card",
-        "own_task": definition,
+        "custom_task": definition,
         "method": "kd",
         "seed": 1,
         "model": {"source": f"x/{name.replace('/', '')}"},
@@ -638,7 +643,7 @@ def test_a_model_card_shows_nasty_text_as_it_is(tmp_path):
     }
     record = {"spec": spec, "parameters": {"total": 1_000_000}, "data": {"source": "files", "sha256": "0"}}
     (folder / "run.json").write_text(json.dumps(record))
-    metrics = {"splits": {"validation": {"accuracy": 0.5, "rows": 2}}, "headline": 0.5}
+    metrics = {"splits": {"validation": {"accuracy": 0.5, "rows": 2}}, "primary_score": 0.5}
     card = model_card(distilled(folder, metrics), f"my {name}")
     _, header, body = card.split("---\n", 2)
     assert yaml.safe_load(header)["pipeline_tag"] == "text-classification"

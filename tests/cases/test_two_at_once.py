@@ -209,8 +209,8 @@ def test_a_training_refuses_data_of_another_task(place, tmp_path):
 
 def test_a_training_refuses_data_whose_labels_had_another_order(finished, tmp_path):
     spec = RunSpec.from_json(json.dumps(json.loads((finished / "teacher" / "run.json").read_text())["spec"]))
-    spec.own_task["labels"].reverse()
-    with pytest.raises(RkdError, match=rf"^{finished}/data: own_task: found another labels; expected the task"):
+    spec.custom_task["labels"].reverse()
+    with pytest.raises(RkdError, match=rf"^{finished}/data: custom_task: found another labels; expected the task"):
         loop.run(spec, finished / "data", tmp_path / "run", device="cpu")
 
 

@@ -233,7 +233,7 @@ def test_variants_of_one_seed_may_end_in_the_same_weights_and_predictions(result
     [
         ("synthetic", False, "synthetic: found false; its run has true"),
         ("method", "reptile", 'method: found "reptile"; its run has "kd"'),
-        ("own_task", {"title": "Mine"}, "its run has"),
+        ("custom_task", {"title": "Mine"}, "its run has"),
     ],
 )
 def test_what_a_metrics_file_says_of_its_run_is_compared_with_the_run(
@@ -328,7 +328,7 @@ def test_the_page_is_compared_with_what_its_command_makes(results: Path) -> None
 
 def test_a_page_made_of_other_sources(results: Path) -> None:
     with (results / KD / "history.jsonl").open("a") as history:
-        history.write('{"epoch": 2, "step": 9, "headline": 1.0}\n')
+        history.write('{"epoch": 2, "step": 9, "primary_score": 1.0}\n')
     told = mismatches(results / "report")
     assert "history.jsonl: sha256 is" in told
     assert "index.json, made from it, recorded" in told
@@ -360,7 +360,7 @@ def test_a_figure_that_was_drawn_anew_with_its_record_is_told_by_the_page(result
 def test_a_table_that_tells_settings_which_never_ran(
     results: Path, change: Callable[[dict[str, Any]], object], told: str
 ) -> None:
-    """As by `partial: true` with another config: all of the table agrees with itself."""
+    """As by `report_only: true` with another config: all of the table agrees with itself."""
     shutil.rmtree(results / "report")
     spec = results_tree.plan().report()
     change(spec)
@@ -435,7 +435,7 @@ def places(value: Any) -> Iterator[tuple[Any, Any]]:
         b"\xff\xfe",
         b'{"spec": ' + b"[" * 100_000,
         b'{"spec": {"task": "cola", "variant": {}, "seed": [], "training": 1}, "outputs": {"../../x": 1}}',
-        b'{"spec": {"task": "\\ud800\\n", "own_task": {"text": 5}}}',
+        b'{"spec": {"task": "\\ud800\\n", "custom_task": {"text": 5}}}',
         b'{"origin": {"command": [], "inputs": {}, "code": {}}, "printed": 1}',
         b'{"origin": {"command": ["workflow_scripts/make_table.py", "--out-dir", "x", "--spec", "{"], '
         b'"inputs": {}, "code": {}}}',

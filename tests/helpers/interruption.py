@@ -26,10 +26,10 @@ from rkd.training import loop
 from tests.conftest import ROOT
 
 CONTROLS = {
-    "no-lookahead": {"pull_to": "student"},
-    "pull-to-initial": {"pull_to": "initial"},
-    "random-direction": {"pull_direction": "random"},
-    "encoder-only": {"pull_scope": "encoder"},
+    "no-lookahead": {"outer_target": "student"},
+    "pull-to-initial": {"outer_target": "initial"},
+    "random-direction": {"outer_direction": "random"},
+    "encoder-only": {"outer_scope": "encoder"},
     "inner-steps-2": {"inner_steps": 2},
     "quiz-batch": {"inner_batch": "quiz"},
     "sgd-outer": {"outer_optimizer": "sgd"},
@@ -68,7 +68,7 @@ class Place:
         settings = {**student, **overrides}
         settings |= {"epochs": 2, "batch_size": 4, "selection": "best", "weight_decay": 0.01, **training}
         keys = ("learning_rate", "epochs", "batch_size", "gradient_accumulation", "weight_decay", "warmup_ratio")
-        keys += ("max_grad_norm", "adam_epsilon", "precision", "batch_order", "selection")
+        keys += ("max_grad_norm", "adam_epsilon", "precision", "group_by_length", "selection")
         options = {key: settings[key] for key in METHOD_OPTIONS[method]}
         model = ModelSpec(str(self.folder / "student.json"))
         return RunSpec(self.task, row, method, 1, model, {key: settings[key] for key in keys}, options)

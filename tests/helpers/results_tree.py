@@ -130,7 +130,7 @@ def write_run(folder: Path, planned: Plan, variant: str, seed: int, task: str = 
     frame = pd.DataFrame({"split": "validation", "idx": range(40), "label": rng.integers(0, 2, 40).astype(float)})
     frame["prediction"] = np.where(rng.random(40) < 0.8, frame["label"], 1 - frame["label"])
     frame.to_parquet(folder / "predictions.parquet", index=False)
-    evaluations = [{"epoch": at, "step": 5 * at, "headline": 0.1 + 0.2 * at + 0.01 * seed} for at in range(2)]
+    evaluations = [{"epoch": at, "step": 5 * at, "primary_score": 0.1 + 0.2 * at + 0.01 * seed} for at in range(2)]
     (folder / "history.jsonl").write_text("".join(json.dumps(each) + "\n" for each in evaluations))
     (folder / "model").mkdir()
     (folder / "model/model.safetensors").write_bytes(bytes(100) + bytes([seed]))

@@ -221,7 +221,9 @@ def hub_data(world: World) -> None:
 
 def short_of(error: Exception, batch_size: int = 32, parts: int = 1) -> Callable[[World], Any]:
     def run(_: World) -> None:
-        with out_of_memory.explained("cola/kd/seed-1", {"batch_size": batch_size, "gradient_accumulation": parts}):
+        with out_of_memory.explain_out_of_memory(
+            "cola/kd/seed-1", {"batch_size": batch_size, "gradient_accumulation": parts}
+        ):
             raise error
 
     return run
@@ -479,12 +481,15 @@ def test_the_whole_world_is_good(world: World) -> None:
     world.load()
     world.tsv(SST2 + "a\t1\n")
     pins.check(lambda name: pins.pins()[name])
-    with out_of_memory.explained("x", {"batch_size": 1}):
+    with out_of_memory.explain_out_of_memory("x", {"batch_size": 1}):
         pass
 
 
 def test_other_errors_are_not_taken_for_a_lack_of_memory() -> None:
-    with pytest.raises(RuntimeError, match="shapes differ"), out_of_memory.explained("x", {"batch_size": 8}):
+    with (
+        pytest.raises(RuntimeError, match="shapes differ"),
+        out_of_memory.explain_out_of_memory("x", {"batch_size": 8}),
+    ):
         raise RuntimeError("shapes differ")
 
 

@@ -211,7 +211,7 @@ def test_scores_and_two_texts(tmp_path):
         ({"alpha": 0.5}, r"settings: found the unknown alpha \(give it in options\)"),
         ({"epochs": 0}, "epochs: found 0, expected a whole number from 1 to 100000"),
         ({"text": "txt"}, "data: column 'txt' is missing; found 'text', 'mood'"),
-        ({"scored_by": ["pearson"]}, r"scored_by: found 'pearson' \(text\), expected one of accuracy"),
+        ({"metrics": ["pearson"]}, r"metrics: found 'pearson' \(text\), expected one of accuracy"),
         ({"labels": ["good", "fine"]}, "column 'mood': found 'bad'; expected one of the labels good, fine"),
         ({"finetune_teacher": False}, "teacher: found .*, a model config without weights"),
     ],
@@ -354,12 +354,12 @@ def test_example_of_a_custom_method(tmp_path):
     assert 0.9 > alphas[0] > alphas[1] > 0.1
 
 
-def test_scored_by_and_headline(distilled):
-    settings = {**TINY, "scored_by": ["accuracy", "f1"], "headline": ["f1"]}
+def test_metrics_and_primary_metrics(distilled):
+    settings = {**TINY, "metrics": ["accuracy", "f1"], "primary_metrics": ["f1"]}
     result = rkd.distill(reviews(), dev=reviews(20, 1), **settings)
     frame = result.predictions[result.predictions["split"] == "validation"]
     expected = metrics.compute("mrpc", *((frame[name] == "good").astype(int) for name in ("prediction", "label")))
-    assert result.metrics["headline"] == expected["f1"]
+    assert result.metrics["primary_score"] == expected["f1"]
     assert {name: result.metrics["splits"]["validation"][name] for name in expected} == expected
 
 

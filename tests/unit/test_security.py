@@ -79,7 +79,7 @@ ESCAPES = ["../x", "/etc/x", "a/b", "..", ".x", "a\0b", "a\nb", "A", "", "x y", 
     [
         lambda name: {"variants": {name: {"method": "kd"}}},
         lambda name: {"tasks": [name]},
-        lambda name: {"own_tasks": {name: {"train": "x.csv", "text": ["a"], "label": "b", "labels": ["0", "1"]}}},
+        lambda name: {"custom_tasks": {name: {"train": "x.csv", "text": ["a"], "label": "b", "labels": ["0", "1"]}}},
         lambda name: {"ablations": {name: {"variant": "kd", "parameter": "temperature", "values": [1.0]}}},
         lambda name: {"ablations": {"heat": {"variant": "kd", "settings": {name: {"temperature": 1.0}}}}},
     ],

@@ -87,7 +87,7 @@ def test_scores_are_cut_to_the_range_of_the_task(tmp_path, score, written):
 def test_the_best_seed_on_dev_is_chosen_or_the_one_asked_for(tmp_path):
     files = [predictions(tmp_path, "rte", seed, right) for seed, right in ((3, 0.9), (1, 0.5), (2, 0.9))]
     assert choose(files)["rte"].run.seed == 2, "the first of equals"
-    assert choose(files)["rte"].headline == pytest.approx(0.9)
+    assert choose(files)["rte"].primary_score == pytest.approx(0.9)
     assert choose(files, seed=1)["rte"].run.seed == 1
     with pytest.raises(RkdError, match="no predictions of rte with seed 9"):
         choose(files, seed=9)

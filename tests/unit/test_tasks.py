@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from rkd.errors import RkdError
-from rkd.tasks import TASKS, get, headline
+from rkd.tasks import TASKS, get, primary_score
 
 # Order of the ClassLabel names in nyu-mll/glue.
 HUB_LABELS = {
@@ -56,14 +56,14 @@ def test_mnli_splits() -> None:
     mnli = get("mnli")
     assert mnli.dev_splits == ("validation_matched", "validation_mismatched")
     assert mnli.test_splits == ("test_matched", "test_mismatched", "ax")
-    assert mnli.headline_split == "validation_matched"
-    assert get("cola").headline_split == "validation"
+    assert mnli.primary_split == "validation_matched"
+    assert get("cola").primary_split == "validation"
 
 
 def test_only_ax_cannot_be_trained() -> None:
     assert [name for name, task in TASKS.items() if not task.trainable] == ["ax"]
     with pytest.raises(RkdError, match="'ax' has no dev split"):
-        _ = get("ax").headline_split
+        _ = get("ax").primary_split
 
 
 def test_only_stsb_is_regression() -> None:
@@ -78,20 +78,20 @@ def test_unknown_name_suggests_the_nearest(wrong: str, right: str) -> None:
         get(wrong)
 
 
-def test_headline_is_the_mean_of_the_tasks_metrics() -> None:
-    assert headline(get("mrpc"), {"accuracy": 0.8, "f1": 0.9, "rows": 408}) == pytest.approx(0.85)
-    assert headline(get("stsb"), {"pearson": 0.5, "spearmanr": 0.6}) == pytest.approx(0.55)
-    assert headline(get("cola"), {"matthews_correlation": -0.1, "accuracy": 0.7}) == -0.1
+def test_primary_score_is_the_mean_of_the_tasks_metrics() -> None:
+    assert primary_score(get("mrpc"), {"accuracy": 0.8, "f1": 0.9, "rows": 408}) == pytest.approx(0.85)
+    assert primary_score(get("stsb"), {"pearson": 0.5, "spearmanr": 0.6}) == pytest.approx(0.55)
+    assert primary_score(get("cola"), {"matthews_correlation": -0.1, "accuracy": 0.7}) == -0.1
 
 
 @pytest.mark.parametrize("undefined", [math.nan, None])
-def test_headline_of_an_undefined_metric_is_nan(undefined: float | None) -> None:
-    assert math.isnan(headline(get("mrpc"), {"accuracy": 0.8, "f1": undefined}))
+def test_primary_score_of_an_undefined_metric_is_nan(undefined: float | None) -> None:
+    assert math.isnan(primary_score(get("mrpc"), {"accuracy": 0.8, "f1": undefined}))
 
 
-def test_headline_without_a_metric_is_an_error() -> None:
+def test_primary_score_without_a_metric_is_an_error() -> None:
     with pytest.raises(RkdError, match="mrpc: metric f1 is missing; found accuracy"):
-        headline(get("mrpc"), {"accuracy": 0.8})
+        primary_score(get("mrpc"), {"accuracy": 0.8})
 
 
 def test_import_stays_light() -> None:

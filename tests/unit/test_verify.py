@@ -69,15 +69,21 @@ def test_a_results_folder_of_another_name_elsewhere(results: Path) -> None:
 
 
 def test_a_task_of_ones_own(results: Path) -> None:
-    own = {"text": ["a"], "label": "b", "labels": ["no", "yes"], "metrics": ["accuracy", "f1"], "headline": ["f1"]}
+    own = {
+        "text": ["a"],
+        "label": "b",
+        "labels": ["no", "yes"],
+        "metrics": ["accuracy", "f1"],
+        "primary_metrics": ["f1"],
+    }
     definition = {**own, "test": False, "title": "Mine"}
-    spec = {"task": "mine", "variant": "kd", "method": "kd", "seed": 1, "synthetic": False, "own_task": definition}
+    spec = {"task": "mine", "variant": "kd", "method": "kd", "seed": 1, "synthetic": False, "custom_task": definition}
     run, out = results / "students/mine/kd/seed-1", results / "metrics/mine/kd/seed-1.json"
     run.parent.mkdir(parents=True)
     shutil.move(results / "students/cola/kd/seed-1", run)
     trained = {key: value for key, value in definition.items() if key != "title"}
     edited_json(
-        run / "run.json", lambda record: record["spec"].update(task="mine", own_task={**trained, "metrics": ["f1"]})
+        run / "run.json", lambda record: record["spec"].update(task="mine", custom_task={**trained, "metrics": ["f1"]})
     )
     edited_json(run / "run.json", lambda record: record.update(teacher={}))
     edited_json(run / "run.json", lambda record: record["data"].update(source="files", files={}))
@@ -119,10 +125,10 @@ TAMPERED: dict[str, tuple[Callable[[Path], Any], set[str], str]] = {
     ),
     "metric": (
         lambda results: edited_json(
-            results / "metrics/cola/kd/seed-1.json", lambda content: content.update(headline=0.999)
+            results / "metrics/cola/kd/seed-1.json", lambda content: content.update(primary_score=0.999)
         ),
         {"metrics/cola/kd/seed-1.json"},
-        "headline: found 0.999; its predictions give 0.",
+        "primary_score: found 0.999; its predictions give 0.",
     ),
     "nested metric": (
         lambda results: edited_json(
@@ -211,7 +217,7 @@ def test_who_changes_predictions_metrics_and_table_alike_is_found_by_the_run(res
 def test_without_predictions_a_tampered_metric_is_found_by_its_table(results: Path) -> None:
     """As in published results, which leave the predictions out."""
     (results / KD / "predictions.parquet").unlink()
-    edited_json(results / "metrics/cola/kd/seed-1.json", lambda content: content.update(headline=0.999))
+    edited_json(results / "metrics/cola/kd/seed-1.json", lambda content: content.update(primary_score=0.999))
     checked = verify.verify([results])
     assert {finding.file for finding in checked.mismatches} == {"results/metrics/cola/kd/seed-1.json"}
     assert "main.json, made from it, recorded" in str(checked)

@@ -41,7 +41,7 @@ OWN = {
     "tasks": ["support-tickets", "stars"],
     "tracker": TRACKER,
     "variants": {"no-lookahead": None, "finetune": None},
-    "own_tasks": {
+    "custom_tasks": {
         "support-tickets": {
             "title": "Tickets",
             "train": "data/train.csv",
@@ -51,11 +51,11 @@ OWN = {
             "label": "queue",
             "labels": list(QUEUES),
             "metrics": ["accuracy", "macro_f1"],
-            "headline": ["macro_f1"],
+            "primary_metrics": ["macro_f1"],
         },
         "stars": {
             "train": "data/stars.jsonl",
-            "dev_share": 0.25,
+            "dev_fraction": 0.25,
             "text": ["review"],
             "label": "stars",
             "scores": [1, 5],
@@ -82,8 +82,8 @@ def test_the_whole_chain(own):
     results = own.folder / "results"
     table = pd.read_csv(results / "tables/main.csv")
     assert set(table["row"]) == {"teacher", "kd", "reptile"}
-    assert set(table.loc[table["task"] == "support-tickets", "metric"]) == {"accuracy", "macro_f1", "headline"}
-    assert set(table.loc[table["task"] == "stars", "metric"]) == {"pearson", "spearmanr", "headline"}
+    assert set(table.loc[table["task"] == "support-tickets", "metric"]) == {"accuracy", "macro_f1", "primary_score"}
+    assert set(table.loc[table["task"] == "stars", "metric"]) == {"pearson", "spearmanr", "primary_score"}
     text = (results / "tables/main.md").read_text()
     assert "Dev scores (×100) on Tickets, stars (data of one's own, not GLUE)." in text
     assert "Tickets" in text
@@ -104,7 +104,7 @@ def test_predictions_and_metrics_are_of_the_user_s_rows(own):
     found = json.loads((results / "metrics/support-tickets/kd/seed-1.json").read_text())
     test = frame[frame["split"] == "test"]
     assert found["splits"]["test"]["accuracy"] == pytest.approx((test["label"] == test["prediction"]).mean())
-    assert found["headline"] == found["splits"]["validation"]["macro_f1"]
+    assert found["primary_score"] == found["splits"]["validation"]["macro_f1"]
     dev = pd.read_parquet(results / "students/stars/kd/seed-1/predictions.parquet")
     assert sorted(dev["split"]) == ["validation"] * 25
     assert list(dev.sort_values("idx")["label"]) == [stars(100)[n]["stars"] for n in sorted(dev["idx"])]
@@ -138,9 +138,9 @@ def test_the_model_knows_the_labels(own):
 
 def test_the_manifest_says_what_decided_the_data(own):
     manifest = json.loads((own.folder / "results/data/stars/manifest.json").read_text())
-    assert manifest["own_task"]["files"]["train"]["path"] == "data/stars.jsonl"
-    assert len(manifest["own_task"]["files"]["train"]["sha256"]) == 64
-    assert (manifest["own_task"]["dev_share"], manifest["own_task"]["dev_seed"]) == (0.25, 0)
+    assert manifest["custom_task"]["files"]["train"]["path"] == "data/stars.jsonl"
+    assert len(manifest["custom_task"]["files"]["train"]["sha256"]) == 64
+    assert (manifest["custom_task"]["dev_fraction"], manifest["custom_task"]["dev_seed"]) == (0.25, 0)
     assert {name: split["rows"] for name, split in manifest["splits"].items()} == {"train": 75, "validation": 25}
     assert manifest["synthetic"] is False
 
@@ -159,12 +159,14 @@ def test_touched_files_are_no_change_and_edited_ones_are(own):
 
 def test_a_copied_file_and_another_device_run_nothing_and_no_page_again(own):
     (own.folder / "elsewhere").mkdir()
-    tasks = {name: dict(task) for name, task in OWN["own_tasks"].items()}
+    tasks = {name: dict(task) for name, task in OWN["custom_tasks"].items()}
     for task in tasks.values():
         for split in {"train", "dev", "test"} & task.keys():
             (own.folder / "elsewhere" / Path(task[split]).name).write_bytes((own.folder / task[split]).read_bytes())
             task[split] = f"elsewhere/{Path(task[split]).name}"
-    own.overlay({**OWN, "own_tasks": tasks, "threads": 2, "device": "cpu", "checkpoint_minutes": 1, "jobs_per_gpu": 2})
+    own.overlay(
+        {**OWN, "custom_tasks": tasks, "threads": 2, "device": "cpu", "checkpoint_minutes": 1, "jobs_per_gpu": 2}
+    )
     planned = own.planned()
     own.overlay(OWN)
     assert planned == {}

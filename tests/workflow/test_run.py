@@ -131,8 +131,8 @@ def test_comments_and_order_of_the_config_are_no_change(finished):
         ("rkd/training/loop.py", {"train_student": 3, "finetune_teacher": 1}, {"prepare_data"}),
         ("rkd/report/tables/main.py", {"main_table": 1}, TRAINING | {"compute_metrics", "learning_curves"}),
         ("rkd/report/figures/learning_curves.py", {"learning_curves": 1}, TRAINING | {"compute_metrics", "main_table"}),
-        ("rkd/report/rkd.mplstyle", {"learning_curves": 1}, TRAINING | {"compute_metrics", "main_table"}),
-        ("rkd/report/published_glue.csv", {"main_table": 1}, TRAINING | {"compute_metrics", "learning_curves"}),
+        ("rkd/report/figures/rkd.mplstyle", {"learning_curves": 1}, TRAINING | {"compute_metrics", "main_table"}),
+        ("rkd/report/tables/literature.csv", {"main_table": 1}, TRAINING | {"compute_metrics", "learning_curves"}),
         ("rkd/workflow/plan.py", {}, TRAINING | {"compute_metrics", "main_table", "learning_curves"}),
         ("rkd/config/load.py", {}, TRAINING | {"compute_metrics", "main_table", "learning_curves"}),
     ],
@@ -287,11 +287,11 @@ def test_the_partial_mode_reports_what_is_there_and_trains_nothing(finished, tmp
         path.rename(tmp_path / str(number))
     try:
         with edited(finished.folder / "rkd/losses.py", lambda text: text + "\nEDITED = True\n"):
-            planned = finished.planned("--config", "partial=true")
+            planned = finished.planned("--config", "report_only=true")
             assert {"main_table", "comparisons", "learning_curves"} < planned.keys()
             assert "teacher_dynamics" not in planned, "no teacher moves in what is left"
             assert not (TRAINING | {"prepare_data", "compute_metrics"}) & planned.keys()
-            finished.snakemake("--config", "partial=true")
+            finished.snakemake("--config", "report_only=true")
         table = (results / "tables/main.md").read_text()
         assert "–" in table.split("| reptile")[1].splitlines()[0]
         assert "1 of 4 runs" in table

@@ -31,7 +31,7 @@ _REFERENCE_DASHES = ((0, (7, 4)), (0, (1.2, 1.2)))
 
 
 def ablation_figure(table: AblationTable, references: Sequence[str] = REFERENCES) -> Figure:
-    """The dev headline score by value: a panel per task, dots with 95 % intervals over seeds.
+    """The dev primary score by value: a panel per task, dots with 95 % intervals over seeds.
 
     Numbers lie on a linear or, over a factor of 10 or more, logarithmic scale and are joined by a line; other values
     are dots in the order of the config.
@@ -91,4 +91,4 @@ def _figure_remarks(table: AblationTable, tasks: Sequence[str], cut: bool) -> st
     shown = [one for _, _, task, one in table.cells() if task in tasks]
     scale = " Logarithmic scale." if table.axis.logarithmic else ""
     plural = "seed" if seeds == "1" else "seeds"
-    return f"Dev headline score × 100, {seeds} {plural}. {bars_text(shown, cut)}{scale}"
+    return f"Dev primary score × 100, {seeds} {plural}. {bars_text(shown, cut)}{scale}"

@@ -26,8 +26,8 @@ from rkd.report.statistics import Interval
 from rkd.tasks import Task, get
 from rkd.utils.files import atomic_path, write_json
 
-HOUSE_STYLE = "rkd.report.rkd"  # rkd.mplstyle of this package
-STYLE_FILE = "rkd/report/rkd.mplstyle"
+HOUSE_STYLE = "rkd.report.figures.rkd"  # rkd.mplstyle of this package
+STYLE_FILE = "rkd/report/figures/rkd.mplstyle"
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 DASHES = ("solid", (0, (5, 1.5)), (0, (1.2, 1.2)), (0, (5, 1.5, 1.2, 1.5)))
 MARKERS = ("o", "s", "^", "D", "v", "p", "h")
@@ -56,7 +56,7 @@ def variant_styles(names: Sequence[str]) -> dict[str, dict[str, Any]]:
 
 
 def learning_curves(spec: ReportSpec, histories: pd.DataFrame, teachers: pd.DataFrame) -> Figure:
-    """The dev headline score by training step: one panel per task, one line per variant.
+    """The dev primary score by training step: one panel per task, one line per variant.
 
     A line is the mean over seeds, its band spans the lowest to the highest seed. Only steps at which every
     seed of the variant was evaluated count: elsewhere the mean would jump with the number of seeds. Undefined
@@ -173,7 +173,7 @@ def _panel(axes: Axes, task: Task, spec: ReportSpec, runs: pd.DataFrame, teacher
 
 def _curve(runs: pd.DataFrame) -> pd.DataFrame:
     """Mean, min and max over seeds in points, by step; only steps at which every seed was evaluated."""
-    scores = runs.pivot(index="step", columns="seed", values="headline") * 100
+    scores = runs.pivot(index="step", columns="seed", values="primary_score") * 100
     evaluated = runs.pivot(index="step", columns="seed", values="epoch").notna().all(axis="columns")
     whole = scores[evaluated]
     return pd.DataFrame(
@@ -186,12 +186,12 @@ def _curve(runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def _teacher_level(teachers: pd.DataFrame) -> float:
-    scores = teachers[(teachers["variant"] == TEACHER) & (teachers["metric"] == "headline")]["value"]
+    scores = teachers[(teachers["variant"] == TEACHER) & (teachers["metric"] == "primary_score")]["value"]
     return float(scores.mean(skipna=False)) * 100
 
 
 def bars(axes: Axes, x: Sequence[float], scores: Sequence[Interval], **look: Any) -> None:
-    """Means with a thick bar of one standard deviation and a thin one of the 95 % interval, both over seeds."""
+    """LossAverager with a thick bar of one standard deviation and a thin one of the 95 % interval, both over seeds."""
     means = [one.mean for one in scores]
     deviation = [0.0 if math.isnan(one.sd) else one.sd for one in scores]
     half = [0.0 if math.isnan(one.high) else one.high - one.mean for one in scores]
@@ -243,7 +243,7 @@ def _remarks(histories: pd.DataFrame, places: Sequence[Axes]) -> str:
     spread = f"mean of {count} seeds, band from lowest to highest" if most > 1 else "one seed"
     hidden = any(axes.dataLim.y0 < axes.get_ylim()[0] for axes in places)
     start = " The score before training (step 0) lies below the axis." if hidden else ""
-    return f"Dev headline score × 100: {spread}.{start}"
+    return f"Dev primary score × 100: {spread}.{start}"
 
 
 def note(figure: Figure, text: str, heading: str) -> None:

@@ -24,13 +24,13 @@ from rkd.report.inputs import ReportSpec, Variant, score_name
 from rkd.tasks import Task, get
 
 DISTANCE = "teacher.distance"
-QUANTITIES = (DISTANCE, "teacher.headline", "teacher.entropy")
+QUANTITIES = (DISTANCE, "teacher.primary_score", "teacher.entropy")
 _STUDENT: dict[str, Any] = {"linestyle": (0, (1.2, 1.2)), "marker": None, "linewidth": 1.0}
 _PANEL_WIDTH = 1.7  # inches, at least
 
 
 def teacher_dynamics(spec: ReportSpec, histories: pd.DataFrame) -> Figure:
-    """Distance, dev score, KL and entropy by training step: one column per task, one line per moving teacher.
+    """Distance, dev score, KL and entropy by training step: one column per task, one line per trainable teacher.
 
     A line is the mean over seeds at the steps where every seed was evaluated, a band in the row of distances and of
     scores spans the lowest to the highest seed. The student's own score is a thin dotted line of the same colour: a
@@ -42,10 +42,10 @@ def teacher_dynamics(spec: ReportSpec, histories: pd.DataFrame) -> Figure:
             frozen one are left out, runs may be missing.
 
     Raises:
-        RkdError: no history has a moving teacher, or a run is one that the spec does not name.
+        RkdError: no history has a trainable teacher, or a run is one that the spec does not name.
     """
     spec.admit(histories)
-    moving = _with_moving_teacher(histories)
+    moving = _with_trainable_teacher(histories)
     if moving.empty:
         raise RkdError("teacher dynamics: no history has a teacher that moves; expected at least one")
     tasks = [get(name) for name in spec.tasks if name in set(moving["task"])]
@@ -64,7 +64,7 @@ def teacher_dynamics(spec: ReportSpec, histories: pd.DataFrame) -> Figure:
     return figure
 
 
-def _with_moving_teacher(histories: pd.DataFrame) -> pd.DataFrame:
+def _with_trainable_teacher(histories: pd.DataFrame) -> pd.DataFrame:
     """The variants of which a run tells a distance, or of a teacher that changes; a frozen one never does."""
     quantities = [name for name in QUANTITIES if name in histories]
     runs = histories.groupby(["task", "variant", "seed"])[quantities].nunique()
@@ -77,14 +77,14 @@ def _with_moving_teacher(histories: pd.DataFrame) -> pd.DataFrame:
 
 def _column(column: Any, task: Task, spec: ReportSpec, runs: pd.DataFrame) -> None:
     distance, score, kl, entropy = column
-    # Places in the palette among the moving teachers, so that few lines have the first, most distinct, colours.
+    # Places in the palette among the trainable teachers, so that few lines have the first, most distinct, colours.
     looks = variant_styles([variant.name for variant in _moving(spec, runs)])
     for variant in _moving(spec, runs):
         mine, look = runs[runs["variant"] == variant.name], looks[variant.name]
         labelled = {**look, "label": variant.label}
         _draw(distance, mine, DISTANCE, 1.0, labelled, band=True)
-        _draw(score, mine, "teacher.headline", 100.0, labelled, band=True)
-        _draw(score, mine, "headline", 100.0, {**look, **_STUDENT})
+        _draw(score, mine, "teacher.primary_score", 100.0, labelled, band=True)
+        _draw(score, mine, "primary_score", 100.0, {**look, **_STUDENT})
         for axes, name in ((kl, "teacher.kl"), (entropy, "teacher.entropy")):
             _draw(axes, mine, name, 1.0, look)
     name_panel(distance, task)
@@ -96,7 +96,7 @@ def _column(column: Any, task: Task, spec: ReportSpec, runs: pd.DataFrame) -> No
             axes.text(0.5, 0.5, "regression:\nno soft labels", transform=axes.transAxes, ha="center", va="center")
             axes.set_yticks([])
     # An untrained student may lie far below; differences between teachers would vanish beside it.
-    trained = 100 * runs.loc[runs["step"] > 0, ["headline", "teacher.headline"]].to_numpy(dtype=float)
+    trained = 100 * runs.loc[runs["step"] > 0, ["primary_score", "teacher.primary_score"]].to_numpy(dtype=float)
     if trained.size and np.nanmax(trained) > np.nanmin(trained):
         low, high = np.nanmin(trained), np.nanmax(trained)
         score.set_ylim(low - 0.06 * (high - low), high + 0.06 * (high - low))
@@ -126,7 +126,7 @@ def _remarks(moving: pd.DataFrame, tasks: list[Task]) -> str:
     counts = moving.groupby(["task", "variant"])["seed"].nunique()
     least, most = int(counts.min()), int(counts.max())
     count = f"{least}" if least == most else f"{least} to {most}"
-    seeds = "One seed." if most == 1 else f"Means of {count} seeds, bands from lowest to highest."
+    seeds = "One seed." if most == 1 else f"LossAverager of {count} seeds, bands from lowest to highest."
     return (
         f"{seeds} Distance: ‖θ_T − θ_S‖ over mapped parameters, 1 at the start, 0 when the teacher has become the "
         "student. Scores × 100; an untrained student (step 0) may lie below the axis. KL and entropy: on the dev set, "

@@ -24,7 +24,7 @@ from rkd.report.figures.learning_curves import (
 )
 from rkd.report.inputs import TEACHER, ReportSpec, run_of, score_name
 from rkd.report.statistics import Interval, seed_interval
-from rkd.report.tables.main import HEADLINE
+from rkd.report.tables.main import PRIMARY
 from rkd.runs import read_record
 from rkd.tasks import get
 
@@ -117,7 +117,7 @@ def latency_figure(spec: ReportSpec, metrics: pd.DataFrame, efficiency: pd.DataF
 
 
 def _scatter(spec: ReportSpec, metrics: pd.DataFrame, place: Horizontal, xlabel: str, remark: str) -> Figure:
-    heads = metrics[metrics["metric"] == HEADLINE]
+    heads = metrics[metrics["metric"] == PRIMARY]
     points = [
         (
             str(task),
@@ -147,7 +147,7 @@ def _scatter(spec: ReportSpec, metrics: pd.DataFrame, place: Horizontal, xlabel:
         legend(figure, places, handlelength=1.2)
         spread = bars_text([point[3] for point in points], cut)
         heading = spec.heading
-        note(figure, f"Dev headline score × 100. {spread} {remark} Up and to the left is better.", heading)
+        note(figure, f"Dev primary score × 100. {spread} {remark} Up and to the left is better.", heading)
     return figure
 
 

@@ -23,7 +23,7 @@ from rkd.workflow.plan import Plan
 FIGURES = {
     "learning_curves": ("Learning curves", "dev score by training step, a line per row with a band over seeds"),
     "teacher_dynamics": (
-        "What becomes of moving teachers",
+        "What becomes of trainable teachers",
         "distance to the student, dev score, KL divergence and entropy of the teacher by training step",
     ),
     "cost": ("Score against training time", "dev score and seconds of training, a point per row"),
@@ -81,7 +81,7 @@ def page(plan: Plan, results: Path, citation: Path, tables: Sequence[str], figur
     Raises:
         RkdError: a table's sidecar is broken, or the citation.
     """
-    for task, entry in plan.config["own_tasks"].items():
+    for task, entry in plan.config["custom_tasks"].items():
         get(task, define(entry))
     shown = [_table(results / "tables", name) for name in tables if (results / f"tables/{name}.json").exists()]
     drawn = [_figure(results / "figures", name, plan) for name in figures if (results / f"figures/{name}.png").exists()]

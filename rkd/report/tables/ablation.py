@@ -13,7 +13,7 @@ from rkd.errors import RkdError
 from rkd.report.inputs import ReportSpec, score_name
 from rkd.report.rendering.grid import Grid, Note, Part, Section
 from rkd.report.statistics import Interval, seed_interval
-from rkd.report.tables.main import HEADLINE, MISSING, count_range, data_text, model_text, score_part, selection_text
+from rkd.report.tables.main import MISSING, PRIMARY, count_range, data_text, model_text, score_part, selection_text
 from rkd.runs import checked, parse_json
 from rkd.tasks import get
 
@@ -142,7 +142,7 @@ class AblationTable:
         yield Part(count_range(sorted({one.n for one in found if one})))
 
     def _caption(self) -> str:
-        what = f"Ablation of {self.axis.name}: GLUE dev headline scores (×100)"
+        what = f"Ablation of {self.axis.name}: GLUE dev primary scores (×100)"
         spread = "Mean ± sample standard deviation over seeds."
         data = data_text(replace(self.spec, tasks=self.axis.tasks), what)
         return f"{data} {model_text(self.spec)} {spread} {selection_text(self.spec)}"
@@ -169,9 +169,7 @@ def ablation_table(spec: ReportSpec, axis: Axis, metrics: pd.DataFrame) -> Ablat
     """
     spec.admit(metrics)
     scores, files = {}, {}
-    for (variant, task), runs in (
-        metrics[metrics["metric"] == HEADLINE].sort_values("seed").groupby(["variant", "task"])
-    ):
+    for (variant, task), runs in metrics[metrics["metric"] == PRIMARY].sort_values("seed").groupby(["variant", "task"]):
         scores[str(variant), str(task)] = seed_interval(100 * runs["value"].to_numpy(dtype=float))
         files[str(variant), str(task)] = tuple(runs["file"])
     return AblationTable(spec, axis, scores, files)

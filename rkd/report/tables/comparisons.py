@@ -83,7 +83,7 @@ class Comparisons:
         return Grid((("", heads),), sections, self._caption(), tuple(map(Note, self._remarks())))
 
     def _caption(self) -> str:
-        what = "Differences of GLUE dev headline scores (×100) between rows, paired by seed and dev example,"
+        what = "Differences of GLUE dev primary scores (×100) between rows, paired by seed and dev example,"
         return f"{data_text(self.spec, what)} {model_text(self.spec)} {selection_text(self.spec)}"
 
     def _remarks(self) -> Iterator[str]:
@@ -104,7 +104,7 @@ class Comparisons:
                 "unknown."
             )
         if any(one.task == AVERAGE for one in self.found.values()):
-            yield "Average: mean over tasks of the headline score; WNLI, and own tasks beside GLUE's, left out."
+            yield "Average: mean over tasks of the primary score; WNLI, and own tasks beside GLUE's, left out."
 
 
 def comparisons(

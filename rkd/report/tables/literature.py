@@ -1,6 +1,6 @@
 """Published GLUE dev scores of BERT-base teachers and their 6-layer students: facts, each with its source.
 
-`published_glue.csv` holds more numbers than any table shows: method, split, student_layers, params_m, task,
+`literature.csv` holds more numbers than any table shows: method, split, student_layers, params_m, task,
 metric, value (points), source. `ROWS` chooses one dev row per method and says how to read it.
 """
 
@@ -14,7 +14,7 @@ from rkd.tasks import Task
 
 PAIR_MEAN = "mean of the task's metrics"
 UNSTATED = "metric not stated"
-FILES = ("rkd/report/published_glue.csv",)
+FILES = ("rkd/report/tables/literature.csv",)
 
 _METRICS = {
     "mcc": ("validation", "matthews_correlation"),
@@ -100,7 +100,7 @@ class Score(NamedTuple):
 
 @cache
 def _facts() -> tuple[dict[str, str], ...]:
-    with resources.files(__package__).joinpath("published_glue.csv").open(encoding="utf-8") as file:
+    with resources.files(__package__).joinpath("literature.csv").open(encoding="utf-8") as file:
         return tuple(csv.DictReader(file))
 
 

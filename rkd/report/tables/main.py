@@ -23,7 +23,7 @@ from rkd.tasks import averaged as averaged_names
 from rkd.utils.files import atomic_path, atomic_write_text, write_json
 
 AVERAGE = "average"
-HEADLINE = "headline"
+PRIMARY = "primary_score"
 MISSING = "–"
 
 _HEADERS = {
@@ -75,7 +75,7 @@ class Cell:
     row: str
     kind: str  # "measured" or "published"
     task: str
-    metric: str  # a column's name, "headline", or what a published number says of itself
+    metric: str  # a column's name, "primary_score", or what a published number says of itself
     mean: float
     std: float = _NAN  # sample standard deviation (n - 1) over seeds
     low: float = _NAN  # 95 % interval of the mean over seeds (Student's t)
@@ -153,7 +153,7 @@ class Table:
             else:
                 yield from map(_part, cells)
         if len(averaged(self.columns)) > 1:
-            yield _part(row.cells.get((AVERAGE, HEADLINE)))
+            yield _part(row.cells.get((AVERAGE, PRIMARY)))
         yield Part(row.seeds)
 
 
@@ -161,7 +161,7 @@ def main_table(spec: ReportSpec, metrics: pd.DataFrame) -> Table:
     """Teacher, variants and, for real data, published rows; by task and metric.
 
     A mean over seeds is NaN, shown as "–", if one seed's score is undefined: without its collapsed runs
-    a method would look better than it is. The average is over the headline scores of all tasks but WNLI (its
+    a method would look better than it is. The average is over the primary scores of all tasks but WNLI (its
     dev set contradicts its training set) and exists where every task has the same seeds.
 
     Args:
@@ -244,18 +244,18 @@ def _measured_row(name: str, label: str, metrics: pd.DataFrame, shown: Sequence[
     runs = metrics[metrics["variant"] == name].sort_values("seed")
     cells: dict[tuple[str, str], Cell] = {}
     for task, group in by_task(shown):
-        for column in (*group, Column(task, task.headline_split, HEADLINE)):
+        for column in (*group, Column(task, task.primary_split, PRIMARY)):
             place = (runs["task"] == task.name) & (runs["split"] == column.split)
             chosen = runs[place & (runs["metric"] == column.metric)]
-            key = HEADLINE if column.metric == HEADLINE else column.name
+            key = PRIMARY if column.metric == PRIMARY else column.name
             if not chosen.empty:
                 cells[task.name, key] = _measured(name, task.name, key, chosen["value"], chosen["file"])
     over = [task.name for task in averaged(shown)]
-    heads = runs[(runs["metric"] == HEADLINE) & runs["task"].isin(over)]
+    heads = runs[(runs["metric"] == PRIMARY) & runs["task"].isin(over)]
     by_seed = heads.pivot(index="seed", columns="task", values="value")
     if len(by_seed.columns) == len(over) > 1 and by_seed.size == len(heads):
         means = by_seed.mean(axis="columns", skipna=False)
-        cells[AVERAGE, HEADLINE] = _measured(name, AVERAGE, HEADLINE, means, heads["file"])
+        cells[AVERAGE, PRIMARY] = _measured(name, AVERAGE, PRIMARY, means, heads["file"])
     counts = sorted({cell.n for cell in cells.values() if cell.n})
     return Row(name, label, "measured", count_range(counts), cells)
 
@@ -277,20 +277,20 @@ def _published_row(chosen: literature.Published, shown: Sequence[Column]) -> Row
         for score in literature.scores(chosen, task):
             name = names.get((score.split, score.metric), score.metric)
             add(task.name, name, score.value, score.source, _MARKS.get(score.metric, ""))
-        # The headline score by our definition, else the mean of the pair that the source gives instead.
-        parts = [cells.get((task.name, c.name)) for c in group if c.split == task.headline_split]
+        # The primary score by our definition, else the mean of the pair that the source gives instead.
+        parts = [cells.get((task.name, c.name)) for c in group if c.split == task.primary_split]
         values = [part.mean for part in parts if part]
         pair = cells.get((task.name, literature.PAIR_MEAN))
         if len(values) == len(parts):
-            add(task.name, HEADLINE, float(np.mean(values)), "computed from the numbers of this row")
+            add(task.name, PRIMARY, float(np.mean(values)), "computed from the numbers of this row")
         elif pair:
-            add(task.name, HEADLINE, pair.mean, pair.source, pair.mark)
-    heads = [cells.get((task.name, HEADLINE)) for task in averaged(shown)]
+            add(task.name, PRIMARY, pair.mean, pair.source, pair.mark)
+    heads = [cells.get((task.name, PRIMARY)) for task in averaged(shown)]
     known = [head for head in heads if head]
     if len(known) == len(heads) > 1:
         mark = "†" if any(head.mark for head in known) else ""
         mean = float(np.mean([head.mean for head in known]))
-        add(AVERAGE, HEADLINE, mean, "computed from the numbers of this row", mark)
+        add(AVERAGE, PRIMARY, mean, "computed from the numbers of this row", mark)
     return Row(chosen.label, chosen.label, "published", chosen.runs, cells, chosen.note)
 
 
@@ -365,7 +365,7 @@ def _remarks(spec: ReportSpec, metrics: pd.DataFrame, rows: Sequence[Row]) -> It
         out = ["WNLI"] * any(column.task.name == "wnli" for column in shown)
         out += ["own tasks"] * (any(c.task.own for c in shown) and not averaged(shown)[0].own)
         beside = f", {' and '.join(out)} left out" if out else ""
-        yield (f"Avg.: mean over tasks of the headline score (MNLI: matched; two metrics: their mean){beside}.")
+        yield (f"Avg.: mean over tasks of the primary score (MNLI: matched; two metrics: their mean){beside}.")
     yield "No score is marked as best: the table of comparisons tests the differences between rows."
     if any(row.kind == "published" for row in rows):
         yield (

@@ -66,7 +66,7 @@ def _schema(numbers: tuple[str, ...]) -> dict[str, Any]:
         above = {"batch": {"type": "array", "items": size, "minItems": 2, "maxItems": 2}}
     rows = {"type": "array", "items": runs.rule(**row), "minItems": 1}
     where = {"processor": text, "gpu": text, "threads": size}
-    return runs.rule(["task", "rows", *above], task=text, own_task=runs.OWN_TASK, rows=rows, **above, **where)
+    return runs.rule(["task", "rows", *above], task=text, custom_task=runs.OWN_TASK, rows=rows, **above, **where)
 
 
 @dataclass(frozen=True)

@@ -55,7 +55,7 @@ class Selection:
         yield Part(count_range(sorted({one.n for one in found if one})))
 
     def _caption(self) -> str:
-        return f"{data_text(self.spec, 'GLUE dev headline scores (×100) by selection rule,')} {model_text(self.spec)}"
+        return f"{data_text(self.spec, 'GLUE dev primary scores (×100) by selection rule,')} {model_text(self.spec)}"
 
     def _notes(self) -> Iterator[Note]:
         planned = len(self.spec.tasks) * len(self.spec.variants) * len(self.spec.seeds)
@@ -92,11 +92,11 @@ def selection(spec: ReportSpec, histories: pd.DataFrame) -> Selection:
             if not len(runs):
                 continue
             files[variant.name, task] = tuple(runs["file"].first())
-            heads = [100 * run["headline"].to_numpy(dtype=np.float64) for _, run in runs]
+            heads = [100 * run["primary_score"].to_numpy(dtype=np.float64) for _, run in runs]
             best = [np.nan if np.isnan(head).all() else np.nanmax(head) for head in heads]
             scores[variant.name, task, "best"] = seed_interval(best)
             if "held_out" in trained and all(run["held_out"].notna().any() for _, run in runs):
-                chosen = [run["headline"].to_numpy(dtype=np.float64)[run["held_out"].argmax()] for _, run in runs]
+                chosen = [run["primary_score"].to_numpy(dtype=np.float64)[run["held_out"].argmax()] for _, run in runs]
                 scores[variant.name, task, "held-out"] = seed_interval([100 * head for head in chosen])
             scores[variant.name, task, "last"] = seed_interval([head[-1] for head in heads])
     return Selection(spec, scores, files)

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from snakemake.utils import update_config  # how Snakemake itself lays overlays over config.yaml
 
 from rkd.config import load as rkd_config
-from rkd.config.load import METHOD_OPTIONS, TRAINABLE_TASKS, ConfigError, check, load, schema, typed
+from rkd.config.load import METHOD_OPTIONS, TRAINABLE_TASKS, ConfigError, check, load, restore_cli_types, schema
 from rkd.models.source import KNOWN_SHA256
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -628,17 +628,17 @@ def test_importing_the_checker_loads_no_heavy_library() -> None:
 def test_nested_values_of_the_command_line_get_their_types_back():
     """Snakemake hands over `--config 'seeds=[1, 2]' 'student={alpha: 0.3}' threads=2` with nested texts."""
     merged = {"seeds": ["1", "2"], "student": {"alpha": "0.3", "layer_map": [["1"], []], "teacher_lr": "5.0e-5"}}
-    assert typed(merged) == {
+    assert restore_cli_types(merged) == {
         "seeds": [1, 2],
         "student": {"alpha": 0.3, "layer_map": [[1], []], "teacher_lr": 5.0e-5},
     }
     untouched = {"teacher_model": "123", "student": {"selection": "best", "alpha": "5e-5"}, "threads": 2}
-    assert typed(untouched) == untouched
+    assert restore_cli_types(untouched) == untouched
 
 
 def test_rows_come_in_the_order_of_config_yaml() -> None:
     """Snakemake puts an overlay's keys first; its own rows come last, and what is no section is left to the check."""
     merged = {"variants": {"mine": {"method": "kd"}, "reptile": None, "finetune": {}}, "ablations": 3, "seeds": [1]}
-    ordered = rkd_config.in_order(merged, ROOT / "config.yaml")
+    ordered = rkd_config.order_like(merged, ROOT / "config.yaml")
     assert list(ordered["variants"]) == ["finetune", "reptile", "mine"]
     assert ordered == merged

@@ -16,7 +16,7 @@ from rkd.data import load_raw
 from rkd.data.prepare import prepare
 from rkd.errors import RkdError
 from rkd.metrics import scores as metrics
-from rkd.metrics.weighted import headlines
+from rkd.metrics.weighted import primary_scores
 from rkd.report.inputs import ReportSpec, score_name
 from rkd.report.tables.main import averaged as averaged_columns
 from rkd.report.tables.main import columns, data_text
@@ -36,7 +36,7 @@ ENTRY = {
     "label": "same?",
     "labels": ["0", "1"],
     "metrics": ["accuracy", "f1"],
-    "headline": ["accuracy", "f1"],
+    "primary_metrics": ["accuracy", "f1"],
     "test": None,
 }
 
@@ -59,7 +59,7 @@ def read(train: str, validation: str | None = None, test: str | None = None, ent
     files = {"train": train, "validation": validation, "test": test}
     found = {split: {"path": path} for split, path in files.items() if path}
     own = {**define({**entry, "test": test}), "files": found, "scores": None, **more}
-    return load_raw("pairs", "files", own_task=own)
+    return load_raw("pairs", "files", custom_task=own)
 
 
 @pytest.mark.parametrize("suffix", ["csv", "tsv", "jsonl", "parquet"])
@@ -93,7 +93,7 @@ def test_a_byte_order_mark_and_a_last_empty_line_are_no_data(tmp_path):
 
 def test_the_dev_share_is_chosen_by_its_seed_alone_and_shares_no_row_with_train(tmp_path):
     path = write(tmp_path / "data.csv", [(f"text {n}", "", "1") for n in range(200)])
-    first, again, other = (read(path, dev_share=0.1, dev_seed=seed) for seed in (0, 0, 1))
+    first, again, other = (read(path, dev_fraction=0.1, dev_seed=seed) for seed in (0, 0, 1))
     assert list(first["validation"]["idx"]) == list(again["validation"]["idx"]) != list(other["validation"]["idx"])
     assert sorted([*first["train"]["idx"], *first["validation"]["idx"]]) == list(range(200))
     assert first["validation"].num_rows == 20
@@ -110,7 +110,7 @@ def test_a_test_file_may_have_labels_for_none_some_or_all_of_its_rows(tmp_path):
     assert read(train, train, str(some))["test"]["label"] == [1, -1]
 
 
-SCORES = {**ENTRY, "text": ["first"], "labels": [], "metrics": ["pearson"], "headline": ["pearson"]}
+SCORES = {**ENTRY, "text": ["first"], "labels": [], "metrics": ["pearson"], "primary_metrics": ["pearson"]}
 
 
 @pytest.mark.parametrize(
@@ -159,7 +159,7 @@ def test_a_missing_file_bytes_that_are_no_text_and_a_changed_file(tmp_path):
         read(str(path), str(path))
     own = {**define(ENTRY), "files": {"train": {"path": write(path), "sha256": "0" * 64}}, "scores": None}
     with pytest.raises(RkdError, match=r"the file has changed"):
-        load_raw("pairs", "files", own_task=own)
+        load_raw("pairs", "files", custom_task=own)
 
 
 def test_what_is_seldom_meant_is_a_warning(tmp_path, caplog):
@@ -169,7 +169,7 @@ def test_what_is_seldom_meant_is_a_warning(tmp_path, caplog):
         "files": {"train": {"path": path}, "validation": {"path": path}},
         "scores": None,
     }
-    prepare("pairs", tmp_path / "out", source="files", tokenizer="tiny.json", vocab_size=100, own_task=own)
+    prepare("pairs", tmp_path / "out", source="files", tokenizer="tiny.json", vocab_size=100, custom_task=own)
     assert "train: 1 of 3 labels never occur: '2'" in caplog.text
     assert "validation: 3 of 3 texts occur in train, too" in caplog.text
 
@@ -178,7 +178,7 @@ def config(folder: Path, tasks=("pairs",), **changes) -> dict:
     content = yaml.safe_load((ROOT / "config.yaml").read_text())
     entry = {"train": write(folder / "train.csv"), "text": ["first"], "label": "same?", "labels": [0, 1], **changes}
     entry = {key: value for key, value in entry.items() if value != "none"}
-    return {**content, "tasks": list(tasks), "ablations": {}, "own_tasks": {"pairs": entry}}
+    return {**content, "tasks": list(tasks), "ablations": {}, "custom_tasks": {"pairs": entry}}
 
 
 @pytest.fixture(autouse=True)
@@ -187,12 +187,12 @@ def in_the_project(monkeypatch):
 
 
 def test_what_is_not_given_has_its_default(tmp_path):
-    entry = load(config(tmp_path))["own_tasks"]["pairs"]
-    expected = {"title": "pairs", "dev": None, "test": None, "dev_share": 0.1, "dev_seed": 0}
+    entry = load(config(tmp_path))["custom_tasks"]["pairs"]
+    expected = {"title": "pairs", "dev": None, "test": None, "dev_fraction": 0.1, "dev_seed": 0}
     assert expected.items() <= entry.items()
-    assert (entry["labels"], entry["metrics"], entry["headline"]) == (["0", "1"], ["accuracy"], ["accuracy"])
-    scores = load(config(tmp_path, labels="none", scores="any"))["own_tasks"]["pairs"]
-    assert scores["metrics"] == scores["headline"] == ["pearson", "spearmanr"]
+    assert (entry["labels"], entry["metrics"], entry["primary_metrics"]) == (["0", "1"], ["accuracy"], ["accuracy"])
+    scores = load(config(tmp_path, labels="none", scores="any"))["custom_tasks"]["pairs"]
+    assert scores["metrics"] == scores["primary_metrics"] == ["pearson", "spearmanr"]
 
 
 @pytest.mark.parametrize(
@@ -209,23 +209,23 @@ def test_what_is_not_given_has_its_default(tmp_path):
         ({"labels": "none", "scores": "all"}, ".scores: found 'all' (text), expected a range [lowest, highest]"),
         ({"metrics": ["pearson"]}, ".metrics[0]: found 'pearson' (text), expected one of accuracy, f1,"),
         ({"labels": ["a", "b", "c"], "metrics": ["f1"]}, ".metrics[0]: found 'f1' (text), expected one of"),
-        ({"metrics": ["accuracy"], "headline": ["f1"]}, ".headline[0]: found 'f1' (text), expected one of the task's"),
+        ({"metrics": ["accuracy"], "primary_metrics": ["f1"]}, ".primary_metrics[0]: found 'f1' (text), expected one"),
         ({"label": "first"}, ".label: found 'first', expected another column than those of text"),
         ({"text": "first"}, ".text: found 'first' (text), expected a list of one or two column names"),
-        ({"dev_share": 1.5}, ".dev_share: found 1.5, expected a number above 0 and below 1"),
+        ({"dev_fraction": 1.5}, ".dev_fraction: found 1.5, expected a number above 0 and below 1"),
         ({"tst": "x"}, ".tst: found this unknown key"),
     ],
 )  # fmt: skip
 def test_problems_of_an_entry(tmp_path, changes, problem):
     found = [str(one) for one in check(config(tmp_path, **changes))]
-    assert any(text.startswith(f"own_tasks.pairs{problem}") for text in found), found
+    assert any(text.startswith(f"custom_tasks.pairs{problem}") for text in found), found
 
 
 def test_names_are_paths_and_no_task_of_glue(tmp_path):
     content = config(tmp_path)
-    (entry,) = content["own_tasks"].values()
+    (entry,) = content["custom_tasks"].values()
     for name in ("a/b", "cola", "Ümläut"):
-        problems = check({**content, "own_tasks": {"pairs": entry, name: entry}})
+        problems = check({**content, "custom_tasks": {"pairs": entry, name: entry}})
         assert len(problems) == 1
         assert "the name" in str(problems[0])
     misspelt = check({**content, "tasks": ["pears"]})
@@ -236,7 +236,7 @@ def test_names_are_paths_and_no_task_of_glue(tmp_path):
     ("changes", "prepares", "trains", "scores"),
     [
         ({"title": "Another"}, False, False, True),
-        ({"metrics": ["accuracy", "f1"], "headline": ["accuracy"]}, False, False, True),
+        ({"metrics": ["accuracy", "f1"], "primary_metrics": ["accuracy"]}, False, False, True),
         ({"metrics": ["accuracy", "f1"]}, True, True, True),
         ({"labels": [1, 0]}, True, True, True),
         ({"text": ["label"]}, True, True, True),
@@ -254,18 +254,18 @@ def test_a_change_of_the_task_runs_what_it_concerns(tmp_path, changes, prepares,
 
 def test_glue_s_specs_do_not_change_by_own_tasks(tmp_path):
     content = config(tmp_path, tasks=["mrpc", "pairs"])
-    with_own, without = Plan(load(content)), Plan(load({**content, "tasks": ["mrpc"], "own_tasks": {}}))
+    with_own, without = Plan(load(content)), Plan(load({**content, "tasks": ["mrpc"], "custom_tasks": {}}))
     for spec in (lambda plan: plan.data("mrpc").json(), lambda plan: plan.student("mrpc", "kd", 1).json()):
         assert spec(with_own) == spec(without)
-        assert "own_task" not in spec(with_own)
+        assert "custom_task" not in spec(with_own)
     assert with_own.is_synthetic("mrpc")
     assert not with_own.is_synthetic("pairs")
     assert with_own.glue_tasks == ["mrpc"]
 
 
-def three_classes(headline=("macro_f1",)):
+def three_classes(primary_score=("macro_f1",)):
     entry = {**ENTRY, "labels": ["a", "b", "c"], "metrics": ["accuracy", "macro_f1", "balanced_accuracy"]}
-    return get("three", define({**entry, "headline": list(headline)}))
+    return get("three", define({**entry, "primary_metrics": list(primary_score)}))
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -281,17 +281,17 @@ def test_metrics_are_those_of_scikit_learn(seed):
         assert found["balanced_accuracy"] == pytest.approx(balanced_accuracy_score(true, predicted))
 
 
-@pytest.mark.parametrize("headline", [("macro_f1",), ("balanced_accuracy",), ("accuracy", "macro_f1")])
-def test_resampled_scores_are_the_scores_of_the_resamples(headline):
+@pytest.mark.parametrize("primary_score", [("macro_f1",), ("balanced_accuracy",), ("accuracy", "macro_f1")])
+def test_resampled_scores_are_the_scores_of_the_resamples(primary_score):
     rng = np.random.default_rng(0)
-    task, labels, predictions = three_classes(headline), rng.integers(3, size=12), rng.integers(3, size=(2, 12))
+    task, labels, predictions = three_classes(primary_score), rng.integers(3, size=12), rng.integers(3, size=(2, 12))
     drawn = rng.integers(12, size=(50, 12))
     weights = np.array([np.bincount(line, minlength=12) for line in drawn], dtype=float)
-    found = headlines(task, labels.astype(float), predictions.astype(float), weights)
+    found = primary_scores(task, labels.astype(float), predictions.astype(float), weights)
     for run, predicted in enumerate(predictions):
         for sample, rows in enumerate(drawn):
             scores = metrics.compute(task, predicted[rows], labels[rows])
-            assert found[run, sample] == pytest.approx(np.mean([scores[name] for name in headline]))
+            assert found[run, sample] == pytest.approx(np.mean([scores[name] for name in primary_score]))
 
 
 def test_a_labelled_test_split_is_scored_and_an_unlabelled_one_is_not():
@@ -306,7 +306,7 @@ def report(tasks, synthetic=False) -> ReportSpec:
     own = {"pairs": define(ENTRY), "three": define({**ENTRY, "title": "CoLA"})}
     content = {
         "tasks": tasks,
-        "own_tasks": {task: own[task] for task in tasks if task in own},
+        "custom_tasks": {task: own[task] for task in tasks if task in own},
         "variants": [{"name": "kd", "method": "kd", "label": "kd"}],
         "seeds": [1],
         "synthetic": synthetic,

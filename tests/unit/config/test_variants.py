@@ -102,8 +102,8 @@ def test_an_overlay_drops_an_axis():
         ({"variant": "kd"}, "ablations.x", "none of them", "either parameter and values, or settings"),
         ({"variant": "kd", "settings": {"a": {"alpha": 2}}}, "ablations.x.settings.a.alpha", "2", "from 0 to 1"),
         (
-            {"variant": "kd", "settings": {"a": {"pull_to": "student"}}},
-            "ablations.x.settings.a.pull_to", "pull_to", "kd reads",
+            {"variant": "kd", "settings": {"a": {"outer_target": "student"}}},
+            "ablations.x.settings.a.outer_target", "outer_target", "kd reads",
         ),
         ({"variant": "kd", "settings": {"a": {"alhpa": 0.1}}}, "ablations.x.settings.a.alhpa", "alhpa", "mean alpha?"),
         (

@@ -22,7 +22,7 @@ from rkd.errors import RkdError
 from rkd.tasks import define, get
 
 SOAK = bool(os.environ.get("RKD_SOAK"))
-ENTRY = {"text": ["text"], "label": "label", "headline": ["accuracy"], "title": "Fuzzed", "test": None}
+ENTRY = {"text": ["text"], "label": "label", "primary_metrics": ["accuracy"], "title": "Fuzzed", "test": None}
 CLASSES = get("fuzzed", define({**ENTRY, "labels": ["0", "1"], "metrics": ["accuracy"]}))
 SCORES = get("fuzzed-scores", define({**ENTRY, "labels": [], "metrics": ["pearson"]}))
 

@@ -200,7 +200,7 @@ def test_a_part_is_a_split():
 
 @pytest.mark.parametrize(("share", "rows"), [(0.1, 2), (0.0, 0), (1.0, 20)])
 def test_quiz_too_small_or_too_large(share, rows):
-    message = f"quiz_share: {share} of 20 training rows are {rows} rows; expected at least 4 to hold out"
+    message = f"quiz_fraction: {share} of 20 training rows are {rows} rows; expected at least 4 to hold out"
     with pytest.raises(RkdError, match=message):
         hold_out(split(20), share, at_least=4, seed=1)
 

@@ -42,21 +42,21 @@ ONE_LAYER = "exactly one teacher layer per student layer"
         ("variants: {a: {method: tinybert, layer_map: [[1], [2, 3]]}}", "variants.a.layer_map", ONE_LAYER),
         ("variants: {a: {method: pkd, layer_map: [[], [3]]}}", "variants.a.layer_map", ONE_LAYER),
         (
-            "variants: {a: {method: reptile, pull_to: student, inner_steps: 2}}",
+            "variants: {a: {method: reptile, outer_target: student, inner_steps: 2}}",
             "variants.a.inner_steps",
-            "1: with pull_to student, a makes no inner update",
+            "1: with outer_target student, a makes no inner update",
         ),
         (
-            "{student: {inner_batch: quiz}, variants: {a: {method: reptile, pull_to: initial}}}",
+            "{student: {inner_batch: quiz}, variants: {a: {method: reptile, outer_target: initial}}}",
             "student.inner_batch",
-            "same: with pull_to initial, a makes no inner update",
+            "same: with outer_target initial, a makes no inner update",
         ),
         ("variants: {a: {method: kd, beta: 1.0}}", "variants.a.beta", "no beta here: method kd reads"),
-        ("variants: {a: {method: online, quiz_share: 0.5}}", "variants.a.quiz_share", "no quiz_share here"),
-        ("student: {quiz_share: 1.0}", "student.quiz_share", "a number above 0 and below 1"),
-        ("student: {intermediate_share: 1.0}", "student.intermediate_share", "a number from 0 to below 1"),
+        ("variants: {a: {method: online, quiz_fraction: 0.5}}", "variants.a.quiz_fraction", "no quiz_fraction here"),
+        ("student: {quiz_fraction: 1.0}", "student.quiz_fraction", "a number above 0 and below 1"),
+        ("student: {intermediate_fraction: 1.0}", "student.intermediate_fraction", "a number from 0 to below 1"),
         ("student: {outer_step_size: 0}", "student.outer_step_size", "a number above 0 and at most 1"),
-        ("student: {pull_to: inner}", "student.pull_to", "one of look-ahead, student, initial"),
+        ("student: {outer_target: inner}", "student.outer_target", "one of look-ahead, student, initial"),
     ],
 )
 def test_problems_are_told(overlay, path, expected):
@@ -70,7 +70,8 @@ def test_problems_are_told(overlay, path, expected):
     [
         "variants: {a: {method: pkd, layer_map: [[1], [2, 3]]}}",  # the last student layer is not compared
         "variants: {a: {method: pkd, layer_map: last}, b: {method: tinybert, layer_map: first}}",
-        "variants: {a: {method: reptile, pull_to: student}, b: {method: reptile, inner_batch: quiz, inner_steps: 4}}",
+        "variants: {a: {method: reptile, outer_target: student}}",
+        "variants: {b: {method: reptile, inner_batch: quiz, inner_steps: 4}}",
     ],
 )
 def test_what_fits_has_no_problems(overlay):
@@ -95,7 +96,7 @@ def test_a_run_holds_what_its_method_reads():
     update_config(config, {"variants": {method: {"method": method} for method in METHOD_OPTIONS}})
     plan = Plan(load(config))
     for method, options in METHOD_OPTIONS.items():
-        unread = {"outer_step_size", "quiz_share"} if method == "reptile" else set()  # with AdamW and its own batch
+        unread = {"outer_step_size", "quiz_fraction"} if method == "reptile" else set()  # with AdamW and its own batch
         assert set(plan.student("mrpc", method, 1).options) == set(options) - unread
 
 
@@ -109,7 +110,7 @@ def test_options_are_the_constructors_keywords_and_their_defaults_agree(method):
         if "__init__" in vars(kind):
             parameters = inspect.signature(kind.__init__).parameters.values()
             keywords |= {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
-    options = set(METHOD_OPTIONS[method]) - {"quiz_share"}  # made into `quiz` by the training
+    options = set(METHOD_OPTIONS[method]) - {"quiz_fraction"}  # made into `quiz` by the training
     assert options <= set(keywords)
     for option in options - {"teacher_lr"}:  # the default run's models are trained from scratch
         if keywords[option] is not inspect.Parameter.empty:

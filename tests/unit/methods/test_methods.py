@@ -148,7 +148,7 @@ def test_a_frozen_teacher_computes_each_example_once(monkeypatch):
 
 
 def test_known_logits_follow_the_chunks_of_a_batch():
-    """Accumulation by chunks and known logits together: the step of a kd that has neither."""
+    """Accumulation by micro_batches and known logits together: the step of a kd that has neither."""
     whole, parts = (KD(student(), teacher(), gradient_accumulation=n, **SETTINGS) for n in (1, 4))
     for _ in range(3):
         expected = whole.step(batch_of(0))
@@ -235,7 +235,7 @@ def test_wrong_options_are_told(options, message):
 @pytest.mark.parametrize("labels", [2, 1])
 @pytest.mark.parametrize("distil", [False, True])
 def test_gradient_accumulation_changes_nothing(distil, labels, parts):
-    """Seven rows fall into uneven chunks; more chunks than rows are as many as rows."""
+    """Seven rows fall into uneven micro_batches; more micro_batches than rows are as many as rows."""
     whole, split = (
         KD(model, teacher(labels), **options) if distil else FineTune(model, **options)
         for model, options in (
@@ -253,11 +253,11 @@ def test_gradient_accumulation_changes_nothing(distil, labels, parts):
 def test_chunks(size, parts, sizes):
     method = FineTune(student(), **SETTINGS, gradient_accumulation=parts)
     batch = batch_of(0, size=size)
-    chunks = method.chunks(batch)
-    assert [len(chunk["labels"]) for chunk, _ in chunks] == sizes
-    assert [share for _, share in chunks] == [n / size for n in sizes]
+    micro_batches = method.micro_batches(batch)
+    assert [len(micro_batch["labels"]) for micro_batch, _ in micro_batches] == sizes
+    assert [weight for _, weight in micro_batches] == [n / size for n in sizes]
     for name, tensor in batch.items():
-        assert torch.equal(torch.cat([chunk[name] for chunk, _ in chunks]), tensor)
+        assert torch.equal(torch.cat([micro_batch[name] for micro_batch, _ in micro_batches]), tensor)
 
 
 # The optimizer.

@@ -77,7 +77,7 @@ def train(prepared, row, **more):
         "max_grad_norm": 1.0,
         "adam_epsilon": 1e-8,
         "precision": "fp32",
-        "batch_order": "random",
+        "group_by_length": False,
         "selection": "last",
     }
     spec = RunSpec(task, row, method, 1, ModelSpec(str(folder / "student.json")), training, options)
@@ -106,14 +106,14 @@ def test_the_loop_trains_every_row(prepared, row):
 
 def test_means_are_over_the_steps_that_have_the_part(prepared):
     """A stage that ends within an epoch: the parts of the loss add up over its own steps."""
-    first = train(prepared, "tinybert", intermediate_share=0.25)[1]["train"]
+    first = train(prepared, "tinybert", intermediate_fraction=0.25)[1]["train"]
     parts = first["embedding"] + first["hidden"] + first["attention"]
     assert first["loss"] == pytest.approx((parts + first["kd"]) / 2)  # 5 of the epoch's 10 steps each
 
 
 def test_quiz_too_small(prepared):
-    with pytest.raises(RkdError, match=r"quiz_share: 0\.05 of 40 training rows are 2 rows; expected at least"):
-        train(prepared, "metadistil", quiz_share=0.05)
+    with pytest.raises(RkdError, match=r"quiz_fraction: 0\.05 of 40 training rows are 2 rows; expected at least"):
+        train(prepared, "metadistil", quiz_fraction=0.05)
 
 
 # --- real weights on real rows ----------------------------------------------------------------------------
@@ -145,7 +145,7 @@ def test_real_minilm_learns_real_rows(real, row):
     task = get("mrpc")
     student = loading.load(ModelSpec(student_folder), task, 30522, seed=1)
     method_name, options = options_of(row)
-    options.pop("quiz_share", None)
+    options.pop("quiz_fraction", None)
     if row in ("metadistil", "quiz-batch"):
         options["quiz"] = iter(lambda: quiz, None)
     arguments = {"student_lr": 5e-5, "total_steps": 20}
@@ -166,4 +166,4 @@ def test_real_minilm_learns_real_rows(real, row):
         assert torch.isfinite(task_loss(logits(student, batch), batch["labels"]))
     if method.teacher is not None:
         pairs = zip(method.teacher.parameters(), teacher_before, strict=True)
-        assert any(not torch.equal(a, b) for a, b in pairs) == method.teacher_moves
+        assert any(not torch.equal(a, b) for a, b in pairs) == method.trains_teacher

@@ -8,7 +8,7 @@ import torch
 from rkd.errors import RkdError
 from rkd.layer_map import LayerMap
 from rkd.methods import KD, ReptileKD
-from rkd.methods.base import RandomState, first_adamw_step
+from rkd.methods.base import RngState, first_adamw_step
 from rkd.models.unpadded import logits
 from tests.reference.methods import KD as KD_SETTINGS
 from tests.reference.methods import (
@@ -29,22 +29,22 @@ from tests.reference.reptile import LiteralReptileKD, decay_groups
 from tests.unit.methods.test_metadistil import Questions
 
 DEFAULTS = {
-    "pull_to": "look-ahead",
-    "pull_direction": "pseudo-gradient",
-    "pull_scope": "all",
+    "outer_target": "look-ahead",
+    "outer_direction": "pseudo-gradient",
+    "outer_scope": "all",
     "inner_steps": 1,
     "inner_batch": "same",
     "outer_optimizer": "adamw",
 }
 CONTROLS = [
-    {"pull_to": "student"},
-    {"pull_to": "initial"},
-    {"pull_direction": "random"},
-    {"pull_scope": "encoder"},
+    {"outer_target": "student"},
+    {"outer_target": "initial"},
+    {"outer_direction": "random"},
+    {"outer_scope": "encoder"},
     {"inner_steps": 2},
     {"inner_batch": "quiz"},
     {"outer_optimizer": "sgd", "outer_step_size": 0.1},
-    {"inner_steps": 2, "inner_batch": "quiz", "outer_optimizer": "sgd", "pull_direction": "random"},
+    {"inner_steps": 2, "inner_batch": "quiz", "outer_optimizer": "sgd", "outer_direction": "random"},
 ]
 IDS = [" ".join(map(str, control.values())) for control in CONTROLS]
 
@@ -74,9 +74,9 @@ class LiteralControl(LiteralReptileKD):
         return kd_objective(forward(model, batch).logits, z_t, batch["labels"])
 
     def target(self, batch):
-        if self.control["pull_to"] == "student":
+        if self.control["outer_target"] == "student":
             return self.student
-        if self.control["pull_to"] == "initial":
+        if self.control["outer_target"] == "initial":
             return self.initial
         batch = next(self.questions) if self.control["inner_batch"] == "quiz" else batch
         ahead = copy.deepcopy(self.student)
@@ -91,16 +91,16 @@ class LiteralControl(LiteralReptileKD):
     def step(self, batch):
         target = self.target(batch)
         theirs = dict(self.teacher.named_parameters())
-        share = self.control.get("outer_step_size", 1e-3) * (1 - self.taken / TOTAL_STEPS)
+        step_size = self.control.get("outer_step_size", 1e-3) * (1 - self.taken / TOTAL_STEPS)
         pulled = []
         for name, parameter in target.named_parameters():
-            if self.control["pull_scope"] == "encoder" and ".layer." not in name:
+            if self.control["outer_scope"] == "encoder" and ".layer." not in name:
                 continue
             for other in self.targets[name]:
                 difference = parameter.detach() - theirs[other].detach()
                 pulled.append(theirs[other])
                 if self.control["outer_optimizer"] == "sgd":
-                    theirs[other].data += share * difference
+                    theirs[other].data += step_size * difference
                 else:
                     theirs[other].grad = -difference
         if self.control["outer_optimizer"] == "adamw":
@@ -130,14 +130,14 @@ class PlainReptileKD(ReptileKD):
     """The method without its controls: the three updates in one piece."""
 
     def step(self, batch):
-        chunks = self.chunks(batch)
-        replay = RandomState(self.student)
+        micro_batches = self.micro_batches(batch)
+        replay = RngState(self.student)
         forwards = []
         gradients = [None] * len(self.student_parameters)
-        for chunk, share in chunks:
-            z_s = logits(self.student, chunk)
-            loss, _, _ = self.objective(z_s, self.teacher_logits(chunk), chunk["labels"])
-            parts = torch.autograd.grad(share * loss, self.student_parameters, retain_graph=len(chunks) == 1)
+        for micro_batch, weight in micro_batches:
+            z_s = logits(self.student, micro_batch)
+            loss, _, _ = self.objective(z_s, self.teacher_logits(micro_batch), micro_batch["labels"])
+            parts = torch.autograd.grad(weight * loss, self.student_parameters, retain_graph=len(micro_batches) == 1)
             gradients = [g if total is None else total + g for g, total in zip(parts, gradients, strict=True)]
             forwards.append(z_s)
         ahead = [torch.empty_like(p) for p in self.student_parameters]
@@ -155,12 +155,12 @@ class PlainReptileKD(ReptileKD):
         for student_parameter, teacher_parameter in self.pairs:
             teacher_parameter.grad = teacher_parameter.detach() - ahead[student_parameter]
         self.teacher_optimizer.step()
-        if len(chunks) > 1:
+        if len(micro_batches) > 1:
             replay.restore()
-            forwards = (logits(self.student, chunk) for chunk, _ in chunks)
-        for z_s, (chunk, share) in zip(forwards, chunks, strict=True):
-            loss, _, _ = self.objective(z_s, self.teacher_logits(chunk), chunk["labels"])
-            (share * loss).backward()
+            forwards = (logits(self.student, micro_batch) for micro_batch, _ in micro_batches)
+        for z_s, (micro_batch, weight) in zip(forwards, micro_batches, strict=True):
+            loss, _, _ = self.objective(z_s, self.teacher_logits(micro_batch), micro_batch["labels"])
+            (weight * loss).backward()
         self.student_optimizer.step()
 
 
@@ -184,11 +184,13 @@ def test_defaults_are_the_plain_method_bit_for_bit(labels, parts):
         assert torch.equal(positions[0], position)
 
 
-@pytest.mark.parametrize("pull_to", ["student", "initial"])
-def test_without_an_inner_update_the_student_draws_the_masks_of_kd(pull_to):
+@pytest.mark.parametrize("outer_target", ["student", "initial"])
+def test_without_an_inner_update_the_student_draws_the_masks_of_kd(outer_target):
     """With a teacher that does not move, dropout masks included, it is KD."""
     student, teacher = pair(dropout=0.1)
-    method = reptile(copy.deepcopy(student), copy.deepcopy(teacher), pull_to=pull_to, teacher_lr=0.0, weight_decay=0.0)
+    method = reptile(
+        copy.deepcopy(student), copy.deepcopy(teacher), outer_target=outer_target, teacher_lr=0.0, weight_decay=0.0
+    )
     plain = KD(student, teacher, **{**KD_SETTINGS, "weight_decay": 0.0})
     for trained in (method, plain):
         torch.manual_seed(0)
@@ -200,7 +202,7 @@ def test_without_an_inner_update_the_student_draws_the_masks_of_kd(pull_to):
 def test_pull_to_initial_keeps_its_target():
     student, teacher = pair()
     before = copy.deepcopy(student)
-    method = reptile(student, teacher, pull_to="initial", outer_optimizer="sgd", outer_step_size=1.0)
+    method = reptile(student, teacher, outer_target="initial", outer_optimizer="sgd", outer_step_size=1.0)
     method.step(next(batches(1)))
     # ε = 1 puts the teacher on its target at once.
     for student_parameter, teacher_parameter in method.pairs:
@@ -214,7 +216,7 @@ def test_random_steps_are_as_long_as_those_of_the_method():
     student, teacher = pair()
     before = copy.deepcopy(teacher)
     torch.manual_seed(3)
-    random = reptile(copy.deepcopy(student), copy.deepcopy(teacher), pull_direction="random")
+    random = reptile(copy.deepcopy(student), copy.deepcopy(teacher), outer_direction="random")
     plain = reptile(student, teacher)
     batch = next(batches(1))
     random.step(batch)
@@ -233,7 +235,7 @@ def test_random_steps_are_as_long_as_those_of_the_method():
 def test_random_signs_come_from_a_generator_of_their_own():
     def train(seed):
         torch.manual_seed(seed)
-        method = reptile(*pair(), pull_direction="random")
+        method = reptile(*pair(), outer_direction="random")
         torch.manual_seed(seed)
         method.signs.generator.manual_seed(seed)
         position = torch.get_rng_state()
@@ -250,7 +252,7 @@ def test_random_signs_come_from_a_generator_of_their_own():
 def test_encoder_scope_moves_layers_alone():
     student, teacher = pair()
     before = copy.deepcopy(teacher)
-    method = reptile(student, teacher, pull_scope="encoder")
+    method = reptile(student, teacher, outer_scope="encoder")
     for batch in batches(2):
         method.step(batch)
     layers = {name.split(".")[3] for name in moved(teacher, before) if name.startswith("bert.encoder.layer.")}
@@ -275,8 +277,8 @@ def test_more_inner_steps_go_further():
     for steps in (1, 2, 4):
         method = reptile(*pair(), inner_steps=steps)
         before = [p.detach().clone() for p in method.student_parameters]
-        chunk = next(batches(1))
-        method.look_ahead(method.chunks(chunk), RandomState(method.student))
+        micro_batch = next(batches(1))
+        method.look_ahead(method.micro_batches(micro_batch), RngState(method.student))
         pairs = zip(method.ahead.values(), before, strict=True)
         walked.append(sum(float((a - b).abs().sum()) for a, b in pairs))
     assert 1.5 * walked[0] < walked[1]
@@ -357,21 +359,27 @@ def test_state_restores_exactly(control):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"pull_to": "inner"}, "pull_to: found 'inner'; expected 'look-ahead', 'student' or 'initial'"),
-        ({"pull_direction": "up"}, "pull_direction: found 'up'; expected 'pseudo-gradient' or 'random'"),
-        ({"pull_scope": "none"}, "pull_scope: found 'none'; expected 'all' or 'encoder'"),
+        ({"outer_target": "inner"}, "outer_target: found 'inner'; expected 'look-ahead', 'student' or 'initial'"),
+        ({"outer_direction": "up"}, "outer_direction: found 'up'; expected 'pseudo-gradient' or 'random'"),
+        ({"outer_scope": "none"}, "outer_scope: found 'none'; expected 'all' or 'encoder'"),
         ({"inner_batch": "dev"}, "inner_batch: found 'dev'; expected 'same' or 'quiz'"),
         ({"outer_optimizer": "adam"}, "outer_optimizer: found 'adam'; expected 'adamw' or 'sgd'"),
         ({"inner_steps": 0}, "inner_steps: found 0; expected a whole number from 1"),
-        ({"inner_steps": 2, "pull_to": "student"}, "inner_steps: found 2; expected its default, as pull_to 'student'"),
-        ({"inner_batch": "quiz", "pull_to": "initial"}, "inner_batch: found 'quiz'; expected its default, as pull_to"),
+        (
+            {"inner_steps": 2, "outer_target": "student"},
+            "inner_steps: found 2; expected its default, as outer_target 'student'",
+        ),
+        (
+            {"inner_batch": "quiz", "outer_target": "initial"},
+            "inner_batch: found 'quiz'; expected its default, as outer_target",
+        ),
         ({"inner_batch": "quiz", "quiz": None}, "quiz: found none with inner_batch 'quiz'; expected quiz batches"),
         ({"quiz": Questions()}, "quiz: found one with inner_batch 'same'; expected quiz batches"),
         ({"outer_optimizer": "sgd", "outer_step_size": 0.0}, "outer_step_size: found 0.0; expected a number above 0"),
         ({"outer_optimizer": "sgd", "outer_step_size": 1.1}, "outer_step_size: found 1.1; expected a number above 0"),
         (
-            {"pull_scope": "encoder", "layer_map": LayerMap.from_strategy([[], []], 2, 4)},
-            "pull_scope: found 'encoder' with a layer_map that maps no layer; expected a mapped layer",
+            {"outer_scope": "encoder", "layer_map": LayerMap.from_strategy([[], []], 2, 4)},
+            "outer_scope: found 'encoder' with a layer_map that maps no layer; expected a mapped layer",
         ),
     ],
 )

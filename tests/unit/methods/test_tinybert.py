@@ -66,7 +66,7 @@ def literal_stage_one(student, teacher, batch, w):
 def test_equals_the_literal_method(labels, width):
     student, _ = pair(labels, 2, 4)
     teacher = bert(4, seed=2, labels=labels, hidden=width).double().eval()
-    method = tinybert(student, teacher, total_steps=6, intermediate_share=0.5)
+    method = tinybert(student, teacher, total_steps=6, intermediate_fraction=0.5)
     literal, before = copy.deepcopy(student), copy.deepcopy(teacher)
     w = torch.eye(16, dtype=torch.float64) if width == 16 else method.projection.weight.T.detach().clone()
     extra = [] if width == 16 else [w.requires_grad_()]
@@ -111,7 +111,7 @@ def test_stage_one_leaves_the_head_alone_and_stage_two_trains_it():
 
 @pytest.mark.parametrize(("share", "first"), [(0.0, 0), (0.3, 3), (0.99, 9)])
 def test_the_share_decides_the_steps(share, first):
-    method = tinybert(*pair(), total_steps=10, intermediate_share=share)
+    method = tinybert(*pair(), total_steps=10, intermediate_fraction=share)
     stages = ["hidden" in method.step(batch) for batch in batches(10, size=2)]
     assert stages == [True] * first + [False] * (10 - first)
 
@@ -129,8 +129,8 @@ def test_padding_changes_nothing():
 @pytest.mark.parametrize("share", [0.0, 0.9])
 def test_gradient_accumulation_changes_nothing(share):
     student, teacher = pair()
-    whole = tinybert(copy.deepcopy(student), teacher, intermediate_share=share)
-    split = tinybert(student, teacher, intermediate_share=share, gradient_accumulation=4)
+    whole = tinybert(copy.deepcopy(student), teacher, intermediate_fraction=share)
+    split = tinybert(student, teacher, intermediate_fraction=share, gradient_accumulation=4)
     for batch in batches(3):
         assert split.step(batch) == pytest.approx(whole.step(batch), abs=1e-9)
     assert_same(student, whole.student, 1e-9)
@@ -210,5 +210,5 @@ def test_needs_one_teacher_layer_per_student_layer():
 
 @pytest.mark.parametrize("share", [-0.1, 1.0, float("nan")])
 def test_share_out_of_range(share):
-    with pytest.raises(RkdError, match=f"intermediate_share: found {share}; expected a number from 0 to below 1"):
-        tinybert(*pair(), intermediate_share=share, total_steps=TOTAL_STEPS)
+    with pytest.raises(RkdError, match=f"intermediate_fraction: found {share}; expected a number from 0 to below 1"):
+        tinybert(*pair(), intermediate_fraction=share, total_steps=TOTAL_STEPS)

@@ -128,7 +128,7 @@ def test_from_predictions_scores_each_dev_split(task):
         rows = frame[frame["split"] == split]
         assert scores == {**metrics.compute(task.name, rows["prediction"], rows["label"]), "rows": 40}
     first = found["splits"][task.dev_splits[0]]
-    assert found["headline"] == pytest.approx(np.mean([first[name] for name in task.metrics]))
+    assert found["primary_score"] == pytest.approx(np.mean([first[name] for name in task.metrics]))
 
 
 @pytest.mark.parametrize(
@@ -165,7 +165,7 @@ def test_script_writes_the_metrics_file_with_null_for_undefined(tmp_path):
     expected = {"pearson": None, "spearmanr": None, "rows": 40}
     found = json.loads((tmp_path / "metrics.json").read_text())
     assert re.fullmatch("[0-9a-f]{64}", found.pop("predictions_sha256"))
-    assert found == {**SPEC, "splits": {"validation": expected}, "headline": None}
+    assert found == {**SPEC, "splits": {"validation": expected}, "primary_score": None}
 
 
 @pytest.mark.parametrize(

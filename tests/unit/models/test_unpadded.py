@@ -1,4 +1,4 @@
-"""The packed forward pass against the classifiers' own padded one: logits, gradients, dropout, and other models."""
+"""The unpadded forward pass against the classifiers' own padded one: logits, gradients, dropout, and other models."""
 
 import copy
 import itertools
@@ -213,7 +213,7 @@ def other_model(kind):
 
 @pytest.mark.parametrize("kind", ["electra", "albert", "mpnet"])
 def test_another_architecture_is_simply_called(kind):
-    assert kind not in unpadded.PACKED
+    assert kind not in unpadded.UNPADDED
     model = other_model(kind)
     batch = padded_batch([5, 9, 2], pad=1 if kind == "mpnet" else 0, types=kind != "mpnet")
     assert torch.equal(unpadded.logits(model, batch), own_forward(model, batch))
@@ -297,7 +297,7 @@ def test_no_other_grouping_costs_less(lengths):
 
 def test_numbers_of_tokens_are_few_and_hardly_larger():
     """Sixteen an octave: what oneDNN compiles and keeps stays bounded."""
-    rounded = [unpadded.round_number(tokens) for tokens in range(1, 1 << 13)]
+    rounded = [unpadded.round_up_tokens(tokens) for tokens in range(1, 1 << 13)]
     assert all(16 * tokens <= 16 * found <= 17 * max(tokens, 240) for tokens, found in enumerate(rounded, 1))
     assert len({found for found in rounded if 1024 <= found < 2048}) == 16
     assert len({found for found in rounded if found <= 1024}) == 32 + 16
@@ -305,10 +305,10 @@ def test_numbers_of_tokens_are_few_and_hardly_larger():
 
 def test_tokens_are_packed_to_a_round_number():
     batch = batch_for("bert", [5, 9, 2])
-    packing = unpadded.Packing(batch["attention_mask"])
-    assert len(packing.positions) == len(packing.pack(batch["input_ids"])) == 16
-    assert packing.positions[: packing.real].tolist() == [*range(2), *range(5), *range(9)]
-    assert packing.cls.tolist() == [2, 7, 0]
+    unpadding = unpadded.Unpadding(batch["attention_mask"])
+    assert len(unpadding.positions) == len(unpadding.unpad(batch["input_ids"])) == 16
+    assert unpadding.positions[: unpadding.real].tolist() == [*range(2), *range(5), *range(9)]
+    assert unpadding.cls.tolist() == [2, 7, 0]
 
 
 @pytest.mark.parametrize("group_cost", [0, 10**9], ids=["many groups", "one group"])
@@ -317,7 +317,7 @@ def test_the_grouping_changes_no_logit(kind, group_cost, monkeypatch):
     model, batch = small(kind).double(), batch_for(kind, [5, 90, 2, 9, 3, 90, 41])
     expected = own_forward(model, batch)
     monkeypatch.setattr(unpadded, "GROUP_COST", group_cost)
-    assert len(unpadded.Packing(batch["attention_mask"]).groups) == (6 if group_cost == 0 else 1)
+    assert len(unpadded.Unpadding(batch["attention_mask"]).groups) == (6 if group_cost == 0 else 1)
     ours = unpadded.logits(model, batch)
     torch.testing.assert_close(ours, expected, rtol=0, atol=1e-10)
     theirs = gradients(model, expected)

@@ -40,7 +40,14 @@ TEXT = json.dumps(ENTRIES)
 
 def metrics_file(folder, task, variant, seed, value):
     metric = {"cola": "matthews_correlation", "rte": "accuracy"}[task]
-    content = {"task": task, "variant": variant, "method": "kd", "seed": seed, "headline": value, "synthetic": False}
+    content = {
+        "task": task,
+        "variant": variant,
+        "method": "kd",
+        "seed": seed,
+        "primary_score": value,
+        "synthetic": False,
+    }
     path = folder / task / variant / f"seed-{seed}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps({**content, "splits": {"validation": {metric: value, "rows": 9}}}))
@@ -120,7 +127,7 @@ def test_files_trace_every_cell(files, tmp_path):
     for cell in cells:
         contents = [json.loads(Path(file).read_text()) for file in cell["files"]]
         assert {(content["task"], content["variant"]) for content in contents} == {(cell["task"], cell["variant"])}
-        assert statistics.mean(content["headline"] for content in contents) == pytest.approx(cell["mean"] / 100)
+        assert statistics.mean(content["primary_score"] for content in contents) == pytest.approx(cell["mean"] / 100)
 
 
 def drawn(axes):

@@ -46,7 +46,7 @@ def predictions(folder, task, variant, seed, right=None):
     hit = rng.random(N) < (RIGHT[variant] if right is None else right)
     path = folder / "students" / task / variant / f"seed-{seed}" / "predictions.parquet"
     path.parent.mkdir(parents=True, exist_ok=True)
-    split = get(task).headline_split
+    split = get(task).primary_split
     content = {
         "split": split,
         "idx": np.arange(N),
@@ -60,7 +60,7 @@ def predictions(folder, task, variant, seed, right=None):
 def history(folder, task, variant, seed, values):
     path = folder / "students" / task / variant / f"seed-{seed}" / "history.jsonl"
     path.parent.mkdir(parents=True, exist_ok=True)
-    lines = [{"epoch": epoch, "step": 10 * epoch, "headline": value} for epoch, value in enumerate(values)]
+    lines = [{"epoch": epoch, "step": 10 * epoch, "primary_score": value} for epoch, value in enumerate(values)]
     path.write_text("\n".join(map(json.dumps, lines)))
     return path
 

@@ -31,7 +31,7 @@ CURVES = {("kd", 1): [0.1, 0.5, 0.7], ("kd", 2): [0.1, 0.7, 0.8], ("finetune", 1
 def history(folder, task, variant, seed, values):
     path = folder / "results/students" / task / variant / f"seed-{seed}" / "history.jsonl"
     path.parent.mkdir(parents=True, exist_ok=True)
-    lines = [{"epoch": epoch, "step": 10 * epoch, "headline": value} for epoch, value in enumerate(values)]
+    lines = [{"epoch": epoch, "step": 10 * epoch, "primary_score": value} for epoch, value in enumerate(values)]
     path.write_text("\n".join(map(json.dumps, lines)))
     return path
 
@@ -40,7 +40,7 @@ def teacher(folder, task, seed, value):
     path = folder / "results/metrics" / task / "teacher" / f"seed-{seed}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     scores = {"cola": {"matthews_correlation": value}, "mrpc": {"accuracy": value, "f1": value}}[task]
-    content = {"task": task, "variant": "teacher", "method": "finetune", "seed": seed, "headline": value}
+    content = {"task": task, "variant": "teacher", "method": "finetune", "seed": seed, "primary_score": value}
     path.write_text(json.dumps({**content, "splits": {"validation": {**scores, "rows": 9}}, "synthetic": False}))
     return path
 
@@ -131,7 +131,7 @@ def test_variants_differ_in_more_than_colour():
 @pytest.mark.parametrize("count", [1, 3, 4, 9])
 def test_any_number_of_tasks_has_its_panels_and_labelled_axes(count):
     names = ("cola", "sst2", "mrpc", "stsb", "qqp", "mnli", "qnli", "rte", "wnli")[:count]
-    run = {"variant": "kd", "seed": 1, "file": "f", "epoch": 1.0, "step": 5, "headline": 0.5}
+    run = {"variant": "kd", "seed": 1, "file": "f", "epoch": 1.0, "step": 5, "primary_score": 0.5}
     histories = pd.DataFrame([{"task": name, **run} for name in names])
     spec = ReportSpec(**{**vars(SPEC), "tasks": names})
     figure = learning_curves(spec, histories, read_metrics([]))

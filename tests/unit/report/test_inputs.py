@@ -26,10 +26,10 @@ METRICS = {
     "method": "kd",
     "seed": 1,
     "splits": {"validation": SCORES},
-    "headline": 0.8,
+    "primary_score": 0.8,
     "synthetic": False,
 }
-EVALUATION = {"epoch": 0.0, "step": 0, "headline": 0.5, "train": {}, "dev": {"validation": {"accuracy": 0.5}}}
+EVALUATION = {"epoch": 0.0, "step": 0, "primary_score": 0.5, "train": {}, "dev": {"validation": {"accuracy": 0.5}}}
 
 
 def write(path, *values):
@@ -44,7 +44,7 @@ def test_metrics_come_out_one_number_a_row(tmp_path):
     assert dict(zip(frame["metric"], frame["value"], strict=True)) == {
         "accuracy": 0.75,
         "f1": 0.85,
-        "headline": 0.8,
+        "primary_score": 0.8,
     }
     assert set(frame["rows"]) == {408}
     first = frame.iloc[0]
@@ -52,17 +52,17 @@ def test_metrics_come_out_one_number_a_row(tmp_path):
     assert first["file"] == str(file)
 
 
-def test_mnli_has_two_dev_splits_and_one_headline(tmp_path):
+def test_mnli_has_two_dev_splits_and_one_primary_score(tmp_path):
     splits = {f"validation_{part}": {"accuracy": 0.8, "rows": 9} for part in ("matched", "mismatched")}
     frame = read_metrics([write(tmp_path / "a.json", {**METRICS, "task": "mnli", "splits": splits})])
     found = list(zip(frame["split"], frame["metric"], strict=True))
     matched, mismatched = splits
-    assert found == [(matched, "accuracy"), (matched, "headline"), (mismatched, "accuracy")]
+    assert found == [(matched, "accuracy"), (matched, "primary_score"), (mismatched, "accuracy")]
 
 
 def test_null_becomes_nan(tmp_path):
     splits = {"validation": {"pearson": None, "spearmanr": None, "rows": 9}}
-    broken = {**METRICS, "task": "stsb", "splits": splits, "headline": None}
+    broken = {**METRICS, "task": "stsb", "splits": splits, "primary_score": None}
     assert all(math.isnan(value) for value in read_metrics([write(tmp_path / "a.json", broken)])["value"])
 
 
@@ -78,7 +78,7 @@ def test_null_becomes_nan(tmp_path):
         ),
         ({**METRICS, "seed": "1"}, """a.json: seed: found "1"; expected a whole number"""),
         ({**METRICS, "task": "mrcp"}, "unknown task 'mrcp'"),
-        ({**METRICS, "headline": 80.0}, "a.json: headline: 80.0 is greater than the maximum of 1"),
+        ({**METRICS, "primary_score": 80.0}, "a.json: primary_score: 80.0 is greater than the maximum of 1"),
         (
             {**METRICS, "splits": {"test": SCORES}},
             "a.json: splits/validation has no 'accuracy'; found nothing",
@@ -103,14 +103,14 @@ def test_missing_and_repeated_metrics_files_are_named(tmp_path):
 
 
 def test_histories_carry_their_run_and_flattened_values(tmp_path):
-    later = {**EVALUATION, "epoch": 1.0, "step": 10, "headline": None, "train": {"loss": 0.7}}
+    later = {**EVALUATION, "epoch": 1.0, "step": 10, "primary_score": None, "train": {"loss": 0.7}}
     student = write(tmp_path / "results/students/mrpc/kd/seed-3/history.jsonl", EVALUATION, later)
     teacher = write(tmp_path / "results/teachers/mrpc/seed-4/history.jsonl", EVALUATION)
     frame = read_histories([student, teacher])
     assert list(frame["variant"]) == ["kd", "kd", "teacher"]
     assert list(frame["seed"]) == [3, 3, 4]
     assert list(frame["step"]) == [0, 10, 0]
-    assert frame["headline"].isna().tolist() == [False, True, False]
+    assert frame["primary_score"].isna().tolist() == [False, True, False]
     assert frame["train.loss"].iloc[1] == 0.7
     assert frame["dev.validation.accuracy"].iloc[0] == 0.5
 
@@ -122,7 +122,7 @@ def test_histories_carry_their_run_and_flattened_values(tmp_path):
         (
             "students/mrpc/kd/seed-3/h.jsonl",
             [{"step": 1, "epoch": 1}],
-            "line 1: the key 'headline' is missing; found step, epoch",
+            "line 1: the key 'primary_score' is missing; found step, epoch",
         ),
         ("students/mrpc/kd/seed-3/h.jsonl", [], r"h\.jsonl: no evaluations"),
         ("students/mrcp/kd/seed-3/h.jsonl", [EVALUATION], "unknown task 'mrcp'"),

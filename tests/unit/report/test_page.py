@@ -78,7 +78,7 @@ def results(tmp_path, plan):
         if (task, variant) != ("mrpc", "kd") and (task, variant, seed) != ("cola", "reptile", 2):
             (run / "run.json").write_text("{}")
             told = ["the teacher fell"] if variant == "reptile" else []
-            lines = [{"epoch": n, "step": n, "headline": 0.5, "warnings": told * n} for n in (0, 1)]
+            lines = [{"epoch": n, "step": n, "primary_score": 0.5, "warnings": told * n} for n in (0, 1)]
             (run / "history.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     for run, log in {
         "mrpc/kd/seed-1": "12:00:00 epoch 1\n\nValueError: bad " + HOSTILE + "\n",
@@ -117,7 +117,7 @@ def test_the_page_says_what_ran_and_what_the_differences_show(html):
     assert "2 seeds: the intervals are wide" in text
     assert "reptile: in 3 of 3 runs a warning at the last evaluation, such as “the teacher fell”." in text
     assert "Speed was not measured" in text
-    assert 'no-lookahead reptile pull_to: "student"' in text
+    assert 'no-lookahead reptile outer_target: "student"' in text
     assert "Xinge" in text
 
 

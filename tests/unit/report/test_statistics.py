@@ -9,9 +9,9 @@ from scipy import stats
 
 from rkd.errors import RkdError
 from rkd.metrics import scores as metrics
-from rkd.metrics.weighted import headlines, resampled_headlines
+from rkd.metrics.weighted import primary_scores, resampled_primary_scores
 from rkd.report.statistics import Comparison, Runs, average, compare, holm, pair, read_runs, seed_interval
-from rkd.tasks import get, headline
+from rkd.tasks import get, primary_score
 
 RTE = get("rte")
 
@@ -65,21 +65,21 @@ def test_weighted_scores_are_those_of_repeated_examples(name):
     task, rng = get(name), np.random.default_rng(1)
     labels, predictions = answers(task, 40, 3, rng)
     weights = rng.multinomial(40, np.full(40, 1 / 40), size=25).astype(float)
-    found = headlines(task, labels, predictions, weights)
+    found = primary_scores(task, labels, predictions, weights)
     for line, drawn in enumerate(weights.astype(int)):
         for run, prediction in enumerate(predictions):
             scores = metrics.compute(task, np.repeat(prediction, drawn), np.repeat(labels, drawn))
-            assert found[run, line] == pytest.approx(headline(task, scores))
+            assert found[run, line] == pytest.approx(primary_score(task, scores))
 
 
 def test_degenerate_resamples_are_scored_as_metrics_scores_them():
     constant = np.array([[1.0, 1, 1, 1]])
     weights = np.array([[1.0, 1, 1, 1], [4, 0, 0, 0]])
     labels = np.array([0.0, 1, 0, 1])
-    assert headlines(get("cola"), labels, constant, weights).tolist() == [[0, 0]]
-    assert headlines(get("mrpc"), np.zeros(4), 0 * constant, weights).tolist() == [[0.5, 0.5]]
-    assert np.isnan(headlines(get("stsb"), labels, constant, weights)).all()
-    assert np.isnan(headlines(get("stsb"), labels, labels[None] + 1, weights)).tolist() == [[False, True]]
+    assert primary_scores(get("cola"), labels, constant, weights).tolist() == [[0, 0]]
+    assert primary_scores(get("mrpc"), np.zeros(4), 0 * constant, weights).tolist() == [[0.5, 0.5]]
+    assert np.isnan(primary_scores(get("stsb"), labels, constant, weights)).all()
+    assert np.isnan(primary_scores(get("stsb"), labels, labels[None] + 1, weights)).tolist() == [[False, True]]
 
 
 @pytest.mark.parametrize("name", ["cola", "mrpc", "stsb", "mnli"])
@@ -87,10 +87,10 @@ def test_drawing_patterns_is_drawing_examples(name):
     """The bootstrap distribution agrees with that of scipy, which draws examples one by one."""
     task, rng = get(name), np.random.default_rng(2)
     labels, predictions = answers(task, 120, 2, rng)
-    found = resampled_headlines(task, labels, predictions, 4000, rng)
+    found = resampled_primary_scores(task, labels, predictions, 4000, rng)
 
     def statistic(rows):
-        return headline(task, metrics.compute(task, predictions[0][rows], labels[rows]))
+        return primary_score(task, metrics.compute(task, predictions[0][rows], labels[rows]))
 
     reference = stats.bootstrap((np.arange(120),), statistic, n_resamples=1000, vectorized=False, rng=3)
     assert found[0].std() == pytest.approx(reference.standard_error, rel=0.1)
@@ -259,7 +259,7 @@ def test_holm_is_between_no_correction_and_bonferroni():
 def file(folder, labels, predictions, task="rte", variant="kd", seed=1, idx=None, **columns):
     path = folder / "results/students" / task / variant / f"seed-{seed}" / "predictions.parquet"
     path.parent.mkdir(parents=True, exist_ok=True)
-    split = get(task).headline_split
+    split = get(task).primary_split
     idx = range(len(labels)) if idx is None else idx
     content = {"split": split, "idx": idx, "label": labels, "prediction": predictions, **columns}
     pd.DataFrame(content).to_parquet(path)

@@ -41,14 +41,18 @@ SPEC_JSON = json.dumps(
 
 def teacher(step, seed, task, moving=True, distance=True):
     soft = {"kl": None, "entropy": None} if task == "stsb" else {"kl": 0.5 - step / 100, "entropy": 0.6}
-    headline = 0.8 - (step / 100 if moving else 0)
-    return {"headline": headline, **soft, **({"distance": 1 - step / 40 + seed / 100} if distance and moving else {})}
+    primary_score = 0.8 - (step / 100 if moving else 0)
+    return {
+        "primary_score": primary_score,
+        **soft,
+        **({"distance": 1 - step / 40 + seed / 100} if distance and moving else {}),
+    }
 
 
 def history(folder, task, variant, seed):
     lines = []
     for step in (0, 10, 20):
-        line = {"epoch": step / 10, "step": step, "headline": 0.5 + step / 100}
+        line = {"epoch": step / 10, "step": step, "primary_score": 0.5 + step / 100}
         if variant != "finetune":
             line["teacher"] = teacher(step, seed, task, moving=variant != "kd", distance=variant == "reptile")
         lines.append(json.dumps(line))
@@ -86,7 +90,7 @@ def test_only_moving_teachers_are_drawn_one_column_per_task(histories):
     np.testing.assert_allclose(entropy.get_lines()[0].get_ydata(), [0.6, 0.6, 0.6])
     legend = {text.get_text() for text in figure.legends[0].get_texts()}
     assert legend == {"Reptile", "Online", "Student's dev score (same colour)"}
-    assert "Means of 2 seeds" in texts(figure)
+    assert "LossAverager of 2 seeds" in texts(figure)
 
 
 def test_regression_has_no_soft_labels_and_says_so(histories):
@@ -105,7 +109,14 @@ def test_no_moving_teacher_is_an_error(tmp_path, histories):
 
 def metrics_file(folder, task, variant, seed, value):
     metric = {"accuracy": value} if task == "rte" else {"pearson": value, "spearmanr": value}
-    content = {"task": task, "variant": variant, "method": "kd", "seed": seed, "headline": value, "synthetic": False}
+    content = {
+        "task": task,
+        "variant": variant,
+        "method": "kd",
+        "seed": seed,
+        "primary_score": value,
+        "synthetic": False,
+    }
     path = folder / "metrics" / task / variant / f"seed-{seed}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps({**content, "splits": {"validation": {**metric, "rows": 9}}}))

@@ -150,7 +150,7 @@ def test_the_order_does_not_depend_on_the_batch_size(size):
 @settings(deadline=None, max_examples=30)
 @given(lengths=st.lists(st.integers(1, 9), min_size=1, max_size=300), size=st.integers(1, 4), seed=st.integers(0, 9))
 def test_an_epoch_grouped_by_length_covers_every_row_once_in_as_many_batches(lengths, size, seed):
-    batches = split_of_lengths(lengths).shuffled(size, seed, 1, "length-grouped")
+    batches = split_of_lengths(lengths).shuffled(size, seed, 1, True)
     assert sorted(torch.cat(batches).tolist()) == list(range(len(lengths)))
     assert sorted(map(len, batches)) == sorted(map(len, torch.arange(len(lengths)).split(size)))
 
@@ -163,8 +163,8 @@ def test_grouping_by_length_saves_padding_and_stays_random():
         return sum(len(rows) * int(split.lengths[rows].max()) for rows in split.shuffled(8, 3, epoch, order))
 
     real = int(lengths.sum())
-    assert padded("length-grouped") < 1.1 * real < 1.5 * real < padded("random")
-    first, again, other = (split.shuffled(8, 3, epoch, "length-grouped") for epoch in (1, 1, 2))
+    assert padded(True) < 1.1 * real < 1.5 * real < padded(False)
+    first, again, other = (split.shuffled(8, 3, epoch, True) for epoch in (1, 1, 2))
     assert torch.equal(torch.cat(first), torch.cat(again))
     assert {tuple(rows.tolist()) for rows in first}.isdisjoint({tuple(rows.tolist()) for rows in other})
     widths = [int(split.lengths[rows].max()) for rows in first]

@@ -66,7 +66,7 @@ def test_decisions():
     assert evaluation.decide(get("stsb"), torch.tensor([[2.5]])).shape == (1,)
 
 
-def test_scores_and_headline_of_each_dev_split():
+def test_scores_and_primary_score_of_each_dev_split():
     z = {
         "validation_matched": torch.eye(3),
         "validation_mismatched": torch.eye(3),
@@ -79,13 +79,13 @@ def test_scores_and_headline_of_each_dev_split():
     }
     dev = evaluation.scores(get("mnli"), z, splits)
     assert dev == {"validation_matched": {"accuracy": 2 / 3}, "validation_mismatched": {"accuracy": 1.0}}
-    assert evaluation.dev_headline(get("mnli"), dev) == 2 / 3
+    assert evaluation.dev_primary_score(get("mnli"), dev) == 2 / 3
 
 
 def test_an_undefined_score_is_nan():
     splits = {"validation": split_of([2, 2], [1.0, 2.0], score=True)}
     dev = evaluation.scores(get("stsb"), {"validation": torch.ones(2, 1)}, splits)
-    assert math.isnan(evaluation.dev_headline(get("stsb"), dev))
+    assert math.isnan(evaluation.dev_primary_score(get("stsb"), dev))
 
 
 def test_the_table_of_predictions():

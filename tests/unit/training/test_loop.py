@@ -37,7 +37,7 @@ TRAINING = {
     "max_grad_norm": 1.0,
     "adam_epsilon": 1e-8,
     "precision": "fp32",
-    "batch_order": "random",
+    "group_by_length": False,
     "selection": "last",
 }
 KD_OPTIONS = {"alpha": 0.5, "temperature": 5.0, "regression_kd": "mse"}
@@ -200,22 +200,22 @@ def test_a_run_leaves_model_predictions_history_and_record(method, place, data, 
     assert history[0]["train"] == {}
     parts = {"finetune": {"loss", "task"}}.get(method, {"loss", "task", "kd"})
     for line in history:
-        expected = {"epoch", "step", "seconds", "train", "dev", "headline", "warnings"}
+        expected = {"epoch", "step", "seconds", "train", "dev", "primary_score", "warnings"}
         assert set(line) == expected | ({"teacher"} if guide else set())
         assert set(line["dev"]) == {"validation"}
-        assert line["dev"]["validation"] == {"matthews_correlation": line["headline"]}
+        assert line["dev"]["validation"] == {"matthews_correlation": line["primary_score"]}
         if line["step"]:
             assert set(line["train"]) == parts
             assert line["train"]["loss"] > 0
         if method == "kd":
-            assert set(line["teacher"]) == {"headline", "kl", "entropy"}
+            assert set(line["teacher"]) == {"primary_score", "kl", "entropy"}
         if method == "reptile":
-            assert set(line["teacher"]) == {"headline", "kl", "entropy", "distance"}
+            assert set(line["teacher"]) == {"primary_score", "kl", "entropy", "distance"}
             assert line["teacher"]["kl"] > 0
             assert 0 < line["teacher"]["entropy"] <= math.log(2) + 1e-9
     assert [line["seconds"] for line in history] == sorted(line["seconds"] for line in history)
     if method == "kd":
-        assert history[0]["teacher"]["headline"] == history[-1]["teacher"]["headline"]
+        assert history[0]["teacher"]["primary_score"] == history[-1]["teacher"]["primary_score"]
     if method == "reptile":
         distances = [line["teacher"]["distance"] for line in history]
         assert distances[0] == 1
@@ -240,7 +240,7 @@ def test_the_history_holds_the_means_over_the_epoch_and_the_score_of_the_predict
         steps = [loss for _, loss in seen[4 * epoch - 4 : 4 * epoch]]
         assert history[epoch]["train"]["loss"] == pytest.approx(np.mean(steps))
     scored = metrics.from_predictions("cola", pd.read_parquet(tmp_path / "predictions.parquet"))
-    assert scored["headline"] == history[-1]["headline"]
+    assert scored["primary_score"] == history[-1]["primary_score"]
 
 
 @pytest.mark.parametrize("method", ["finetune", "reptile"])
@@ -278,7 +278,7 @@ def test_kd_with_alpha_0_is_the_fine_tuning_run(place, data, teacher, tmp_path):
 
 @pytest.mark.parametrize("method", ["kd", "reptile"])
 def test_a_frozen_teacher_sees_every_example_once(method, place, data, teacher, tmp_path, monkeypatch):
-    """Training examples in the first of three epochs, dev examples before it; a moving teacher twice in each step."""
+    """Training examples in the first of three epochs, dev examples before it; a trainable one twice in each step."""
     batches = {"train": [], "dev": 0}
     of_kd, of_evaluation = kd.logits, evaluation.logits
 
@@ -296,7 +296,7 @@ def test_a_frozen_teacher_sees_every_example_once(method, place, data, teacher, 
     loop.run(spec, data("cola"), tmp_path, teacher=teacher("cola"), device="cpu")
     assert sum(batches["train"]) == 30 * (1 if method == "kd" else 6)
     assert batches["dev"] == (1 if method == "kd" else 4)
-    assert [set(line["teacher"]) >= {"headline", "kl", "entropy"} for line in history_of(tmp_path)] == [True] * 4
+    assert [set(line["teacher"]) >= {"primary_score", "kl", "entropy"} for line in history_of(tmp_path)] == [True] * 4
 
 
 def test_nothing_but_plain_lines_where_there_is_no_terminal(place, data, tmp_path, caplog, capfd):
@@ -329,7 +329,7 @@ def test_regression(method, place, data, teacher, tmp_path):
     assert frame[frame["split"] == "test"]["label"].isna().all()
     line = history_of(tmp_path)[-1]
     assert set(line["dev"]["validation"]) == {"pearson", "spearmanr"}
-    assert line["headline"] == pytest.approx(np.mean(list(line["dev"]["validation"].values())))
+    assert line["primary_score"] == pytest.approx(np.mean(list(line["dev"]["validation"].values())))
     if guide:
         assert line["train"]["kd"] > 0
         assert line["teacher"]["kl"] is None
@@ -352,7 +352,7 @@ def test_mnli_has_two_dev_splits_and_predicts_ax(place, data, tmp_path):
     assert set(labelled) == {"validation_matched", "validation_mismatched"}
     line = history_of(tmp_path)[-1]
     assert set(line["dev"]) == {"validation_matched", "validation_mismatched"}
-    assert line["headline"] == line["dev"]["validation_matched"]["accuracy"]
+    assert line["primary_score"] == line["dev"]["validation_matched"]["accuracy"]
 
 
 # Which epoch is kept.
@@ -362,7 +362,7 @@ class Counting:
     """A method whose student's one weight is the number of steps taken."""
 
     teacher = None
-    teacher_moves = False
+    trains_teacher = False
 
     def __init__(self, losses=()):
         self.student = torch.nn.Linear(1, 1, bias=False)
@@ -376,14 +376,14 @@ class Counting:
         return {"loss": 0.5, "task": self.losses.get(self.steps, 0.5)}
 
 
-def train_counting(data, spec, method=None, headlines=()):
+def train_counting(data, spec, method=None, primary_scores=()):
     """Train a `Counting` method with the given dev scores; the history and the steps in the weight that is left."""
-    method, scores = method or Counting(), iter(headlines)
+    method, scores = method or Counting(), iter(primary_scores)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
             loop,
             "evaluate",
-            lambda *_: {"dev": {}, "headline": next(scores), "warnings": []},
+            lambda *_: {"dev": {}, "primary_score": next(scores), "warnings": []},
         )
         done = loop.train(method, get("cola"), load_splits(data("cola"), 0), spec, Accelerator(cpu=True))
     return done.history, method.student.weight.item()
@@ -393,7 +393,7 @@ NAN = math.nan
 
 
 @pytest.mark.parametrize(
-    ("selection", "headlines", "epoch"),
+    ("selection", "primary_scores", "epoch"),
     [
         ("best", [0.1, 0.5, 0.9, 0.3], 2),
         ("last", [0.1, 0.5, 0.9, 0.3], 3),
@@ -406,11 +406,11 @@ NAN = math.nan
         ("last", [NAN, NAN, NAN, NAN], 3),
     ],
 )
-def test_selection(selection, headlines, epoch, place, data):
+def test_selection(selection, primary_scores, epoch, place, data):
     spec = spec_of(place, "cola", epochs=3, selection=selection)
-    history, steps = train_counting(data, spec, headlines=headlines)
+    history, steps = train_counting(data, spec, primary_scores=primary_scores)
     assert steps == 4 * epoch
-    np.testing.assert_array_equal([line["headline"] for line in history], headlines)
+    np.testing.assert_array_equal([line["primary_score"] for line in history], primary_scores)
 
 
 def test_best_is_what_is_saved_and_predicted(place, data, tmp_path):
@@ -418,21 +418,21 @@ def test_best_is_what_is_saved_and_predicted(place, data, tmp_path):
     for seed in range(10):
         spec = spec_of(place, "stsb", epochs=4, seed=seed, learning_rate=0.01, selection="best")
         loop.run(spec, data("stsb"), tmp_path, device="cpu")
-        scores = [line["headline"] for line in history_of(tmp_path)[1:]]
+        scores = [line["primary_score"] for line in history_of(tmp_path)[1:]]
         found = metrics.from_predictions("stsb", pd.read_parquet(tmp_path / "predictions.parquet"))
-        assert found["headline"] == max(scores)
+        assert found["primary_score"] == max(scores)
         if scores[-1] < max(scores):
             break
     assert scores[-1] < max(scores), "no seed showed the difference"
     loop.run(replace(spec, training={**spec.training, "selection": "last"}), data("stsb"), tmp_path, device="cpu")
     found = metrics.from_predictions("stsb", pd.read_parquet(tmp_path / "predictions.parquet"))
-    assert found["headline"] == scores[-1] == history_of(tmp_path)[-1]["headline"]
+    assert found["primary_score"] == scores[-1] == history_of(tmp_path)[-1]["primary_score"]
 
 
 def test_selection_on_held_out_training_data(place, data, tmp_path):
     """A part of train is set aside and scored; what is kept is the epoch that is best on it."""
     spec = spec_of(place, "cola", epochs=3)
-    spec = replace(spec, training={**spec.training, "selection": "held-out", "held_out_share": 0.25})
+    spec = replace(spec, training={**spec.training, "selection": "held-out", "held_out_fraction": 0.25})
     loop.run(spec, data("cola"), tmp_path, device="cpu")
     history = history_of(tmp_path)
     train_rows = len(load_splits(data("cola"), 0)["train"])
@@ -442,7 +442,9 @@ def test_selection_on_held_out_training_data(place, data, tmp_path):
     chosen = history[1:][ranks.index(max(ranks))]
     predictions = pd.read_parquet(tmp_path / "predictions.parquet")
     assert "held-out" not in set(predictions["split"])
-    assert metrics.from_predictions("cola", predictions)["headline"] == pytest.approx(chosen["headline"], nan_ok=True)
+    assert metrics.from_predictions("cola", predictions)["primary_score"] == pytest.approx(
+        chosen["primary_score"], nan_ok=True
+    )
 
 
 # Losses that are no numbers.
@@ -454,7 +456,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_step(value, place
     with pytest.raises(
         RkdError, match=rf"cola/finetune/seed-1: task is {value} at step 6 \(epoch 2\); expected a finite"
     ):
-        train_counting(data, spec_of(place, "cola"), method, headlines=[0.1, 0.2, 0.3])
+        train_counting(data, spec_of(place, "cola"), method, primary_scores=[0.1, 0.2, 0.3])
     assert method.steps == 6
 
 
@@ -489,7 +491,7 @@ def worse_teacher(place, data):
     for model in (student, teacher):
         torch.nn.init.normal_(model.classifier.weight)
     teacher.classifier.load_state_dict({name: -p for name, p in student.classifier.state_dict().items()})
-    first = evaluated(FineTune(student, student_lr=1e-3, total_steps=1), "rte", splits)["headline"]
+    first = evaluated(FineTune(student, student_lr=1e-3, total_steps=1), "rte", splits)["primary_score"]
     assert first != 0.5, "no side is worse"
     return (student, teacher, splits) if first > 0.5 else (teacher, student, splits)
 
@@ -500,11 +502,11 @@ def test_a_moving_teacher_below_its_student_is_warned_of(place, data, caplog):
     with caplog.at_level(logging.WARNING, logger="rkd"):
         done = loop.train(reptile(student, teacher), get("rte"), splits, spec, Accelerator(cpu=True))
     line = done.history[0]
-    assert line["teacher"]["headline"] == pytest.approx(1 - line["headline"])
+    assert line["teacher"]["primary_score"] == pytest.approx(1 - line["primary_score"])
     (warning,) = line["warnings"]
     assert warning.startswith(
-        f"the moving teacher's dev score ({100 * line['teacher']['headline']:.1f}) has fallen below the student's "
-        f"({100 * line['headline']:.1f}); a lower teacher_lr"
+        f"the teacher's dev score ({100 * line['teacher']['primary_score']:.1f}) has fallen below the student's "
+        f"({100 * line['primary_score']:.1f}); a lower teacher_lr"
     )
     assert warning in [record.getMessage() for record in caplog.records]
 
@@ -524,8 +526,8 @@ def test_a_teacher_whose_score_is_undefined_is_below_its_student(place, data):
     student, teacher, splits = pair(place, data, "stsb")
     torch.nn.init.zeros_(teacher.classifier.weight)
     record = evaluated(reptile(student, teacher), "stsb", splits)
-    assert math.isnan(record["teacher"]["headline"])
-    assert not math.isnan(record["headline"])
+    assert math.isnan(record["teacher"]["primary_score"])
+    assert not math.isnan(record["primary_score"])
     assert len(record["warnings"]) == 1
     other = evaluated(reptile(teacher, student), "stsb", splits)
     assert other["warnings"] == []
@@ -585,7 +587,7 @@ def test_the_settings_reach_the_method(place, data, teacher, monkeypatch):
 
 
 def test_gradient_accumulation_gives_the_same_run(place, data, tmp_path):
-    """Dropout off: chunks draw masks of their own."""
+    """Dropout off: micro_batches draw masks of their own."""
     config = json.loads((place / "layers-1.json").read_text())
     config.update(hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
     (tmp_path / "quiet.json").write_text(json.dumps(config))
@@ -653,10 +655,10 @@ def test_tensorboard_shows_the_numbers_of_the_history(place, data, teacher, tmp_
     found.Reload()
     history = history_of(tmp_path / "run")
     for tag, values in {
-        "headline": [line["headline"] for line in history],
+        "primary_score": [line["primary_score"] for line in history],
         "train/loss": [line["train"]["loss"] for line in history if line["train"]],
         "dev/validation/matthews_correlation": [line["dev"]["validation"]["matthews_correlation"] for line in history],
         "teacher/kl": [line["teacher"]["kl"] for line in history],
     }.items():
         assert [event.value for event in found.Scalars(tag)] == pytest.approx(values)
-    assert [event.step for event in found.Scalars("headline")] == [line["step"] for line in history]
+    assert [event.step for event in found.Scalars("primary_score")] == [line["step"] for line in history]

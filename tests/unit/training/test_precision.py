@@ -109,7 +109,7 @@ def trained(folder, name, **overrides):
     source = str(folder / "model.json")
     if not (folder / "data").exists():
         prepare("cola", folder / "data", source="synthetic", tokenizer=source, max_length=48, synthetic_rows=(30, 8, 8))
-    training |= {"precision": "fp32", "batch_order": "random", **overrides}
+    training |= {"precision": "fp32", "group_by_length": False, **overrides}
     run(RunSpec("cola", name, "finetune", 1, ModelSpec(source), training), folder / "data", folder / name, device="cpu")
     history = [json.loads(line) for line in (folder / name / "history.jsonl").read_text().splitlines()]
     return history[-1]["train"]["loss"], json.loads((folder / name / "run.json").read_text())
@@ -123,14 +123,14 @@ def test_a_run_in_bf16_and_one_with_batches_by_length(tmp_path, monkeypatch):
         assert record["precision"] == "bf16"
         assert rounded != loss
         assert rounded == pytest.approx(loss, rel=0.02)
-    assert trained(tmp_path, "grouped", batch_order="length-grouped")[0] != loss
+    assert trained(tmp_path, "grouped", group_by_length=True)[0] != loss
     monkeypatch.setattr(torch.cpu, "get_capabilities", dict)
     with pytest.raises(RkdError, match="precision: found 'bf16'"):
         trained(tmp_path, "refused", precision="bf16")
     assert not (tmp_path / "refused").exists()
 
 
-@pytest.mark.parametrize(("key", "value"), [("precision", "bf16"), ("batch_order", "length-grouped")])
+@pytest.mark.parametrize(("key", "value"), [("precision", "bf16"), ("group_by_length", True)])
 def test_a_change_trains_what_reads_it(key, value):
     def specs(**sections):
         config = yaml.safe_load((ROOT / "config.yaml").read_text())

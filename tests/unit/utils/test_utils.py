@@ -22,7 +22,7 @@ from rkd.errors import RkdError
 from rkd.utils.files import atomic_path, atomic_write_text, jsonable, sha256, write_json
 from rkd.utils.provenance import PACKAGES, Stopwatch, git_state, provenance
 from rkd.utils.script import run_script
-from rkd.utils.torch_setup import quick_imports, reuse_memory, seed_everything
+from rkd.utils.torch_setup import gc_paused, reuse_memory, seed_everything
 from tests.conftest import ROOT
 
 
@@ -276,7 +276,7 @@ def test_the_module_alone_loads_no_torch():
 @pytest.mark.parametrize("error", [None, ImportError])
 def test_what_is_imported_quickly_is_never_searched_for_garbage(error):
     gc.collect()
-    with pytest.raises(error) if error else nullcontext(), quick_imports():
+    with pytest.raises(error) if error else nullcontext(), gc_paused():
         assert not gc.isenabled()
         imported = [[] for _ in range(1000)]
         if error:

@@ -9,7 +9,7 @@ import yaml
 from rkd.config.load import load
 from rkd.config.variants import METHOD_OPTIONS
 from rkd.errors import RkdError
-from rkd.workflow.forecast import PASSES, Job, estimate, merged_config, planned_jobs, summary, told
+from rkd.workflow.forecast import PASSES, Job, estimate, format_summary, merged_config, planned_jobs, summary
 from rkd.workflow.plan import Plan
 from tests.conftest import ROOT
 
@@ -36,7 +36,7 @@ def finish(results: Path, spec, folder: str, seconds: float, step: int) -> None:
     run = results / folder
     run.mkdir(parents=True)
     (run / "run.json").write_text(json.dumps({"spec": json.loads(spec.json())}))
-    lines = [{"epoch": n, "step": n * step, "seconds": n * seconds, "headline": 0.5} for n in (0, 1)]
+    lines = [{"epoch": n, "step": n * step, "seconds": n * seconds, "primary_score": 0.5} for n in (0, 1)]
     (run / "history.jsonl").write_text("\n".join(map(json.dumps, lines)) + "\n")
 
 
@@ -80,17 +80,17 @@ def test_a_summary_in_words(tmp_path):
     found = summary(JOBS, trainings, 1e9)
     assert found["jobs"] == {"prepare_data": 1, "finetune_teacher": 1, "train_student": 2}
     assert found["seconds"] == pytest.approx(sum(one.seconds for one in trainings))
-    text = told(found)
+    text = format_summary(found)
     assert text.startswith("4 jobs: 2 train_student, ")
     assert "assumed: 1e+09 FLOP/s, 32 tokens per example" in text
-    assert told(summary([], [], 1e9)) == "nothing to do"
+    assert format_summary(summary([], [], 1e9)) == "nothing to do"
 
 
 def test_models_on_the_hub_have_no_estimate_and_it_is_said(tmp_path):
     hub = plan(teacher_model="google-bert/bert-base-uncased", student_model="google/bert_uncased_L-4_H-768_A-12")
     trainings = estimate(hub, JOBS, tmp_path, 1e9)
     assert {(one.seconds, one.basis) for one in trainings} == {(None, "size of the model unknown")}
-    text = told(summary(JOBS, trainings, 1e9))
+    text = format_summary(summary(JOBS, trainings, 1e9))
     assert "3 size of the model unknown: no estimate" in text
     assert "3 trainings: no estimate" in text
 
