@@ -252,12 +252,12 @@ def _file(
         try:
             with atomic_path(path) as temporary:
                 wanted.to_parquet(temporary, index=False)
-                sha256 = digest(temporary, where)
+                content = digest(temporary, where)
         except (pyarrow.ArrowException, ValueError, TypeError, OverflowError) as error:
             if isinstance(error, RkdError):  # nothing can be written there
                 raise
             raise RkdError(_unwritable(where, wanted, error)) from None
-        return {"path": str(path), "sha256": sha256, "where": where}
+        return {"path": str(path), "sha256": content, "where": where}
     return {"path": str(table), "sha256": digest(Path(table), str(table))}
 
 

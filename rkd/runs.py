@@ -16,6 +16,7 @@ from jsonschema import Draft202012Validator
 from jsonschema.exceptions import best_match
 
 from rkd.errors import RkdError
+from rkd.specs.renamed import current
 from rkd.tasks import Task, get
 from rkd.utils.files import digests
 
@@ -133,7 +134,7 @@ def read_record(file: str | Path, *needed: str) -> dict[str, Any]:
     >>> read_record("results/students/mrpc/kd/seed-1/run.json", "spec")["spec"]["method"]
     'kd'
     """
-    record: dict[str, Any] = checked(_RECORD, read_json(file), str(file))
+    record: dict[str, Any] = checked(_RECORD, current(read_json(file)), str(file))
     for path in needed:
         place: Any = record
         for key in path.split("/"):
@@ -270,7 +271,7 @@ def read_history(file: str | Path) -> list[dict[str, Any]]:
     if lines == [""]:
         raise RkdError(f"{file}: no evaluations; expected one JSON object per line")
     named = ((f"{file}, line {number}", line) for number, line in enumerate(lines, 1))
-    return [checked(_EVALUATION, parse_json(line, where), where) for where, line in named]
+    return [checked(_EVALUATION, current(parse_json(line, where)), where) for where, line in named]
 
 
 def read_manifest(file: str | Path) -> dict[str, Any]:
@@ -279,7 +280,7 @@ def read_manifest(file: str | Path) -> dict[str, Any]:
     Raises:
         RkdError: the file is missing or no manifest.
     """
-    manifest: dict[str, Any] = checked(_MANIFEST, read_json(file), str(file))
+    manifest: dict[str, Any] = checked(_MANIFEST, current(read_json(file)), str(file))
     return manifest
 
 
@@ -325,7 +326,7 @@ def read_predictions(file: str | Path, columns: Sequence[str] | None = None) -> 
 def metrics_of(reference: str | os.PathLike[str]) -> list[str]:
     """The metrics of the task of the run that a folder is, or whose model/ it is; none where there is no run.
 
-    Of a task of one's own a run of the workflow knows no metrics but the primary_score's, which its training reads. The
+    Of a task of one's own a run of the workflow knows no metrics but the primary ones, which its training reads. The
     others are in the run's metrics file, once it is there.
 
     Raises:
@@ -342,7 +343,7 @@ def metrics_of(reference: str | os.PathLike[str]) -> list[str]:
         root = folder.parents[2 if folder.parents[1].name == "teachers" else 3]
         file = root / "metrics" / task.name / str(spec.get("variant")) / f"{folder.name}.json"
         if file.is_file():
-            scored = checked(rule(["custom_task"], custom_task=_DEFINITION), read_json(file), str(file))
+            scored = checked(rule(["custom_task"], custom_task=_DEFINITION), current(read_json(file)), str(file))
             return list(scored["custom_task"]["metrics"])
     return list(task.metrics)
 

@@ -90,7 +90,7 @@ def from_predictions(task: str | Task, frame: "pd.DataFrame") -> dict[str, Any]:
         except RkdError as error:
             raise RkdError(f"predictions of {split}: {error}") from None
         splits[split] = {**scores, "rows": len(rows)}
-    return {"splits": splits, "primary_metrics": primary_score(task, splits[task.primary_split])}
+    return {"splits": splits, "primary_score": primary_score(task, splits[task.primary_split])}
 
 
 def metrics_file(spec: Mapping[str, Any], frame: "pd.DataFrame") -> dict[str, Any]:

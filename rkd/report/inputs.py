@@ -12,6 +12,7 @@ from jsonschema import Draft202012Validator
 
 from rkd import runs
 from rkd.errors import RkdError
+from rkd.specs.renamed import current
 from rkd.tasks import Task, get
 
 TEACHER = "teacher"  # the variant name that stands for the fine-tuned teacher
@@ -212,7 +213,7 @@ def read_histories(paths: Iterable[str | Path]) -> pd.DataFrame:
 
 
 def _metrics_records(file: str) -> list[dict[str, Any]]:
-    found = runs.checked(_METRICS, runs.read_json(file), file)
+    found = runs.checked(_METRICS, current(runs.read_json(file)), file)
     task = runs.task_of({"task": found["task"]}, file)
     run = {key: found[key] for key in ("task", "variant", "method", "seed", "synthetic")} | {"file": file}
     records = []

@@ -9,7 +9,7 @@ from rkd.errors import RkdError
 from rkd.training.batches import Split
 
 
-class Part(Split):
+class Subset(Split):
     """Some rows of a split as a split of their own, without a copy of its tokens.
 
     Args:
@@ -25,7 +25,9 @@ class Part(Split):
         return self.whole.batch(self.rows[rows])
 
 
-def hold_out(train: Split, fraction: float, at_least: int, seed: int, key: str = "quiz_fraction") -> tuple[Part, Part]:
+def hold_out(
+    train: Split, fraction: float, at_least: int, seed: int, key: str = "quiz_fraction"
+) -> tuple[Subset, Subset]:
     """Split the training data by chance into a smaller training set and a held-out one.
 
     Args:
@@ -49,7 +51,7 @@ def hold_out(train: Split, fraction: float, at_least: int, seed: int, key: str =
         )
     # Epoch 0 is the order that no training epoch has.
     order = torch.cat(train.shuffled(len(train), seed, epoch=0))
-    return Part(train, order[size:].sort().values), Part(train, order[:size].sort().values)
+    return Subset(train, order[size:].sort().values), Subset(train, order[:size].sort().values)
 
 
 class QuizBatches:

@@ -12,6 +12,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from rkd.specs.renamed import current
 from rkd.utils.files import sha256 as _file_sha256
 from rkd.workflow.code_digest import ROOT, code_digests
 
@@ -52,9 +53,9 @@ def printable(text: str) -> str:
 
 @cache
 def object_in(path: Path) -> dict[str, Any] | None:
-    """The JSON object in a file, None where there is none."""
+    """The JSON object in a file, with today's keys; None where there is none."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = current(json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, RecursionError):
         return None
     return content if isinstance(content, dict) else None

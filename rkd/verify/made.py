@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 
 from rkd.errors import RkdError
 from rkd.report.inputs import TEACHER
+from rkd.specs.renamed import current
 from rkd.verify.finding import (
     CHANGED,
     MISMATCH,
@@ -169,10 +170,10 @@ def _same_settings(path: Path, root: Path, made: Origin) -> Findings:
     """Findings on settings that are told beside numbers but are not those of the runs which gave them."""
     told = []
     if (text := made.argument("--spec")) is not None:
-        told += list(_told_by_spec(root, json.loads(text), made.runs()))
+        told += list(_told_by_spec(root, current(json.loads(text)), made.runs()))
     if (text := made.argument("--config")) is not None:
         try:
-            told += list(_told_by_plan(root, Plan(json.loads(text))))
+            told += list(_told_by_plan(root, Plan(current(json.loads(text)))))
         except (RkdError, KeyError, OSError) as error:  # of another version, or of models that are not here
             yield finding(UNCHECKED, path, f"its config makes no plan here: {error}")
     yield from first(MISMATCH, path, [finding(MISMATCH, path, text) for text in dict.fromkeys(told)])

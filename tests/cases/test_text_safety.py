@@ -230,10 +230,10 @@ def test_snakemake_s_own_errors_are_one_line():
 # --- ablations ----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.usefixtures("here")
 HELD_OUT = "ablations.a.parameter: found 'held_out_fraction'"
 
 
+@pytest.mark.usefixtures("here")
 @pytest.mark.parametrize(
     ("axis", "expected"),
     [

