@@ -52,7 +52,7 @@ def main() -> None:
     made = provenance(started, "cpu", arguments.threads)
     facts = _facts(arguments, made, load)
     name = "workflow" if arguments.workflow else "benchmark"
-    record = {"arguments": {key: str(value) for key, value in vars(arguments).items()}, **provenance}
+    record = {"arguments": {key: str(value) for key, value in vars(arguments).items()}, **made}
     report.write(arguments.out, name, rows, facts, {**record, "samples": samples})
     print((arguments.out / f"{name}.md").read_text(encoding="utf-8"))
 

@@ -334,9 +334,9 @@ def check_classifier(
         wanted = [*([names] if isinstance(names, str) else names), *([label or known.get("label")] if labelled else [])]
         problems += data_file("file", file, () if problems else wanted)
     if metrics is not None:
-        metrics = load.schema()["properties"]["custom_tasks"]["additionalProperties"]["properties"]["metrics"]
+        rule = load.schema()["properties"]["custom_tasks"]["additionalProperties"]["properties"]["metrics"]
         given = list(metrics) if isinstance(metrics, Sequence) and not isinstance(metrics, str) else metrics
-        problems += ruled({"metrics": metrics}, {"metrics": given})
+        problems += ruled({"metrics": rule}, {"metrics": given})
     refuse(problems)
     if out is not None:
         read = {"file": file, "reference": runs.run_of(reference) or reference}

@@ -450,9 +450,9 @@ RECORD = {
     "no task": _change("run.json", spec__task=KeyError),
     "task is a number": _change("run.json", spec__task=5),
     "task is a path": _change("run.json", spec__task="../../x"),
-    "no labels": _change("run.json", spec__own_task__labels=KeyError),
-    "labels are numbers": _change("run.json", spec__own_task__labels=[1, 2]),
-    "custom_task is text": _change("run.json", spec__own_task="x"),
+    "no labels": _change("run.json", spec__custom_task__labels=KeyError),
+    "labels are numbers": _change("run.json", spec__custom_task__labels=[1, 2]),
+    "custom_task is text": _change("run.json", spec__custom_task="x"),
     "a folder": _folder("run.json"),
 }
 PARTS = {

@@ -16,7 +16,7 @@ from rkd.errors import RkdError
 from rkd.export import export
 from rkd.inference import Classifier
 from rkd.utils.files import digests
-from rkd.workflow.forecast import Job, summary, told
+from rkd.workflow.forecast import Job, format_summary, summary
 from tests.cases.test_entry_points import Ends, check_one_error, distill_arguments
 from tests.unit.test_library import TINY, reviews
 
@@ -233,4 +233,4 @@ def test_the_library_draws_no_bars_of_datasets(project, tmp_path, capfd):
 def test_a_plan_lists_equal_counts_by_name():
     counts = {"rule_b": 2, "rule_c": 3, "rule_a": 2}
     jobs = [Job(rule, {}) for rule, count in counts.items() for _ in range(count)]
-    assert told(summary(jobs, [], 1.0)).startswith("7 jobs: 3 rule_c, 2 rule_a, 2 rule_b")
+    assert format_summary(summary(jobs, [], 1.0)).startswith("7 jobs: 3 rule_c, 2 rule_a, 2 rule_b")
