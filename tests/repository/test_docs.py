@@ -54,6 +54,11 @@ def test_relative_links_lead_to_files(page: str) -> None:
     assert missing == []
 
 
+def test_the_readme_maps_every_folder_of_the_package() -> None:
+    mapped = re.findall(r"^\| \[(\w+)\]\(rkd/\1\) \|", text("README.md"), re.MULTILINE)
+    assert sorted(mapped) == sorted(init.parent.name for init in (ROOT / "rkd").glob("*/__init__.py"))
+
+
 # --- commands -----------------------------------------------------------------------------------------------
 
 
