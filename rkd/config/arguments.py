@@ -81,7 +81,8 @@ def as_arguments(error: SectionError, name: Callable[[KeyPath], tuple[str, str]]
     """
     for path, problem in error.problems.items():
         argument, key = name(path)
-        hint = f"; {problem.suggestion}" if "YAML" not in problem.suggestion and problem.suggestion else ""
+        # Quotes are of YAML alone.
+        hint = f"; {problem.suggestion}" if problem.suggestion and "quotes" not in problem.suggestion else ""
         found = "None" if problem.found == "nothing (null)" else problem.found
         yield Wrong(argument, f"found {found}, expected {problem.expected}{hint}", key)
 
