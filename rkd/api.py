@@ -9,12 +9,17 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rkd.config import arguments, load
-from rkd.config.arguments import Wrong, refuse, shown
+from rkd.config import arguments
+from rkd.config.arguments import Wrong, refuse
+from rkd.config.crosschecks import checked_section
+from rkd.config.problems import SectionError
+from rkd.config.python_values import is_model, plain_number, shown
+from rkd.config.schema import schema
 from rkd.config.variants import METHOD_OPTIONS, without_unread
 from rkd.errors import RkdError
 from rkd.labels import check_names, label_name, listed
 from rkd.methods import by_name
+from rkd.specs.renamed import RENAMED, successor
 from rkd.tasks import define
 
 if TYPE_CHECKING:
@@ -107,7 +112,7 @@ class Request:
 
     def __post_init__(self) -> None:
         for key in (*self._rules(), *(() if self.threads is None else ("threads",))):
-            self._set(key, arguments.plain_number(getattr(self, key)))
+            self._set(key, plain_number(getattr(self, key)))
         problems = [*self._values(), *self._kinds()]
         # The later checks of an argument rely on its type.
         for check, read in (
@@ -167,7 +172,7 @@ class Request:
         Args:
             labels: the names of its labels; none for scores.
         """
-        scores = self.scores if self.scores in (None, "any") else list(map(arguments.plain_number, self.scores))
+        scores = self.scores if self.scores in (None, "any") else list(map(plain_number, self.scores))
         entry = {
             "train": "data.csv",
             "text": self.text,
@@ -187,7 +192,7 @@ class Request:
 
     @staticmethod
     def _rules() -> dict[str, Any]:
-        whole = load.schema()["properties"]
+        whole = schema()["properties"]
         rules = {key: whole[key] for key in ("max_length", "vocab_size", "device")}
         own = whole["custom_tasks"]["additionalProperties"]["properties"]
         return {**rules, "seed": whole["seeds"]["items"], **{key: own[key] for key in ("dev_fraction", "dev_seed")}}
@@ -197,7 +202,7 @@ class Request:
         rules = self._rules()
         yield from arguments.ruled(rules, {key: getattr(self, key) for key in rules})
         if self.threads is not None:
-            yield from arguments.ruled({"threads": load.schema()["properties"]["threads"]}, {"threads": self.threads})
+            yield from arguments.ruled({"threads": schema()["properties"]["threads"]}, {"threads": self.threads})
 
     def _kinds(self) -> Iterator[Wrong]:
         """Arguments of a wrong type."""
@@ -225,7 +230,7 @@ class Request:
         ready = "" if self.finetune_teacher or self.method == "finetune" else _READY
         yield from arguments.model("teacher", self.teacher, trained=ready)
         yield from arguments.model("student", self.student, student=True)
-        if arguments.is_model(self.teacher) != (self.tokenizer is not None):
+        if is_model(self.teacher) != (self.tokenizer is not None):
             found, expected = "none", "the teacher's, as the teacher is given as a model"
             if self.tokenizer is not None:
                 found, expected = shown(self.tokenizer), "none: a teacher that is a folder or a name brings its own"
@@ -373,6 +378,7 @@ def _settings(
     what: str, defaults: Mapping[str, Any], given: Mapping[str, Any], method: str | None = None
 ) -> dict[str, Any]:
     """The defaults with what is given, whose names and values the config's schema must know."""
+    _refuse_renamed(what, {key: value for key, value in given.items() if key not in defaults})
     for key in given:
         if key not in defaults:
             near = difflib.get_close_matches(str(key), [*defaults, *OPTIONS], n=1)
@@ -380,13 +386,14 @@ def _settings(
             hint = " (give it in {other})" if key in OPTIONS else hint
             problem = f"found the unknown {key}{hint}, expected some of {', '.join(defaults)}"
             refuse([Wrong(what, problem, other="options" if key in OPTIONS else "")])
-    return _section(what, {**defaults, **{key: arguments.plain_number(value) for key, value in given.items()}}, method)
+    return _section(what, {**defaults, **{key: plain_number(value) for key, value in given.items()}}, method)
 
 
 def _options(method: str, given: Mapping[str, Any]) -> dict[str, Any]:
     """The options that a method gets: the config's for ours, any of its own arguments for a user's."""
     if method in METHOD_OPTIONS:
         defaults = {key: OPTIONS[key] for key in METHOD_OPTIONS[method]}
+        _refuse_renamed("options", given)
         if unknown := [key for key in given if key not in defaults]:
             reads = ", ".join(defaults) or "none"
             problem = f"found {unknown[0]}, which method {method} does not read; expected some of {reads}"
@@ -403,15 +410,29 @@ def _options(method: str, given: Mapping[str, Any]) -> dict[str, Any]:
         for key, parameter in inspect.signature(kind.__init__).parameters.items()
     }
     if unknown := [key for key in given if key not in accepted]:
+        _refuse_renamed("options", dict.fromkeys(unknown))
         refuse([Wrong("options", f"found {unknown[0]}, which {method_class.__name__} does not take")])
     wanted: dict[str, Any] = {key: OPTIONS[key] for key in ("layer_map", "teacher_lr") if key in accepted}
     return {**wanted, **given}
 
 
+def _refuse_renamed(argument: str, given: Mapping[str, Any]) -> None:
+    """Refuse the names of earlier versions, with today's."""
+    problems = []
+    for key, value in given.items():
+        if key in RENAMED:
+            name, today = successor(key, value)
+            text = name if today is value else f"{name}={today}"
+            misplaced = name in OPTIONS and argument != "options"
+            hint, other = (" in {other}", "options") if misplaced else ("", "")
+            problems.append(Wrong(argument, f"renamed; expected {text}{hint}", key, other))
+    refuse(problems)
+
+
 def _section(argument: str, values: Mapping[str, Any], method: str | None) -> dict[str, Any]:
     known = method if method in METHOD_OPTIONS else None
     try:
-        return load.checked_section("student", values, known)
-    except load.SectionError as error:
-        problems = arguments.renamed(error, lambda path: (argument, str(path[0])))
+        return checked_section("student", values, known)
+    except SectionError as error:
+        problems = arguments.as_arguments(error, lambda path: (argument, str(path[0])))
     raise arguments.ArgumentError(*problems)

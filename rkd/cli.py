@@ -77,10 +77,11 @@ def distill(
 ) -> None:
     """Distil a teacher into a student on a file of yours."""
     from rkd.api import Request, distill
+    from rkd.specs.renamed import RENAMED
 
     settings = _pairs("--setting", setting)
     for key in settings:
-        if key in inspect.signature(distill).parameters:
+        if RENAMED.get(key, key) in inspect.signature(distill).parameters:
             raise RkdError(f"--setting: found {key}, which is no setting of the training; see the options of --help")
     request = Request(
         data=data,
@@ -262,7 +263,7 @@ def plan(
 
 
 def _plan_of(files: list[Path], config: list[str] | None) -> Any:
-    from rkd.config.load import ConfigError
+    from rkd.config.problems import ConfigError
     from rkd.workflow.forecast import merged_config
 
     try:
@@ -410,7 +411,7 @@ def _pairs(option: str, given: list[str] | None) -> dict[str, Any]:
         except yaml.YAMLError:
             raise RkdError(f"{option}: found '{text}', expected a number, a word or a list after {key}=") from None
         if isinstance(result[key], str):
-            with contextlib.suppress(ValueError):  # YAML reads 5e-5 as text
+            with contextlib.suppress(ValueError):  # YAML 1.1 reads 5e-5 as text
                 result[key] = float(value)
     return result
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from rkd.config.load import allowed, schema
+from rkd.config.schema import allowed, schema
 from rkd.config.variants import METHOD_OPTIONS
 
 MARK = "<!-- every key -->"

@@ -2,13 +2,15 @@
 
 import numbers
 import os
-import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from rkd import runs
-from rkd.config import load
+from rkd.config import custom_tasks
+from rkd.config.problems import KeyPath, SectionError
+from rkd.config.python_values import is_frame, is_model, shown
+from rkd.config.schema import checked_keys, schema
 from rkd.data.reading import SUFFIXES, check_columns, chosen_columns
 from rkd.errors import RkdError
 from rkd.models import files
@@ -18,7 +20,7 @@ _TABLE = "a DataFrame or a .csv, .tsv, .jsonl or .parquet file"
 
 
 class Wrong(NamedTuple):
-    """What is wrong with an argument, or with one key of an argument that is a mapping.
+    """A problem of an argument, or of one key of an argument that is a mapping.
 
     >>> str(Wrong("out", "found 'a.csv', which is {other}", other="data"))
     "out: found 'a.csv', which is data"
@@ -62,39 +64,15 @@ def refuse(problems: Iterable[Wrong]) -> None:
         raise ArgumentError(*found)
 
 
-def shown(value: Any) -> str:
-    """A value as an error shows it: numbers and words in full, of all others the type.
-
-    >>> shown(0.5), shown("a.csv"), shown(["a"]), shown(Path("a.csv"))
-    ('0.5', "'a.csv'", 'a list', "'a.csv'")
-    """
-    if value is None or isinstance(value, bool | numbers.Real):
-        return str(value)[:80]
-    if isinstance(value, str | os.PathLike):
-        return repr(str(value)[:200])
-    kind = type(value)
-    name = (
-        kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__.split('.')[0]}.{kind.__qualname__}"
-    )
-    return f"{'an' if name[0].lower() in 'aeiou' else 'a'} {name}"
-
-
-def plain_number(value: Any) -> Any:
-    """A number as Python's own where it is one of NumPy's; everything else as it is."""
-    if isinstance(value, bool) or not isinstance(value, numbers.Real):
-        return value
-    return int(value) if isinstance(value, numbers.Integral) else float(value)
-
-
 def ruled(rules: Mapping[str, Any], values: Mapping[str, Any], argument: str = "") -> Iterator[Wrong]:
-    """What rules of the config's schema refuse among values, by name, or by the key of an argument."""
+    """Yield what rules of the config's schema refuse among values, by name, or by the key of an argument."""
     try:
-        load.checked_keys(rules, values)
-    except load.SectionError as error:
-        yield from renamed(error, lambda path: (argument, str(path[0])) if argument else (str(path[0]), ""))
+        checked_keys(rules, values)
+    except SectionError as error:
+        yield from as_arguments(error, lambda path: (argument, str(path[0])) if argument else (str(path[0]), ""))
 
 
-def renamed(error: load.SectionError, name: Callable[[load.KeyPath], tuple[str, str]]) -> Iterator[Wrong]:
+def as_arguments(error: SectionError, name: Callable[[KeyPath], tuple[str, str]]) -> Iterator[Wrong]:
     """The problems of a part of a config, as those of arguments.
 
     Args:
@@ -103,25 +81,14 @@ def renamed(error: load.SectionError, name: Callable[[load.KeyPath], tuple[str, 
     """
     for path, problem in error.problems.items():
         argument, key = name(path)
-        hint = f"; {problem.suggestion}" if "YAML" not in problem.suggestion and problem.suggestion else ""
+        # Quotes are of YAML alone.
+        hint = f"; {problem.suggestion}" if problem.suggestion and "quotes" not in problem.suggestion else ""
         found = "None" if problem.found == "nothing (null)" else problem.found
         yield Wrong(argument, f"found {found}, expected {problem.expected}{hint}", key)
 
 
-def is_frame(value: Any) -> bool:
-    """Whether a value is a pandas DataFrame; asks without importing pandas."""
-    pandas = sys.modules.get("pandas")
-    return pandas is not None and isinstance(value, pandas.DataFrame)
-
-
-def is_model(value: Any) -> bool:
-    """Whether a value is a model of transformers in memory; asks without importing torch."""
-    modeling = sys.modules.get("transformers.modeling_utils")
-    return modeling is not None and isinstance(value, modeling.PreTrainedModel)
-
-
 def table(argument: str, value: Any, wanted: Sequence[str] = (), optional: Sequence[str] = ()) -> Iterator[Wrong]:
-    """What is wrong with a table, a DataFrame or a data file, and with its columns; no values are read."""
+    """Yield the problems of a table (a DataFrame or a data file) and of its columns; no values are read."""
     if is_frame(value):
         try:
             chosen_columns(argument, list(value.columns), wanted, optional)
@@ -135,10 +102,10 @@ def table(argument: str, value: Any, wanted: Sequence[str] = (), optional: Seque
 
 
 def data_file(argument: str, value: Any, wanted: Sequence[str] = (), optional: Sequence[str] = ()) -> Iterator[Wrong]:
-    """What is wrong with a data file that is to be read, and with its columns where some are wanted."""
+    """Yield the problems of a data file that is to be read, and of its columns where some are wanted."""
     if not isinstance(value, str | os.PathLike):
         yield Wrong(argument, f"found {shown(value)}; expected the path of a .csv, .tsv, .jsonl or .parquet file")
-    elif problem := load.file_problem((argument,), os.fspath(value)):
+    elif problem := custom_tasks.file_problem((argument,), os.fspath(value)):
         hint = f"; {problem.suggestion}" if problem.suggestion else ""
         yield Wrong(argument, f"found {shown(value)}, expected {problem.expected}{hint}")
     elif wanted:
@@ -149,7 +116,7 @@ def data_file(argument: str, value: Any, wanted: Sequence[str] = (), optional: S
 
 
 def columns(argument: str, value: Any) -> Iterator[Wrong]:
-    """What is wrong with the text columns: one name, or a list of one or two."""
+    """Yield the problems of the text columns, which are one name, or a list of one or two."""
     names = [value] if isinstance(value, str | numbers.Real) else value
     if not isinstance(names, Sequence) or not 1 <= len(names) <= 2 or len(set(map(str, names))) < len(names):
         shows = str(list(names)) if isinstance(names, Sequence) and len(str(names)) < 80 else shown(value)
@@ -172,7 +139,7 @@ def model_reference(value: str | os.PathLike[str]) -> str:
 
 
 def model(argument: str, value: Any, *, student: bool = False, trained: str = "") -> Iterator[Wrong]:
-    """What is wrong with a model: one in memory, a folder that is there, or a name of the right form.
+    """Yield the problems of a model in memory, of its folder, or of its name.
 
     Args:
         argument: its name.
@@ -201,7 +168,7 @@ def model(argument: str, value: Any, *, student: bool = False, trained: str = ""
 
 
 def output_file(argument: str, value: Any, inputs: Mapping[str, Any]) -> Iterator[Wrong]:
-    """What is wrong with a table that is to be written.
+    """Yield the problems of a table that is to be written.
 
     Args:
         argument: its name.
@@ -221,7 +188,7 @@ def output_file(argument: str, value: Any, inputs: Mapping[str, Any]) -> Iterato
 def output_folder(
     argument: str, value: Any, inputs: Mapping[str, Any], parts: Sequence[str] = ("",)
 ) -> Iterator[Wrong]:
-    """What is wrong with a folder that is to be written, or in which `parts` are to be written.
+    """Yield the problems of a folder that is to be written, or in which `parts` are to be written.
 
     Args:
         argument: its name.
@@ -241,7 +208,7 @@ def output_folder(
 
 
 def _outside(argument: str, path: Path, places: Sequence[Path], inputs: Mapping[str, Any]) -> Iterator[Wrong]:
-    """Where what is written would lie over, in or around what is read; by whatever name, links included."""
+    """Yield the outputs that would lie over, in or around what is read; by whatever name, links included."""
     for name, value in inputs.items():
         if not isinstance(value, str | os.PathLike) or not os.path.exists(value):
             continue
@@ -262,7 +229,7 @@ def _outside(argument: str, path: Path, places: Sequence[Path], inputs: Mapping[
 
 
 def _creatable(argument: str, path: Path) -> Iterator[Wrong]:
-    """Why nothing can be made at a path: folders above it may be missing, but not files or locked folders."""
+    """Yield why a path cannot be made: folders above it may be missing, but must not be files or locked."""
     place = path.absolute()
     while not os.path.lexists(place):
         place = place.parent
@@ -286,9 +253,9 @@ def task_entry(name: str, entry: Mapping[str, Any], called: Mapping[str, str] | 
         ArgumentError: all that is wrong, by the arguments.
     """
     try:
-        return load.checked_task(name, entry, files=False)
-    except load.SectionError as error:
-        problems = renamed(
+        return custom_tasks.checked_task(name, entry, files=False)
+    except SectionError as error:
+        problems = as_arguments(
             error, lambda path: ((called or {}).get(str(path[2]), str(path[2])) if len(path) > 2 else "name", "")
         )
     raise ArgumentError(*problems)
@@ -328,13 +295,13 @@ def check_classifier(
         problems.append(NO_LABEL)
     if label is not None and not isinstance(label, str):
         problems.append(wrong_label(label))
-    problems += ruled({"device": load.schema()["properties"]["device"]}, {"device": device})
+    problems += ruled({"device": schema()["properties"]["device"]}, {"device": device})
     if file is not None:
         names = text or known.get("text") or ()
         wanted = [*([names] if isinstance(names, str) else names), *([label or known.get("label")] if labelled else [])]
         problems += data_file("file", file, () if problems else wanted)
     if metrics is not None:
-        rule = load.schema()["properties"]["custom_tasks"]["additionalProperties"]["properties"]["metrics"]
+        rule = schema()["properties"]["custom_tasks"]["additionalProperties"]["properties"]["metrics"]
         given = list(metrics) if isinstance(metrics, Sequence) and not isinstance(metrics, str) else metrics
         problems += ruled({"metrics": rule}, {"metrics": given})
     refuse(problems)

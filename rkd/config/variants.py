@@ -127,7 +127,7 @@ def _free_name(name: str, changes: Overrides, taken: Mapping[str, Any]) -> str:
 
 
 def _steps(entry: Mapping[str, Any]) -> Iterator[tuple[tuple[Any, ...], Any, str, Overrides]]:
-    """Of every value of an axis: its key, the value, its part of a variant's name, and what it overrides."""
+    """Yield (key, value, name suffix, overrides) for each value of an axis."""
     for index, value in enumerate(entry.get("values", ())):
         label = re.sub(r"[^a-z0-9_.]+", "-", f"{entry['parameter']}-{_text(value)}".lower()).strip("-")
         yield ("values", index), value, label, {entry["parameter"]: value}

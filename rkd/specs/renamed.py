@@ -36,6 +36,15 @@ def current(value: Any) -> Any:
 def _current(key: str, value: Any) -> tuple[str, Any]:
     if key == "headline" and not isinstance(value, list):  # a number in metrics and histories, a list in definitions
         return "primary_score", value
+    return successor(key, current(value))
+
+
+def successor(key: str, value: Any) -> tuple[str, Any]:
+    """Today's form of a key and its value.
+
+    >>> successor("batch_order", "length-grouped"), successor("partial", True)
+    (('group_by_length', True), ('report_only', True))
+    """
     if key == "batch_order":
         return "group_by_length", value == "length-grouped"
-    return RENAMED.get(key, key), current(value)
+    return RENAMED.get(key, key), value

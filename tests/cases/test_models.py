@@ -15,6 +15,7 @@ from transformers import BertForSequenceClassification, BertModel, BertTokenizer
 
 import rkd
 from rkd.config import load
+from rkd.config.problems import ConfigError
 from rkd.data.prepare import prepare
 from rkd.errors import RkdError
 from rkd.export import export
@@ -93,7 +94,7 @@ def test_a_model_without_its_vocabulary_is_refused_everywhere(bert, table, left)
     found = ", ".join(sorted(left, reverse=True)) or "no tokenizer files"
     for text in (told(Classifier, str(bert), text=["text"]), told(distil, bert), told(load_tokenizer, bert)):
         assert text.startswith(f"{bert}: found no vocabulary ({found}); expected the tokenizer's tokenizer.json")
-    problem = str(load.ConfigError(load.check(plan_of().config | {"teacher_model": str(bert)})))
+    problem = str(ConfigError(load.check(plan_of().config | {"teacher_model": str(bert)})))
     assert "- teacher_model: " in problem
     assert "found no vocabulary" in problem
 

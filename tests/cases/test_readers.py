@@ -18,7 +18,8 @@ from transformers import BertConfig, BertForSequenceClassification
 
 import rkd
 from rkd.cli import main
-from rkd.config.load import check, checked_task, load
+from rkd.config.custom_tasks import checked_task
+from rkd.config.load import check, load
 from rkd.data.files import find_labels, read_split, read_splits
 from rkd.data.glue_dir import read_split as read_glue
 from rkd.data.prepare import prepare

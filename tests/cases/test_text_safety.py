@@ -18,7 +18,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from rkd import cli
-from rkd.config.load import ConfigError, check, load, schema
+from rkd.config.load import check, load
+from rkd.config.problems import ConfigError
+from rkd.config.schema import schema
 from rkd.config.variants import NAME, NAME_LENGTH, expand
 from rkd.data.reading import read_columns, write_columns
 from rkd.errors import RkdError

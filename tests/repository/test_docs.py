@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import yaml
 
-from rkd.config.load import schema
+from rkd.config.schema import schema
 from rkd.config.variants import METHOD_OPTIONS
 from rkd.layer_map import STRATEGIES, LayerMap
 from rkd.tasks import TASKS

@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 from transformers import BertConfig, BertModel, BertTokenizer, DistilBertConfig, DistilBertModel
 
 from rkd.config import load
+from rkd.config.problems import ConfigError
 from rkd.data import hub, load_raw
 from rkd.data.glue_dir import LONGEST_LINE, read_split
 from rkd.data.prepare import prepare
@@ -258,7 +259,7 @@ CASES: dict[str, tuple[Callable[[World], Any], tuple[str, ...]]] = {
     "unknown key": (of_config("{tempratur: 3}"), ("tempratur", "found this unknown key with 3", "expected one of")),
     "key in the wrong section": (of_config("alpha: 0.5"), ("alpha", "found this unknown key", "student.alpha")),
     "wrong type": (of_config("student: {epochs: many}"), ("student.epochs", "'many' (text)", "a whole number")),
-    "number as text": (of_config("student: {teacher_lr: 5e-5}"), ("student.teacher_lr", "'5e-5'", "write 5.0e-5")),
+    "number in quotes": (of_config("student: {alpha: '0.5'}"), ("student.alpha", "'0.5'", "write 0.5 without quotes")),
     "out of range": (of_config("student: {alpha: 1.5}"), ("student.alpha", "found 1.5", "from 0 to 1")),
     "not a number": (of_config("student: {temperature: .nan}"), ("student.temperature", "found nan", "above 0")),
     "duplicate seed": (of_config("seeds: [1, 2, 1]"), ("seeds[2]", "found 1", "every value only once")),
@@ -462,7 +463,7 @@ def test_bad_input_is_one_clear_error_and_old_results_stay(world: World, what: s
     message = str(caught.value)
     assert [word for word in words if word not in message] == [], message
     # The checker of the config lists its problems below a heading; all others tell one.
-    assert len(message.splitlines()) == (2 if isinstance(caught.value, load.ConfigError) else 1)
+    assert len(message.splitlines()) == (2 if isinstance(caught.value, ConfigError) else 1)
     assert {path.name: path.read_text() for path in world.out.iterdir()} == {"run.json": "an old result"}
     assert not Path("made-by-a-pickle").exists()
 

@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from packaging.requirements import Requirement
 
-from rkd.config.load import ConfigError, load
+from rkd.config.load import load
+from rkd.config.problems import ConfigError
 from rkd.report.rendering.grid import Grid, Note, Part, Section
 from rkd.workflow.plan import Plan
 from tests.conftest import ROOT

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from rkd.config.load import ConfigError, check, load
+from rkd.config.load import check, load
+from rkd.config.problems import ConfigError
 from rkd.workflow.plan import Plan
 from tests.conftest import ROOT
 
@@ -94,7 +95,7 @@ def test_an_overlay_drops_an_axis():
         (heat(parameter="temprature"), "ablations.x.parameter", "'temprature'", "did you mean temperature?"),
         (heat(parameter="layer_map"), "ablations.x.parameter", "'layer_map'", "method kd reads"),
         (heat(values=[5.0, -1]), "ablations.x.values[1]", "-1", "above 0"),
-        (heat(values=["5e-1"]), "ablations.x.values[0]", "'5e-1'", "a number above 0"),
+        (heat(values=["5e-1x"]), "ablations.x.values[0]", "'5e-1x'", "a number above 0"),
         (heat(values=[]), "ablations.x.values", "[]", "a list of at least one"),
         (heat(values=[1.0, 1.0]), "ablations.x.values[1]", "1.0", "only once"),
         (heat(tasks=["mprc"]), "ablations.x.tasks[0]", "'mprc'", "did you mean mrpc?"),

@@ -9,7 +9,8 @@ import pytest
 import yaml
 from snakemake.utils import update_config
 
-from rkd.config.load import METHOD_OPTIONS, check, load
+from rkd.config.load import check, load
+from rkd.config.variants import METHOD_OPTIONS
 from rkd.workflow.plan import Plan
 
 ROOT = Path(__file__).resolve().parents[3]

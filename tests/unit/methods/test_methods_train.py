@@ -9,7 +9,7 @@ import torch
 import yaml
 from transformers import AutoTokenizer
 
-from rkd.config.load import METHOD_OPTIONS
+from rkd.config.variants import METHOD_OPTIONS
 from rkd.data.glue_dir import read_split
 from rkd.data.prepare import prepare
 from rkd.errors import RkdError

@@ -1,0 +1,113 @@
+"""Checks of the ablations of a config that is good otherwise."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from rkd.config.crosschecks import TRAINABLE_TASKS, crosscheck
+from rkd.config.names import name_problems
+from rkd.config.problems import KeyPath, Located, Problem, Renamed, closest, located, moved, path_text
+from rkd.config.schema import (
+    Config,
+    distillation_options,
+    renamed_key,
+    schema_problems,
+    variant_keys,
+    with_number_types,
+)
+from rkd.config.variants import METHOD_OPTIONS, READ_WITH, Cell, expand, without_unread
+
+
+def ablation_problems(config: Config) -> dict[KeyPath, Problem]:
+    """Problems of the ablations of a config that is good otherwise.
+
+    The variants that they make are checked as if they stood in the config, and what is wrong is told where their
+    values stand.
+    """
+    problems: dict[KeyPath, Problem] = dict(_axis_problems(config))
+    if problems or not config["ablations"]:
+        return problems
+    config = with_number_types(config)
+    variants, cells = expand(config)
+    for path, problem in _repeated_cells(cells):
+        problems.setdefault(path, problem)
+    made = {**config, "variants": variants, "ablations": {}}
+    for path, problem in schema_problems(made).items():
+        problems.setdefault(path, problem)
+    for path, problem in crosscheck(made, frozenset(problems)).items():
+        problems.setdefault(path, problem)
+    where = {cell.variant: ("ablations", *cell.key) for cell in reversed(cells)}
+    return dict(_at_value(path, problem, where) for path, problem in problems.items())
+
+
+def _at_value(path: KeyPath, problem: Problem, where: Mapping[str, KeyPath]) -> Located:
+    """A problem of a variant that an ablation made, told at the ablation's value."""
+    if path[0] != "variants" or path[1] not in where:
+        return path, problem
+    return moved(problem, where[path[1]])
+
+
+def _repeated_cells(cells: Iterable[Cell]) -> Iterator[Located]:
+    """Values of an axis that make the same run as one before them."""
+    first: dict[tuple[str, str], KeyPath] = {}
+    for cell in cells:
+        path = ("ablations", *cell.key)
+        other = first.setdefault((cell.axis, cell.variant), path)
+        if other != path:
+            found = f"the same run as {path_text(other)}"
+            yield path, Problem(path_text(path), found, "a value that makes another run")
+
+
+def _axis_problems(config: Config) -> Iterator[Located]:
+    variants = config["variants"]
+    for name, axis in config["ablations"].items():
+        path: KeyPath = ("ablations", name)
+        # Snakemake's targets: ablation_NAME of an axis, and TASK_all of a task.
+        target, taken = f"ablation_{name}", [f"{task}_all" for task in config["tasks"]]
+        yield from name_problems(path, {name: f"the target {target} of a task"} if target in taken else {})
+        if axis["variant"] not in variants:
+            hint = closest(axis["variant"], variants)
+            yield located((*path, "variant"), axis["variant"], f"one of {', '.join(variants)}", hint)
+        if ("values" in axis) == ("settings" in axis) or ("values" in axis) != ("parameter" in axis):
+            keys = ", ".join(key for key in ("parameter", "values", "settings") if key in axis) or "none of them"
+            yield path, Problem(path_text(path), keys, "either parameter and values, or settings")
+        elif axis["variant"] in variants:
+            overrides = variants[axis["variant"]]
+            for index, value in enumerate(axis.get("values", ())):
+                yield from _change_problems(config, overrides, {axis["parameter"]: value}, (*path, "values", index))
+            for setting, changes in axis.get("settings", {}).items():
+                yield from name_problems((*path, "settings", setting), {})
+                yield from _change_problems(config, overrides, changes, (*path, "settings", setting))
+        # An axis may name tasks that this run leaves out, so that --config 'tasks=[mrpc]' is enough to leave them out.
+        known = [*TRAINABLE_TASKS, *config.get("custom_tasks", ())]
+        for index, task in enumerate(axis.get("tasks", ())):
+            if task not in known:
+                yield located((*path, "tasks", index), task, f"one of {', '.join(known)}", closest(task, known))
+
+
+def _change_problems(
+    config: Config, overrides: Mapping[str, Any], changes: Mapping[str, Any], path: KeyPath
+) -> Iterator[Located]:
+    """The problems of what an axis changes at one of its values, at `path`.
+
+    These are a parameter that no variant has, one that nothing would read, so that its values would all be one run,
+    and a value that is none of the parameter's.
+    """
+    method, rules = overrides["method"], variant_keys()
+    whole = {**config["student"], **overrides, **changes}
+    for key, value in changes.items():
+        at_value = path if path[-2] == "values" else (*path, key)
+        at_key = (*path[:-2], "parameter") if path[-2] == "values" else at_value
+        if today := renamed_key(key, value, rules):
+            yield at_key, Renamed(path_text(at_key), "renamed" if at_key == at_value else f"{key} is renamed", today)
+        elif key not in rules:
+            yield located(at_key, key, f"one of {', '.join(rules)}", closest(key, rules))
+        elif key in distillation_options() and key not in METHOD_OPTIONS[method]:
+            reads = ", ".join(METHOD_OPTIONS[method]) or "no distillation option"
+            yield located(at_key, key, f"another key: method {method} reads {reads}")
+        elif key not in without_unread(whole):
+            other, needed = READ_WITH[key]
+            expected = f"another key: {key} is read with {other} {needed} alone, here {other} is {whole[other]}"
+            yield located(at_key, key, expected)
+        else:
+            for inside, problem in schema_problems(value, rules[key]).items():
+                yield moved(problem, (*at_value, *inside))

@@ -1,0 +1,200 @@
+"""Checks of the user's own tasks, and their complete form."""
+
+import functools
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from rkd.config.names import name_problems
+from rkd.config.problems import KeyPath, Located, Problem, located, path_text, refuse_section
+from rkd.config.reads import Value, Values, reads, run
+from rkd.config.schema import Config, number_types, plain, schema, schema_problems
+from rkd.data.reading import SUFFIXES, check_columns
+from rkd.errors import RkdError
+from rkd.labels import look
+from rkd.tasks import TASKS
+
+# The metrics of custom tasks; the correlations are those of scores.
+_METRICS = ("accuracy", "f1", "macro_f1", "balanced_accuracy", "matthews_correlation", "pearson", "spearmanr")
+_CORRELATIONS = ("pearson", "spearmanr")
+
+_RESERVED = {**dict.fromkeys(TASKS, "the GLUE task"), "average": "the mean over tasks"}
+
+
+def checked_task(name: str, entry: Mapping[str, Any], *, files: bool = True) -> Config:
+    """One entry of `custom_tasks` with all its keys.
+
+    Args:
+        name: the task's name.
+        entry: its keys.
+        files: whether its files must be there.
+
+    Raises:
+        SectionError: all that is wrong with it.
+    """
+    given = {"custom_tasks": {name: plain(entry)}}
+    rule = {"type": "object", "properties": {"custom_tasks": schema()["properties"]["custom_tasks"]}}
+    problems = schema_problems(given, rule)
+    checks = TASK_CHECKS if files else [check for check in TASK_CHECKS if check not in _FILE_CHECKS]
+    refuse_section({**run(checks, Values(given, frozenset(problems))), **problems})
+    normal: Config = number_types(given, rule)
+    return completed(name, normal["custom_tasks"][name])
+
+
+def completed(name: str, entry: Mapping[str, Any]) -> Config:
+    """A custom task with all keys, its labels as text."""
+    labels = [str(label) for label in entry.get("labels", ())]
+    metrics = entry.get("metrics", ["accuracy"] if labels else ["pearson", "spearmanr"])
+    defaults = {"title": name, "dev": None, "test": None, "dev_fraction": 0.1, "dev_seed": 0, "scores": None}
+    return {
+        **defaults,
+        **entry,
+        "labels": labels,
+        "metrics": metrics,
+        "primary_metrics": entry.get("primary_metrics", metrics),
+    }
+
+
+def file_problem(path: KeyPath, file: str) -> Problem | None:
+    """The problem of the data file at `path` of a config, None if it is there and of a known kind."""
+    place = Path(os.path.expanduser(file))
+    entry = schema()["properties"]["custom_tasks"]["additionalProperties"]["properties"]
+    if place.suffix.lower() not in SUFFIXES:
+        return located(path, file, entry["train"]["x-allowed"])[1]
+    if not os.path.isfile(place):
+        hint = "this is no file" if os.path.exists(place) else "there is nothing at this path"
+        return located(path, file, entry["train"]["x-allowed"], hint)[1]
+    return None
+
+
+def _column_problem(file: str, text: tuple[str, ...], label: str, test: bool) -> str | None:
+    """The reason why a data file lacks a task's columns, None where it has them; a test file may have no labels."""
+    place = Path(os.path.expanduser(file))
+    state = place.stat()
+    return _known_column_problem(place, text, label, test, (state.st_mtime_ns, state.st_size))
+
+
+@functools.cache  # one config is checked once for each student that a variant brings
+def _known_column_problem(place: Path, text: tuple[str, ...], label: str, test: bool, _state: Any) -> str | None:
+    wanted, optional = (text, (label,)) if test else ((*text, label), ())
+    try:
+        check_columns(place, wanted, optional)
+    except RkdError as error:
+        return str(error).removeprefix(str(place)).lstrip(":, ")
+    return None
+
+
+@reads("names of custom_tasks")
+def names(section: Value) -> Iterator[Located]:
+    """Report names that are no names, and those of GLUE."""
+    for name in section.value:
+        yield from name_problems((*section.path, name), _RESERVED)
+
+
+@reads("names of custom_tasks.{task}")
+def kind(entry: Value) -> Iterator[Located]:
+    """Report a task that is neither classification nor regression, or both."""
+    if ("labels" in entry.value) == ("scores" in entry.value):
+        keys = "both labels and scores" if "labels" in entry.value else "neither labels nor scores"
+        yield entry.path, Problem(path_text(entry.path), keys, "labels (classification) or scores (regression)")
+
+
+def _fitting_metrics(labels: Value, scores: Value) -> list[str] | None:
+    """The metrics of a kind of task; None where `kind` reports it."""
+    if (labels.value is None) == (scores.value is None):
+        return None
+    fits = [name for name in _METRICS if (name in _CORRELATIONS) == (labels.value is None)]
+    return [name for name in fits if name != "f1" or len(labels.value) == 2]
+
+
+@reads(
+    "custom_tasks.{task}.labels?",
+    "custom_tasks.{task}.scores?",
+    "custom_tasks.{task}.{key}",
+    key=("metrics", "primary_metrics"),
+)
+def metrics_of_kind(labels: Value, scores: Value, metrics: Value) -> Iterator[Located]:
+    """Report metrics of the other kind of task."""
+    fits = _fitting_metrics(labels, scores)
+    for index, name in enumerate(metrics.value):
+        if fits is not None and name not in fits:
+            yield located((*metrics.path, index), name, f"one of {', '.join(fits)} for this task")
+
+
+@reads(
+    "custom_tasks.{task}.labels?",
+    "custom_tasks.{task}.scores?",
+    "custom_tasks.{task}.metrics?",
+    "custom_tasks.{task}.primary_metrics",
+)
+def computed_metrics(labels: Value, scores: Value, metrics: Value, primary: Value) -> Iterator[Located]:
+    """Report primary metrics that are not computed."""
+    fits = _fitting_metrics(labels, scores) or ()
+    computed = metrics.value or fits
+    for index, name in enumerate(primary.value):
+        if name in fits and name not in computed:
+            yield located((*primary.path, index), name, f"one of the task's metrics: {', '.join(computed)}")
+
+
+@reads("custom_tasks.{task}.scores")
+def score_range(scores: Value) -> Iterator[Located]:
+    """Report an empty range of scores."""
+    if isinstance(scores.value, list) and scores.value[0] >= scores.value[1]:
+        yield scores.problem("a lowest score below the highest")
+
+
+@reads("custom_tasks.{task}.labels")
+def different_labels(labels: Value) -> Iterator[Located]:
+    """Report labels that are blank, and those that are one label with another or look like it."""
+    looks = [look(label) for label in labels.value]
+    for index, name in enumerate(looks):
+        label, where = labels.value[index], (*labels.path, index)
+        if name in looks[:index]:
+            found = f"{label!r}, which is one label with {labels.value[looks.index(name)]!r}"
+            yield where, Problem(path_text(where), found, "every label only once")
+        elif not name:
+            yield located(where, label, "a name that is not blank")
+
+
+@reads("custom_tasks.{task}.{split}", split=("train", "dev", "test"))
+def files_there(file: Value) -> Iterator[Located]:
+    """Report files that are not there."""
+    if file.value is not None and (problem := file_problem(file.path, file.value)):
+        yield file.path, problem
+
+
+@reads(
+    "custom_tasks.{task}.{split}",
+    "custom_tasks.{task}.text",
+    "custom_tasks.{task}.label",
+    "tasks",
+    split=("train", "dev", "test"),
+)
+def columns(file: Value, text: Value, label: Value, tasks: Value) -> Iterator[Located]:
+    """Report files of a task that runs without the task's columns."""
+    _, task, split = file.path
+    if file.value is None or task not in tasks.value or file_problem(file.path, file.value):
+        return
+    if reason := _column_problem(file.value, tuple(text.value), label.value, split == "test"):
+        yield file.problem("a file with the columns of text and label", reason)
+
+
+@reads("custom_tasks.{task}.text", "custom_tasks.{task}.label")
+def label_apart(text: Value, label: Value) -> Iterator[Located]:
+    """Report a label that is a text column, too."""
+    if label.value in text.value:
+        yield label.problem("another column than those of text", found=repr(label.value))
+
+
+_FILE_CHECKS = (files_there, columns)
+TASK_CHECKS = (
+    names,
+    kind,
+    metrics_of_kind,
+    computed_metrics,
+    score_range,
+    different_labels,
+    *_FILE_CHECKS,
+    label_apart,
+)

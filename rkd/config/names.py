@@ -1,0 +1,27 @@
+"""Names of variants, axes and tasks, as a config spells them."""
+
+from collections.abc import Iterator, Mapping
+
+from rkd.config.problems import KeyPath, Located, Problem, path_text, shown
+from rkd.config.variants import NAME, NAME_LENGTH
+
+_A_NAME = (
+    "a name of lower-case letters, digits and . _ - that begins with a letter or digit, "
+    f"{NAME_LENGTH} characters at most"
+)
+
+
+def name_problems(path: KeyPath, reserved: Mapping[str, str]) -> Iterator[Located]:
+    """The problems of the last key of a path as a name.
+
+    Args:
+        path: the path.
+        reserved: names that stand for something else in the results, and for what.
+    """
+    name = path[-1]
+    if not isinstance(name, str) or NAME.fullmatch(name) is None:
+        hint = "" if isinstance(name, str) else "put the name in quotes"
+        yield path, Problem(path_text(path), f"the name {shown(name)}", _A_NAME, hint)
+    elif name in reserved:
+        expected = f"another name: in the results this is {reserved[name]}"
+        yield path, Problem(path_text(path), f"the name {shown(name)}", expected)

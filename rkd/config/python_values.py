@@ -1,0 +1,42 @@
+"""Values of Python as arguments: how errors show them, and what they are; no heavy library is imported."""
+
+import numbers
+import os
+import sys
+from typing import Any
+
+
+def shown(value: Any) -> str:
+    """A value as an error shows it: numbers and words in full, of all others the type.
+
+    >>> shown(0.5), shown("a.csv"), shown(["a"])
+    ('0.5', "'a.csv'", 'a list')
+    """
+    if value is None or isinstance(value, bool | numbers.Real):
+        return str(value)[:80]
+    if isinstance(value, str | os.PathLike):
+        return repr(str(value)[:200])
+    kind = type(value)
+    name = (
+        kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__.split('.')[0]}.{kind.__qualname__}"
+    )
+    return f"{'an' if name[0].lower() in 'aeiou' else 'a'} {name}"
+
+
+def plain_number(value: Any) -> Any:
+    """A number as Python's own where it is one of NumPy's; everything else as it is."""
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        return value
+    return int(value) if isinstance(value, numbers.Integral) else float(value)
+
+
+def is_frame(value: Any) -> bool:
+    """Tell if a value is a pandas DataFrame, without importing pandas."""
+    pandas = sys.modules.get("pandas")
+    return pandas is not None and isinstance(value, pandas.DataFrame)
+
+
+def is_model(value: Any) -> bool:
+    """Tell if a value is a model of transformers in memory, without importing torch."""
+    modeling = sys.modules.get("transformers.modeling_utils")
+    return modeling is not None and isinstance(value, modeling.PreTrainedModel)
