@@ -18,10 +18,11 @@ from typing import Any
 import jsonschema
 import yaml
 
-from rkd.config.variants import METHOD_OPTIONS, NAME, NAME_LENGTH, READ_WITH, Cell, expand, without_unread
+from rkd.config.variants import NAME, NAME_LENGTH, READ_WITH, Cell, expand, without_unread
 from rkd.data.reading import SUFFIXES, check_columns
 from rkd.errors import RkdError
 from rkd.labels import look
+from rkd.methods.facts import METHODS, MethodFacts
 from rkd.models import files
 from rkd.models import source as model_source
 from rkd.models.files import Facts
@@ -31,12 +32,6 @@ from rkd.utils.escape import has_control, one_line
 
 Config = dict[str, Any]
 KeyPath = tuple[Any, ...]
-
-# Why a method needs a student as wide as its teacher.
-_SAME_WIDTH = {"reptile": "pairs their parameters", "pkd": "compares their hidden states"}
-
-# The methods that need exactly one teacher layer per student layer: the number of last student layers that need none.
-_ONE_TO_ONE = {"pkd": 1, "tinybert": 0}
 
 # Without ax, which has no training data: it is an extra test split of mnli.
 TRAINABLE_TASKS = tuple(name for name, task in TASKS.items() if task.trainable)
@@ -309,9 +304,17 @@ def _refuse(problems: Mapping[KeyPath, Problem]) -> None:
 
 @functools.cache
 def schema() -> dict[str, Any]:
-    """The JSON Schema of the config (draft 2020-12), parsed; not to be changed."""
+    """The JSON Schema of the config (draft 2020-12), parsed, with the methods that there are; not to be changed."""
     text = Path(__file__).with_name("schema.yaml").read_text(encoding="utf-8")
     content: dict[str, Any] = yaml.safe_load(text)
+    student = content["properties"]["student"]
+    variant = content["properties"]["variants"]["additionalProperties"]["properties"]
+    variant["method"]["enum"] = list(METHODS)
+    for method, facts in METHODS.items():
+        for option in (option for option in facts.options if option not in student["properties"]):
+            rule = {"description": f"An option of {method}, which checks it.", "x-allowed": f"what {method} takes"}
+            student["properties"][option] = variant[option] = rule
+            student["required"].append(option)
     return content
 
 
@@ -710,10 +713,14 @@ class _Crosscheck:
         path = ("variants", variant, key) if key in self.variants[variant] else ("student", key)
         return path, self.get(*path)
 
+    def facts(self) -> dict[str, MethodFacts]:
+        """What is known of the methods of the variants, by variant."""
+        methods = {name: self.get("variants", name, "method") for name in self.variants}
+        return {name: METHODS[method] for name, method in methods.items() if method in METHODS}
+
     def readers(self, key: str) -> list[str]:
         """The variants whose method reads a distillation option."""
-        methods = {name: self.get("variants", name, "method") for name in self.variants}
-        return [name for name, method in methods.items() if key in METHOD_OPTIONS.get(method, ())]
+        return [name for name, facts in self.facts().items() if key in facts.options]
 
     def _tasks(self) -> Iterator[tuple[KeyPath, Problem]]:
         tasks, own = self.config.get("tasks"), self.config.get("custom_tasks")
@@ -796,10 +803,10 @@ class _Crosscheck:
     def _unread_overrides(self) -> Iterator[tuple[KeyPath, Problem]]:
         for name, overrides in self.variants.items():
             method = self.get("variants", name, "method")
-            for key in _distillation_options() if method in METHOD_OPTIONS else ():
-                if key in overrides and key not in METHOD_OPTIONS[method]:
-                    reads = ", ".join(METHOD_OPTIONS[method]) or "no distillation option"
-                    readers = ", ".join(other for other, options in METHOD_OPTIONS.items() if key in options)
+            for key in _distillation_options() if method in METHODS else ():
+                if key in overrides and key not in METHODS[method].options:
+                    reads = ", ".join(METHODS[method].options) or "no distillation option"
+                    readers = ", ".join(other for other, facts in METHODS.items() if key in facts.options)
                     expected = f"no {key} here: method {method} reads {reads}"
                     hint = f"remove it, or choose a method that reads it ({readers})"
                     yield _problem(("variants", name, key), overrides[key], expected, hint)
@@ -947,8 +954,7 @@ class _Crosscheck:
 
     def _widths(self) -> Iterator[tuple[KeyPath, Problem]]:
         ours, theirs = self.student.facts.width, self.teacher.facts.width
-        methods = {name: self.get("variants", name, "method") for name in self.variants}
-        reasons = [f"{name} {_SAME_WIDTH[method]}" for name, method in methods.items() if method in _SAME_WIDTH]
+        reasons = [f"{name} {facts.same_width}" for name, facts in self.facts().items() if facts.same_width]
         if ours is not None and theirs is not None and ours != theirs and reasons:
             path = ("student_model",)
             found = f"{_found(self.get(*path))} with width {ours}"
@@ -956,7 +962,7 @@ class _Crosscheck:
             yield path, Problem(_path_text(path), found, expected)
 
     def _last_layers(self) -> Iterator[tuple[KeyPath, Problem]]:
-        names = [name for name in self.variants if self.get("variants", name, "method") == "pkd"]
+        names = [name for name, facts in self.facts().items() if facts.unmatched_layers]
         if self.student.depth == 1 and names:
             found = f"{_found(self.get('student_model'))} with 1 layer"
             expected = f"at least 2 layers: {', '.join(names)} leaves the last one out"
@@ -1007,10 +1013,10 @@ def _name_problems(path: KeyPath, reserved: Mapping[str, str]) -> Iterator[tuple
 
 def _one_to_one_layer_map(layer_map: str | list[list[int]], student: int, teacher: int, method: str) -> str | None:
     """What is expected instead of this fitting layer map by a method that compares layer with layer."""
-    if method not in _ONE_TO_ONE:
+    if not METHODS[method].one_to_one:
         return None
     if isinstance(layer_map, list):
-        compared = layer_map[: student - _ONE_TO_ONE[method]]
+        compared = layer_map[: student - METHODS[method].unmatched_layers]
         several = any(len(layers) != 1 for layers in compared)
     else:
         several = layer_map == "both" and teacher > student
@@ -1101,8 +1107,8 @@ def _change_problems(
         at_key = (*path[:-2], "parameter") if path[-2] == "values" else at_value
         if key not in rules:
             yield _problem(at_key, key, f"one of {', '.join(rules)}", _closest(key, rules))
-        elif key in _distillation_options() and key not in METHOD_OPTIONS[method]:
-            reads = ", ".join(METHOD_OPTIONS[method]) or "no distillation option"
+        elif key in _distillation_options() and key not in METHODS[method].options:
+            reads = ", ".join(METHODS[method].options) or "no distillation option"
             yield _problem(at_key, key, f"another key: method {method} reads {reads}")
         elif key not in without_unread(whole):
             other, needed = READ_WITH[key]

@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 from snakemake.utils import update_config  # how Snakemake itself lays overlays over config.yaml
 
 from rkd.config import load as rkd_config
-from rkd.config.load import METHOD_OPTIONS, TRAINABLE_TASKS, ConfigError, check, load, restore_cli_types, schema
+from rkd.config.load import TRAINABLE_TASKS, ConfigError, check, load, restore_cli_types, schema
+from rkd.methods.facts import METHODS
 from rkd.models.source import KNOWN_SHA256
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -577,9 +578,9 @@ def test_circular_yaml_is_refused() -> None:
 
 def test_methods_of_the_schema_and_of_the_code_are_the_same() -> None:
     variant = schema()["properties"]["variants"]["additionalProperties"]["properties"]
-    assert variant["method"]["enum"] == list(METHOD_OPTIONS)
+    assert variant["method"]["enum"] == list(METHODS)
     assert set(variant) == {"method", "student_model", *schema()["properties"]["student"]["properties"]}
-    read_by_some = {option for options in METHOD_OPTIONS.values() for option in options}
+    read_by_some = {option for facts in METHODS.values() for option in facts.options}
     assert read_by_some == set(rkd_config._distillation_options())
 
 

@@ -21,7 +21,7 @@ from rkd.models.source import parse
 from rkd.models.unpadded import logits
 from rkd.specs.jobs import ModelSpec, RunSpec
 from rkd.tasks import get
-from rkd.training.loop import run
+from rkd.training.job import run
 from tests.helpers.interruption import ROWS
 
 ROOT = Path(__file__).resolve().parents[3]
