@@ -23,6 +23,7 @@ from rkd.data.reading import SUFFIXES, check_columns
 from rkd.errors import RkdError
 from rkd.labels import look
 from rkd.methods.facts import METHODS, MethodFacts
+from rkd.metrics.facts import DEFAULT_OF_LABELS, DEFAULT_OF_SCORES, METRICS
 from rkd.models import files
 from rkd.models import source as model_source
 from rkd.models.files import Facts
@@ -35,10 +36,6 @@ KeyPath = tuple[Any, ...]
 
 # Without ax, which has no training data: it is an extra test split of mnli.
 TRAINABLE_TASKS = tuple(name for name, task in TASKS.items() if task.trainable)
-
-# The metrics of own tasks; the correlations are those of scores.
-_OWN_METRICS = ("accuracy", "f1", "macro_f1", "balanced_accuracy", "matthews_correlation", "pearson", "spearmanr")
-_CORRELATIONS = ("pearson", "spearmanr")
 
 _A_NAME = (
     "a name of lower-case letters, digits and . _ - that begins with a letter or digit, "
@@ -304,12 +301,18 @@ def _refuse(problems: Mapping[KeyPath, Problem]) -> None:
 
 @functools.cache
 def schema() -> dict[str, Any]:
-    """The JSON Schema of the config (draft 2020-12), parsed, with the methods that there are; not to be changed."""
+    """The JSON Schema of the config (draft 2020-12), parsed; not to be changed.
+
+    The names of methods and metrics are those of `rkd.methods.facts` and `rkd.metrics.facts`.
+    """
     text = Path(__file__).with_name("schema.yaml").read_text(encoding="utf-8")
     content: dict[str, Any] = yaml.safe_load(text)
     student = content["properties"]["student"]
     variant = content["properties"]["variants"]["additionalProperties"]["properties"]
     variant["method"]["enum"] = list(METHODS)
+    own_task = content["properties"]["custom_tasks"]["additionalProperties"]["properties"]
+    for key in ("metrics", "primary_metrics"):
+        own_task[key]["items"]["enum"] = list(METRICS)
     for method, facts in METHODS.items():
         for option in (option for option in facts.options if option not in student["properties"]):
             rule = {"description": f"An option of {method}, which checks it.", "x-allowed": f"what {method} takes"}
@@ -412,7 +415,7 @@ def _without_dropped(config: Any) -> Any:
 def _own_task(name: str, entry: Mapping[str, Any]) -> Config:
     """An own task with all keys, its labels as text."""
     labels = [str(label) for label in entry.get("labels", ())]
-    metrics = entry.get("metrics", ["accuracy"] if labels else ["pearson", "spearmanr"])
+    metrics = entry.get("metrics", list(DEFAULT_OF_LABELS if labels else DEFAULT_OF_SCORES))
     defaults = {"title": name, "dev": None, "test": None, "dev_fraction": 0.1, "dev_seed": 0, "scores": None}
     return {
         **defaults,
@@ -764,10 +767,9 @@ class _Crosscheck:
 
     def _own_metrics(self, path: KeyPath, entry: Config) -> Iterator[tuple[KeyPath, Problem]]:
         """Metrics of the other kind of task, a primary_metrics that is not computed, an empty range, equal names."""
-        fits = [name for name in _OWN_METRICS if (name in _CORRELATIONS) == ("scores" in entry)]
         labels, scores = self.get(*path, "labels"), self.get(*path, "scores")
-        if labels and len(labels) != 2:
-            fits.remove("f1")
+        classes = 0 if "scores" in entry else len(labels or ()) or None
+        fits = [name for name, facts in METRICS.items() if facts.suits(classes)]
         for key in ("metrics", "primary_metrics"):
             for index, name in enumerate(self.get(*path, key) or ()):
                 if name not in fits:

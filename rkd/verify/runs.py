@@ -19,7 +19,7 @@ from rkd.prepared import PARTS as DATA_PARTS
 from rkd.prepared import content_digest
 from rkd.report.inputs import TEACHER
 from rkd.specs.jobs import RunSpec
-from rkd.tasks import get
+from rkd.tasks import get, register
 from rkd.verify.finding import (
     CHANGED,
     MISMATCH,
@@ -130,7 +130,7 @@ def check_run(path: Path, root: Path) -> Findings:
         return
     spec = record["spec"]
     if spec.get("custom_task"):
-        get(str(spec.get("task")), spec["custom_task"])  # a task that is not GLUE's is known from here on
+        register(get(str(spec.get("task")), spec["custom_task"]))
     place = Place.of(folder)
     for key, here in place._asdict().items():
         if spec.get(key) != here or type(spec.get(key)) is not type(here):
