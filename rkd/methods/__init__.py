@@ -50,11 +50,9 @@ def register(name: str, method: Any) -> None:
     Example:
         >>> register("my-method", MyMethod)
     """
-    from rkd.methods.base import Method
-
     if _is_own(name):
         raise RkdError(f"method '{name}' is one of rkd's own; expected another name")
-    if not (isinstance(method, type) and issubclass(method, Method)):
+    if not (isinstance(method, type) and issubclass(method, _base())):
         raise RkdError(f"method '{name}': found {method!r}, expected a subclass of rkd.methods.base.Method")
     _REGISTERED[name] = method
 
@@ -78,17 +76,20 @@ def _is_own(name: str) -> bool:
 
 def _class_in(name: str) -> Any:
     """The one method that a file here defines."""
-    from rkd.methods.base import Method
-
     module = import_module(f"{__name__}.{name}")
     found = [
         value
         for value in vars(module).values()
-        if isinstance(value, type) and issubclass(value, Method) and value.__module__ == module.__name__
+        if isinstance(value, type) and issubclass(value, _base()) and value.__module__ == module.__name__
     ]
     if len(found) != 1 or isabstract(found[0]):
         raise RkdError(f"rkd/methods/{name}.py: found {len(found)} methods; expected one subclass of Method")
     return found[0]
+
+
+def _base() -> Any:
+    """The class above all methods; by name, as what only asks for facts must not depend on it."""
+    return import_module(f"{__name__}.base").Method
 
 
 def _facts() -> Any:
