@@ -9,8 +9,8 @@ import torch
 from transformers import BertConfig, BertForSequenceClassification
 
 from benchmarks.data import MINILM, Batch
+from rkd.methods.build import build as build_method
 from rkd.models import loading
-from rkd.profiling import measure
 from rkd.specs.jobs import ModelSpec
 from rkd.tasks import get
 from rkd.training import precision
@@ -70,7 +70,8 @@ def build(side: str, pair: Pair, batch: Batch, device: str = "cpu", copies: bool
     student, teacher = student.to(device).train(), teacher.to(device)
     if side == "literal":
         return LiteralReptileKD(student, teacher, strategy="skip", teacher_lr=TEACHER_LR, **SETTINGS)
-    return measure.build_method(side, student, teacher, batch, **SETTINGS, **OPTIONS[side])
+    options, quiz = OPTIONS[side], itertools.repeat(batch)
+    return build_method(side, student, teacher, options=options, quiz=quiz, device=device, **SETTINGS)
 
 
 def take_quiz(method: Any, batches: list[Batch]) -> None:

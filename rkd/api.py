@@ -15,10 +15,11 @@ from rkd.config.crosschecks import checked_section
 from rkd.config.problems import SectionError
 from rkd.config.python_values import is_model, plain_number, shown
 from rkd.config.schema import schema
-from rkd.config.variants import METHOD_OPTIONS, without_unread
+from rkd.config.variants import without_unread
 from rkd.errors import RkdError
 from rkd.labels import check_names, label_name, listed
 from rkd.methods import by_name
+from rkd.methods.facts import METHODS, needs_teacher
 from rkd.specs.renamed import RENAMED, successor
 from rkd.tasks import define
 
@@ -42,23 +43,12 @@ TRAINING: dict[str, Any] = {
     "selection": "best",
     "held_out_fraction": 0.1,
 }
+# The methods' own defaults, and what their constructors leave open or, as `teacher_lr`, do not agree on.
 OPTIONS: dict[str, Any] = {
-    "alpha": 0.5,
-    "temperature": 5.0,
+    **{key: value for facts in METHODS.values() for key, value in facts.defaults.items() if key in facts.options},
     "layer_map": "skip",
     "teacher_lr": 5e-5,
-    "regression_kd": "mse",
-    "beta": 500.0,
-    "intermediate_fraction": 0.5,
-    "pilot_lr": 5e-5,
     "quiz_fraction": 0.1,
-    "outer_target": "look-ahead",
-    "outer_direction": "pseudo-gradient",
-    "outer_scope": "all",
-    "inner_steps": 1,
-    "inner_batch": "same",
-    "outer_optimizer": "adamw",
-    "outer_step_size": 1e-3,
 }
 # What a distillation writes into its folder.
 PARTS = ("data", "tables", "teacher", "teacher-before", "student", "student-before", ".checkpoints")
@@ -155,7 +145,7 @@ class Request:
         if teaching:
             own = dict(teaching) if isinstance(teaching, Mapping) else {}
             teaching = without_unread(_settings("finetune_teacher", self.settings, own))
-        self._set("finetune_teacher", teaching if teaching and self.method != "finetune" else None)
+        self._set("finetune_teacher", teaching if teaching and needs_teacher(self.method) else None)
 
     def _complete_options(self) -> None:
         self._set("options", _options(self.method, dict(self.options or {})))
@@ -227,7 +217,7 @@ class Request:
             yield Wrong("scores", f"found {shown(scores)}; expected a range (lowest, highest), or 'any'")
         elif scores is not None and self.labels is not None:
             yield Wrong("scores", "found both labels and scores; expected one of them")
-        ready = "" if self.finetune_teacher or self.method == "finetune" else _READY
+        ready = "" if self.finetune_teacher or not needs_teacher(self.method) else _READY
         yield from arguments.model("teacher", self.teacher, trained=ready)
         yield from arguments.model("student", self.student, student=True)
         if is_model(self.teacher) != (self.tokenizer is not None):
@@ -332,7 +322,7 @@ def distill(
         label: the column of the label or score.
         dev: labelled rows to compare models on; without them `dev_fraction` of the training rows, chosen by `dev_seed`.
         test: rows to predict, with or without labels.
-        method: finetune, kd, reptile, pkd, tinybert, metadistil, online, or a name given to `rkd.methods.register`.
+        method: one of `rkd.methods.facts.METHODS`, or a name given to `rkd.methods.register`.
         options: what the method reads (see config.yaml: alpha, temperature, layer_map, …); by default the paper's.
         labels: the labels' names in the order of the teacher's outputs; by default the teacher's own names, or with
             `finetune_teacher` those in `data`, sorted.
@@ -391,8 +381,8 @@ def _settings(
 
 def _options(method: str, given: Mapping[str, Any]) -> dict[str, Any]:
     """The options that a method gets: the config's for ours, any of its own arguments for a user's."""
-    if method in METHOD_OPTIONS:
-        defaults = {key: OPTIONS[key] for key in METHOD_OPTIONS[method]}
+    if method in METHODS:
+        defaults = {key: OPTIONS[key] for key in METHODS[method].options}
         _refuse_renamed("options", given)
         if unknown := [key for key in given if key not in defaults]:
             reads = ", ".join(defaults) or "none"
@@ -409,11 +399,12 @@ def _options(method: str, given: Mapping[str, Any]) -> dict[str, Any]:
         if "__init__" in vars(kind) and kind is not object
         for key, parameter in inspect.signature(kind.__init__).parameters.items()
     }
-    if unknown := [key for key in given if key not in accepted]:
+    if unknown := [key for key in given if key not in {*accepted, *method_class.options}]:
         _refuse_renamed("options", dict.fromkeys(unknown))
         refuse([Wrong("options", f"found {unknown[0]}, which {method_class.__name__} does not take")])
     wanted: dict[str, Any] = {key: OPTIONS[key] for key in ("layer_map", "teacher_lr") if key in accepted}
-    return {**wanted, **given}
+    quiz = {"quiz_fraction": OPTIONS["quiz_fraction"]} if method_class.needs_quiz({**wanted, **given}) else {}
+    return {**wanted, **quiz, **given}
 
 
 def _refuse_renamed(argument: str, given: Mapping[str, Any]) -> None:
@@ -430,7 +421,7 @@ def _refuse_renamed(argument: str, given: Mapping[str, Any]) -> None:
 
 
 def _section(argument: str, values: Mapping[str, Any], method: str | None) -> dict[str, Any]:
-    known = method if method in METHOD_OPTIONS else None
+    known = method if method in METHODS else None
     try:
         return checked_section("student", values, known)
     except SectionError as error:

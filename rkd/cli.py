@@ -14,6 +14,7 @@ import typer
 
 from rkd.config.arguments import ArgumentError, Wrong
 from rkd.errors import RkdError
+from rkd.methods.facts import METHODS
 from rkd.utils.files import jsonable
 from rkd.utils.script import run_script
 from rkd.utils.torch_setup import gc_paused
@@ -57,7 +58,7 @@ def distill(
     out: Annotated[Path, typer.Option(help="Folder for everything; a stopped run goes on from here.")],
     dev: Annotated[Path | None, typer.Option(help="Labelled rows to compare on; else a share of the data.")] = None,
     test: Annotated[Path | None, typer.Option(help="Rows to predict.")] = None,
-    method: Annotated[str, typer.Option(help="finetune, kd, reptile, pkd, tinybert, metadistil, online.")] = "reptile",
+    method: Annotated[str, typer.Option(help=f"{', '.join(METHODS)}.")] = "reptile",
     option: Annotated[list[str] | None, typer.Option("--option", "-o", help="KEY=VALUE of the method.")] = None,
     setting: Annotated[list[str] | None, typer.Option("--setting", "-s", help="KEY=VALUE of the training.")] = None,
     labels: Annotated[

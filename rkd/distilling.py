@@ -23,7 +23,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from rkd.api import Request
 from rkd.config.arguments import model_reference
-from rkd.config.variants import METHOD_OPTIONS, without_unread
+from rkd.config.variants import without_unread
 from rkd.data.files import find_labels, text_problem
 from rkd.data.prepare import prepare, without_bars
 from rkd.data.reading import chosen_columns
@@ -31,6 +31,7 @@ from rkd.earlier import Earlier
 from rkd.errors import RkdError
 from rkd.labels import check_names, label_name
 from rkd.methods import by_name
+from rkd.methods.facts import METHODS, TEACHER_METHOD, needs_teacher
 from rkd.metrics import scores as metrics
 from rkd.models import hub, loading
 from rkd.models import source as model_source
@@ -38,7 +39,7 @@ from rkd.models.tokenizer import load_tokenizer, save_tokenizer
 from rkd.runs import OUTPUTS, check_finished, read_history, read_predictions, task_of, unchanged
 from rkd.specs.jobs import ModelSpec, RunSpec
 from rkd.tasks import Task, get
-from rkd.training import loop
+from rkd.training import job
 from rkd.training.out_of_memory import explain_out_of_memory
 from rkd.training.trial import trial
 from rkd.utils.files import atomic_path, sha256
@@ -111,7 +112,7 @@ def carry_out(request: Request) -> Distilled:
 def _carry_out(request: Request, folder: Path, temporary: Any) -> Distilled:
     name, label, columns, labels, scores = request.name, request.label, request.text, request.labels, request.scores
     method, seed, max_length, chosen = request.method, request.seed, request.max_length, request.settings
-    finetune_teacher = request.finetune_teacher
+    finetune_teacher, taught = request.finetune_teacher, needs_teacher(request.method)
     earlier = Earlier(folder)
     earlier.refuse_columns(columns, label)
     files = {"train": _file("train", request.data, folder / "tables", columns, label, earlier)}
@@ -121,13 +122,13 @@ def _carry_out(request: Request, folder: Path, temporary: Any) -> Distilled:
         names = labels
     else:
         names = find_labels(files["train"], label)
-    earlier.refuse_labels(names, whole=labels is not None or method == "finetune" or bool(finetune_teacher))
+    earlier.refuse_labels(names, whole=labels is not None or not taught or bool(finetune_teacher))
     for split, table in (("validation", request.dev), ("test", request.test)):
         if table is not None:
             files[split] = _file(split, table, folder / "tables", columns, label)
     reference = _reference(request.teacher, folder / "teacher-before", request.tokenizer)
     teacher_model = folder / "teacher" / "model"
-    if method != "finetune" and not finetune_teacher:
+    if taught and not finetune_teacher:
         with _own_words(folder):
             names = _ready_teacher(
                 reference, names, labels is not None, scores is not None, teacher_model, max_length, len(columns) == 2
@@ -136,7 +137,7 @@ def _carry_out(request: Request, folder: Path, temporary: Any) -> Distilled:
     if "validation" not in files:
         own |= {"dev_fraction": request.dev_fraction, "dev_seed": request.dev_seed}
 
-    reads = str(teacher_model) if method != "finetune" and not finetune_teacher else reference
+    reads = str(teacher_model) if taught and not finetune_teacher else reference
     with _own_words(folder):
         manifest = prepare(
             name,
@@ -149,15 +150,15 @@ def _carry_out(request: Request, folder: Path, temporary: Any) -> Distilled:
         )
     first = _spec(reference, None)
     runs: list[tuple[RunSpec, str]] = []
-    if method != "finetune" and finetune_teacher:
+    if taught and finetune_teacher:
         runs.append(
-            (RunSpec(name, "teacher", "finetune", seed, first, finetune_teacher, custom_task=definition), "teacher")
+            (RunSpec(name, "teacher", TEACHER_METHOD, seed, first, finetune_teacher, custom_task=definition), "teacher")
         )
     last = _spec(_reference(request.student, folder / "student-before", None), first)
     student_spec = RunSpec(name, method, method, seed, last, without_unread(chosen), request.options, definition)
     runs.append((student_spec, "student"))
     for spec, part in runs:
-        needs = teacher_model if part == "student" and method != "finetune" else None
+        needs = teacher_model if part == "student" and taught else None
         own_files = _own_files(spec)
         differences = earlier.differences(folder / part, spec, manifest, needs, own_files)
         if differences == []:
@@ -170,14 +171,14 @@ def _carry_out(request: Request, folder: Path, temporary: Any) -> Distilled:
             with _own_words(folder):
                 trial(spec, [student_spec], folder / "data", threads=request.threads, **planned)
         with _own_words(folder), explain_out_of_memory(f"{name}/{part}", spec.training):
-            loop.run(
+            job.run(
                 spec,
                 folder / "data",
                 folder / part,
                 teacher=needs,
                 **planned,
                 threads=request.threads or torch.get_num_threads(),
-                code={**code_digests("rkd/training/loop.py", *_modules(spec.method)), **own_files},
+                code={**code_digests("rkd/training/job.py", *_modules(spec.method)), **own_files},
                 checkpoints=folder / ".checkpoints" / part if temporary is None else None,
                 tensorboard=None if request.tensorboard is None else request.tensorboard / part,
             )
@@ -349,13 +350,13 @@ def _ready_teacher(
 
 
 def _modules(method: str) -> list[str]:
-    return [f"rkd.methods.{method}"] if method in METHOD_OPTIONS else []
+    return [f"rkd.methods.{method}"] if method in METHODS else []
 
 
 def _own_files(spec: RunSpec) -> dict[str, str]:
     """Digest of what a spec only names: the source of a method from outside."""
     found: dict[str, str] = {}
-    if spec.method not in METHOD_OPTIONS:
+    if spec.method not in METHODS:
         source = inspect.getsourcefile(by_name(spec.method))
         if source is not None and Path(source).is_file():  # a notebook's cells are no file
             found[f"method {spec.method}"] = sha256(source)

@@ -16,6 +16,7 @@ from jsonschema import Draft202012Validator
 from jsonschema.exceptions import best_match
 
 from rkd.errors import RkdError
+from rkd.metrics.facts import METRICS
 from rkd.specs.renamed import current
 from rkd.tasks import Task, get
 from rkd.utils.files import digests
@@ -51,13 +52,14 @@ def rule(required: Sequence[str] | None = None, **properties: Any) -> dict[str, 
     return {"type": "object", "required": names, "properties": properties}
 
 
+_METRICS = {"type": "array", "items": {"enum": list(METRICS)}, "minItems": 1}
 _DEFINITION = rule(
     ["text", "label", "labels", "metrics", "primary_metrics", "test"],
     text={**_TEXTS, "minItems": 1, "maxItems": 2},
     label=_TEXT,
     labels=_TEXTS,
-    metrics={**_TEXTS, "minItems": 1},
-    primary_metrics={**_TEXTS, "minItems": 1},
+    metrics=_METRICS,
+    primary_metrics=_METRICS,
     test={"type": "boolean"},
     title=_TEXT,
 )

@@ -90,15 +90,15 @@ def get(name: str, definition: Mapping[str, Any] | None = None) -> Task:
     """The task called `name`.
 
     Args:
-        name: a GLUE task, or one whose definition this process has seen.
-        definition: of a task of one's own, as `define` writes it; its name is known from then on.
+        name: a GLUE task, a registered one, or with a definition any.
+        definition: of a task of one's own, as `define` writes it.
 
     Raises:
         RkdError: the task is unknown (the message names the nearest known one), or its definition is none.
     """
     if definition is not None:
         try:
-            _OWN[name] = _from_definition(name, definition)
+            return TASKS.get(name) or _from_definition(name, definition)
         except (KeyError, TypeError) as error:
             raise RkdError(f"task '{name}': its definition is not one that rkd writes: {error!r}") from None
     if name in TASKS or name in _OWN:
@@ -107,6 +107,13 @@ def get(name: str, definition: Mapping[str, Any] | None = None) -> Task:
     near = difflib.get_close_matches(name.lower().replace("-", "").replace("_", ""), known, n=1)
     hint = f" (did you mean '{near[0]}'?)" if near else ""
     raise RkdError(f"unknown task '{name}'{hint}; known tasks: {', '.join(known)}")
+
+
+def register(task: Task) -> Task:
+    """Let `get` know a task of one's own by its name in this process; returns the task."""
+    if task.own:
+        _OWN[task.name] = task
+    return task
 
 
 def define(entry: Mapping[str, Any], *, training: bool = False) -> dict[str, Any]:
@@ -333,5 +340,5 @@ _ALL = (
 
 TASKS: dict[str, Task] = {task.name: task for task in _ALL}
 
-# Tasks of one's own that this process has seen a definition of.
+# Tasks of one's own that this process has registered.
 _OWN: dict[str, Task] = {}

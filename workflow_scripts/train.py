@@ -36,7 +36,7 @@ def main() -> None:
 
     with gc_paused():  # torch and transformers take seconds: only once the arguments are right
         from rkd.prepared import read_manifest
-        from rkd.training.loop import run
+        from rkd.training.job import run
 
     spec = RunSpec.from_json(arguments.spec)
     data = read_manifest(arguments.data)["sha256"]  # what is tried is what is trained on

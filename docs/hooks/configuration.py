@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 from rkd.config.schema import allowed, schema
-from rkd.config.variants import METHOD_OPTIONS
+from rkd.methods.facts import METHODS
 
 MARK = "<!-- every key -->"
 DEFAULTS = Path(__file__).parents[2] / "config.yaml"
@@ -48,7 +48,7 @@ def _entry(path: KeyPath, rule: Mapping[str, Any], value: Any, comment: str) -> 
     if isinstance(value, dict):  # a section, or the rows and axes of the default
         return "\n".join([f"{level} {name}\n", comment, *_members(rule)])
     facts = [f"Default `{_yaml(value)}`", f"allowed: {allowed(rule)}"]
-    readers = [method for method, options in METHOD_OPTIONS.items() if path[-1] in options]
+    readers = [method for method, facts in METHODS.items() if path[-1] in facts.options]
     if path[0] == "student" and readers:
         facts.append("read by " + ", ".join(f"`{method}`" for method in readers))
     return f"{level} {name}\n\n{' · '.join(facts)}\n\n{comment}"
@@ -63,6 +63,8 @@ def _members(rule: Mapping[str, Any]) -> Iterator[str]:
     for key, value in own.items():
         required = " (required)" if key in members["required"] else ""
         yield f"* `{key}`{required}: {allowed(value)}. {value['description']}"
+        if key == "method":
+            yield from (f"    * `{name}`: {facts.summary}" for name, facts in METHODS.items())
 
 
 def _student() -> Mapping[str, Any]:

@@ -14,7 +14,8 @@ from rkd.config.schema import (
     variant_keys,
     with_number_types,
 )
-from rkd.config.variants import METHOD_OPTIONS, READ_WITH, Cell, expand, without_unread
+from rkd.config.variants import READ_WITH, Cell, expand, without_unread
+from rkd.methods.facts import METHODS
 
 
 def ablation_problems(config: Config) -> dict[KeyPath, Problem]:
@@ -101,8 +102,8 @@ def _change_problems(
             yield at_key, Renamed(path_text(at_key), "renamed" if at_key == at_value else f"{key} is renamed", today)
         elif key not in rules:
             yield located(at_key, key, f"one of {', '.join(rules)}", closest(key, rules))
-        elif key in distillation_options() and key not in METHOD_OPTIONS[method]:
-            reads = ", ".join(METHOD_OPTIONS[method]) or "no distillation option"
+        elif key in distillation_options() and key not in METHODS[method].options:
+            reads = ", ".join(METHODS[method].options) or "no distillation option"
             yield located(at_key, key, f"another key: method {method} reads {reads}")
         elif key not in without_unread(whole):
             other, needed = READ_WITH[key]

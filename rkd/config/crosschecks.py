@@ -19,7 +19,7 @@ from rkd.config.problems import (
 )
 from rkd.config.reads import Value, Values, reads, run
 from rkd.config.schema import Config, checked_keys, schema
-from rkd.config.variants import METHOD_OPTIONS
+from rkd.methods.facts import METHODS
 from rkd.tasks import TASKS
 
 # Without ax, which has no training data: it is an extra test split of mnli.
@@ -115,9 +115,9 @@ def variant_name(overrides: Value) -> Iterator[Located]:
 def read_option(method: Value, option: Value) -> Iterator[Located]:
     """Report an option that the method of the variant does not read."""
     key = option.path[-1]
-    if key not in METHOD_OPTIONS[method.value]:
-        reads = ", ".join(METHOD_OPTIONS[method.value]) or "no distillation option"
-        readers = ", ".join(other for other, options in METHOD_OPTIONS.items() if key in options)
+    if key not in METHODS[method.value].options:
+        reads = ", ".join(METHODS[method.value].options) or "no distillation option"
+        readers = ", ".join(other for other, facts in METHODS.items() if key in facts.options)
         expected = f"no {key} here: method {method.value} reads {reads}"
         yield option.problem(expected, f"remove it, or choose a method that reads it ({readers})")
 
@@ -144,7 +144,7 @@ def _once(layer_map: Value) -> Iterator[Located]:
 def inner_loop(method: Value, target: Value, setting: Value) -> Iterator[Located]:
     """Report a setting of the inner loop where there is none."""
     default = {"inner_steps": 1, "inner_batch": "same"}[setting.path[-1]]
-    unread = target.value in ("student", "initial") and "outer_target" in METHOD_OPTIONS[method.value]
+    unread = target.value in ("student", "initial") and "outer_target" in METHODS[method.value].options
     if unread and setting.value != default:
         variant = method.path[1]
         yield setting.problem(f"{default}: with outer_target {target.value}, {variant} makes no inner update")

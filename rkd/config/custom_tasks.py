@@ -13,11 +13,8 @@ from rkd.config.schema import Config, number_types, plain, schema, schema_proble
 from rkd.data.reading import SUFFIXES, check_columns
 from rkd.errors import RkdError
 from rkd.labels import look
+from rkd.metrics.facts import DEFAULT_OF_LABELS, DEFAULT_OF_SCORES, METRICS
 from rkd.tasks import TASKS
-
-# The metrics of custom tasks; the correlations are those of scores.
-_METRICS = ("accuracy", "f1", "macro_f1", "balanced_accuracy", "matthews_correlation", "pearson", "spearmanr")
-_CORRELATIONS = ("pearson", "spearmanr")
 
 _RESERVED = {**dict.fromkeys(TASKS, "the GLUE task"), "average": "the mean over tasks"}
 
@@ -45,7 +42,7 @@ def checked_task(name: str, entry: Mapping[str, Any], *, files: bool = True) -> 
 def completed(name: str, entry: Mapping[str, Any]) -> Config:
     """A custom task with all keys, its labels as text."""
     labels = [str(label) for label in entry.get("labels", ())]
-    metrics = entry.get("metrics", ["accuracy"] if labels else ["pearson", "spearmanr"])
+    metrics = entry.get("metrics", list(DEFAULT_OF_LABELS if labels else DEFAULT_OF_SCORES))
     defaults = {"title": name, "dev": None, "test": None, "dev_fraction": 0.1, "dev_seed": 0, "scores": None}
     return {
         **defaults,
@@ -104,8 +101,8 @@ def _fitting_metrics(labels: Value, scores: Value) -> list[str] | None:
     """The metrics of a kind of task; None where `kind` reports it."""
     if (labels.value is None) == (scores.value is None):
         return None
-    fits = [name for name in _METRICS if (name in _CORRELATIONS) == (labels.value is None)]
-    return [name for name in fits if name != "f1" or len(labels.value) == 2]
+    classes = 0 if labels.value is None else len(labels.value)
+    return [name for name, facts in METRICS.items() if facts.suits(classes)]
 
 
 @reads(

@@ -6,14 +6,8 @@ from typing import Any
 from rkd.config.problems import Located, shown
 from rkd.config.reads import Value, reads
 from rkd.config.schema import schema
-from rkd.config.variants import METHOD_OPTIONS
+from rkd.methods.facts import METHODS
 from rkd.tasks import TASKS
-
-# Why a method needs a student as wide as its teacher.
-_SAME_WIDTH = {"reptile": "pairs their parameters", "pkd": "compares their hidden states"}
-
-# The methods that need exactly one teacher layer per student layer: the number of last student layers that need none.
-_ONE_TO_ONE = {"pkd": 1, "tinybert": 0}
 
 LayerMap = str | list[list[int]]
 
@@ -157,7 +151,8 @@ def positions(model: Value, length: Value) -> Iterator[Located]:
 def widths(teacher: Value, student: Value, methods: Value) -> Iterator[Located]:
     """Report a student that is narrower or wider than its teacher, where a method compares the two."""
     ours, theirs = student.model.facts.width, teacher.model.facts.width
-    reasons = [f"{name} {_SAME_WIDTH[method]}" for name, method in methods.value.items() if method in _SAME_WIDTH]
+    needs = {name: METHODS[method].same_width for name, method in methods.value.items()}
+    reasons = [f"{name} {reason}" for name, reason in needs.items() if reason]
     if ours is not None and theirs is not None and ours != theirs and reasons:
         expected = f"the teacher's width {theirs}: {', '.join(reasons)}"
         yield student.problem(expected, found=f"{shown(student.value)} with width {ours}")
@@ -167,7 +162,7 @@ def widths(teacher: Value, student: Value, methods: Value) -> Iterator[Located]:
 def fitting_layer_map(teacher: Value, student: Value, method: Value, layer_map: Value) -> Iterator[Located]:
     """Report a layer map that does not fit the depths of the models, or the method."""
     ours, theirs = student.model.depth, teacher.model.depth
-    if ours is None or theirs is None or "layer_map" not in METHOD_OPTIONS[method.value]:
+    if ours is None or theirs is None or "layer_map" not in METHODS[method.value].options:
         return
     expected = _fitting(layer_map.value, ours, theirs) or _one_to_one(layer_map.value, ours, theirs, method.value)
     if expected:
@@ -191,10 +186,10 @@ def _fitting(layer_map: LayerMap, student: int, teacher: int) -> str | None:
 
 def _one_to_one(layer_map: LayerMap, student: int, teacher: int, method: str) -> str | None:
     """The expectation of a method that compares layer with layer; None when this fitting layer map meets it."""
-    if method not in _ONE_TO_ONE:
+    if not METHODS[method].one_to_one:
         return None
     if isinstance(layer_map, list):
-        compared = layer_map[: student - _ONE_TO_ONE[method]]
+        compared = layer_map[: student - METHODS[method].unmatched_layers]
         several = any(len(layers) != 1 for layers in compared)
     else:
         several = layer_map == "both" and teacher > student
@@ -204,7 +199,7 @@ def _one_to_one(layer_map: LayerMap, student: int, teacher: int, method: str) ->
 @reads("student_model", "variants.*.method")
 def last_layer(student: Value, methods: Value) -> Iterator[Located]:
     """Report a student of one layer, which is the last one, for a method that leaves that out."""
-    names = [name for name, method in methods.value.items() if method == "pkd"]
+    names = [name for name, method in methods.value.items() if METHODS[method].unmatched_layers]
     if student.model.depth == 1 and names:
         found = f"{shown(student.value)} with 1 layer"
         yield student.problem(f"at least 2 layers: {', '.join(names)} leaves the last one out", found=found)

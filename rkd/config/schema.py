@@ -22,6 +22,8 @@ from rkd.config.problems import (
     refuse_section,
     shown,
 )
+from rkd.methods.facts import METHODS
+from rkd.metrics.facts import METRICS
 from rkd.specs.renamed import RENAMED, successor
 from rkd.utils.escape import has_control
 
@@ -46,9 +48,23 @@ _TYPE_NAMES = {
 
 @functools.cache
 def schema() -> dict[str, Any]:
-    """The JSON Schema of the config (draft 2020-12), parsed; not to be changed."""
+    """The JSON Schema of the config (draft 2020-12), parsed; not to be changed.
+
+    The names of methods and metrics are those of `rkd.methods.facts` and `rkd.metrics.facts`.
+    """
     text = Path(__file__).with_name("schema.yaml").read_text(encoding="utf-8")
     content: dict[str, Any] = yaml.safe_load(text)
+    student = content["properties"]["student"]
+    variant = content["properties"]["variants"]["additionalProperties"]["properties"]
+    variant["method"]["enum"] = list(METHODS)
+    custom_task = content["properties"]["custom_tasks"]["additionalProperties"]["properties"]
+    for key in ("metrics", "primary_metrics"):
+        custom_task[key]["items"]["enum"] = list(METRICS)
+    for method, facts in METHODS.items():
+        for option in (option for option in facts.options if option not in student["properties"]):
+            rule = {"description": f"An option of {method}, which checks it.", "x-allowed": f"what {method} takes"}
+            student["properties"][option] = variant[option] = rule
+            student["required"].append(option)
     return content
 
 

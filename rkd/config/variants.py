@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from rkd.methods.facts import METHODS
 from rkd.specs.jobs import TRAINING_KEYS
 
 Overrides = dict[str, Any]
@@ -15,37 +16,10 @@ Overrides = dict[str, Any]
 NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,99}")
 NAME_LENGTH = 100
 
-# The distillation options that each method reads; all others are refused in its variants.
-METHOD_OPTIONS: dict[str, tuple[str, ...]] = {
-    "finetune": (),
-    "kd": ("alpha", "temperature", "regression_kd"),
-    "reptile": (
-        "alpha",
-        "temperature",
-        "regression_kd",
-        "layer_map",
-        "teacher_lr",
-        "outer_target",
-        "outer_direction",
-        "outer_scope",
-        "inner_steps",
-        "inner_batch",
-        "outer_optimizer",
-        "outer_step_size",
-        "quiz_fraction",
-    ),
-    "pkd": ("alpha", "temperature", "regression_kd", "layer_map", "beta"),
-    "tinybert": ("layer_map", "intermediate_fraction"),
-    "metadistil": ("alpha", "temperature", "regression_kd", "teacher_lr", "pilot_lr", "quiz_fraction"),
-    "online": ("alpha", "temperature", "regression_kd", "teacher_lr"),
-}
-
-
 # Settings that are read only while another one has a certain value.
 READ_WITH = {
     "held_out_fraction": ("selection", "held-out"),
-    "quiz_fraction": ("inner_batch", "quiz"),
-    "outer_step_size": ("outer_optimizer", "sgd"),
+    **{option: (other, value) for facts in METHODS.values() for option, other, value in facts.read_with},
 }
 
 
@@ -71,7 +45,7 @@ class Cell:
 def resolve(config: Mapping[str, Any], overrides: Mapping[str, Any]) -> Overrides:
     """All that decides how a variant is trained: its method, the settings that the method reads, and its student."""
     settings = {**config["student"], "student_model": config["student_model"], **overrides}
-    read = ("method", "student_model", *TRAINING_KEYS, *METHOD_OPTIONS[overrides["method"]])
+    read = ("method", "student_model", *TRAINING_KEYS, *METHODS[overrides["method"]].options)
     return without_unread({key: settings[key] for key in read})
 
 

@@ -79,7 +79,8 @@ def prepare(
     2000
     """
     raw = load_raw(task, source, path, revision, splits, synthetic_rows or synthetic.ROWS, synthetic_seed, custom_task)
-    fields = tasks.get(task).text_fields
+    known = tasks.get(task, custom_task)
+    fields = known.text_fields
     content = _tokenizer_content(tokenizer, tokenizer_content)
     encoder = _tokenizer(tokenizer, tokenizer_revision, raw, fields, vocab_size)
     if not (least := shortest(encoder)) <= max_length <= encoder.model_max_length:
@@ -88,7 +89,7 @@ def prepare(
         )
     _warn_about_blank_texts(raw, fields)
     if custom_task is not None:
-        _warn_about_own_data(raw, tasks.get(task), shared="validation" not in custom_task["files"])
+        _warn_about_own_data(raw, known, shared="validation" not in custom_task["files"])
     manifest: dict[str, Any] = {
         "task": task,
         "source": source,

@@ -23,21 +23,12 @@ if TYPE_CHECKING:
 
 __all__ = ["KD", "PKD", "FineTune", "MetaDistil", "OnlineKD", "ReptileKD", "TinyBERT"]
 
-MODULES = {
-    "FineTune": "finetune",
-    "KD": "kd",
-    "ReptileKD": "reptile",
-    "PKD": "pkd",
-    "TinyBERT": "tinybert",
-    "MetaDistil": "metadistil",
-    "OnlineKD": "online",
-}
-
 
 def __getattr__(name: str) -> Any:
-    if name not in MODULES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{MODULES[name]}"), name)
+    for facts in _facts().values():
+        if facts.class_name == name:
+            return by_name(facts.name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 # Methods of users, by name; see `register`.
@@ -59,41 +50,48 @@ def register(name: str, method: Any) -> None:
     Example:
         >>> register("my-method", MyMethod)
     """
-    from rkd.methods.base import Method
-
-    if name in MODULES.values():
+    if _is_own(name):
         raise RkdError(f"method '{name}' is one of rkd's own; expected another name")
-    if not (isinstance(method, type) and issubclass(method, Method)):
+    if not (isinstance(method, type) and issubclass(method, _base())):
         raise RkdError(f"method '{name}': found {method!r}, expected a subclass of rkd.methods.base.Method")
     _REGISTERED[name] = method
 
 
 def by_name(method: str) -> Any:
     """The class of a method by its name: that of its file here, a registered one, or an installed package's."""
-    classes = {module: name for name, module in MODULES.items()}
-    if method in classes:
-        return __getattr__(classes[method])
-    if method.isidentifier() and find_spec(f"{__name__}.{method}"):
+    if _is_own(method):
         return _class_in(method)
     if method not in _REGISTERED:
         for entry_point in metadata.entry_points(group="rkd.methods", name=method):
             register(method, entry_point.load())
     if method not in _REGISTERED:
-        known = ", ".join([*classes, *_REGISTERED])
+        known = ", ".join([*_facts(), *_REGISTERED])
         raise RkdError(f"method: found '{method}', expected one of {known}, or one given to rkd.methods.register")
     return _REGISTERED[method]
 
 
-def _class_in(name: str) -> Any:
-    """The one method that a file here defines which is not in `MODULES`: a line there would retrain all others."""
-    from rkd.methods.base import Method
+def _is_own(name: str) -> bool:
+    return name.isidentifier() and find_spec(f"{__name__}.{name}") is not None
 
+
+def _class_in(name: str) -> Any:
+    """The one method that a file here defines."""
     module = import_module(f"{__name__}.{name}")
     found = [
         value
         for value in vars(module).values()
-        if isinstance(value, type) and issubclass(value, Method) and value.__module__ == module.__name__
+        if isinstance(value, type) and issubclass(value, _base()) and value.__module__ == module.__name__
     ]
     if len(found) != 1 or isabstract(found[0]):
         raise RkdError(f"rkd/methods/{name}.py: found {len(found)} methods; expected one subclass of Method")
     return found[0]
+
+
+def _base() -> Any:
+    """The class above all methods; by name, as what only asks for facts must not depend on it."""
+    return import_module(f"{__name__}.base").Method
+
+
+def _facts() -> Any:
+    """The facts about all methods; by name, as a training must not depend on what reads them."""
+    return import_module(f"{__name__}.facts").METHODS

@@ -1,9 +1,9 @@
 """What all methods share: the optimizer with its schedule, exact gradient accumulation and a saved state."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import pairwise
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -77,7 +77,20 @@ class Method(ABC):
     Attributes:
         student: the model that is trained, in place. Its train or eval mode is the caller's business.
         teacher: the model that it learns from, always in eval mode, or None.
+
+    A subclass states what it needs in class attributes, as literals: `rkd.methods.facts` reads them from its source.
+
+    Attributes:
+        options: the distillation options of a config that it reads, keyword arguments of its constructor. One is not:
+            with `quiz_fraction`, that fraction of the training data is set aside, and `quiz` brings batches of it.
+        read_with: options that are read only while another one has a certain value: (option, other, value) each.
+        needs_teacher: whether its constructor takes a teacher after the student.
         trains_teacher: whether `step` changes the teacher.
+        same_width: why the student must be as wide as its teacher, as the end of a message; empty where it need not.
+        one_to_one: whether `layer_map` must give each student layer exactly one teacher layer.
+        unmatched_layers: number of last student layers that are compared with none.
+        passes: cost of a step for forecasts, in passes of one batch: student forward and backward, teacher forward and
+            backward.
 
     Args:
         student_lr: peak learning rate of the student's AdamW.
@@ -89,8 +102,16 @@ class Method(ABC):
             whole batch: each micro-batch's mean loss is weighted by its fraction of the examples.
     """
 
+    options: ClassVar[tuple[str, ...]] = ()
+    read_with: ClassVar[tuple[tuple[str, str, Any], ...]] = ()
+    needs_teacher: ClassVar[bool] = True
+    trains_teacher: ClassVar[bool] = False
+    same_width: ClassVar[str] = ""
+    one_to_one: ClassVar[bool] = False
+    unmatched_layers: ClassVar[int] = 0
+    passes: ClassVar[tuple[int, int, int, int] | None] = None
+
     teacher: nn.Module | None = None
-    trains_teacher = False
 
     def __init__(
         self,
@@ -114,6 +135,12 @@ class Method(ABC):
             "warmup_steps": warmup_steps,
         }
         self.student_optimizer = Optimizer(student, student.parameters(), lr=student_lr, **self.settings)
+
+    @classmethod
+    def needs_quiz(cls, options: Mapping[str, Any]) -> bool:
+        """True if a method with these options takes a `quiz`: batches that its student does not train on."""
+        met = (options.get(other) == value for option, other, value in cls.read_with if option == "quiz_fraction")
+        return "quiz_fraction" in cls.options and all(met)
 
     @abstractmethod
     def step(self, batch: Batch) -> dict[str, float]:

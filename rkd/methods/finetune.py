@@ -31,6 +31,9 @@ class FineTune(Method):
         {'loss': 0.69, 'task': 0.69}
     """
 
+    needs_teacher = False
+    passes = (1, 1, 0, 0)
+
     def step(self, batch: Batch) -> dict[str, float]:
         losses = LossAverager()
         for micro_batch, weight in self.micro_batches(batch):

@@ -1,7 +1,7 @@
 """Knowledge distillation from a frozen teacher (Hinton et al., 2015), and the objective that other methods share."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -29,6 +29,9 @@ class KD(Method):
         >>> method.step(batch)
         {'loss': 1.2, 'task': 0.7, 'kd': 1.7}
     """
+
+    options: ClassVar[tuple[str, ...]] = ("alpha", "temperature", "regression_kd")
+    passes = (1, 1, 1, 0)  # from the second epoch on the teacher's logits are known
 
     teacher: nn.Module
 

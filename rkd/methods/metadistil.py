@@ -47,7 +47,9 @@ class MetaDistil(KD):
         {'quiz': 0.6, 'loss': 1.2, 'task': 0.7, 'kd': 1.7}
     """
 
+    options = ("alpha", "temperature", "regression_kd", "teacher_lr", "pilot_lr", "quiz_fraction")
     trains_teacher = True
+    passes = (3, 5, 3, 2)  # approximate, as the second derivatives are no whole passes
 
     def __init__(
         self,

@@ -30,7 +30,9 @@ class OnlineKD(KD):
         {'teacher': 0.1, 'loss': 1.2, 'task': 0.7, 'kd': 1.7}
     """
 
+    options = ("alpha", "temperature", "regression_kd", "teacher_lr")
     trains_teacher = True
+    passes = (1, 1, 2, 1)
 
     def __init__(self, student: nn.Module, teacher: nn.Module, *, teacher_lr: float, **settings: Any) -> None:
         super().__init__(student, teacher, **settings)

@@ -39,6 +39,11 @@ class PKD(KD):
         {'loss': 1.6, 'task': 0.7, 'kd': 1.7, 'patience': 0.0008}
     """
 
+    options = ("alpha", "temperature", "regression_kd", "layer_map", "beta")
+    same_width = "compares their hidden states"
+    one_to_one = True
+    unmatched_layers = 1
+
     def __init__(
         self,
         student: nn.Module,

@@ -63,7 +63,25 @@ class ReptileKD(KD):
         {'loss': 1.2, 'task': 0.7, 'kd': 1.7}
     """
 
+    options = (
+        "alpha",
+        "temperature",
+        "regression_kd",
+        "layer_map",
+        "teacher_lr",
+        "outer_target",
+        "outer_direction",
+        "outer_scope",
+        "inner_steps",
+        "inner_batch",
+        "outer_optimizer",
+        "outer_step_size",
+        "quiz_fraction",
+    )
+    read_with = (("quiz_fraction", "inner_batch", "quiz"), ("outer_step_size", "outer_optimizer", "sgd"))
     trains_teacher = True
+    same_width = "pairs their parameters"
+    passes = (1, 2, 2, 0)
 
     def __init__(
         self,

@@ -47,6 +47,9 @@ class TinyBERT(KD):
         {'loss': 4.1, 'embedding': 0.2, 'hidden': 1.9, 'attention': 2.0}
     """
 
+    options = ("layer_map", "intermediate_fraction")
+    one_to_one = True
+
     def __init__(
         self,
         student: nn.Module,

@@ -1,16 +1,17 @@
 """From files to a measurement: what the scripts of `rkd.profiling.measure` do between arguments and JSON."""
 
 import copy
-import sys
+import itertools
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
 import torch
-from transformers.utils import logging as transformers_logging
 
 from rkd.errors import RkdError
+from rkd.methods.base import Method
+from rkd.methods.build import build
 from rkd.models import loading
 from rkd.profiling import measure
 from rkd.specs.jobs import ModelSpec
@@ -18,7 +19,7 @@ from rkd.tasks import Task, get
 from rkd.training.batches import Split, load_prepared
 from rkd.utils.files import write_json
 from rkd.utils.provenance import Stopwatch, provenance
-from rkd.utils.torch_setup import choose_device, seed_everything
+from rkd.utils.torch_setup import choose_device, quiet_transformers, seed_everything
 
 
 def measured_task(
@@ -79,14 +80,18 @@ def measured_methods(
     first_teacher = loading.load_finetuned(teacher)
     loading.check_fit(first_student, first_teacher)
 
-    def build(entry: Mapping[str, Any]) -> Any:
-        ours, theirs = copy.deepcopy(first_student), copy.deepcopy(first_teacher)
-        for model in (ours, theirs):
-            model.to(where)  # type: ignore[arg-type]
-        settings = {**entry.get("training", {}), **entry["options"]}
-        return measure.build_method(entry["method"], ours, theirs, batch, **settings)
+    def builder(entry: Mapping[str, Any]) -> Method:
+        return build(
+            entry["method"],
+            copy.deepcopy(first_student),
+            copy.deepcopy(first_teacher),
+            options=entry["options"],
+            quiz=itertools.repeat(batch),
+            device=where,
+            **{"student_lr": 5e-5, "total_steps": 1000, **entry.get("training", {})},
+        )
 
-    builders = {entry["row"]: partial(build, entry) for entry in methods}
+    builders = {entry["row"]: partial(builder, entry) for entry in methods}
     if len(builders) < len(methods):
         raise RkdError("cost: a row occurs twice among the methods; expected each once")
     found = measure.measure_methods(builders, batch, where, steps=steps)
@@ -106,9 +111,7 @@ def measured_methods(
 
 
 def _start(device: str, threads: int) -> torch.device:
-    transformers_logging.set_verbosity_error()
-    if not sys.stderr.isatty():
-        transformers_logging.disable_progress_bar()
+    quiet_transformers()
     seed_everything(0, threads)
     return cast(torch.device, choose_device(device))
 

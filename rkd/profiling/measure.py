@@ -1,8 +1,6 @@
 """What models and methods cost, measured: parameters, FLOPs, latency, throughput; seconds and memory per step."""
 
 import gc
-import inspect
-import itertools
 import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -17,11 +15,9 @@ from torch import Tensor, nn
 from transformers import PretrainedConfig, PreTrainedModel
 
 from rkd.errors import RkdError
-from rkd.layer_map import LayerMap
-from rkd.methods import by_name
 from rkd.methods.base import Batch, Method
 from rkd.models import onednn
-from rkd.models.loading import count_parameters, depth
+from rkd.models.loading import count_parameters
 from rkd.training.batches import Split
 
 ENCODERS = ("bert", "roberta", "distilbert")
@@ -102,33 +98,6 @@ def measure_models(
             }
         )
     return result
-
-
-def build_method(
-    method: str,
-    student: PreTrainedModel,
-    teacher: PreTrainedModel,
-    batch: Batch,
-    *,
-    student_lr: float = 5e-5,
-    total_steps: int = 1000,
-    **options: Any,
-) -> Method:
-    """A method by its name in the config, with `batch` as the quiz of those that ask for one.
-
-    Args:
-        options: of the method's constructor, as in a run's spec: a layer map is a strategy or a list.
-    """
-    kind = by_name(method)
-    options.pop("quiz_fraction", None)
-    if "layer_map" in options:
-        options["layer_map"] = LayerMap.from_strategy(options["layer_map"], depth(student), depth(teacher))
-    quiz = inspect.signature(kind).parameters.get("quiz")
-    if quiz and (quiz.default is quiz.empty or options.get("inner_batch") == "quiz"):
-        options["quiz"] = itertools.repeat(batch)
-    models = (student,) if method == "finetune" else (student, teacher)
-    built: Method = kind(*models, student_lr=student_lr, total_steps=total_steps, **options)
-    return built
 
 
 def measure_methods(

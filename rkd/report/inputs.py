@@ -12,14 +12,12 @@ from jsonschema import Draft202012Validator
 
 from rkd import runs
 from rkd.errors import RkdError
+from rkd.metrics.facts import METRICS
 from rkd.specs.renamed import current
-from rkd.tasks import Task, get
+from rkd.tasks import Task, get, register
 
 TEACHER = "teacher"  # the variant name that stands for the fine-tuned teacher
 
-_METRIC_NAMES = {"matthews_correlation": "MCC", "accuracy": "Accuracy", "f1": "F1"}
-_METRIC_NAMES |= {"pearson": "Pearson", "spearmanr": "Spearman"}
-_METRIC_NAMES |= {"macro_f1": "Macro-F1", "balanced_accuracy": "Balanced accuracy"}
 _TEXT = {"type": "string", "minLength": 1}
 _FRACTION = {"type": ["number", "null"], "minimum": -1, "maximum": 1}
 
@@ -102,7 +100,7 @@ class ReportSpec:
         if TEACHER in names or len(set(names)) < len(names):
             raise RkdError(f"report spec: variants must have different names other than '{TEACHER}'; found {names}")
         for task in found["tasks"]:
-            get(task, found.get("custom_tasks", {}).get(task))
+            register(get(task, found.get("custom_tasks", {}).get(task)))
         return cls(
             tasks=tuple(found["tasks"]),
             variants=variants,
@@ -154,7 +152,7 @@ def score_name(task: Task) -> str:
     >>> score_name(get("mnli")), score_name(get("mrpc"))
     ('Accuracy (matched)', 'Accuracy–F1 mean')
     """
-    names = "–".join(_METRIC_NAMES.get(name, name) for name in task.primary_metrics)
+    names = "–".join(METRICS[name].title for name in task.primary_metrics)
     matched = " (matched)" if task.primary_split.endswith("_matched") else ""
     return f"{names} mean" if len(task.primary_metrics) > 1 else f"{names}{matched}"
 

@@ -15,16 +15,18 @@ import torch
 from transformers import PreTrainedModel
 
 from rkd.errors import RkdError
+from rkd.methods import by_name
 from rkd.models import loading
 from rkd.specs.jobs import ModelSpec, RunSpec
-from rkd.tasks import get
+from rkd.tasks import Task, get
 from rkd.training import loop, precision
 from rkd.training.batches import Split
-from rkd.training.holdout import QuizBatches
+from rkd.training.data import planned_data, set_aside
+from rkd.training.job import build_run
 from rkd.training.out_of_memory import explain_out_of_memory
 from rkd.utils.provenance import Stopwatch
 from rkd.utils.script import run_script
-from rkd.utils.torch_setup import choose_device, seed_everything
+from rkd.utils.torch_setup import choose_device, quiet_transformers, seed_everything
 
 log = logging.getLogger("rkd")
 
@@ -64,10 +66,10 @@ def trial(
     """
     started = Stopwatch()
     seed_everything(teacher.seed, threads)
-    loop.quiet_libraries()
+    quiet_transformers()
     where = choose_device(device)
     task = get(teacher.task, teacher.custom_task)
-    manifest, tokenizer, splits = loop.planned_data(teacher, data, data_sha256)
+    manifest, tokenizer, splits = planned_data(teacher, data, data_sha256)
 
     @cache
     def first(model: ModelSpec) -> PreTrainedModel:
@@ -78,8 +80,8 @@ def trial(
         try:
             with explain_out_of_memory(spec.variant, spec.training):
                 precision.check(spec.training["precision"], where)
-                guide = None if spec.method == "finetune" else first(teacher.model)
-                _step(spec, first(spec.model), guide, splits, where)
+                guide = first(teacher.model) if by_name(spec.method).needs_teacher else None
+                _step(spec, task, first(spec.model), guide, splits, where)
         except RkdError as error:
             problems.setdefault(str(error), []).append(spec.variant)
     if problems:
@@ -93,20 +95,19 @@ def trial(
 
 def _step(
     spec: RunSpec,
+    task: Task,
     student: PreTrainedModel,
     teacher: PreTrainedModel | None,
     splits: dict[str, Split],
     device: torch.device,
 ) -> None:
     """The first step of a run, by copies of the models."""
-    splits, quiz_rows = loop.set_aside(spec, splits)
-    train, size = splits["train"], min(ROWS, spec.training["batch_size"])
-    quiz = None if quiz_rows is None else QuizBatches(quiz_rows, size, spec.seed, device)
-    method = loop.build(spec, copy.deepcopy(student), copy.deepcopy(teacher), len(train), device, quiz)
+    data, size = set_aside(spec, task, splits), min(ROWS, spec.training["batch_size"])
+    method = build_run(spec, copy.deepcopy(student), copy.deepcopy(teacher), data, device, quiz_batch_size=size)
     method.student.train()
-    rows = torch.argsort(train.lengths, descending=True, stable=True)[:size]
+    rows = torch.argsort(data.train.lengths, descending=True, stable=True)[:size]
     with precision.autocast(spec.training["precision"], device):
-        losses = method.step(loop.batch_of(train, rows, device))
+        losses = method.step(loop.batch_of(data.train, rows, device))
     loop.check_losses(losses, "", "in a first step on two examples")
     loop.check_weights(method, "", "after a first step on two examples")
 

@@ -4,6 +4,7 @@ import ctypes
 import gc
 import os
 import random
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -19,7 +20,7 @@ def gc_paused() -> Iterator[None]:
     meanwhile, not in later collections, not at the end.
 
     >>> with gc_paused():
-    ...     from rkd.training import run
+    ...     from rkd.training.job import run
     """
     gc.disable()
     try:
@@ -47,6 +48,15 @@ def seed_everything(seed: int, threads: int | None = None) -> None:
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     if threads:
         torch.set_num_threads(threads)
+
+
+def quiet_transformers() -> None:
+    """Let transformers tell errors alone, and draw no bars where there is no terminal."""
+    from transformers.utils import logging
+
+    logging.set_verbosity_error()
+    if not sys.stderr.isatty():
+        logging.disable_progress_bar()
 
 
 def reuse_memory() -> None:

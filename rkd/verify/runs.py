@@ -11,15 +11,15 @@ from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from rkd.config.variants import METHOD_OPTIONS
 from rkd.errors import RkdError
+from rkd.methods.facts import METHODS, needs_teacher
 from rkd.models import source as model_source
 from rkd.models.source import COMMIT
 from rkd.prepared import PARTS as DATA_PARTS
 from rkd.prepared import content_digest
 from rkd.report.inputs import TEACHER
 from rkd.specs.jobs import RunSpec
-from rkd.tasks import get
+from rkd.tasks import get, register
 from rkd.verify.finding import (
     CHANGED,
     MISMATCH,
@@ -130,7 +130,7 @@ def check_run(path: Path, root: Path) -> Findings:
         return
     spec = record["spec"]
     if spec.get("custom_task"):
-        get(str(spec.get("task")), spec["custom_task"])  # a task that is not GLUE's is known from here on
+        register(get(str(spec.get("task")), spec["custom_task"]))
     place = Place.of(folder)
     for key, here in place._asdict().items():
         if spec.get(key) != here or type(spec.get(key)) is not type(here):
@@ -170,7 +170,7 @@ def _consistent(path: Path, record: Mapping[str, Any], spec: Mapping[str, Any]) 
     if record.get("precision") != training.get("precision"):
         told = f"precision is {record.get('precision')}, that of its spec {training.get('precision')}"
         yield finding(MISMATCH, path, told)
-    if (record.get("teacher") is None) != (spec.get("method") == "finetune"):
+    if (record.get("teacher") is None) != (not needs_teacher(str(spec.get("method")))):
         learned = "none" if record.get("teacher") is None else "one"
         yield finding(MISMATCH, path, f"names {learned} as its teacher, but its method is {spec.get('method')}")
 
@@ -367,10 +367,10 @@ def check_distillation(path: Path, root: Path) -> Findings:
             yield finding(MISMATCH, file, "is no run record (a JSON object with a spec)")
             continue
         method, code = record["spec"].get("method"), record.get("code") or {}
-        modules = [f"rkd.methods.{method}"] if method in METHOD_OPTIONS else []
+        modules = [f"rkd.methods.{method}"] if method in METHODS else []
         ours = {name: known for name, known in code.items() if not name.startswith("method ")}
         yield from _check_record(file, record, data)
-        yield from same_code(file, ours, "rkd/training/loop.py", *modules)
+        yield from same_code(file, ours, "rkd/training/job.py", *modules)
         for name in code.keys() - ours.keys():
             yield finding(UNCHECKED, file, f"code: {name} is not of this project")
         if recorded := record.get("teacher"):

@@ -15,6 +15,7 @@ from typing import Any
 from rkd.config.load import load, order_like, read_yaml, restore_cli_types
 from rkd.data.reading import count_rows
 from rkd.errors import RkdError
+from rkd.methods.facts import METHODS
 from rkd.models.source import parse
 from rkd.runs import read_history, read_manifest, read_record
 from rkd.specs.jobs import ModelSpec, RunSpec
@@ -22,17 +23,6 @@ from rkd.tasks import get
 from rkd.utils.escape import one_line
 from rkd.workflow.plan import Plan
 
-# What a step of a method costs, in passes of one batch: student forward and backward, teacher forward and backward.
-# Those of metadistil's second derivatives are approximate; kd needs its teacher in the first epoch alone.
-PASSES = {
-    "finetune": (1, 1, 0, 0),
-    "kd": (1, 1, 1, 0),
-    "reptile": (1, 2, 2, 0),
-    "pkd": (1, 1, 1, 0),
-    "tinybert": (1, 1, 1, 0),
-    "metadistil": (3, 5, 3, 2),
-    "online": (1, 1, 2, 1),
-}
 FLOPS_PER_SECOND = 5e10
 TOKENS = 32
 _CHATTER = re.compile(r"Using workflow specific profile|Config file .+ is extended by|Building DAG|host: |usage: ")
@@ -219,13 +209,14 @@ def _seconds_per_step(
         return statistics.median(by_task[spec.task]), "measured"
     if by_task:
         return statistics.median(value for values in by_task.values() for value in values), "measured on other tasks"
-    if spec.method not in PASSES:
+    facts = METHODS[spec.method]
+    if facts.passes is None:
         return None, "cost of the method unknown"
     student = _parameters(spec.model)
-    teacher = _parameters(plan.teacher(spec.task, spec.seed).model) if spec.method != "finetune" else 0.0
+    teacher = _parameters(plan.teacher(spec.task, spec.seed).model) if facts.needs_teacher else 0.0
     if student is None or teacher is None:
         return None, "size of the model unknown"
-    forward, backward, teacher_forward, teacher_backward = PASSES[spec.method]
+    forward, backward, teacher_forward, teacher_backward = facts.passes
     weights = student * (forward + 2 * backward) + teacher * (teacher_forward + 2 * teacher_backward)
     tokens = spec.training["batch_size"] * min(TOKENS, plan.config["max_length"])
     return 2 * weights * tokens / flops_per_second, "assumed"

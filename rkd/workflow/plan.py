@@ -7,7 +7,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from rkd.config.variants import METHOD_OPTIONS, Cell, expand, resolve, without_unread
+from rkd.config.variants import Cell, expand, resolve, without_unread
+from rkd.methods.facts import METHODS, TEACHER_METHOD
 from rkd.models import source as model_source
 from rkd.specs.jobs import TRAINING_KEYS, DataSpec, ModelSpec, RunSpec, canonical_json
 from rkd.tasks import define
@@ -115,7 +116,7 @@ class Plan:
         return RunSpec(
             task,
             "teacher",
-            "finetune",
+            TEACHER_METHOD,
             seed,
             self._teacher_model,
             _pick(without_unread(self.config["teacher"]), TRAINING_KEYS),
@@ -133,7 +134,7 @@ class Plan:
             seed,
             self._student_model(settings["student_model"]),
             _pick(settings, TRAINING_KEYS),
-            _pick(settings, METHOD_OPTIONS[method]),
+            _pick(settings, METHODS[method].options),
             self._own_task(task, training=True),
         )
 
@@ -148,12 +149,12 @@ class Plan:
 
     def needs_teacher(self, variant: str) -> bool:
         """Whether the variant's method learns from the fine-tuned teacher."""
-        return self.method(variant) != "finetune"
+        return METHODS[self.method(variant)].needs_teacher
 
     @property
     def moving(self) -> list[str]:
         """The variants whose teacher learns too."""
-        return [name for name in self.variants if "teacher_lr" in METHOD_OPTIONS[self.method(name)]]
+        return [name for name in self.variants if METHODS[self.method(name)].trains_teacher]
 
     @property
     def report_only(self) -> bool:
@@ -209,7 +210,7 @@ class Plan:
 
     def metrics(self, task: str, variant: str, seed: int) -> str:
         """Canonical JSON of what a metrics file says beside its numbers."""
-        method = "finetune" if variant == "teacher" else self.method(variant)
+        method = TEACHER_METHOD if variant == "teacher" else self.method(variant)
         synthetic, own = self.is_synthetic(task), self._own_task(task, training=False)
         spec = {"task": task, "variant": variant, "method": method, "seed": seed, "synthetic": synthetic}
         return canonical_json({**spec, "custom_task": own} if own else spec)

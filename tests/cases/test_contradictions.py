@@ -23,7 +23,7 @@ from rkd.models import files
 from rkd.models.loading import load_finetuned
 from rkd.models.tokenizer import load_tokenizer, shortest
 from rkd.tasks import define, get
-from rkd.training import loop
+from rkd.training import job
 from tests.cases.test_models import FRAME, QUICK, distil, edit, plan_of, told
 from tests.helpers.architectures import classifier, save, tokenizer
 
@@ -179,7 +179,7 @@ def test_lengths_without_room_for_a_pair_are_refused(tmp_path):
 
 
 def test_a_healthy_run_of_short_texts_warns_of_nothing(tmp_path, bert, library_says, monkeypatch):
-    monkeypatch.setattr(loop, "quiet_libraries", lambda: None)
+    monkeypatch.setattr(job, "quiet_transformers", lambda: None)
     edit(bert / "tokenizer_config.json", model_max_length=8)
     file = table(tmp_path / "data.csv", FRAME["text"], FRAME["label"])
     Classifier(bert, "text", "label").evaluate(file)

@@ -22,7 +22,7 @@ from rkd.methods import FineTune
 from rkd.prepared import read_manifest
 from rkd.specs.jobs import ModelSpec, RunSpec
 from rkd.tasks import get
-from rkd.training import loop, precision
+from rkd.training import job, precision
 from rkd.training.batches import load_prepared
 from rkd.training.checkpoint import Checkpoint, Interrupted
 from rkd.training.trial import trial, trial_apart
@@ -68,7 +68,7 @@ def test_a_flipped_bit_in_prepared_data_is_named_before_any_training(name, place
     with pytest.raises(
         RkdError, match=rf"^{copied / name}: sha256 is \w{{64}}; its manifest records \w{{64}}; expected "
     ):
-        loop.run(place.spec("finetune"), copied, tmp_path / "run", device="cpu")
+        job.run(place.spec("finetune"), copied, tmp_path / "run", device="cpu")
     assert not (tmp_path / "run").exists()
 
 
@@ -249,7 +249,7 @@ def test_weights_that_are_no_numbers_after_the_last_step_are_no_result(value, pl
         student.classifier.bias.data[0] = value
 
     method = spoiled(20, spoil)
-    monkeypatch.setattr(loop, "by_name", lambda _: method)
+    monkeypatch.setattr("rkd.methods.build.by_name", lambda _: method)
     told = (
         r"mrpc/finetune/seed-1: student: classifier\.bias is NaN or infinite after step 20 \(epoch 2\); expected finite"
     )
@@ -269,7 +269,7 @@ def test_logits_that_overflow_are_no_result(place, tmp_path, monkeypatch):
         for row, sign in enumerate((1, -1)):  # one of the two logits overflows, whatever the features' sign
             student.classifier.weight.data[row] = sign * 3e38
 
-    monkeypatch.setattr(loop, "by_name", lambda _: spoiled(10, spoil))
+    monkeypatch.setattr("rkd.methods.build.by_name", lambda _: spoiled(10, spoil))
     told = r"student: its logits are NaN or infinite for 8 of 8 rows of validation; expected finite numbers"
     with pytest.raises(RkdError, match=told):
         train(place, "finetune", tmp_path, spec=place.spec("finetune", epochs=1))
@@ -379,7 +379,7 @@ def test_a_trial_apart_ends_with_one_line_where_a_student_cannot_be_trained(plac
 
 
 def test_a_trial_that_the_system_ends_is_one_error(place, tmp_path, monkeypatch):
-    monkeypatch.setattr(loop, "build", lambda *_: die())
+    monkeypatch.setattr("rkd.training.trial.build_run", lambda *_, **__: die())
     students = written([], tmp_path)
     with pytest.raises(
         RkdError, match=r"^mrpc: the first steps .* were ended by SIGKILL, as the system does when there is"

@@ -17,7 +17,7 @@ from rkd.data.prepare import prepare
 from rkd.errors import RkdError
 from rkd.methods import KD, FineTune
 from rkd.specs.jobs import ModelSpec, RunSpec
-from rkd.training import loop, trial
+from rkd.training import job, trial
 from tests.conftest import ROOT
 from tests.helpers.interruption import (
     Place,
@@ -196,7 +196,7 @@ def test_a_training_and_a_trial_refuse_other_data_than_those_of_the_plan(place, 
     other = other_data(place, tmp_path / "data")["sha256"]
     told = rf"^{tmp_path}/data: found data with the sha256 {other}; expected {planned}, those of the plan"
     with pytest.raises(RkdError, match=told):
-        loop.run(place.spec("finetune"), tmp_path / "data", tmp_path / "run", device="cpu", data_sha256=planned)
+        job.run(place.spec("finetune"), tmp_path / "data", tmp_path / "run", device="cpu", data_sha256=planned)
     with pytest.raises(RkdError, match=told):
         trial.trial(place.spec("finetune"), [], tmp_path / "data", device="cpu", data_sha256=planned)
     assert not (tmp_path / "run").exists()
@@ -204,19 +204,19 @@ def test_a_training_and_a_trial_refuse_other_data_than_those_of_the_plan(place, 
 
 def test_a_training_refuses_data_of_another_task(place, tmp_path):
     with pytest.raises(RkdError, match=rf"^{place.data}: task: found 'mrpc'; expected 'rte'"):
-        loop.run(replace(place.spec("finetune"), task="rte"), place.data, tmp_path / "run", device="cpu")
+        job.run(replace(place.spec("finetune"), task="rte"), place.data, tmp_path / "run", device="cpu")
 
 
 def test_a_training_refuses_data_whose_labels_had_another_order(finished, tmp_path):
     spec = RunSpec.from_json(json.dumps(json.loads((finished / "teacher" / "run.json").read_text())["spec"]))
     spec.custom_task["labels"].reverse()
     with pytest.raises(RkdError, match=rf"^{finished}/data: custom_task: found another labels; expected the task"):
-        loop.run(spec, finished / "data", tmp_path / "run", device="cpu")
+        job.run(spec, finished / "data", tmp_path / "run", device="cpu")
 
 
 def test_a_student_is_not_trained_on_data_that_came_after_its_teacher(tmp_path, monkeypatch):
     """Whatever has written them: the folder's lock is not all that stands between."""
-    out, run = tmp_path / "out", loop.run
+    out, run = tmp_path / "out", job.run
     distil(tmp_path / "other", exchanged())
 
     def exchanging(spec, data, *arguments, **more):
@@ -225,7 +225,7 @@ def test_a_student_is_not_trained_on_data_that_came_after_its_teacher(tmp_path, 
             shutil.copytree(tmp_path / "other" / "data", data)
         run(spec, data, *arguments, **more)
 
-    monkeypatch.setattr(loop, "run", exchanging)
+    monkeypatch.setattr(job, "run", exchanging)
     with pytest.raises(RkdError, match=rf"^{out}/data: found data with the sha256 \w{{64}}; expected \w{{64}}, those"):
         distil(out)
     assert not (out / "student").exists()
@@ -333,7 +333,7 @@ def test_a_run_that_goes_on_from_nothing_of_another_one_does_not_stop_it(what, p
         before = contents(tmp_path / "state")
         told = rf"^{tmp_path}/state: process \d+ on \S+ is at work on another run here, which differs in .*; expected"
         with pytest.raises(RkdError, match=told) as error:
-            loop.run(
+            job.run(
                 spec,
                 data,
                 tmp_path / "run",

@@ -16,13 +16,13 @@ import torch
 import yaml
 from transformers import AutoTokenizer
 
-from rkd.config.variants import METHOD_OPTIONS
 from rkd.data.prepare import prepare
 from rkd.methods import by_name
+from rkd.methods.facts import METHODS
 from rkd.models import loading
 from rkd.specs.jobs import ModelSpec, RunSpec
 from rkd.tasks import get
-from rkd.training import loop
+from rkd.training import job
 from tests.conftest import ROOT
 
 CONTROLS = {
@@ -34,7 +34,7 @@ CONTROLS = {
     "quiz-batch": {"inner_batch": "quiz"},
     "sgd-outer": {"outer_optimizer": "sgd"},
 }
-ROWS = {**{method: (method, {}) for method in METHOD_OPTIONS}, **{k: ("reptile", v) for k, v in CONTROLS.items()}}
+ROWS = {**{method: (method, {}) for method in METHODS}, **{k: ("reptile", v) for k, v in CONTROLS.items()}}
 # Which steps are hit is drawn anew for every run of the tests; RKD_TEST_SEED repeats one.
 SEED = os.environ.setdefault("RKD_TEST_SEED", str(secrets.randbelow(10**6)))
 
@@ -69,7 +69,7 @@ class Place:
         settings |= {"epochs": 2, "batch_size": 4, "selection": "best", "weight_decay": 0.01, **training}
         keys = ("learning_rate", "epochs", "batch_size", "gradient_accumulation", "weight_decay", "warmup_ratio")
         keys += ("max_grad_norm", "adam_epsilon", "precision", "group_by_length", "selection")
-        options = {key: settings[key] for key in METHOD_OPTIONS[method]}
+        options = {key: settings[key] for key in METHODS[method].options}
         model = ModelSpec(str(self.folder / "student.json"))
         return RunSpec(self.task, row, method, 1, model, {key: settings[key] for key in keys}, options)
 
@@ -109,7 +109,7 @@ def train(
     spec = more.pop("spec", None) or place.spec(row)
     teacher = None if row == "finetune" else place.teacher
     settings = {"teacher": teacher, "device": "cpu", "threads": 1, "checkpoints": checkpoints, **more}
-    loop.run(spec, place.data, out, checkpoint_minutes=minutes, **settings)
+    job.run(spec, place.data, out, checkpoint_minutes=minutes, **settings)
 
 
 def at_step(patch: pytest.MonkeyPatch, step: int, action: Callable[[], object]) -> None:
@@ -128,7 +128,7 @@ def at_step(patch: pytest.MonkeyPatch, step: int, action: Callable[[], object]) 
 
         return Disturbed
 
-    patch.setattr(loop, "by_name", method_of)
+    patch.setattr("rkd.methods.build.by_name", method_of)
 
 
 def die() -> None:

@@ -17,8 +17,8 @@ import pytest
 import yaml
 
 from rkd.config.schema import schema
-from rkd.config.variants import METHOD_OPTIONS
 from rkd.layer_map import STRATEGIES, LayerMap
+from rkd.methods.facts import METHODS
 from rkd.tasks import TASKS
 from tests.conftest import bert, random_batch
 
@@ -261,8 +261,8 @@ def test_the_reference_has_every_key_with_default_range_and_comment() -> None:
 
 def test_the_reference_says_which_methods_read_an_option() -> None:
     entries = reference()
-    for method, options in METHOD_OPTIONS.items():
-        for option in options:
+    for method, facts in METHODS.items():
+        for option in facts.options:
             assert f"`{method}`" in entries[f"student.{option}"]
     assert "read by" not in entries["student.epochs"]
 

@@ -31,7 +31,7 @@ from rkd.models import loading
 from rkd.profiling import jobs
 from rkd.specs.jobs import ModelSpec, RunSpec
 from rkd.tasks import get
-from rkd.training import loop, out_of_memory
+from rkd.training import job, loop, out_of_memory
 from rkd.utils.files import sha256
 from rkd.workflow import gpu_slots, pins
 from tests.conftest import ROOT
@@ -77,7 +77,7 @@ class World:
     def run(self, device: str = "cpu", teacher: str | None = "teacher/model", **changes: Any) -> None:
         """What a training job does, up to the training itself."""
         spec = replace(self.spec, **changes)
-        loop.run(spec, self.data, self.out, teacher=self.folder / teacher if teacher else None, device=device)
+        job.run(spec, self.data, self.out, teacher=self.folder / teacher if teacher else None, device=device)
 
     def tsv(self, content: bytes | str, task: str = "sst2", counts: bool = False) -> None:
         """Read a training file with this content."""

@@ -17,7 +17,7 @@ from rkd.report.page.graph import graph
 from rkd.report.rendering.grid import Grid
 from rkd.report.rendering.html import environment, grid_of, table_title
 from rkd.runs import read_history, read_json
-from rkd.tasks import define, get
+from rkd.tasks import define, get, register
 from rkd.workflow.plan import Plan
 
 FIGURES = {
@@ -82,7 +82,7 @@ def page(plan: Plan, results: Path, citation: Path, tables: Sequence[str], figur
         RkdError: a table's sidecar is broken, or the citation.
     """
     for task, entry in plan.config["custom_tasks"].items():
-        get(task, define(entry))
+        register(get(task, define(entry)))
     shown = [_table(results / "tables", name) for name in tables if (results / f"tables/{name}.json").exists()]
     drawn = [_figure(results / "figures", name, plan) for name in figures if (results / f"figures/{name}.png").exists()]
     lost = missing(plan, results)

@@ -12,6 +12,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 import pandas as pd
 
+from rkd.metrics.facts import METRICS
 from rkd.report.inputs import ReportSpec
 from rkd.report.provenance import with_outputs
 from rkd.report.rendering.grid import Grid, Note, Part, Section
@@ -26,15 +27,6 @@ AVERAGE = "average"
 PRIMARY = "primary_score"
 MISSING = "–"
 
-_HEADERS = {
-    "matthews_correlation": "MCC",
-    "accuracy": "Acc",
-    "f1": "F1",
-    "pearson": "Pear",
-    "spearmanr": "Spear",
-    "macro_f1": "Macro-F1",
-    "balanced_accuracy": "Bal. acc",
-}
 _SPLIT_HEADERS = {"matched": "m", "mismatched": "mm"}
 _SELECTION = {"best": "best epoch on dev", "held-out": "best epoch on held-out training data", "last": "last epoch"}
 _MARKS = {literature.PAIR_MEAN: "†", literature.UNSTATED: "‡"}
@@ -65,7 +57,7 @@ class Column(NamedTuple):
     @property
     def header(self) -> str:
         """As papers head it: "F1", "mm"."""
-        return _SPLIT_HEADERS.get(self.part, self.part) or _HEADERS.get(self.metric, self.metric)
+        return _SPLIT_HEADERS.get(self.part, self.part) or METRICS[self.metric].header
 
 
 @dataclass(frozen=True)

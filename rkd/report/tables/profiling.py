@@ -11,7 +11,7 @@ import pandas as pd
 from rkd import runs
 from rkd.report.rendering.grid import Grid, Note, Part, Section
 from rkd.report.tables.main import MISSING
-from rkd.tasks import get
+from rkd.tasks import get, register
 
 PAPER_SPEEDUP = 1.94  # Ma et al. (2022): 6 layers, 66M parameters, against BERT-base
 MODEL_NUMBERS = ("parameters", "parameters_without_embeddings", "flops", "latency_ms", "throughput")
@@ -49,7 +49,7 @@ def read_measurements(paths: Iterable[str | Path], numbers: tuple[str, ...]) -> 
     result = []
     for file in map(str, paths):
         content = runs.checked(schema, runs.read_json(file), file)
-        result.append(Measurement(file, runs.task_of(content, file).name, content))
+        result.append(Measurement(file, register(runs.task_of(content, file)).name, content))
     return result
 
 

@@ -11,6 +11,7 @@ from rkd.report.inputs import run_of
 from rkd.report.rendering.grid import Grid, Note, Part, Section
 from rkd.report.tables.main import MISSING
 from rkd.runs import read_record, task_of
+from rkd.tasks import register
 
 # What runs of one line of the table have in common.
 PLACE = ("commit", "dirty", "python", "torch", "transformers", "machine", "device", "threads")
@@ -89,7 +90,7 @@ def provenance(paths: Iterable[str | Path], planned: int) -> Provenance:
 def _run(file: str) -> dict[str, Any]:
     found = read_record(file, *_NEEDED)
     if "spec" in found:
-        task_of(found["spec"], file)  # a task that is not GLUE's is known from here on
+        register(task_of(found["spec"], file))
     return {
         **run_of(file)._asdict(),
         "commit": found["git"].get("commit", MISSING),

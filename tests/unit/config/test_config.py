@@ -20,7 +20,7 @@ from rkd.config.crosschecks import TRAINABLE_TASKS
 from rkd.config.load import check, load, order_like, restore_cli_types
 from rkd.config.problems import ConfigError
 from rkd.config.schema import distillation_options, schema
-from rkd.config.variants import METHOD_OPTIONS
+from rkd.methods.facts import METHODS
 from rkd.models.source import KNOWN_SHA256
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -569,9 +569,9 @@ def test_circular_yaml_is_refused() -> None:
 
 def test_methods_of_the_schema_and_of_the_code_are_the_same() -> None:
     variant = schema()["properties"]["variants"]["additionalProperties"]["properties"]
-    assert variant["method"]["enum"] == list(METHOD_OPTIONS)
+    assert variant["method"]["enum"] == list(METHODS)
     assert set(variant) == {"method", "student_model", *schema()["properties"]["student"]["properties"]}
-    read_by_some = {option for options in METHOD_OPTIONS.values() for option in options}
+    read_by_some = {option for facts in METHODS.values() for option in facts.options}
     assert read_by_some == set(distillation_options())
 
 

@@ -10,7 +10,7 @@ import yaml
 from snakemake.utils import update_config
 
 from rkd.config.load import check, load
-from rkd.config.variants import METHOD_OPTIONS
+from rkd.methods.facts import METHODS
 from rkd.workflow.plan import Plan
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -94,14 +94,14 @@ def test_models_that_do_not_fit(tmp_path):
 
 def test_a_run_holds_what_its_method_reads():
     config = copy.deepcopy(DEFAULT)
-    update_config(config, {"variants": {method: {"method": method} for method in METHOD_OPTIONS}})
+    update_config(config, {"variants": {method: {"method": method} for method in METHODS}})
     plan = Plan(load(config))
-    for method, options in METHOD_OPTIONS.items():
+    for method, facts in METHODS.items():
         unread = {"outer_step_size", "quiz_fraction"} if method == "reptile" else set()  # with AdamW and its own batch
-        assert set(plan.student("mrpc", method, 1).options) == set(options) - unread
+        assert set(plan.student("mrpc", method, 1).options) == set(facts.options) - unread
 
 
-@pytest.mark.parametrize("method", METHOD_OPTIONS)
+@pytest.mark.parametrize("method", METHODS)
 def test_options_are_the_constructors_keywords_and_their_defaults_agree(method):
     from rkd.methods import by_name
 
@@ -111,7 +111,7 @@ def test_options_are_the_constructors_keywords_and_their_defaults_agree(method):
         if "__init__" in vars(kind):
             parameters = inspect.signature(kind.__init__).parameters.values()
             keywords |= {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
-    options = set(METHOD_OPTIONS[method]) - {"quiz_fraction"}  # made into `quiz` by the training
+    options = set(METHODS[method].options) - {"quiz_fraction"}  # made into `quiz` by the training
     assert options <= set(keywords)
     for option in options - {"teacher_lr"}:  # the default run's models are trained from scratch
         if keywords[option] is not inspect.Parameter.empty:

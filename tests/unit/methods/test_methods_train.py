@@ -9,19 +9,19 @@ import torch
 import yaml
 from transformers import AutoTokenizer
 
-from rkd.config.variants import METHOD_OPTIONS
 from rkd.data.glue_dir import read_split
 from rkd.data.prepare import prepare
 from rkd.errors import RkdError
 from rkd.layer_map import LayerMap
 from rkd.methods import by_name
+from rkd.methods.facts import METHODS
 from rkd.methods.finetune import task_loss
 from rkd.models import loading
 from rkd.models.source import parse
 from rkd.models.unpadded import logits
 from rkd.specs.jobs import ModelSpec, RunSpec
 from rkd.tasks import get
-from rkd.training.loop import run
+from rkd.training.job import run
 from tests.helpers.interruption import ROWS
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -32,7 +32,7 @@ def options_of(row, **more):
     """The options that the config gives to a row of the tables."""
     method, overrides = ROWS[row]
     settings = {**STUDENT_OPTIONS, **overrides, **more}
-    return method, {key: settings[key] for key in METHOD_OPTIONS[method]}
+    return method, {key: settings[key] for key in METHODS[method].options}
 
 
 # --- the training loop on tiny models ---------------------------------------------------------------------

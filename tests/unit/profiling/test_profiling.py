@@ -1,5 +1,6 @@
 """What models and methods cost: counts that are known, and measurements that are plausible."""
 
+import itertools
 import json
 import math
 import subprocess
@@ -21,7 +22,8 @@ from transformers import (
 
 from benchmarks.flops import forward_flops
 from rkd.errors import RkdError
-from rkd.profiling.measure import build_method, count_step, flops, measure_methods, measure_models
+from rkd.methods.build import build
+from rkd.profiling.measure import count_step, flops, measure_methods, measure_models
 from rkd.report.tables.main import write
 from rkd.report.tables.profiling import METHOD_NUMBERS, MODEL_NUMBERS, CostTable, EfficiencyTable, read_measurements
 from tests.conftest import bert, random_batch
@@ -83,7 +85,8 @@ def test_models_are_measured_on_the_same_examples():
 
 
 def method(name, batch, **options):
-    return build_method(name, bert(2, seed=1), bert(4, seed=2), batch, total_steps=50, **options)
+    models, quiz = (bert(2, seed=1), bert(4, seed=2)), itertools.repeat(batch)
+    return build(name, *models, options=options, quiz=quiz, student_lr=5e-5, total_steps=50)
 
 
 @pytest.mark.parametrize(

@@ -23,8 +23,9 @@ from rkd.metrics import scores as metrics
 from rkd.models import loading
 from rkd.specs.jobs import ModelSpec, RunSpec
 from rkd.tasks import get
-from rkd.training import evaluation, loop, tracking
+from rkd.training import evaluation, job, loop, tracking
 from rkd.training.batches import load_splits
+from rkd.training.data import TrainingData, set_aside
 from rkd.utils.files import sha256
 
 TRAINING = {
@@ -110,7 +111,7 @@ def teacher(place, data):
         folder = place / "teachers" / task
         if not folder.exists():
             spec = spec_of(place, task, variant="teacher", layers=2)
-            loop.run(spec, data(task), folder, device="cpu")
+            job.run(spec, data(task), folder, device="cpu")
         return folder / "model"
 
     return finetuned
@@ -136,7 +137,7 @@ def test_a_run_leaves_model_predictions_history_and_record(method, place, data, 
     spec = spec_of(place, "cola", method)
     guide = None if method == "finetune" else teacher("cola")
     code = {"rkd/losses.py": "b3c86eb12e8a"}
-    loop.run(spec, data("cola"), tmp_path, teacher=guide, device="cpu", threads=1, code=code)
+    job.run(spec, data("cola"), tmp_path, teacher=guide, device="cpu", threads=1, code=code)
     assert {path.name for path in tmp_path.iterdir()} == {
         "model",
         "predictions.parquet",
@@ -232,8 +233,8 @@ def test_the_history_holds_the_means_over_the_epoch_and_the_score_of_the_predict
             return {"loss": seen[-1][1]}
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(loop, "by_name", lambda name: Watched)
-        loop.run(spec_of(place, "cola"), data("cola"), tmp_path, device="cpu")
+        patch.setattr("rkd.methods.build.by_name", lambda name: Watched)
+        job.run(spec_of(place, "cola"), data("cola"), tmp_path, device="cpu")
     assert [size for size, _ in seen] == [8, 8, 8, 6] * 2
     history = history_of(tmp_path)
     for epoch in (1, 2):
@@ -248,8 +249,8 @@ def test_the_same_spec_gives_the_same_run(method, place, data, teacher, tmp_path
     guide = teacher("cola") if method == "reptile" else None
     for name in ("one", "two"):
         torch.manual_seed(len(name) * 1000 + ord(name[0]))  # what ran before must not matter
-        loop.run(spec_of(place, "cola", method), data("cola"), tmp_path / name, teacher=guide, device="cpu")
-    loop.run(spec_of(place, "cola", method, seed=2), data("cola"), tmp_path / "other", teacher=guide, device="cpu")
+        job.run(spec_of(place, "cola", method), data("cola"), tmp_path / name, teacher=guide, device="cpu")
+    job.run(spec_of(place, "cola", method, seed=2), data("cola"), tmp_path / "other", teacher=guide, device="cpu")
     one, two, other = (pd.read_parquet(tmp_path / name / "predictions.parquet") for name in ("one", "two", "other"))
     pd.testing.assert_frame_equal(one, two, check_exact=True)
     assert timeless(history_of(tmp_path / "one")) == timeless(history_of(tmp_path / "two"))
@@ -262,16 +263,16 @@ def test_a_run_replaces_what_an_earlier_one_left(place, data, tmp_path):
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "pytorch_model.bin").touch()
     (tmp_path / "history.jsonl").write_text("old\n")
-    loop.run(spec_of(place, "cola", epochs=1), data("cola"), tmp_path, device="cpu")
+    job.run(spec_of(place, "cola", epochs=1), data("cola"), tmp_path, device="cpu")
     assert not (tmp_path / "model" / "pytorch_model.bin").exists()
     assert len(history_of(tmp_path)) == 2
 
 
 def test_kd_with_alpha_0_is_the_fine_tuning_run(place, data, teacher, tmp_path):
     """Loading and evaluating a teacher must not shift the student's dropout masks."""
-    loop.run(spec_of(place, "cola"), data("cola"), tmp_path / "finetune", device="cpu")
+    job.run(spec_of(place, "cola"), data("cola"), tmp_path / "finetune", device="cpu")
     spec = spec_of(place, "cola", "kd", options={"alpha": 0.0})
-    loop.run(spec, data("cola"), tmp_path / "kd", teacher=teacher("cola"), device="cpu")
+    job.run(spec, data("cola"), tmp_path / "kd", teacher=teacher("cola"), device="cpu")
     weights = [sha256(tmp_path / name / "model" / "model.safetensors") for name in ("finetune", "kd")]
     assert weights[0] == weights[1]
 
@@ -293,7 +294,7 @@ def test_a_frozen_teacher_sees_every_example_once(method, place, data, teacher, 
     monkeypatch.setattr(kd, "logits", train_logits)
     monkeypatch.setattr(evaluation, "logits", dev_logits)
     spec = spec_of(place, "cola", method, epochs=3, batch_size=10)
-    loop.run(spec, data("cola"), tmp_path, teacher=teacher("cola"), device="cpu")
+    job.run(spec, data("cola"), tmp_path, teacher=teacher("cola"), device="cpu")
     assert sum(batches["train"]) == 30 * (1 if method == "kd" else 6)
     assert batches["dev"] == (1 if method == "kd" else 4)
     assert [set(line["teacher"]) >= {"primary_score", "kl", "entropy"} for line in history_of(tmp_path)] == [True] * 4
@@ -301,7 +302,7 @@ def test_a_frozen_teacher_sees_every_example_once(method, place, data, teacher, 
 
 def test_nothing_but_plain_lines_where_there_is_no_terminal(place, data, tmp_path, caplog, capfd):
     with caplog.at_level(logging.INFO, logger="rkd"):
-        loop.run(spec_of(place, "cola"), data("cola"), tmp_path, device="cpu")
+        job.run(spec_of(place, "cola"), data("cola"), tmp_path, device="cpu")
     lines = [record.getMessage() for record in caplog.records if record.name == "rkd"]
     assert lines[0].startswith("cola/finetune/seed-1: finetune, 0.0M parameters; rows: ")
     assert all(f"{name} {rows}" in lines[0] for name, rows in {"train": 30, "validation": 20, "test": 5}.items())
@@ -319,7 +320,7 @@ def test_nothing_but_plain_lines_where_there_is_no_terminal(place, data, tmp_pat
 @pytest.mark.parametrize("method", ["finetune", "kd", "reptile"])
 def test_regression(method, place, data, teacher, tmp_path):
     guide = None if method == "finetune" else teacher("stsb")
-    loop.run(spec_of(place, "stsb", method), data("stsb"), tmp_path, teacher=guide, device="cpu")
+    job.run(spec_of(place, "stsb", method), data("stsb"), tmp_path, teacher=guide, device="cpu")
     frame = pd.read_parquet(tmp_path / "predictions.parquet")
     assert list(frame.columns) == ["split", "idx", "label", "prediction", "logit_0"]
     np.testing.assert_allclose(frame["prediction"], frame["logit_0"], rtol=0)
@@ -338,7 +339,7 @@ def test_regression(method, place, data, teacher, tmp_path):
 
 
 def test_mnli_has_two_dev_splits_and_predicts_ax(place, data, tmp_path):
-    loop.run(spec_of(place, "mnli", epochs=1), data("mnli"), tmp_path, device="cpu")
+    job.run(spec_of(place, "mnli", epochs=1), data("mnli"), tmp_path, device="cpu")
     frame = pd.read_parquet(tmp_path / "predictions.parquet")
     assert set(frame["split"]) == {
         "validation_matched",
@@ -385,7 +386,8 @@ def train_counting(data, spec, method=None, primary_scores=()):
             "evaluate",
             lambda *_: {"dev": {}, "primary_score": next(scores), "warnings": []},
         )
-        done = loop.train(method, get("cola"), load_splits(data("cola"), 0), spec, Accelerator(cpu=True))
+        parts = set_aside(spec, get("cola"), load_splits(data("cola"), 0))
+        done = loop.train(method, get("cola"), parts, spec, Accelerator(cpu=True))
     return done.history, method.student.weight.item()
 
 
@@ -417,14 +419,14 @@ def test_best_is_what_is_saved_and_predicted(place, data, tmp_path):
     """The score of the predictions is the best of the history, also where it is not the last."""
     for seed in range(10):
         spec = spec_of(place, "stsb", epochs=4, seed=seed, learning_rate=0.01, selection="best")
-        loop.run(spec, data("stsb"), tmp_path, device="cpu")
+        job.run(spec, data("stsb"), tmp_path, device="cpu")
         scores = [line["primary_score"] for line in history_of(tmp_path)[1:]]
         found = metrics.from_predictions("stsb", pd.read_parquet(tmp_path / "predictions.parquet"))
         assert found["primary_score"] == max(scores)
         if scores[-1] < max(scores):
             break
     assert scores[-1] < max(scores), "no seed showed the difference"
-    loop.run(replace(spec, training={**spec.training, "selection": "last"}), data("stsb"), tmp_path, device="cpu")
+    job.run(replace(spec, training={**spec.training, "selection": "last"}), data("stsb"), tmp_path, device="cpu")
     found = metrics.from_predictions("stsb", pd.read_parquet(tmp_path / "predictions.parquet"))
     assert found["primary_score"] == scores[-1] == history_of(tmp_path)[-1]["primary_score"]
 
@@ -433,7 +435,7 @@ def test_selection_on_held_out_training_data(place, data, tmp_path):
     """A part of train is set aside and scored; what is kept is the epoch that is best on it."""
     spec = spec_of(place, "cola", epochs=3)
     spec = replace(spec, training={**spec.training, "selection": "held-out", "held_out_fraction": 0.25})
-    loop.run(spec, data("cola"), tmp_path, device="cpu")
+    job.run(spec, data("cola"), tmp_path, device="cpu")
     history = history_of(tmp_path)
     train_rows = len(load_splits(data("cola"), 0)["train"])
     batches = -(-(train_rows - round(0.25 * train_rows)) // spec.training["batch_size"])
@@ -462,7 +464,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_step(value, place
 
 def test_a_run_that_diverges_is_told_and_leaves_no_result(place, data, tmp_path):
     with pytest.raises(RkdError, match=r"cola/finetune/seed-1: loss is (nan|inf) at step [2-8] "):
-        loop.run(spec_of(place, "cola", learning_rate=1e38), data("cola"), tmp_path, device="cpu")
+        job.run(spec_of(place, "cola", learning_rate=1e38), data("cola"), tmp_path, device="cpu")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -470,10 +472,10 @@ def test_a_run_that_diverges_is_told_and_leaves_no_result(place, data, tmp_path)
 
 
 def pair(place, data, task="rte"):
-    """A student, an equal teacher, and the splits of the task."""
+    """A student, an equal teacher, and the data of the task."""
     student, teacher = (loading.load(ModelSpec(str(place / "layers-1.json")), get(task), 300, seed=1) for _ in range(2))
     splits = load_splits(data(task), 0)
-    return student, teacher, splits
+    return student, teacher, TrainingData(splits["train"], {"validation": splits["validation"]}, {})
 
 
 def evaluated(method, task, splits):
@@ -553,7 +555,7 @@ def test_the_settings_reach_the_method(place, data, teacher, monkeypatch):
             super().__init__()
             built.update(arguments, student=student, teacher=teacher)
 
-    monkeypatch.setattr(loop, "by_name", lambda name: Recorder)
+    monkeypatch.setattr("rkd.methods.build.by_name", lambda name: Recorder)
     spec = spec_of(
         place,
         "cola",
@@ -567,7 +569,8 @@ def test_the_settings_reach_the_method(place, data, teacher, monkeypatch):
     )
     tokenizer = AutoTokenizer.from_pretrained(data("cola") / "tokenizer")
     student = loading.load_for(spec.model, get("cola"), tokenizer, 1, 48)
-    loop.build(spec, student, loading.load_finetuned(teacher("cola")), ROWS[0], torch.device("cpu"))
+    parts = TrainingData(load_splits(data("cola"), 0)["train"], {}, {})
+    job.build_run(spec, student, loading.load_finetuned(teacher("cola")), parts, torch.device("cpu"))
     assert loading.depth(built.pop("student")) == 1
     assert loading.depth(built.pop("teacher")) == 2
     assert built == {
@@ -595,14 +598,14 @@ def test_gradient_accumulation_gives_the_same_run(place, data, tmp_path):
     for parts in (1, 3):
         spec = spec_of(place, "cola", gradient_accumulation=parts)
         spec = replace(spec, model=ModelSpec(str(tmp_path / "quiet.json")))
-        loop.run(spec, data("cola"), tmp_path / str(parts), device="cpu")
+        job.run(spec, data("cola"), tmp_path / str(parts), device="cpu")
         z.append(pd.read_parquet(tmp_path / str(parts) / "predictions.parquet")[["logit_0", "logit_1"]].to_numpy())
     np.testing.assert_allclose(z[0], z[1], rtol=0, atol=1e-4)
 
 
 def test_what_does_not_fit_is_told_before_training(place, data, teacher, tmp_path):
     def run(spec, guide, task="cola"):
-        loop.run(spec, data(task), tmp_path / "run", teacher=guide, device="cpu")
+        job.run(spec, data(task), tmp_path / "run", teacher=guide, device="cpu")
 
     with pytest.raises(RkdError, match="method 'kd' needs the folder of a fine-tuned teacher; found none"):
         run(spec_of(place, "cola", "kd"), None)
@@ -622,13 +625,13 @@ def test_what_does_not_fit_is_told_before_training(place, data, teacher, tmp_pat
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
 def test_a_gpu_that_is_not_there_is_told(place, data, tmp_path):
     with pytest.raises(RkdError, match="device: found 'cuda', but torch sees no GPU here; expected 'cpu' or 'auto'"):
-        loop.run(spec_of(place, "cola"), data("cola"), tmp_path, device="cuda")
+        job.run(spec_of(place, "cola"), data("cola"), tmp_path, device="cuda")
 
 
 @pytest.mark.parametrize("name", ["gpu", "CPU", "cuda:1"])
 def test_an_unknown_device_is_told(name, place, data, tmp_path):
     with pytest.raises(RkdError, match=f"device: found '{name}'; expected 'auto', 'cpu' or 'cuda'"):
-        loop.run(spec_of(place, "cola"), data("cola"), tmp_path, device=name)
+        job.run(spec_of(place, "cola"), data("cola"), tmp_path, device=name)
 
 
 def test_each_training_has_the_device_that_it_asks_for(monkeypatch):
@@ -643,7 +646,7 @@ def test_tensorboard_shows_the_numbers_of_the_history(place, data, teacher, tmp_
         "tensorboard.backend.event_processing.event_accumulator", reason="needs the extra tensorboard"
     )
     for _ in range(2):  # the second run replaces what the first one has written
-        loop.run(
+        job.run(
             spec_of(place, "cola", "kd", epochs=2),
             data("cola"),
             tmp_path / "run",

@@ -11,11 +11,11 @@ import yaml
 from rkd.config.load import load
 from rkd.data.prepare import prepare
 from rkd.errors import RkdError
+from rkd.methods.build import build
 from rkd.models.unpadded import logits
-from rkd.profiling.measure import build_method
 from rkd.specs.jobs import ModelSpec, RunSpec
 from rkd.training import precision
-from rkd.training.loop import run
+from rkd.training.job import run
 from rkd.workflow.plan import Plan
 from tests.conftest import ROOT
 from tests.reference.methods import batches, pair
@@ -41,7 +41,9 @@ def test_a_method_learns_nearly_as_in_float32(name, labels):
     for kind in ("fp32", "bf16"):
         models = copy.deepcopy(student), copy.deepcopy(teacher)
         [quiz] = batches(1, labels, torch.float32, first=90)
-        method = build_method(name, *models, quiz, student_lr=5e-4, total_steps=20, **METHODS[name])
+        method = build(
+            name, *models, options=METHODS[name], quiz=itertools.repeat(quiz), student_lr=5e-4, total_steps=20
+        )
         losses = []
         for batch in batches(12, labels, torch.float32, size=12):
             with precision.autocast(kind, CPU):
@@ -60,8 +62,7 @@ def test_reptile_in_bf16_stays_near_the_literal_method_in_float32(strategy, labe
     student, teacher = pair(labels=labels, dtype=torch.float32, hidden=32)
     before = copy.deepcopy(teacher)
     literal = LiteralReptileKD(copy.deepcopy(student), copy.deepcopy(teacher), strategy=strategy, **settings)
-    [batch, *_] = batches(1, labels, torch.float32)
-    method = build_method("reptile", student, teacher, batch, layer_map=strategy, **settings)
+    method = build("reptile", student, teacher, options={"layer_map": strategy}, **settings)
     for batch in batches(16, labels, torch.float32):
         literal.step(batch)
         with precision.autocast("bf16", CPU):
@@ -78,11 +79,11 @@ def test_the_student_learns_from_the_teacher_that_has_moved():
     """Weights that autocast has rounded before the teacher moved would give the soft labels of before."""
     student, teacher = pair(dtype=torch.float32, hidden=32)
     [batch] = batches(1, dtype=torch.float32)
-    options = {"layer_map": "skip", "student_lr": 5e-4, "total_steps": 20}
+    settings = {"student_lr": 5e-4, "total_steps": 20}
     kd = {}
     for kind, lr in itertools.product(("fp32", "bf16"), (0.0, 0.05)):
         models = copy.deepcopy(student), copy.deepcopy(teacher)
-        method = build_method("reptile", *models, batch, teacher_lr=lr, **options)
+        method = build("reptile", *models, options={"layer_map": "skip", "teacher_lr": lr}, **settings)
         with precision.autocast(kind, CPU):
             kd[kind, lr] = method.step(batch)["kd"]
     assert abs(kd["fp32", 0.05] - kd["fp32", 0.0]) > 0.1 * kd["fp32", 0.0], "the teacher's move shows in the loss"

@@ -7,12 +7,12 @@ import sys
 
 import pytest
 
-from rkd.methods import MODULES
+from rkd.methods.facts import METHODS as FACTS
 from rkd.workflow.code_digest import _digest, _imports, _tree, code_digest, code_digests, code_inputs
 from tests.conftest import ROOT
 
 SCRIPTS = sorted(path.name for path in (ROOT / "workflow_scripts").glob("*.py"))
-METHODS = sorted(MODULES.values())
+METHODS = list(FACTS)
 
 # Runs the imports of each given script, those inside its functions too, then imports the modules named with it, and
 # prints which files of rkd are loaded then. One process for all, as torch takes seconds; rkd is loaded anew each time.
@@ -75,7 +75,7 @@ def test_a_method_is_retrained_only_for_what_it_uses():
     for method, files in lists.items():
         own = {f"rkd/methods/{name}.py" for name in METHODS} & files
         assert f"rkd/methods/{method}.py" in own
-        assert {"rkd/training/loop.py", "rkd/models/unpadded.py", "rkd/methods/base.py"} < files
+        assert {"rkd/training/job.py", "rkd/training/loop.py", "rkd/models/unpadded.py", "rkd/methods/base.py"} < files
         assert "workflow_scripts/train.py" in files
     assert "rkd/methods/reptile.py" not in lists["finetune"] | lists["kd"]
     assert "rkd/methods/kd.py" not in lists["finetune"]

@@ -1,0 +1,60 @@
+"""The one place that builds a method: for trainings and their trials, for measurements and benchmarks."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import torch
+
+from rkd.errors import RkdError
+from rkd.layer_map import LayerMap
+from rkd.methods import by_name
+from rkd.methods.base import Batch, Method
+from rkd.models import loading
+
+
+def build(
+    name: str,
+    student: Any,
+    teacher: Any = None,
+    *,
+    options: Mapping[str, Any],
+    quiz: Iterator[Batch] | None = None,
+    device: torch.device | str = "cpu",
+    **settings: Any,
+) -> Method:
+    """Build a method by its name in configs, with its models on the device.
+
+    Args:
+        name: one of rkd's own methods, or a registered one.
+        student: a Hugging Face classifier, before training.
+        teacher: the fine-tuned teacher; not read by a method that needs none.
+        options: those of a run's spec: `layer_map` is a strategy or a list. `quiz_fraction` decided the size of `quiz`
+            and is not read here.
+        quiz: endless batches that the student does not train on; not read by a method that needs none.
+        device: where the models go.
+        **settings: of `rkd.methods.base.Method`: `student_lr`, `total_steps`, …
+
+    Raises:
+        RkdError: no teacher or quiz for a method that needs one, models that do not fit each other, or options that do
+            not fit the models.
+
+    Example:
+        >>> method = build("kd", student, teacher, options={"alpha": 0.5}, student_lr=5e-5, total_steps=1000)
+    """
+    kind = by_name(name)
+    arguments = {key: value for key, value in options.items() if key != "quiz_fraction"}
+    if kind.needs_quiz(options):
+        if quiz is None:
+            raise RkdError(f"method {name!r}: found no quiz; expected batches that the student does not train on")
+        arguments["quiz"] = quiz
+    models = [student]
+    if kind.needs_teacher:
+        if teacher is None:
+            raise RkdError(f"method {name!r} needs the folder of a fine-tuned teacher; found none")
+        loading.check_fit(student, teacher)
+        if "layer_map" in arguments:
+            depths = loading.depth(student), loading.depth(teacher)
+            arguments["layer_map"] = LayerMap.from_strategy(arguments["layer_map"], *depths)
+        models.append(teacher)
+    built: Method = kind(*(model.to(device) for model in models), **settings, **arguments)
+    return built

@@ -1,0 +1,79 @@
+"""The data of one run: a prepared task, and the training rows that the student does not train on."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rkd.errors import RkdError
+from rkd.methods import by_name
+from rkd.specs.jobs import RunSpec
+from rkd.tasks import Task
+from rkd.training.batches import Split, load_prepared
+from rkd.training.holdout import hold_out
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """The splits of a task by what a run does with them.
+
+    Attributes:
+        train: what the student trains on.
+        dev: labelled splits to compare models on, by name.
+        test: splits that are predicted at the end, by name.
+        held_out: training rows to choose the epoch by, with the selection "held-out".
+        quiz: training rows for the methods that take a quiz.
+    """
+
+    train: Split
+    dev: dict[str, Split]
+    test: dict[str, Split]
+    held_out: Split | None = None
+    quiz: Split | None = None
+
+    def sizes(self) -> dict[str, int]:
+        """Rows by split, as the log tells them."""
+        held_out = {} if self.held_out is None else {"held-out": self.held_out}
+        return {name: len(rows) for name, rows in {"train": self.train, **self.dev, **self.test, **held_out}.items()}
+
+
+def planned_data(spec: RunSpec, data: Path, sha256: str | None) -> tuple[dict[str, Any], Any, dict[str, Split]]:
+    """`load_prepared`, after a look at whether the data are those that a run was planned with.
+
+    Args:
+        sha256: of their manifest's content, where it is known.
+
+    Raises:
+        RkdError: they are of another task, or have another `sha256`.
+    """
+    manifest, tokenizer, splits = load_prepared(data)
+    if sha256 not in (None, manifest["sha256"]):
+        raise RkdError(
+            f"{data}: found data with the sha256 {manifest['sha256']}; expected {sha256}, those of the plan: something "
+            "has written there since; start again"
+        )
+    if manifest["task"] != spec.task:
+        raise RkdError(f"{data}: task: found {manifest['task']!r}; expected {spec.task!r}")
+    theirs, ours = manifest.get("custom_task") or {}, json.loads(json.dumps(spec.custom_task)) or {}
+    if changed := [key for key in ours if key not in theirs or theirs[key] != ours[key]]:
+        raise RkdError(f"{data}: custom_task: found another {', '.join(changed)}; expected the task that the run is of")
+    return manifest, tokenizer, splits
+
+
+def set_aside(spec: RunSpec, task: Task, splits: dict[str, Split]) -> TrainingData:
+    """The data of a run: its splits, without the training rows that it needs for something else.
+
+    Args:
+        splits: those of the prepared task.
+
+    Raises:
+        RkdError: too few rows would be set aside, or none left.
+    """
+    settings, train, held_out, quiz = spec.training, splits["train"], None, None
+    if settings["selection"] == "held-out":
+        train, held_out = hold_out(train, settings["held_out_fraction"], 1, spec.seed, "held_out_fraction")
+    if by_name(spec.method).needs_quiz(spec.options):
+        train, quiz = hold_out(train, spec.options["quiz_fraction"], settings["batch_size"], spec.seed)
+    dev = {name: splits[name] for name in task.dev_splits}
+    test = {name: split for name, split in splits.items() if name != "train" and name not in dev}
+    return TrainingData(train, dev, test, held_out, quiz)

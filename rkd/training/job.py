@@ -1,0 +1,175 @@
+"""One training job: load, set aside, build, train, and write the run's folder."""
+
+import json
+import logging
+import math
+from dataclasses import asdict
+from pathlib import Path
+from typing import cast
+
+import torch
+from transformers import PreTrainedModel
+
+from rkd.methods import by_name
+from rkd.methods.base import Method
+from rkd.methods.build import build
+from rkd.models import loading
+from rkd.models.tokenizer import save_tokenizer
+from rkd.specs.jobs import RunSpec
+from rkd.tasks import get
+from rkd.training import evaluation, loop, precision, tracking
+from rkd.training.checkpoint import Checkpoint, fingerprint
+from rkd.training.data import TrainingData, planned_data, set_aside
+from rkd.training.holdout import QuizBatches
+from rkd.utils.files import digests, jsonable, staged, write_json
+from rkd.utils.provenance import Stopwatch, arithmetic, provenance
+from rkd.utils.torch_setup import choose_device, quiet_transformers, reuse_memory, seed_everything
+
+log = logging.getLogger("rkd")
+
+
+def run(
+    spec: RunSpec,
+    data: Path,
+    out: Path,
+    *,
+    teacher: Path | None = None,
+    data_sha256: str | None = None,
+    device: str = "auto",
+    threads: int = 1,
+    code: dict[str, str] | None = None,
+    checkpoints: Path | None = None,
+    checkpoint_minutes: float = 15,
+    tensorboard: Path | None = None,
+) -> None:
+    """Make one run of the plan and write model/, predictions.parquet, history.jsonl and run.json into `out`.
+
+    The four appear together at the end, run.json last: a folder with a run.json holds a whole run.
+
+    Args:
+        spec: what to train.
+        data: a prepared task, for example results/data/mrpc.
+        out: the run's folder.
+        teacher: folder of the fine-tuned teacher's model, for the methods that need one.
+        data_sha256: what the manifest of the data must have as its `sha256`, where the caller knows it.
+        device: "auto", "cpu" or "cuda".
+        threads: CPU threads.
+        code: digests of the source files, to be recorded; see `rkd.workflow.code_digest.code_digests`.
+        checkpoints: folder for this run's state, so that a run which was stopped goes on when it is started again, and
+            ends as if it had not been stopped; it is removed at the end. None: a run that is stopped is lost.
+        checkpoint_minutes: time between two checkpoints; there is one at the end of every epoch too.
+        tensorboard: folder for files that TensorBoard shows, with the numbers of the history; None: no such files.
+
+    Raises:
+        RkdError: the models, the data or the spec do not fit each other, another process trains in `checkpoints`, the
+            loss is no longer finite, or a folder cannot be written.
+        Interrupted: by SIGINT, SIGTERM or SIGHUP, with `checkpoints`; a checkpoint has been written.
+    """
+    started = Stopwatch()
+    reuse_memory()
+    seed_everything(spec.seed, threads)
+    quiet_transformers()
+    accelerator = tracking.accelerator(tensorboard, choose_device(device))
+    precision.check(spec.training["precision"], accelerator.device)
+    task = get(spec.task, spec.custom_task)
+    manifest, tokenizer, splits = planned_data(spec, data, data_sha256)
+    parts = set_aside(spec, task, splits)
+    max_length = manifest["max_length"]
+    student = loading.load_for(spec.model, task, tokenizer, spec.seed, max_length)
+    guide = None
+    if teacher is not None and by_name(spec.method).needs_teacher:
+        guide = loading.load_finetuned(teacher)
+        loading.check_reading(guide, tokenizer, where=str(teacher), max_length=max_length, pair=task.pair)
+    method = build_run(spec, student, guide, parts, accelerator.device)
+    log.info("%s", _headline(spec, method, parts))
+
+    identity = {
+        "spec": asdict(spec),
+        "code": code,
+        "data": manifest["sha256"],
+        "student": fingerprint(method.student),
+        "teacher": None if method.teacher is None else fingerprint(method.teacher),
+        "threads": threads,
+        "device": accelerator.device.type,
+        "arithmetic": arithmetic(accelerator.device),
+        "torch": torch.__version__,
+    }
+    gpu = torch.cuda.get_device_name() if accelerator.device.type == "cuda" else None
+    with Checkpoint(checkpoints, checkpoint_minutes, identity, gpu) as checkpoint:
+        if tensorboard is not None:
+            tracking.begin(accelerator, tensorboard, continued=checkpoint.usable())
+        done = loop.train(method, task, parts, spec, accelerator, checkpoint)
+        accelerator.end_training()
+
+        predicted = {**parts.dev, **parts.test}
+        with checkpoint.interruptible():
+            z = loop.all_logits(method.student, "student", predicted, accelerator.device)
+        with staged(out, last="run.json") as folder:
+            evaluation.predictions_frame(task, z, predicted).to_parquet(folder / "predictions.parquet", index=False)
+            cast(PreTrainedModel, method.student).save_pretrained(folder / "model")
+            tokenizer.model_max_length = max_length  # who uses the model later cuts texts where its training did
+            save_tokenizer(tokenizer, folder / "model")
+            history = [json.dumps(jsonable(record), allow_nan=False) + "\n" for record in done.history]
+            (folder / "history.jsonl").write_text("".join(history), encoding="utf-8")
+            record = {
+                "spec": asdict(spec),
+                "data": {
+                    **{key: manifest.get(key) for key in ("source", "revision", "sha256")},
+                    "files": manifest["files"],
+                },
+                "teacher": digests(teacher) if teacher else None,
+                "hub": loading.hub_files(spec.model),
+                "code": code,
+                "outputs": digests(folder),
+                "precision": spec.training["precision"],
+                "parameters": loading.count_parameters(method.student),
+                "resumed": done.resumed,
+                "processors": done.processors,
+                **provenance(started, str(accelerator.device), threads),
+            }
+            record["seconds"] += round(done.seconds, 1)  # those before the run was continued
+            write_json(folder / "run.json", record)
+        checkpoint.remove()
+
+
+def build_run(
+    spec: RunSpec,
+    student: PreTrainedModel,
+    teacher: PreTrainedModel | None,
+    data: TrainingData,
+    device: torch.device,
+    quiz_batch_size: int | None = None,
+) -> Method:
+    """Build the method of a spec: its schedule follows from the training rows, its quiz from the rows set aside.
+
+    Args:
+        student: before training, see `rkd.models.loading.load_for`.
+        teacher: the fine-tuned teacher, for the methods that need one.
+        quiz_batch_size: rows of a quiz batch; the spec's batch size by default.
+
+    Raises:
+        RkdError: as `rkd.methods.build.build`.
+    """
+    settings, quiz = spec.training, None
+    if data.quiz is not None:
+        quiz = QuizBatches(data.quiz, quiz_batch_size or settings["batch_size"], spec.seed, device)
+    total_steps = settings["epochs"] * math.ceil(len(data.train) / settings["batch_size"])
+    return build(
+        spec.method,
+        student,
+        teacher,
+        options=spec.options,
+        quiz=quiz,
+        device=device,
+        student_lr=settings["learning_rate"],
+        total_steps=total_steps,
+        warmup_steps=int(total_steps * settings["warmup_ratio"]),
+        **{key: settings[key] for key in ("weight_decay", "max_grad_norm", "adam_epsilon", "gradient_accumulation")},
+    )
+
+
+def _headline(spec: RunSpec, method: Method, data: TrainingData) -> str:
+    """The first line of a run's log."""
+    sizes = ", ".join(f"{name} {rows}" for name, rows in data.sizes().items())
+    parameters = loading.count_parameters(method.student)["total"] / 1e6
+    return f"{loop.named(spec)}: {spec.method}, {parameters:.1f}M parameters; rows: {sizes}"
