@@ -2,7 +2,7 @@
 
 import copy
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -10,10 +10,9 @@ from typing import Any, cast
 import torch
 from transformers.utils import logging as transformers_logging
 
-from rkd.errors import RkdError
 from rkd.models import loading
 from rkd.profiling import measure
-from rkd.specs.jobs import ModelSpec
+from rkd.specs.profiling import StepCostSpec, TimedVariant
 from rkd.tasks import Task, get
 from rkd.training.batches import Split, load_prepared
 from rkd.utils.files import write_json
@@ -52,45 +51,33 @@ def measured_task(
 
 
 def measured_methods(
-    data: Path,
-    student: str,
-    teacher: Path,
-    methods: Sequence[Mapping[str, Any]],
-    out: str,
-    device: str,
-    threads: int,
-    *,
-    batch_size: int = 32,
-    steps: int = 5,
+    spec: StepCostSpec, data: Path, teacher: Path, out: str, device: str, threads: int, *, steps: int = 5
 ) -> None:
-    """Measure a training step of each method on the first training batch and write {"task", "rows", …} to `out`.
+    """Measure a training step of each variant on the first training batch and write {"task", "rows", …} to `out`.
 
     Args:
-        student: canonical JSON of the student's `ModelSpec`.
+        spec: the variants, their student and the batch size.
+        data: a prepared task.
         teacher: folder of a fine-tuned teacher.
-        methods: {"row", "method", "options"} each, and perhaps "training" with settings of `Method`.
     """
     started, where = Stopwatch(), _start(device, threads)
     task, splits, tokenizer = _prepared(data)
-    rows = splits["train"].shuffled(batch_size, seed=0, epoch=1)[0]
+    rows = splits["train"].shuffled(spec.batch_size, seed=0, epoch=1)[0]
     batch = {name: tensor.to(where) for name, tensor in splits["train"].batch(rows).items()}
     length = int(splits["train"].lengths.max())
-    first_student = loading.load_for(ModelSpec.from_json(student), task, tokenizer, seed=0, max_length=length)
+    first_student = loading.load_for(spec.student, task, tokenizer, seed=0, max_length=length)
     first_teacher = loading.load_finetuned(teacher)
     loading.check_fit(first_student, first_teacher)
 
-    def build(entry: Mapping[str, Any]) -> Any:
+    def build(one: TimedVariant) -> Any:
         ours, theirs = copy.deepcopy(first_student), copy.deepcopy(first_teacher)
         for model in (ours, theirs):
             model.to(where)  # type: ignore[arg-type]
-        settings = {**entry.get("training", {}), **entry["options"]}
-        return measure.build_method(entry["method"], ours, theirs, batch, **settings)
+        return measure.build_method(one.method, ours, theirs, batch, **one.training, **one.options)
 
-    builders = {entry["row"]: partial(build, entry) for entry in methods}
-    if len(builders) < len(methods):
-        raise RkdError("cost: a row occurs twice among the methods; expected each once")
+    builders = {one.variant: partial(build, one) for one in spec.variants}
     found = measure.measure_methods(builders, batch, where, steps=steps)
-    by_row = {entry["row"]: entry["method"] for entry in methods}
+    methods = {one.variant: one.method for one in spec.variants}
     write_json(
         out,
         {
@@ -98,8 +85,8 @@ def measured_methods(
             "custom_task": task.own,
             "batch": list(batch["input_ids"].shape),
             "tokens": int(batch["attention_mask"].sum()),
-            "rows": [{**line, "method": by_row[line["row"]]} for line in found],
-            "methods": list(methods),
+            "rows": [{**line, "method": methods[line["row"]]} for line in found],
+            "spec": spec.as_dict(),
             **provenance(started, str(where), threads),
         },
     )

@@ -321,3 +321,26 @@ def test_the_command_and_its_exit_codes(results: Path) -> None:
 def test_verification_loads_no_torch() -> None:
     code = "import sys, rkd.verify; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
+
+
+def test_commands_of_earlier_versions_are_read_as_todays():
+    """The axes of ablation were an option of their own, and two scripts had other names."""
+    assert (
+        current_command(["workflow_scripts/plot_cost.py", "--out", "x"])[0] == "workflow_scripts/plot_score_vs_cost.py"
+    )
+    axes = [{"axis": "heat", "value": 5, "variant": "hot"}, {"axis": "heat", "value": 1.0, "variant": "kd"}]
+    axes.append({"axis": "map", "value": "skip", "variant": "kd", "tasks": ["rte"]})
+    command = [
+        "workflow_scripts/plot_ablation.py",
+        "--spec",
+        '{"tasks":["cola","rte"]}',
+        "--ablations",
+        json.dumps(axes),
+    ]
+    heat = {"axis": {"name": "heat", "tasks": ["cola", "rte"], "values": [[1.0, "kd"], [5, "hot"]]}}
+    words = current_command([*command, "--axis", "heat", "--out", "x"])
+    assert (words[0], words[1], words[3:]) == (command[0], "--spec", ["--out", "x"])
+    assert json.loads(words[2]) == {"tasks": ["cola", "rte"], **heat}
+    assert json.loads(current_command([*command, "--axis", "map", "--out", "x"])[2])["axis"]["tasks"] == ["rte"]
+    for damaged in ([*command, "--axis", "none", "--out", "x"], [*command[:-1], "{", "--axis", "heat", "--out", "x"]):
+        assert current_command(damaged) == damaged
