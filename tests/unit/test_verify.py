@@ -325,22 +325,19 @@ def test_verification_loads_no_torch() -> None:
 
 def test_commands_of_earlier_versions_are_read_as_todays():
     """The axes of ablation were an option of their own, and two scripts had other names."""
-    assert (
-        current_command(["workflow_scripts/plot_cost.py", "--out", "x"])[0] == "workflow_scripts/plot_score_vs_cost.py"
-    )
+    old, new = (f"workflow_scripts/plot_{name}.py" for name in ("cost", "score_vs_cost"))
+    assert current_command([old, "--out", "x"]) == current_command([new, "--out", "x"]) == [new, "--out", "x"]
     axes = [{"axis": "heat", "value": 5, "variant": "hot"}, {"axis": "heat", "value": 1.0, "variant": "kd"}]
     axes.append({"axis": "map", "value": "skip", "variant": "kd", "tasks": ["rte"]})
-    command = [
-        "workflow_scripts/plot_ablation.py",
-        "--spec",
-        '{"tasks":["cola","rte"]}',
-        "--ablations",
-        json.dumps(axes),
-    ]
-    heat = {"axis": {"name": "heat", "tasks": ["cola", "rte"], "values": [[1.0, "kd"], [5, "hot"]]}}
-    words = current_command([*command, "--axis", "heat", "--out", "x"])
-    assert (words[0], words[1], words[3:]) == (command[0], "--spec", ["--out", "x"])
-    assert json.loads(words[2]) == {"tasks": ["cola", "rte"], **heat}
-    assert json.loads(current_command([*command, "--axis", "map", "--out", "x"])[2])["axis"]["tasks"] == ["rte"]
-    for damaged in ([*command, "--axis", "none", "--out", "x"], [*command[:-1], "{", "--axis", "heat", "--out", "x"]):
+    script = "workflow_scripts/plot_ablation.py"
+
+    def command(axis, cells=json.dumps(axes)):
+        return [script, "--spec", '{"tasks":["cola","rte"]}', "--ablations", cells, "--axis", axis, "--out", "x"]
+
+    words = current_command(command("heat"))
+    assert (words[:2], words[3:]) == ([script, "--spec"], ["--out", "x"])
+    heat = {"name": "heat", "tasks": ["cola", "rte"], "values": [[1.0, "kd"], [5, "hot"]]}
+    assert json.loads(words[2]) == {"tasks": ["cola", "rte"], "axis": heat}
+    assert json.loads(current_command(command("map"))[2])["axis"]["tasks"] == ["rte"]
+    for damaged in (command("none"), command("heat", "{"), command("heat", "[5]")):
         assert current_command(damaged) == damaged
