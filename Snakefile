@@ -26,7 +26,7 @@ if not PLAN.report_only:
 
 
 include: "rules/report.smk"
-include: "rules/efficiency.smk"
+include: "rules/profiling.smk"
 
 
 # What a teacher's job reads beside its inputs, so that a new variant trains no teacher anew.
@@ -44,34 +44,13 @@ onerror:
         print(f"\nFailed ({len(failed)}):", *failed, sep="\n  ", file=sys.stderr)
 
 
-# On a cluster these run where snakemake was started: in the queue they would wait longer than they take, and
-# prepare_data may need the internet, which compute nodes often lack. Trainings and measurements become jobs.
-localrules:
-    axis_figure,
-    axis_table,
-    comparisons,
-    compute_metrics,
-    cost_table,
-    efficiency_table,
-    learning_curves,
-    main_table,
-    prepare_data,
-    provenance_table,
-    report,
-    score_against_cost,
-    score_against_latency,
-    selection_table,
-    submission,
-    teacher_dynamics,
-
-
 rule all:
     default_target: True
     input:
-        TABLES,
-        FIGURES,
-        "results/report/index.html",
-        runs(METRICS, ["teacher", *PLAN.variants]),
+        TABLE_FILES,
+        FIGURE_FILES,
+        PAGE,
+        ALL_METRICS,
 
 
 rule teachers:
@@ -86,18 +65,17 @@ rule students:
 
 rule tables:
     input:
-        TABLES,
+        TABLE_FILES,
 
 
 rule figures:
     input:
-        FIGURES,
+        FIGURE_FILES,
 
 
 rule ablations:
     input:
-        ABLATION_TABLES,
-        ABLATION_FIGURES,
+        ABLATION_FILES,
 
 
 rule efficiency:
@@ -109,4 +87,4 @@ rule efficiency:
 
 rule submissions:
     input:
-        expand("results/submission/{variant}.zip", variant=PLAN.variants),
+        expand(SUBMISSION, variant=PLAN.variants),

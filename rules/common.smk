@@ -3,9 +3,12 @@
 import gc
 import os
 import re
+import shlex
 import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
-# Under its own name a line that starts with it, as a formatter may lay it out, would be a keyword of Snakemake.
+# Aliased: a line that starts with `report` is parsed as Snakemake's `report:` directive.
 from snakemake.io import report as in_report
 
 # This copy of the project runs its own code, here and in its jobs, whichever rkd is installed: the digests that decide what
@@ -17,14 +20,14 @@ os.environ.update(PYTHONPATH=os.pathsep.join([ROOT, *(path for path in PYTHONPAT
 
 try:
     import rkd
-    from rkd.workflow.code_digest import code_digest
-    from rkd.config.load import order_like, load, restore_cli_types
+    from rkd.config.load import load, order_like, restore_cli_types
     from rkd.errors import RkdError
-    from rkd.workflow.snakemake_log import failed_jobs
-    from rkd.workflow.plan import Plan
     from rkd.utils.files import atomic_write_text, sha256
-    from rkd.specs.jobs import canonical_json
+    from rkd.workflow import paths
+    from rkd.workflow.code_digest import code_digest
     from rkd.workflow.pins import check as check_versions
+    from rkd.workflow.plan import Plan
+    from rkd.workflow.snakemake_log import failed_jobs
 except ImportError as error:
     sys.exit(f"error: {error}; run `make results` once, then put .venv/bin into PATH, or `pip install -e .`")
 
@@ -57,30 +60,55 @@ GPU_RESOURCES = {
     "gpu_names": ",".join(map(str, PLAN.config["gpus"] or ["all"])),
     "jobs_per_gpu": PLAN.config["jobs_per_gpu"],
 }
-DATA = "results/data/{task}"
-TEACHER = "results/teachers/{task}/seed-{seed}"
-STUDENT = "results/students/{task}/{variant}/seed-{seed}"
-# The students of a task, a spec per line: each is tried for a step before the teacher is trained.
-TRIALS = "results/.trials/{task}.jsonl"
-METRICS = "results/metrics/{task}/{variant}/seed-{seed}.json"
-EVERY_VARIANT = ["teacher", *PLAN.all_variants]
+
+# The one place that says where results lie; the templates below it are those of rkd/workflow/paths.py.
+RESULTS = "results"
+DATA = f"{RESULTS}/{paths.DATA}"
+TEACHER = f"{RESULTS}/{paths.TEACHER}"
+STUDENT = f"{RESULTS}/{paths.STUDENT}"
+METRICS = f"{RESULTS}/{paths.METRICS}"
+TRIALS = f"{RESULTS}/{paths.TRIALS}"
+CHECKPOINTS = f"{RESULTS}/{paths.CHECKPOINTS}"
+TRACKER = f"{RESULTS}/{paths.TRACKER}"
+TABLES = f"{RESULTS}/{paths.TABLES}"
+FIGURES = f"{RESULTS}/{paths.FIGURES}"
+PAGE = f"{RESULTS}/{paths.PAGE}"
+SUBMISSION = f"{RESULTS}/{paths.SUBMISSION}"
+# What tells the jobs of a training rule apart, in the paths of their logs.
+TEACHER_JOB, STUDENT_JOB = "{task}/seed-{seed}", "{task}/{variant}/seed-{seed}"
+ROWS = ["teacher", *PLAN.variants]
 
 
 wildcard_constraints:
     task="|".join(map(re.escape, PLAN.tasks)),
-    variant="|".join(map(re.escape, EVERY_VARIANT)),
+    variant="|".join(map(re.escape, ["teacher", *PLAN.all_variants])),
     axis="|".join(map(re.escape, PLAN.axes)) or "none",
     seed="[0-9]+",
 
 
+def log_of(rule, job=""):
+    """The log of a rule's jobs."""
+    return f"{RESULTS}/{paths.log(rule, job)}"
+
+
+def benchmark_of(rule, job=""):
+    """The file of the resources that a rule's jobs took."""
+    return f"{RESULTS}/{paths.benchmark(rule, job)}"
+
+
+def measurement(kind, task="{task}"):
+    """The file of a measurement, "efficiency" of models or "cost" of training steps."""
+    return f"{RESULTS}/{paths.MEASUREMENT}".format(kind=kind, task=task)
+
+
 def table(name):
     """A table in the formats that it is written in."""
-    return [f"results/tables/{name}.{suffix}" for suffix in ("csv", "md", "tex", "html")]
+    return [f"{TABLES}/{name}.{suffix}" for suffix in ("csv", "md", "tex", "html")]
 
 
 def figure(name):
     """A figure in the two formats that it is drawn in."""
-    return [f"results/figures/{name}.{suffix}" for suffix in ("pdf", "png")]
+    return [f"{FIGURES}/{name}.{suffix}" for suffix in ("pdf", "png")]
 
 
 def reported(files, category, title, caption):
@@ -96,14 +124,9 @@ def runs(pattern, variants, tasks=None):
     return [file for file in files if os.path.exists(file)] if PLAN.report_only else files
 
 
-def axis_variants(axis):
-    """The variants of an axis of ablation, each once."""
-    return list(dict.fromkeys(cell.variant for cell in PLAN.axes[axis]))
-
-
 def axis_runs(axis):
     """Metrics of all runs of an axis of ablation."""
-    return runs(METRICS, axis_variants(axis), PLAN.axes[axis][0].tasks)
+    return runs(METRICS, PLAN.axes[axis].variants, PLAN.axes[axis].tasks)
 
 
 def measured_models(wildcards):
@@ -115,8 +138,8 @@ def measured_models(wildcards):
 
 
 def folder_of(variant):
-    """Where the runs of a variant, or of the teacher, lie."""
-    return TEACHER if variant == "teacher" else STUDENT
+    """The folder of a run of a variant, or of the teacher."""
+    return f"{RESULTS}/{paths.run_folder(variant)}"
 
 
 def all_runs(name):
@@ -132,10 +155,9 @@ def lost_logs():
     """Logs of the runs without a result, in the report-only mode: the report tells what they end with."""
     logs = []
     for task, variant, seed in PLAN.runs() if PLAN.report_only else []:
-        folder = folder_of(variant).format(task=task, variant=variant, seed=seed)
-        if not os.path.exists(f"{folder}/run.json"):
-            job = "finetune_teacher" if variant == "teacher" else "train_student"
-            logs.append(f"results/logs/{job}/{folder.split('/', 2)[2]}.log")
+        run = {"task": task, "variant": variant, "seed": seed}
+        if not os.path.exists(f"{folder_of(variant)}/run.json".format(**run)):
+            logs.append(f"{RESULTS}/{paths.run_log(variant)}".format(**run))
     return [log for log in logs if os.path.exists(log)]
 
 
@@ -146,9 +168,10 @@ def digests(*files):
 
 AXES = [axis for axis in PLAN.axes if axis_runs(axis)]
 # Only what there are runs for: without a trainable teacher it has no dynamics, and the report-only mode may lack anything.
-STUDENT_METRICS = runs(METRICS, PLAN.variants)
+STUDENT_METRICS, ALL_METRICS = runs(METRICS, PLAN.variants), runs(METRICS, ROWS)
 HISTORIES = runs(f"{STUDENT}/history.jsonl", PLAN.variants)
 PREDICTIONS = runs(f"{STUDENT}/predictions.parquet", PLAN.variants)
+RECORDS = runs(f"{STUDENT}/run.json", PLAN.variants)
 TABLE_NAMES = [
     "main",
     *(["comparisons"] if PREDICTIONS else []),
@@ -158,17 +181,16 @@ TABLE_NAMES = [
 ]
 FIGURE_NAMES = [
     *(["learning_curves"] if HISTORIES else []),
-    *(["teacher_dynamics"] if runs(f"{STUDENT}/history.jsonl", PLAN.moving) else []),
-    *(["cost"] if STUDENT_METRICS and runs(f"{STUDENT}/run.json", PLAN.variants) else []),
+    *(["teacher_dynamics"] if runs(f"{STUDENT}/history.jsonl", PLAN.with_trainable_teacher) else []),
+    *(["cost"] if STUDENT_METRICS and RECORDS else []),
     *(f"ablation_{axis}" for axis in AXES),
 ]
-TABLES = [file for name in TABLE_NAMES for file in table(name)]
-FIGURES = [file for name in FIGURE_NAMES for file in figure(name)]
-ABLATION_TABLES = [file for axis in AXES for file in table(f"ablation_{axis}")]
-ABLATION_FIGURES = [file for axis in AXES for file in figure(f"ablation_{axis}")]
-if PLAN.report_only and not (STUDENT_METRICS or runs(METRICS, ["teacher"])):
+TABLE_FILES = [file for name in TABLE_NAMES for file in table(name)]
+FIGURE_FILES = [file for name in FIGURE_NAMES for file in figure(name)]
+ABLATION_FILES = [file for axis in AXES for draw in (table, figure) for file in draw(f"ablation_{axis}")]
+if PLAN.report_only and not ALL_METRICS:
     sys.exit(
-        "error: report_only: found no metrics of this config's runs in results/metrics; expected those of one run at least"
+        f"error: report_only: found no metrics of this config's runs in {RESULTS}/metrics; expected those of one run at least"
     )
 
 
@@ -192,13 +214,18 @@ def verbatim(value):
     return lambda wildcards: value
 
 
+def data_folder(wildcards):
+    """The folder of a task's prepared data."""
+    return DATA.format(task=wildcards.task)
+
+
 def own_files(wildcards, output):
-    """The user's files of a task of one's own by split, as JSON.
+    """The user's files of a custom task, as SPLIT=PATH.
 
     No input, as a path may hold braces, and because their content is part of the spec: neither their age nor their
     place matters. Parameters of functions that take `output` are not compared when Snakemake looks for changes.
     """
-    return canonical_json(PLAN.files(wildcards.task))
+    return [f"{split}={path}" for split, path in PLAN.files(wildcards.task).items()]
 
 
 def teacher_of(wildcards):
@@ -227,3 +254,57 @@ def submitted(wildcards):
 def predictions_of(wildcards):
     """The predictions of a teacher or a student."""
     return f"{folder_of(wildcards.variant)}/predictions.parquet"
+
+
+@dataclass
+class Product:
+    """A table or figure of the report; rules/report.smk makes a rule of each.
+
+    Attributes:
+        name: the name of the rule.
+        files: what it writes, from `table` or `figure`.
+        shown: its category and title in `snakemake --report`.
+        caption: the name of the caption's file there.
+        script: the script that makes it.
+        inputs: lists of files by the script's option that takes them; functions of wildcards where they depend on these.
+        options: the script's other options.
+        spec: the JSON of the script's spec, if it takes one; a function of wildcards likewise.
+        reads: files of the project that it depends on besides code.
+    """
+
+    name: str
+    files: Sequence[str]
+    shown: tuple[str, str]
+    caption: str
+    script: str
+    inputs: Mapping[str, object]
+    options: str = ""
+    spec: object = None
+    reads: Sequence[str] = ()
+
+    @property
+    def job(self):
+        """What tells the jobs of the rule apart."""
+        return "{axis}" if "{axis}" in self.files[0] else ""
+
+    @property
+    def outputs(self):
+        """The files for the rule's output, and the record beside them."""
+        stem = self.files[0].rsplit(".", 1)[0]
+        category, title = self.shown
+        return [*reported(self.files, category, title, self.caption), f"{stem}.json"]
+
+    @property
+    def arguments(self):
+        """The script's options but for its inputs."""
+        stem = self.files[0].rsplit(".", 1)[0]
+        place = f"--out-dir {TABLES}" if stem.startswith(f"{TABLES}/") else f"--out {stem}"
+        return " ".join(filter(None, ["--spec -" if self.spec else "", place, self.options]))
+
+
+def options_of_inputs(wildcards, input, output):
+    """The named inputs as options of the script.
+
+    It takes `output`, so that Snakemake does not compare it as a parameter: inputs are compared on their own.
+    """
+    return " ".join(shlex.join([f"--{name.replace('_', '-')}", *input.get(name)]) for name in input.keys())

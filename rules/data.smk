@@ -7,15 +7,17 @@ rule prepare_data:
         dataset=directory(f"{DATA}/dataset"),
         tokenizer=directory(f"{DATA}/tokenizer"),
     log:
-        "results/logs/prepare_data/{task}.log",
+        log_of("prepare_data", "{task}"),
     benchmark:
-        "results/benchmarks/prepare_data/{task}.tsv"
+        benchmark_of("prepare_data", "{task}")
+    localrule: True
     conda:
         "../environment.yaml"
     params:
         spec=lambda wildcards: PLAN.data(wildcards.task).json(),
         files=own_files,
+        folder=DATA,
         code=code_digest("workflow_scripts/prepare_data.py"),
     shell:
-        "python workflow_scripts/prepare_data.py --spec - --files {params.files:q} --out results/data/{wildcards.task} "
+        "python workflow_scripts/prepare_data.py --spec - --files {params.files:q} --out {params.folder} "
         "<<< {params.spec:q} > {log} 2>&1"

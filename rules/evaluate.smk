@@ -7,13 +7,14 @@ rule compute_metrics:
     output:
         METRICS,
     log:
-        "results/logs/compute_metrics/{task}/{variant}/seed-{seed}.log",
+        log_of("compute_metrics", STUDENT_JOB),
     benchmark:
-        "results/benchmarks/compute_metrics/{task}/{variant}/seed-{seed}.tsv"
+        benchmark_of("compute_metrics", STUDENT_JOB)
+    localrule: True
     conda:
         "../environment.yaml"
     params:
-        spec=lambda wildcards: PLAN.metrics(wildcards.task, wildcards.variant, int(wildcards.seed)),
+        spec=lambda wildcards: PLAN.metrics(wildcards.task, wildcards.variant, int(wildcards.seed)).json(),
         code=code_digest("workflow_scripts/compute_metrics.py"),
     shell:
         "python workflow_scripts/compute_metrics.py --spec - --predictions {input.predictions:q} "
@@ -27,4 +28,4 @@ for task in PLAN.tasks:
         name:
             f"{task}_all"
         input:
-            expand(METRICS, task=task, variant=["teacher", *PLAN.variants], seed=PLAN.seeds),
+            expand(METRICS, task=task, variant=ROWS, seed=PLAN.seeds),

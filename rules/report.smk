@@ -1,224 +1,187 @@
-# Tables and figures from metrics, predictions and histories: seconds, no torch.
+# Tables and figures from metrics, predictions, histories and measurements: seconds, no torch.
+
+STYLE = ["rkd/report/figures/rkd.mplstyle"]
+SPEC = verbatim(PLAN.report().json())
+BASELINES = [name for name in ("kd", "finetune") if name in PLAN.variants] or PLAN.variants[:1]
 
 
-rule main_table:
-    input:
-        metrics=runs(METRICS, ["teacher", *PLAN.variants]),
-        published="rkd/report/tables/literature.csv",
-    output:
-        reported(table("main"), "Main table", "all rows", "main"),
-        sources="results/tables/main.json",
-    log:
-        "results/logs/main_table.log",
-    benchmark:
-        "results/benchmarks/main_table.tsv"
-    conda:
-        "../environment.yaml"
-    params:
-        spec=verbatim(canonical_json(PLAN.report())),
-        code=code_digest("workflow_scripts/make_table.py"),
-    shell:
-        "python workflow_scripts/make_table.py --spec - --out-dir results/tables "
-        "--metrics {input.metrics:q} <<< {params.spec:q} > {log} 2>&1"
+PRODUCTS = [
+    Product(
+        "main_table",
+        table("main"),
+        ("Main table", "all rows"),
+        "main",
+        "make_main_table.py",
+        {"metrics": ALL_METRICS},
+        spec=SPEC,
+        reads=["rkd/report/tables/literature.csv"],
+    ),
+    Product(
+        "selection_table",
+        table("selection"),
+        ("Selection", "dev scores by selection rule"),
+        "selection",
+        "make_selection_table.py",
+        {"histories": HISTORIES},
+        spec=SPEC,
+    ),
+    Product(
+        "comparisons",
+        table("comparisons"),
+        ("Comparisons", "differences between rows"),
+        "comparisons",
+        "make_comparisons.py",
+        {"predictions": PREDICTIONS},
+        options=f"--baselines {' '.join(BASELINES)}",
+        spec=SPEC,
+    ),
+    Product(
+        "learning_curves",
+        figure("learning_curves"),
+        ("Learning curves", "dev score by step"),
+        "learning_curves",
+        "plot_learning_curves.py",
+        {"histories": HISTORIES, "teacher_metrics": runs(METRICS, ["teacher"])},
+        spec=SPEC,
+        reads=STYLE,
+    ),
+    Product(
+        "teacher_dynamics",
+        figure("teacher_dynamics"),
+        ("Teacher dynamics", "trainable teachers"),
+        "teacher_dynamics",
+        "plot_teacher_dynamics.py",
+        {"histories": HISTORIES},
+        spec=SPEC,
+        reads=STYLE,
+    ),
+    Product(
+        "score_vs_cost",
+        figure("cost"),
+        ("Cost", "score against training time"),
+        "score_vs_cost",
+        "plot_score_vs_cost.py",
+        {"metrics": STUDENT_METRICS, "runs": RECORDS},
+        spec=SPEC,
+        reads=STYLE,
+    ),
+    Product(
+        "axis_table",
+        table("ablation_{axis}"),
+        ("Ablations", "{axis}"),
+        "ablation",
+        "make_ablation_table.py",
+        {"metrics": lambda wildcards: axis_runs(wildcards.axis)},
+        spec=lambda wildcards: PLAN.report(wildcards.axis).json(),
+    ),
+    Product(
+        "axis_figure",
+        figure("ablation_{axis}"),
+        ("Ablations", "{axis}"),
+        "ablation",
+        "plot_ablation.py",
+        {"metrics": lambda wildcards: axis_runs(wildcards.axis)},
+        options="--references",
+        spec=lambda wildcards: PLAN.report(wildcards.axis).json(),
+        reads=STYLE,
+    ),
+    Product(
+        "provenance_table",
+        table("provenance"),
+        ("Provenance", "commits, versions, machines"),
+        "provenance",
+        "make_provenance.py",
+        {"runs": all_runs("run.json")},
+        options=f"--planned {len(PLAN.runs())}",
+    ),
+    # Made of measurements, so only when asked for: see rules/profiling.smk.
+    Product(
+        "efficiency_table",
+        table("efficiency"),
+        ("Efficiency", "size and speed"),
+        "efficiency",
+        "make_efficiency_table.py",
+        {"measurements": [measurement("efficiency", PLAN.tasks[0])]},
+    ),
+    Product(
+        "cost_table",
+        table("cost"),
+        ("Cost", "a training step by method"),
+        "cost",
+        "make_cost_table.py",
+        {"measurement": [measurement("cost", PLAN.tasks[0])]},
+        spec=SPEC,
+    ),
+    Product(
+        "score_vs_latency",
+        figure("latency"),
+        ("Efficiency", "score against latency"),
+        "latency",
+        "plot_latency.py",
+        {"metrics": ALL_METRICS, "efficiency": table("efficiency")[:1]},
+        spec=SPEC,
+        reads=STYLE,
+    ),
+]
 
 
-rule selection_table:
-    input:
-        histories=runs(f"{STUDENT}/history.jsonl", PLAN.variants),
-    output:
-        reported(table("selection"), "Selection", "dev scores by selection rule", "selection"),
-        sources="results/tables/selection.json",
-    log:
-        "results/logs/selection_table.log",
-    benchmark:
-        "results/benchmarks/selection_table.tsv"
-    conda:
-        "../environment.yaml"
-    params:
-        spec=verbatim(canonical_json(PLAN.report())),
-        code=code_digest("workflow_scripts/make_selection_table.py"),
-    shell:
-        "python workflow_scripts/make_selection_table.py --spec - --out-dir results/tables "
-        "--histories {input.histories:q} <<< {params.spec:q} > {log} 2>&1"
+# One shape for all: a script reads the spec from standard input and its files by options named as the inputs.
+for product in PRODUCTS:
 
-
-rule comparisons:
-    input:
-        predictions=runs(f"{STUDENT}/predictions.parquet", PLAN.variants),
-    output:
-        reported(table("comparisons"), "Comparisons", "differences between rows", "comparisons"),
-        sources="results/tables/comparisons.json",
-    log:
-        "results/logs/comparisons.log",
-    benchmark:
-        "results/benchmarks/comparisons.tsv"
-    conda:
-        "../environment.yaml"
-    params:
-        spec=verbatim(canonical_json(PLAN.report())),
-        baselines=[name for name in ("kd", "finetune") if name in PLAN.variants] or PLAN.variants[:1],
-        code=code_digest("workflow_scripts/make_comparisons.py"),
-    shell:
-        "python workflow_scripts/make_comparisons.py --spec - --out-dir results/tables "
-        "--baselines {params.baselines} --predictions {input.predictions:q} <<< {params.spec:q} > {log} 2>&1"
-
-
-rule learning_curves:
-    input:
-        histories=runs(f"{STUDENT}/history.jsonl", PLAN.variants),
-        teachers=runs(METRICS, ["teacher"]),
-        style="rkd/report/figures/rkd.mplstyle",
-    output:
-        reported(figure("learning_curves"), "Learning curves", "dev score by step", "learning_curves"),
-        record="results/figures/learning_curves.json",
-    log:
-        "results/logs/learning_curves.log",
-    benchmark:
-        "results/benchmarks/learning_curves.tsv"
-    conda:
-        "../environment.yaml"
-    params:
-        spec=verbatim(canonical_json(PLAN.report())),
-        code=code_digest("workflow_scripts/plot_learning_curves.py"),
-    shell:
-        "python workflow_scripts/plot_learning_curves.py --spec - --out results/figures/learning_curves "
-        "--histories {input.histories:q} --teacher-metrics {input.teachers:q} <<< {params.spec:q} > {log} 2>&1"
-
-
-rule teacher_dynamics:
-    input:
-        histories=runs(f"{STUDENT}/history.jsonl", PLAN.variants),
-        style="rkd/report/figures/rkd.mplstyle",
-    output:
-        reported(figure("teacher_dynamics"), "Teacher dynamics", "trainable teachers", "teacher_dynamics"),
-        record="results/figures/teacher_dynamics.json",
-    log:
-        "results/logs/teacher_dynamics.log",
-    benchmark:
-        "results/benchmarks/teacher_dynamics.tsv"
-    conda:
-        "../environment.yaml"
-    params:
-        spec=verbatim(canonical_json(PLAN.report())),
-        code=code_digest("workflow_scripts/plot_teacher_dynamics.py"),
-    shell:
-        "python workflow_scripts/plot_teacher_dynamics.py --spec - "
-        "--out results/figures/teacher_dynamics --histories {input.histories:q} <<< {params.spec:q} > {log} 2>&1"
-
-
-rule score_against_cost:
-    input:
-        metrics=runs(METRICS, PLAN.variants),
-        records=runs(f"{STUDENT}/run.json", PLAN.variants),
-        style="rkd/report/figures/rkd.mplstyle",
-    output:
-        reported(figure("cost"), "Cost", "score against training time", "score_against_cost"),
-        record="results/figures/cost.json",
-    log:
-        "results/logs/score_against_cost.log",
-    benchmark:
-        "results/benchmarks/score_against_cost.tsv"
-    conda:
-        "../environment.yaml"
-    params:
-        spec=verbatim(canonical_json(PLAN.report())),
-        code=code_digest("workflow_scripts/plot_cost.py"),
-    shell:
-        "python workflow_scripts/plot_cost.py --spec - --out results/figures/cost "
-        "--metrics {input.metrics:q} --runs {input.records:q} <<< {params.spec:q} > {log} 2>&1"
-
-
-rule axis_table:
-    input:
-        metrics=lambda wildcards: axis_runs(wildcards.axis),
-    output:
-        reported(table("ablation_{axis}"), "Ablations", "{axis}", "ablation"),
-        sources="results/tables/ablation_{axis}.json",
-    log:
-        "results/logs/axis_table/{axis}.log",
-    benchmark:
-        "results/benchmarks/axis_table/{axis}.tsv"
-    conda:
-        "../environment.yaml"
-    params:
-        spec=verbatim(canonical_json(PLAN.report(PLAN.all_variants))),
-        axes=verbatim(PLAN.ablations()),
-        code=code_digest("workflow_scripts/make_ablation_table.py"),
-    shell:
-        "python workflow_scripts/make_ablation_table.py --spec - --ablations {params.axes:q} "
-        "--axis {wildcards.axis:q} --out-dir results/tables --metrics {input.metrics:q} <<< {params.spec:q} > {log} 2>&1"
-
-
-rule axis_figure:
-    input:
-        metrics=lambda wildcards: axis_runs(wildcards.axis),
-        style="rkd/report/figures/rkd.mplstyle",
-    output:
-        reported(figure("ablation_{axis}"), "Ablations", "{axis}", "ablation"),
-        record="results/figures/ablation_{axis}.json",
-    log:
-        "results/logs/axis_figure/{axis}.log",
-    benchmark:
-        "results/benchmarks/axis_figure/{axis}.tsv"
-    conda:
-        "../environment.yaml"
-    params:
-        spec=verbatim(canonical_json(PLAN.report(PLAN.all_variants))),
-        axes=verbatim(PLAN.ablations()),
-        code=code_digest("workflow_scripts/plot_ablation.py"),
-    shell:
-        "python workflow_scripts/plot_ablation.py --spec - --ablations {params.axes:q} "
-        "--axis {wildcards.axis:q} --out results/figures/ablation_{wildcards.axis} --references "
-        "--metrics {input.metrics:q} <<< {params.spec:q} > {log} 2>&1"
-
-
-rule provenance_table:
-    input:
-        runs=all_runs("run.json"),
-    output:
-        reported(table("provenance"), "Provenance", "commits, versions, machines", "provenance"),
-        sources="results/tables/provenance.json",
-    log:
-        "results/logs/provenance_table.log",
-    benchmark:
-        "results/benchmarks/provenance_table.tsv"
-    conda:
-        "../environment.yaml"
-    params:
-        planned=len(PLAN.runs()),
-        code=code_digest("workflow_scripts/make_provenance.py"),
-    shell:
-        "python workflow_scripts/make_provenance.py --planned {params.planned} --out-dir results/tables "
-        "--runs {input.runs:q} > {log} 2>&1"
+    rule:
+        name:
+            product.name
+        input:
+            *product.reads,
+            **product.inputs,
+        output:
+            product.outputs,
+        log:
+            log_of(product.name, product.job),
+        benchmark:
+            benchmark_of(product.name, product.job)
+        localrule: True
+        conda:
+            "../environment.yaml"
+        params:
+            script=product.script,
+            arguments=product.arguments,
+            inputs=options_of_inputs,
+            spec=product.spec or "",
+            code=code_digest(f"workflow_scripts/{product.script}"),
+        shell:
+            "python workflow_scripts/{params.script} {params.arguments} {params.inputs} <<< {params.spec:q} > {log} 2>&1"
 
 
 rule report:
     input:
-        tables=TABLES,
-        sources=[f"results/tables/{name}.json" for name in TABLE_NAMES],
-        figures=[*FIGURES, *(f"results/figures/{name}.json" for name in FIGURE_NAMES)],
+        tables=TABLE_FILES,
+        sources=[f"{TABLES}/{name}.json" for name in TABLE_NAMES],
+        figures=[*FIGURE_FILES, *(f"{FIGURES}/{name}.json" for name in FIGURE_NAMES)],
         logs=lost_logs(),
         citation="CITATION.cff",
     output:
-        page=reported(["results/report/index.html"], "Overview", "everything on one page", "report"),
-        record="results/report/index.json",
+        page=reported([PAGE], "Overview", "everything on one page", "report"),
+        record=f"{os.path.splitext(PAGE)[0]}.json",
     log:
-        "results/logs/report.log",
+        log_of("report"),
     benchmark:
-        "results/benchmarks/report.tsv"
+        benchmark_of("report")
+    localrule: True
     conda:
         "../environment.yaml"
     params:
         config=lambda wildcards, output: PLAN.page(),
         # The part of it by which the page is made anew; the rest is not compared, see `own_files`.
         compared=verbatim(PLAN.page(compared=True)),
+        results=verbatim(RESULTS),
         tables=[*TABLE_NAMES[:-1], "cost", "efficiency", TABLE_NAMES[-1]],
         figures=[*FIGURE_NAMES, "latency"],
         # Made when asked for only, so no inputs of this rule; what they hold decides whether the page is made anew.
-        measured=digests("results/tables/cost.json", "results/tables/efficiency.json", "results/figures/latency.png"),
+        measured=digests(f"{TABLES}/cost.json", f"{TABLES}/efficiency.json", f"{FIGURES}/latency.png"),
         code=code_digest("workflow_scripts/make_report.py"),
     shell:
-        "python workflow_scripts/make_report.py --config - --results results --citation {input.citation} "
+        "python workflow_scripts/make_report.py --config - --results {params.results} --citation {input.citation} "
         "--tables {params.tables:q} --figures {params.figures:q} --out {output.page:q} "
         "<<< {params.config:q} > {log} 2>&1"
 
@@ -227,11 +190,12 @@ rule submission:
     input:
         predictions=submitted,
     output:
-        "results/submission/{variant}.zip",
+        SUBMISSION,
     log:
-        "results/logs/submission/{variant}.log",
+        log_of("submission", "{variant}"),
     benchmark:
-        "results/benchmarks/submission/{variant}.tsv"
+        benchmark_of("submission", "{variant}")
+    localrule: True
     conda:
         "../environment.yaml"
     params:

@@ -11,9 +11,9 @@ rule train_student:
     output:
         **trained(STUDENT),
     log:
-        "results/logs/train_student/{task}/{variant}/seed-{seed}.log",
+        log_of("train_student", STUDENT_JOB),
     benchmark:
-        "results/benchmarks/train_student/{task}/{variant}/seed-{seed}.tsv"
+        benchmark_of("train_student", STUDENT_JOB)
     conda:
         "../environment.yaml"
     threads: config["threads"]
@@ -25,14 +25,16 @@ rule train_student:
     params:
         spec=lambda wildcards: PLAN.student(wildcards.task, wildcards.variant, int(wildcards.seed)).json(),
         # No output: what a job leaves here when it is stopped is what its next start goes on from.
-        checkpoints="results/.checkpoints/{task}/{variant}/seed-{seed}",
+        checkpoints=CHECKPOINTS,
+        tracker=TRACKER,
+        data=data_folder,
         folder=STUDENT,
         teacher=teacher_option,
         code=student_code,
     shell:
         "python -m rkd.workflow.gpu_slots --device {resources.device} --gpus {resources.gpu_names} --jobs-per-gpu {resources.jobs_per_gpu} -- "
-        "python workflow_scripts/train.py --spec - --data results/data/{wildcards.task} {params.teacher} "
+        "python workflow_scripts/train.py --spec - --data {params.data} {params.teacher} "
         "--out {params.folder} --device {resources.device} --threads {threads} "
         "--checkpoints {params.checkpoints} --checkpoint-minutes {resources.checkpoint_minutes} "
-        "--tracker {resources.tracker} --tracker-folder results/tracker/{wildcards.task}/{wildcards.variant}/seed-{wildcards.seed} "
+        "--tracker {resources.tracker} --tracker-folder {params.tracker} "
         "<<< {params.spec:q} > {log} 2>&1"

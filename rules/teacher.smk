@@ -10,9 +10,9 @@ rule finetune_teacher:
     output:
         **trained(TEACHER),
     log:
-        "results/logs/finetune_teacher/{task}/seed-{seed}.log",
+        log_of("finetune_teacher", TEACHER_JOB),
     benchmark:
-        "results/benchmarks/finetune_teacher/{task}/seed-{seed}.tsv"
+        benchmark_of("finetune_teacher", TEACHER_JOB)
     conda:
         "../environment.yaml"
     threads: config["threads"]
@@ -24,15 +24,17 @@ rule finetune_teacher:
     params:
         spec=lambda wildcards: PLAN.teacher(wildcards.task, int(wildcards.seed)).json(),
         # No output: what a job leaves here when it is stopped is what its next start goes on from.
-        checkpoints="results/.checkpoints/{task}/teacher/seed-{seed}",
+        checkpoints=CHECKPOINTS.replace("{variant}", "teacher"),
+        tracker=TRACKER.replace("{variant}", "teacher"),
+        data=data_folder,
         folder=TEACHER,
         # No input either: other students train no teacher anew.
         trials=TRIALS,
         code=code_digest("workflow_scripts/train.py", "rkd.methods.finetune"),
     shell:
         "python -m rkd.workflow.gpu_slots --device {resources.device} --gpus {resources.gpu_names} --jobs-per-gpu {resources.jobs_per_gpu} -- "
-        "python workflow_scripts/train.py --spec - --data results/data/{wildcards.task} "
+        "python workflow_scripts/train.py --spec - --data {params.data} "
         "--trials {params.trials} --out {params.folder} --device {resources.device} --threads {threads} "
         "--checkpoints {params.checkpoints} --checkpoint-minutes {resources.checkpoint_minutes} "
-        "--tracker {resources.tracker} --tracker-folder results/tracker/{wildcards.task}/teacher/seed-{wildcards.seed} "
+        "--tracker {resources.tracker} --tracker-folder {params.tracker} "
         "<<< {params.spec:q} > {log} 2>&1"

@@ -2,15 +2,15 @@
 
 from rkd.metrics.scores import metrics_file
 from rkd.runs import read_predictions
-from rkd.utils.command_line import ArgumentParser, json_value
+from rkd.specs.metrics import MetricsSpec
+from rkd.utils.command_line import ArgumentParser, add_spec
 from rkd.utils.files import sha256, write_json
 from rkd.utils.script import run_script
 
 
 def main() -> None:
     parser = ArgumentParser(description=__doc__)
-    spec = json_value(dict, "an object with task, variant, method, seed and synthetic")
-    parser.add_argument("--spec", required=True, type=spec, help="JSON: task, variant, method, seed, …; -: from stdin")
+    add_spec(parser, MetricsSpec)
     parser.add_argument("--predictions", required=True, help="predictions.parquet of the run")
     parser.add_argument("--out", required=True, help="metrics file to write")
     args = parser.parse_args()

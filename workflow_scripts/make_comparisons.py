@@ -1,7 +1,6 @@
 """Compare every row with kd and finetune, paired by seed and dev example (CSV, Markdown, LaTeX, HTML, sidecar JSON)."""
 
 from rkd.report.arguments import parser
-from rkd.report.inputs import ReportSpec
 from rkd.report.provenance import origin
 from rkd.report.statistics import RESAMPLES
 from rkd.report.tables.comparisons import BASELINES, comparisons
@@ -19,8 +18,7 @@ def main() -> None:
     )
     args = options.parse_args()
     reuse_memory()
-    spec = ReportSpec.from_json(args.spec)
-    table = comparisons(spec, args.predictions, args.baselines, args.resamples)
+    table = comparisons(args.spec, args.predictions, args.baselines, args.resamples)
     write(table, args.out_dir, "comparisons", origin(__file__, args.predictions))
 
 

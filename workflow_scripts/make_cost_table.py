@@ -1,7 +1,6 @@
 """Table of the cost of a training step of every method (CSV, Markdown, LaTeX, HTML and a sidecar JSON)."""
 
 from rkd.report.arguments import parser
-from rkd.report.inputs import ReportSpec
 from rkd.report.provenance import origin
 from rkd.report.tables.main import write
 from rkd.report.tables.profiling import METHOD_NUMBERS, CostTable, read_measurements
@@ -13,7 +12,7 @@ def main() -> None:
     options.add_argument("--measurement", required=True, help="JSON file of measure_cost.py")
     args = options.parse_args()
     (measurement,) = read_measurements([args.measurement], METHOD_NUMBERS)
-    table = CostTable(measurement, ReportSpec.from_json(args.spec).labels())
+    table = CostTable(measurement, args.spec.labels())
     write(table, args.out_dir, "cost", origin(__file__, [args.measurement]))
 
 

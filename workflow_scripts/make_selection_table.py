@@ -1,7 +1,7 @@
 """Dev scores of the best and of the last epoch side by side (CSV, Markdown, LaTeX, HTML and a sidecar JSON)."""
 
 from rkd.report.arguments import parser
-from rkd.report.inputs import ReportSpec, read_histories
+from rkd.report.inputs import read_histories
 from rkd.report.provenance import origin
 from rkd.report.tables.main import write
 from rkd.report.tables.selection import selection
@@ -10,7 +10,7 @@ from rkd.utils.script import run_script
 
 def main() -> None:
     args = parser(__doc__, "--spec", "--histories", "--out-dir").parse_args()
-    table = selection(ReportSpec.from_json(args.spec), read_histories(args.histories))
+    table = selection(args.spec, read_histories(args.histories))
     write(table, args.out_dir, "selection", origin(__file__, args.histories))
 
 

@@ -2,34 +2,30 @@
 
 from pathlib import Path
 
+from rkd.specs.profiling import StepCostSpec
 from rkd.training.out_of_memory import explain_out_of_memory
-from rkd.utils.command_line import ArgumentParser, at_least, json_value
+from rkd.utils.command_line import ArgumentParser, add_spec, at_least
 from rkd.utils.script import run_script
 from rkd.utils.torch_setup import gc_paused
 
 
 def main() -> None:
     parser = ArgumentParser(description=__doc__)
+    add_spec(parser, StepCostSpec)
     parser.add_argument("--data", type=Path, required=True, help="folder of the prepared task")
-    parser.add_argument("--student", required=True, help="spec of the student's model before training, JSON")
     parser.add_argument("--teacher", type=Path, required=True, help="folder of a fine-tuned teacher's model")
-    methods = json_value(list, "a list of methods")
-    parser.add_argument(
-        "--methods", required=True, type=methods, help='JSON list of {"row", "method", "options", "training"}'
-    )
     parser.add_argument("--out", required=True, help="JSON file to write")
     parser.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"])
     parser.add_argument("--threads", type=at_least(1), default=1, help="CPU threads")
-    parser.add_argument("--batch-size", type=at_least(1), default=32)
     parser.add_argument("--steps", type=at_least(1), default=5, help="timed steps in each of three rounds")
     a = parser.parse_args()
 
     with gc_paused():  # torch and transformers take seconds: only once the arguments are right
         from rkd.profiling.jobs import measured_methods
 
-    size = {"batch_size": a.batch_size, "steps": a.steps}
-    with explain_out_of_memory(f"a step of {a.data.name}", {"batch_size": a.batch_size, "gradient_accumulation": 1}):
-        measured_methods(a.data, a.student, a.teacher, a.methods, a.out, a.device, a.threads, **size)
+    size = {"batch_size": a.spec.batch_size, "gradient_accumulation": 1}
+    with explain_out_of_memory(f"a step of {a.data.name}", size):
+        measured_methods(a.spec, a.data, a.teacher, a.out, a.device, a.threads, steps=a.steps)
 
 
 if __name__ == "__main__":

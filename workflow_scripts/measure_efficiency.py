@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from rkd.utils.command_line import ArgumentParser, at_least
+from rkd.utils.command_line import ArgumentParser, at_least, named
 from rkd.utils.script import run_script
 from rkd.utils.torch_setup import gc_paused
 
@@ -19,9 +19,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=at_least(1), default=50, help="timed batches of each size")
     arguments = parser.parse_args()
 
-    models = dict(pair.split("=", 1) for pair in arguments.models if "=" in pair)
-    if len(models) < len(arguments.models):
-        parser.error(f"--models: found {' '.join(arguments.models)}; expected ROW=FOLDER, each row once")
+    models = named("--models", arguments.models, "ROW=FOLDER")
 
     with gc_paused():  # torch and transformers take seconds: only once the arguments are right
         from rkd.profiling.jobs import measured_task

@@ -3,18 +3,17 @@
 from rkd.report.arguments import parser
 from rkd.report.figures.ablation import REFERENCES, ablation_figure
 from rkd.report.figures.learning_curves import STYLE_FILE, save
-from rkd.report.inputs import ReportSpec, read_metrics
+from rkd.report.inputs import read_metrics
 from rkd.report.provenance import origin
-from rkd.report.tables.ablation import ablation_table, read_axis
+from rkd.report.tables.ablation import ablation_table
 from rkd.utils.script import run_script
 
 
 def main() -> None:
-    options = parser(__doc__, "--spec", "--ablations", "--axis", "--metrics", "--out")
+    options = parser(__doc__, "--spec", "--metrics", "--out")
     options.add_argument("--references", default=REFERENCES, nargs="*", help="variants drawn as level lines")
     args = options.parse_args()
-    spec = ReportSpec.from_json(args.spec)
-    table = ablation_table(spec, read_axis(args.ablations, spec, args.axis), read_metrics(args.metrics))
+    table = ablation_table(args.spec, read_metrics(args.metrics))
     save(ablation_figure(table, args.references), args.out, origin(__file__, args.metrics, [STYLE_FILE]))
 
 

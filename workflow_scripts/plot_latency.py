@@ -3,7 +3,7 @@
 from rkd.report.arguments import parser
 from rkd.report.figures.learning_curves import STYLE_FILE, save
 from rkd.report.figures.tradeoffs import latency_figure, read_efficiency
-from rkd.report.inputs import ReportSpec, read_metrics
+from rkd.report.inputs import read_metrics
 from rkd.report.provenance import origin
 from rkd.utils.script import run_script
 
@@ -12,9 +12,8 @@ def main() -> None:
     options = parser(__doc__, "--spec", "--metrics", "--out")
     options.add_argument("--efficiency", required=True, help="efficiency.csv")
     args = options.parse_args()
-    spec = ReportSpec.from_json(args.spec)
     save(
-        latency_figure(spec, read_metrics(args.metrics), read_efficiency(args.efficiency)),
+        latency_figure(args.spec, read_metrics(args.metrics), read_efficiency(args.efficiency)),
         args.out,
         origin(__file__, [*args.metrics, args.efficiency], [STYLE_FILE]),
     )

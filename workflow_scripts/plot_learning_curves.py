@@ -2,7 +2,7 @@
 
 from rkd.report.arguments import parser
 from rkd.report.figures.learning_curves import STYLE_FILE, learning_curves, save
-from rkd.report.inputs import ReportSpec, read_histories, read_metrics
+from rkd.report.inputs import read_histories, read_metrics
 from rkd.report.provenance import origin
 from rkd.utils.script import run_script
 
@@ -11,8 +11,7 @@ def main() -> None:
     options = parser(__doc__, "--spec", "--histories", "--out")
     options.add_argument("--teacher-metrics", default=[], nargs="*", help="teachers' metrics files")
     args = options.parse_args()
-    spec = ReportSpec.from_json(args.spec)
-    figure = learning_curves(spec, read_histories(args.histories), read_metrics(args.teacher_metrics))
+    figure = learning_curves(args.spec, read_histories(args.histories), read_metrics(args.teacher_metrics))
     save(figure, args.out, origin(__file__, [*args.histories, *args.teacher_metrics], [STYLE_FILE]))
 
 

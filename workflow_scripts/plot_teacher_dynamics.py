@@ -3,7 +3,7 @@
 from rkd.report.arguments import parser
 from rkd.report.figures.learning_curves import STYLE_FILE, save
 from rkd.report.figures.teacher_dynamics import teacher_dynamics
-from rkd.report.inputs import ReportSpec, read_histories
+from rkd.report.inputs import read_histories
 from rkd.report.provenance import origin
 from rkd.utils.script import run_script
 
@@ -11,7 +11,7 @@ from rkd.utils.script import run_script
 def main() -> None:
     args = parser(__doc__, "--spec", "--histories", "--out").parse_args()
     save(
-        teacher_dynamics(ReportSpec.from_json(args.spec), read_histories(args.histories)),
+        teacher_dynamics(args.spec, read_histories(args.histories)),
         args.out,
         origin(__file__, args.histories, [STYLE_FILE]),
     )

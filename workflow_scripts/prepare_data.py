@@ -3,24 +3,25 @@
 import logging
 import sys
 
-from rkd.utils.command_line import ArgumentParser, json_value
+from rkd.specs.data import DataSpec
+from rkd.utils.command_line import ArgumentParser, add_spec, named
 from rkd.utils.script import run_script
 from rkd.utils.torch_setup import gc_paused
 
 
 def main() -> None:
     parser = ArgumentParser(description=__doc__)
+    add_spec(parser, DataSpec)
     parser.add_argument(
-        "--spec",
-        required=True,
-        type=json_value(dict, "the arguments of rkd.data.prepare.prepare"),
-        help="JSON: the arguments of rkd.data.prepare.prepare; -: from stdin",
+        "--files", default=[], nargs="*", metavar="SPLIT=PATH", help="where the files of a custom task lie"
     )
-    files = json_value(dict, "the user's files by split")
-    parser.add_argument("--files", type=files, default={}, help="JSON: the user's files by split, for own tasks")
     parser.add_argument("--out", required=True, help="folder of the prepared task")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
+
+    fields = arguments.spec.as_dict()
+    for split, path in named("--files", arguments.files, "SPLIT=PATH").items():
+        fields["custom_task"]["files"][split]["path"] = path
 
     with gc_paused():  # of datasets and tokenizers, seconds: only once the arguments are right
         import datasets
@@ -29,9 +30,7 @@ def main() -> None:
 
     if not sys.stderr.isatty():
         datasets.disable_progress_bars()
-    for split, path in arguments.files.items():
-        arguments.spec["custom_task"]["files"][split]["path"] = path
-    manifest = prepare(arguments.spec.pop("task"), arguments.out, **arguments.spec)
+    manifest = prepare(fields.pop("task"), arguments.out, **fields)
     rows = ", ".join(f"{name} {split['rows']}" for name, split in manifest["splits"].items())
     print(f"{arguments.out}: {rows} rows, sha256 {manifest['sha256'][:12]}")
 

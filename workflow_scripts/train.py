@@ -6,20 +6,15 @@ from pathlib import Path
 
 from rkd.specs.jobs import RunSpec
 from rkd.training.out_of_memory import explain_out_of_memory
-from rkd.utils.command_line import ArgumentParser, at_least
-from rkd.utils.script import run_script, text_argument
+from rkd.utils.command_line import ArgumentParser, add_spec, at_least
+from rkd.utils.script import run_script
 from rkd.utils.torch_setup import gc_paused
 from rkd.workflow.code_digest import code_digests
 
 
 def main() -> None:
     parser = ArgumentParser(description=__doc__)
-    parser.add_argument(
-        "--spec",
-        required=True,
-        type=text_argument,
-        help="the run's canonical JSON, as rkd.workflow.plan writes it; -: from stdin",
-    )
+    add_spec(parser, RunSpec)
     parser.add_argument("--trials", type=Path, help="of a teacher: specs of its students, a line each, tried before it")
     parser.add_argument("--data", type=Path, required=True, help="folder of the prepared task")
     parser.add_argument("--teacher", type=Path, help="folder of the fine-tuned teacher's model")
@@ -38,7 +33,7 @@ def main() -> None:
         from rkd.prepared import read_manifest
         from rkd.training.job import run
 
-    spec = RunSpec.from_json(arguments.spec)
+    spec = arguments.spec
     data = read_manifest(arguments.data)["sha256"]  # what is tried is what is trained on
     if arguments.trials is not None:  # also of a teacher that goes on: its students may be others than at its start
         where = {"device": arguments.device, "threads": arguments.threads, "data_sha256": data}

@@ -16,7 +16,7 @@ Undefined or extreme cases:
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -28,10 +28,11 @@ from rkd.tasks import Task, get, primary_score
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["SPEC_KEYS", "compute", "from_predictions", "metrics_file"]
+    from rkd.specs.metrics import MetricsSpec  # training imports this module, and would depend on the spec
+
+__all__ = ["compute", "from_predictions", "metrics_file"]
 
 Values = NDArray[np.float64]
-SPEC_KEYS = ("task", "variant", "method", "seed", "synthetic")
 
 
 def compute(task: str | Task, predictions: ArrayLike, labels: ArrayLike) -> dict[str, float]:
@@ -93,16 +94,17 @@ def from_predictions(task: str | Task, frame: "pd.DataFrame") -> dict[str, Any]:
     return {"splits": splits, "primary_score": primary_score(task, splits[task.primary_split])}
 
 
-def metrics_file(spec: Mapping[str, Any], frame: "pd.DataFrame") -> dict[str, Any]:
-    """A metrics file's content: who made the predictions (`SPEC_KEYS` of `spec`) and their scores.
+def metrics_file(spec: "MetricsSpec", frame: "pd.DataFrame") -> dict[str, Any]:
+    """The content of a metrics file: the run that made the predictions, and their scores.
 
-    A task that is not GLUE's is known by its definition, `custom_task` of `spec`, which the file then has too.
+    Args:
+        spec: the run; its fields stand in the file.
+        frame: predictions, as for `from_predictions`.
+
+    Raises:
+        RkdError: the task is unknown, or `from_predictions` refuses the predictions.
     """
-    if absent := [key for key in SPEC_KEYS if key not in spec]:
-        raise RkdError(f"evaluation spec: key '{absent[0]}' is missing; expected {', '.join(SPEC_KEYS)}")
-    task = get(spec["task"], spec.get("custom_task"))
-    own = {"custom_task": dict(task.own)} if task.own else {}
-    return {key: spec[key] for key in SPEC_KEYS} | own | from_predictions(task, frame)
+    return spec.as_dict() | from_predictions(get(spec.task, spec.custom_task), frame)
 
 
 def _labelled_tests(task: Task, frame: "pd.DataFrame") -> list[str]:

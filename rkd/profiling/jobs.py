@@ -2,19 +2,18 @@
 
 import copy
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
 import torch
 
-from rkd.errors import RkdError
 from rkd.methods.base import Method
 from rkd.methods.build import build
 from rkd.models import loading
 from rkd.profiling import measure
-from rkd.specs.jobs import ModelSpec
+from rkd.specs.profiling import StepCostSpec, TimedVariant
 from rkd.tasks import Task, get
 from rkd.training.batches import Split, load_prepared
 from rkd.utils.files import write_json
@@ -53,49 +52,38 @@ def measured_task(
 
 
 def measured_methods(
-    data: Path,
-    student: str,
-    teacher: Path,
-    methods: Sequence[Mapping[str, Any]],
-    out: str,
-    device: str,
-    threads: int,
-    *,
-    batch_size: int = 32,
-    steps: int = 5,
+    spec: StepCostSpec, data: Path, teacher: Path, out: str, device: str, threads: int, *, steps: int = 5
 ) -> None:
-    """Measure a training step of each method on the first training batch and write {"task", "rows", …} to `out`.
+    """Measure a training step of each variant on the first training batch and write {"task", "rows", …} to `out`.
 
     Args:
-        student: canonical JSON of the student's `ModelSpec`.
+        spec: the variants, their student and the batch size.
+        data: a prepared task.
         teacher: folder of a fine-tuned teacher.
-        methods: {"row", "method", "options"} each, and perhaps "training" with settings of `Method`.
     """
     started, where = Stopwatch(), _start(device, threads)
     task, splits, tokenizer = _prepared(data)
-    rows = splits["train"].shuffled(batch_size, seed=0, epoch=1)[0]
+    rows = splits["train"].shuffled(spec.batch_size, seed=0, epoch=1)[0]
     batch = {name: tensor.to(where) for name, tensor in splits["train"].batch(rows).items()}
     length = int(splits["train"].lengths.max())
-    first_student = loading.load_for(ModelSpec.from_json(student), task, tokenizer, seed=0, max_length=length)
+    first_student = loading.load_for(spec.student, task, tokenizer, seed=0, max_length=length)
     first_teacher = loading.load_finetuned(teacher)
     loading.check_fit(first_student, first_teacher)
 
-    def builder(entry: Mapping[str, Any]) -> Method:
+    def builder(one: TimedVariant) -> Method:
         return build(
-            entry["method"],
+            one.method,
             copy.deepcopy(first_student),
             copy.deepcopy(first_teacher),
-            options=entry["options"],
+            options=one.options,
             quiz=itertools.repeat(batch),
             device=where,
-            **{"student_lr": 5e-5, "total_steps": 1000, **entry.get("training", {})},
+            **{"student_lr": 5e-5, "total_steps": 1000, **one.training},
         )
 
-    builders = {entry["row"]: partial(builder, entry) for entry in methods}
-    if len(builders) < len(methods):
-        raise RkdError("cost: a row occurs twice among the methods; expected each once")
+    builders = {one.variant: partial(builder, one) for one in spec.variants}
     found = measure.measure_methods(builders, batch, where, steps=steps)
-    by_row = {entry["row"]: entry["method"] for entry in methods}
+    methods = {one.variant: one.method for one in spec.variants}
     write_json(
         out,
         {
@@ -103,8 +91,8 @@ def measured_methods(
             "custom_task": task.own,
             "batch": list(batch["input_ids"].shape),
             "tokens": int(batch["attention_mask"].sum()),
-            "rows": [{**line, "method": by_row[line["row"]]} for line in found],
-            "methods": list(methods),
+            "rows": [{**line, "method": methods[line["row"]]} for line in found],
+            "spec": spec.as_dict(),
             **provenance(started, str(where), threads),
         },
     )

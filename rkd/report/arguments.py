@@ -2,19 +2,16 @@
 
 from typing import Any
 
-from rkd.utils.command_line import ArgumentParser
-from rkd.utils.script import text_argument
+from rkd.specs.report import ReportSpec
+from rkd.utils.command_line import ArgumentParser, add_spec
 
 _SHARED: dict[str, dict[str, Any]] = {
-    "--spec": {"type": text_argument, "help": "JSON: tasks, variants, seeds, models, …; -: from stdin"},
     "--out": {"help": "path of the figure without suffix; .pdf and .png are written"},
     "--out-dir": {"help": "folder of the table's files: .csv, .md, .tex, .html and .json"},
     "--metrics": {"nargs": "*", "help": "metrics files; runs without one are missing"},
     "--histories": {"nargs": "*", "help": "students' history.jsonl files; runs without one are missing"},
     "--predictions": {"nargs": "*", "help": "students' predictions.parquet files; runs without one are missing"},
     "--runs": {"nargs": "*", "help": "run.json files; runs without one are missing"},
-    "--ablations": {"help": 'JSON list of {"axis", "value", "variant"}, perhaps "tasks"'},
-    "--axis": {"help": "axis to show"},
 }
 
 
@@ -34,5 +31,8 @@ def parser(description: str | None, *names: str) -> ArgumentParser:
         fromfile_prefix_chars="@",
     )
     for name in names:
-        result.add_argument(name, required=True, **_SHARED[name])
+        if name == "--spec":
+            add_spec(result, ReportSpec)
+        else:
+            result.add_argument(name, required=True, **_SHARED[name])
     return result

@@ -1,9 +1,8 @@
-"""What a report is about, and the files it is made from, as tidy data frames."""
+"""The files that a report is made from, as tidy data frames."""
 
 import math
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,9 +13,8 @@ from rkd import runs
 from rkd.errors import RkdError
 from rkd.metrics.facts import METRICS
 from rkd.specs.renamed import current
-from rkd.tasks import Task, get, register
-
-TEACHER = "teacher"  # the variant name that stands for the fine-tuned teacher
+from rkd.specs.report import TEACHER
+from rkd.tasks import Task, get
 
 _TEXT = {"type": "string", "minLength": 1}
 _FRACTION = {"type": ["number", "null"], "minimum": -1, "maximum": 1}
@@ -26,19 +24,6 @@ def _schema(**properties: Any) -> Draft202012Validator:
     return Draft202012Validator(runs.rule(**properties))
 
 
-_SPEC = _schema(
-    tasks={"type": "array", "items": _TEXT, "minItems": 1, "uniqueItems": True},
-    variants={
-        "type": "array",
-        "items": _schema(name=_TEXT, method=_TEXT, label=_TEXT).schema,
-        "minItems": 1,
-    },
-    seeds={"type": "array", "items": {"type": "integer"}, "minItems": 1, "uniqueItems": True},
-    synthetic={"type": "boolean"},
-    teacher_model=_TEXT,
-    student_model=_TEXT,
-    selection=_schema(teacher=_TEXT, student=_TEXT).schema,
-)
 _METRICS = _schema(
     task=_TEXT,
     variant=_TEXT,
@@ -67,83 +52,6 @@ class Run(NamedTuple):
     task: str
     variant: str
     seed: int
-
-
-@dataclass(frozen=True)
-class Variant:
-    """One row of students: its name in paths, its method and its name in print."""
-
-    name: str
-    method: str
-    label: str
-
-
-@dataclass(frozen=True)
-class ReportSpec:
-    """What a table or figure shows, and what its caption has to say."""
-
-    tasks: tuple[str, ...]
-    variants: tuple[Variant, ...]  # in the order of the config
-    seeds: tuple[int, ...]
-    synthetic: bool  # that of GLUE's tasks; a task of one's own never is
-    teacher_model: str
-    student_model: str
-    teacher_selection: str
-    student_selection: str
-
-    @classmethod
-    def from_json(cls, text: str) -> "ReportSpec":
-        """Read the JSON that the workflow hands to report scripts; `RkdError` if it is not one."""
-        found = runs.checked(_SPEC, runs.parse_json(text, "report spec"), "report spec")
-        variants = tuple(Variant(v["name"], v["method"], v["label"]) for v in found["variants"])
-        names = [variant.name for variant in variants]
-        if TEACHER in names or len(set(names)) < len(names):
-            raise RkdError(f"report spec: variants must have different names other than '{TEACHER}'; found {names}")
-        for task in found["tasks"]:
-            register(get(task, found.get("custom_tasks", {}).get(task)))
-        return cls(
-            tasks=tuple(found["tasks"]),
-            variants=variants,
-            seeds=tuple(found["seeds"]),
-            synthetic=found["synthetic"],
-            teacher_model=found["teacher_model"],
-            student_model=found["student_model"],
-            teacher_selection=found["selection"]["teacher"],
-            student_selection=found["selection"]["student"],
-        )
-
-    def labels(self) -> dict[str, str]:
-        """Row names in print by variant name, the teacher first."""
-        return {TEACHER: "Teacher"} | {variant.name: variant.label for variant in self.variants}
-
-    def is_synthetic(self, task: str) -> bool:
-        """Whether a task's data are made up by our own grammar."""
-        return self.synthetic and not get(task).own
-
-    @property
-    def heading(self) -> str:
-        """What a figure says above its panels: which of them show synthetic data."""
-        made_up = [get(task).title for task in self.tasks if self.is_synthetic(task)]
-        if not made_up:
-            return ""
-        whose = "" if len(made_up) == len(self.tasks) else f"{', '.join(made_up)}: "
-        return f"{whose}{'s' if whose else 'S'}ynthetic data, not GLUE."
-
-    def admit(self, runs: pd.DataFrame) -> None:
-        """Refuse runs that the report is not about: a stale file must not slip into a mean."""
-        allowed = {"task": self.tasks, "variant": tuple(self.labels()), "seed": self.seeds}
-        for column, values in allowed.items():
-            alien = runs[~runs[column].isin(values)]
-            if not alien.empty:
-                first = alien.iloc[0]
-                expected = ", ".join(map(str, values))
-                raise RkdError(f"{first['file']}: {column} is {first[column]}; this report is about {expected}")
-        if "synthetic" in runs:
-            alien = runs[runs["synthetic"].astype(bool) != runs["task"].map(self.is_synthetic).astype(bool)]
-            if not alien.empty:
-                found = alien.iloc[0]
-                expected = str(self.is_synthetic(found["task"]))
-                raise RkdError(f"{found['file']}: synthetic is {found['synthetic']}; this report is about {expected}")
 
 
 def score_name(task: Task) -> str:

@@ -24,8 +24,8 @@ def origin(script: str, inputs: Iterable[str | Path], project_files: Iterable[st
         SHA-256 by file; `code`, a digest by source file as in `rkd.workflow.code_digest.code_digests`.
 
     Example:
-        >>> origin("workflow_scripts/make_table.py", ["results/metrics/cola/kd/seed-1.json"])["command"][0]
-        'workflow_scripts/make_table.py'
+        >>> origin("workflow_scripts/make_main_table.py", ["results/metrics/cola/kd/seed-1.json"])["command"][0]
+        'workflow_scripts/make_main_table.py'
     """
     name = f"workflow_scripts/{Path(script).name}"
     lists = (Path(word[1:]).read_text().splitlines() if word.startswith("@") else [word] for word in sys.argv[1:])

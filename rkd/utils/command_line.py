@@ -1,11 +1,11 @@
-"""The command lines of the workflow's scripts: errors of one line, numbers in a range and values in JSON."""
+"""The command lines of the workflow's scripts: errors of one line, specs, named values and numbers in a range."""
 
 import argparse
-import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 from rkd.errors import RkdError
+from rkd.specs.base import Spec
 from rkd.utils.script import text_argument
 
 
@@ -29,27 +29,45 @@ class ArgumentParser(argparse.ArgumentParser):
             raise RkdError(f"@FILE: cannot be read as arguments: {error}") from None
 
 
-def json_value(kind: type, expected: str) -> Callable[[str], Any]:
-    """The type of an argument that holds JSON, or for "-" of one that comes on standard input.
+def add_spec(parser: argparse.ArgumentParser, kind: type[Spec]) -> None:
+    """Add the required option --spec, which takes a spec's JSON, or "-" for JSON on standard input.
 
     Args:
-        kind: dict or list.
-        expected: what errors say was expected.
+        parser: the parser of a script.
+        kind: the class of the spec, which the parsed argument is an object of.
 
-    >>> json_value(dict, "an object by key")('{"task": "mrpc"}')
-    {'task': 'mrpc'}
+    >>> add_spec(parser, MetricsSpec)
     """
 
-    def read(text: str) -> Any:
+    def parse(text: str) -> Spec:
         try:
-            value = json.loads(text_argument(text))
-        except (ValueError, RecursionError) as error:
-            raise argparse.ArgumentTypeError(f"not JSON: {error}") from None
-        if not isinstance(value, kind):
-            raise argparse.ArgumentTypeError(f"found a JSON {type(value).__name__}; expected {expected}")
-        return value
+            return kind.from_json(text_argument(text))
+        except RkdError as error:  # of which, as a ValueError, argparse would tell nothing
+            raise argparse.ArgumentTypeError(str(error)) from None
 
-    return read
+    described = f"JSON of a {kind.__module__}.{kind.__qualname__}; -: from stdin"
+    parser.add_argument("--spec", required=True, type=parse, help=described)
+
+
+def named(option: str, pairs: Sequence[str], expected: str) -> dict[str, str]:
+    """The values of an option that takes NAME=VALUE any number of times, by name.
+
+    Args:
+        option: the option's name, for errors.
+        pairs: its words.
+        expected: what a word should be, for errors.
+
+    Raises:
+        RkdError: a word has no "=", or a name occurs twice.
+
+    >>> named("--models", ["teacher=models/a", "kd=models/b"], "ROW=FOLDER")
+    {'teacher': 'models/a', 'kd': 'models/b'}
+    """
+    found = dict(pair.split("=", 1) for pair in pairs if "=" in pair)
+    if len(found) < len(pairs):
+        name = expected.split("=", maxsplit=1)[0].lower()
+        raise RkdError(f"{option}: found {' '.join(pairs)}; expected {expected}, each {name} once")
+    return found
 
 
 def at_least(lowest: int) -> Callable[[str], int]:

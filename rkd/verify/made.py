@@ -18,8 +18,9 @@ from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
 from rkd.errors import RkdError
-from rkd.report.inputs import TEACHER
 from rkd.specs.renamed import current
+from rkd.specs.report import TEACHER
+from rkd.verify.earlier import current_command
 from rkd.verify.finding import (
     CHANGED,
     MISMATCH,
@@ -93,7 +94,7 @@ class Origin(NamedTuple):
             and all(isinstance(made.get(key), dict) for key in ("inputs", "code"))
             and (outputs is None or isinstance(outputs, dict))
         )
-        return cls(command, made["inputs"], made["code"], outputs) if whole else None
+        return cls(current_command(command), made["inputs"], made["code"], outputs) if whole else None
 
     @property
     def sources(self) -> dict[str, str]:

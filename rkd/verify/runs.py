@@ -17,8 +17,8 @@ from rkd.models import source as model_source
 from rkd.models.source import COMMIT
 from rkd.prepared import PARTS as DATA_PARTS
 from rkd.prepared import content_digest
-from rkd.report.inputs import TEACHER
 from rkd.specs.jobs import RunSpec
+from rkd.specs.report import TEACHER
 from rkd.tasks import get, register
 from rkd.verify.finding import (
     CHANGED,

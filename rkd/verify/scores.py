@@ -1,11 +1,14 @@
 """Metrics files against the predictions that they were computed from and the run that made these."""
 
 from collections.abc import Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 from rkd.errors import RkdError
-from rkd.metrics.scores import SPEC_KEYS, metrics_file
+from rkd.metrics.scores import metrics_file
+from rkd.specs.base import read
+from rkd.specs.metrics import MetricsSpec
 from rkd.utils.files import jsonable
 from rkd.verify.finding import MISMATCH, UNCHECKED, Findings, differences, digest, finding, object_in
 from rkd.verify.runs import Place, first_version
@@ -47,7 +50,7 @@ def _same_run(path: Path, recorded: Mapping[str, Any], record: Mapping[str, Any]
     """Findings on what a metrics file says of its run, by the run's record."""
     spec, data = record["spec"], record["data"]
     expected = {**place._asdict(), "method": spec["method"], "synthetic": data["source"] == "synthetic"}
-    found = {key: recorded.get(key) for key in SPEC_KEYS}
+    found = {key: recorded.get(key) for key in expected}
     yield from differences(MISMATCH, path, found, expected, "its run has")
     ours, theirs = (
         task and {key: value for key, value in task.items() if key not in _NOT_TRAINED}
@@ -61,7 +64,9 @@ def _same_scores(path: Path, recorded: Mapping[str, Any], predictions: Path) -> 
 
     try:
         frame = pd.read_parquet(predictions, columns=["split", "idx", "label", "prediction"])
-        made = jsonable(metrics_file(recorded, frame))
+        names = [field.name for field in fields(MetricsSpec)]
+        spec = read(MetricsSpec, {name: recorded[name] for name in names if name in recorded}, "its run")
+        made = jsonable(metrics_file(spec, frame))
     except (RkdError, OSError, ValueError, KeyError) as error:
         yield finding(MISMATCH, path, f"its predictions give no metrics: {error}")
         return

@@ -7,10 +7,15 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from rkd.config.variants import Cell, expand, resolve, without_unread
+from rkd.config.variants import expand, resolve, without_unread
+from rkd.errors import RkdError
 from rkd.methods.facts import METHODS, TEACHER_METHOD
 from rkd.models import source as model_source
-from rkd.specs.jobs import TRAINING_KEYS, DataSpec, ModelSpec, RunSpec, canonical_json
+from rkd.specs.data import DataSpec
+from rkd.specs.jobs import TRAINING_KEYS, ModelSpec, RunSpec
+from rkd.specs.metrics import MetricsSpec
+from rkd.specs.profiling import StepCostSpec, TimedVariant
+from rkd.specs.report import Axis, ReportSpec, Selection, Variant
 from rkd.tasks import define
 from rkd.utils.files import sha256
 
@@ -37,6 +42,17 @@ class Plan:
         self.variants: list[str] = list(config["variants"])
         self._overrides, self.cells = expand(config)
         self._student_models: dict[str, ModelSpec] = {}
+
+    @classmethod
+    def from_json(cls, text: str) -> "Plan":
+        """Parse what `page` wrote; `RkdError` if the text holds no checked config."""
+        try:
+            config = json.loads(text)
+            return cls(config)
+        except (ValueError, RecursionError) as error:
+            raise RkdError(f"config: not JSON: {error}; expected the checked config") from None
+        except (KeyError, TypeError, AttributeError) as error:
+            raise RkdError(f"config: not a checked config: {error!r}; expected the whole of one") from None
 
     @property
     def synthetic(self) -> bool:
@@ -152,7 +168,7 @@ class Plan:
         return METHODS[self.method(variant)].needs_teacher
 
     @property
-    def moving(self) -> list[str]:
+    def with_trainable_teacher(self) -> list[str]:
         """The variants whose teacher learns too."""
         return [name for name in self.variants if METHODS[self.method(name)].trains_teacher]
 
@@ -172,11 +188,15 @@ class Plan:
         """The variants of the config and those that its ablations add."""
         return list(self._overrides)
 
-    @property
-    def axes(self) -> dict[str, list[Cell]]:
-        """The cells of every axis of ablation that has some."""
+    @cached_property
+    def axes(self) -> dict[str, Axis]:
+        """The axes of ablation that run on some task, by name; values in the order of the config, numbers sorted."""
         names = dict.fromkeys(cell.axis for cell in self.cells)
-        return {axis: [cell for cell in self.cells if cell.axis == axis] for axis in names}
+        cells = {name: [cell for cell in self.cells if cell.axis == name] for name in names}
+        return {
+            name: Axis.ordered(name, [(cell.value, cell.variant) for cell in found], found[0].tasks)
+            for name, found in cells.items()
+        }
 
     def runs(self) -> list[tuple[str, str, int]]:
         """(task, variant, seed) of every training run, the teachers ("teacher") first."""
@@ -184,59 +204,48 @@ class Plan:
         places += [(task, cell.variant) for cell in self.cells for task in cell.tasks]
         return [(task, name, seed) for task, name in dict.fromkeys(places) for seed in self.seeds]
 
-    def student_model(self) -> str:
-        """Canonical JSON of the config's student before training."""
-        return self._student_model(self.config["student_model"]).json()
-
-    def measured_methods(self, task: str) -> str:
-        """Canonical JSON of the variants whose steps are timed, all on one batch and with the config's student."""
+    def step_cost(self, task: str) -> StepCostSpec:
+        """The variants whose steps are timed, all on one batch and with the config's student."""
         keys = ("weight_decay", "max_grad_norm", "adam_epsilon", "gradient_accumulation")
-        rows = []
+        timed = []
         for name in (name for name in self.variants if not self.has_own_student(name)):
             spec = self.student(task, name, self.seeds[0])
             training = {"student_lr": spec.training["learning_rate"], **_pick(spec.training, keys)}
-            rows.append({"row": name, "method": spec.method, "options": spec.options, "training": training})
-        return canonical_json(rows)
+            timed.append(TimedVariant(name, spec.method, spec.options, training))
+        student = self._student_model(self.config["student_model"])
+        return StepCostSpec(student, tuple(timed), self.config["student"]["batch_size"])
 
     def method_modules(self) -> list[str]:
         """Modules of all methods of the config's variants."""
         return sorted({f"rkd.methods.{self.method(name)}" for name in self.variants})
 
-    def ablations(self) -> str:
-        """Canonical JSON of all cells, as the reports read it."""
-        return canonical_json(
-            [{"axis": c.axis, "value": c.value, "variant": c.variant, "tasks": list(c.tasks)} for c in self.cells]
-        )
-
-    def metrics(self, task: str, variant: str, seed: int) -> str:
-        """Canonical JSON of what a metrics file says beside its numbers."""
+    def metrics(self, task: str, variant: str, seed: int) -> MetricsSpec:
+        """What a metrics file says beside its numbers."""
         method = TEACHER_METHOD if variant == "teacher" else self.method(variant)
-        synthetic, own = self.is_synthetic(task), self._own_task(task, training=False)
-        spec = {"task": task, "variant": variant, "method": method, "seed": seed, "synthetic": synthetic}
-        return canonical_json({**spec, "custom_task": own} if own else spec)
+        own = self._own_task(task, training=False)
+        return MetricsSpec(task, variant, method, seed, self.is_synthetic(task), own)
 
-    def report(self, variants: list[str] | None = None) -> dict[str, Any]:
+    def report(self, axis: str | None = None) -> ReportSpec:
         """What tables and figures need to know beside the numbers: order, names, selection.
 
         Args:
-            variants: the rows; those that the config names by default.
+            axis: the axis of ablation to show; then the report is about all variants, else about those that the config
+                names.
         """
-        rows = self.variants if variants is None else variants
-        selections = {self.student(self.tasks[0], v, self.seeds[0]).training["selection"] for v in rows}
-        own = {task: define(entry) for task, entry in self.config["custom_tasks"].items() if task in self.tasks}
-        return {
-            **({"custom_tasks": own} if own else {}),
-            "tasks": self.tasks,
-            "variants": [{"name": name, "method": self.method(name), "label": name} for name in rows],
-            "seeds": self.seeds,
-            "synthetic": self.synthetic,
-            "teacher_model": self.config["teacher_model"],
-            "student_model": self.config["student_model"],
-            "selection": {
-                "teacher": self.config["teacher"]["selection"],
-                "student": "/".join(sorted(selections)),
-            },
-        }
+        names = self.variants if axis is None else self.all_variants
+        selections = {self.student(self.tasks[0], name, self.seeds[0]).training["selection"] for name in names}
+        entries = self.config["custom_tasks"]
+        return ReportSpec(
+            tasks=tuple(self.tasks),
+            variants=tuple(Variant(name, self.method(name), name) for name in names),
+            seeds=tuple(self.seeds),
+            synthetic=self.synthetic,
+            teacher_model=self.config["teacher_model"],
+            student_model=self.config["student_model"],
+            selection=Selection(self.config["teacher"]["selection"], "/".join(sorted(selections))),
+            axis=None if axis is None else self.axes[axis],
+            custom_tasks={task: define(entries[task]) for task in self.tasks if task in entries},
+        )
 
     def page(self, *, compared: bool = False) -> str:
         """JSON of the config, which the report page shows. Variants keep their order, in which tables have their rows.

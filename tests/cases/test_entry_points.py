@@ -679,20 +679,22 @@ SPEC = json.dumps(
     }
 )
 RUN = "students/mrpc/kd/seed-1"
-AXES = '[{"axis": "alpha", "value": 0.5, "variant": "kd"}]'
+PAGE = ["--results", "r", "--citation", "c", "--tables", "main", "--figures", "--out", "o"]
+ABLATION = json.dumps(json.loads(SPEC) | {"axis": {"name": "alpha", "values": [[0.5, "kd"]], "tasks": ["mrpc"]}})
+METRICS = json.dumps({"task": "mrpc", "variant": "kd", "method": "kd", "seed": 1, "synthetic": True})
 # The arguments of each script, {file} standing for what it reads.
 READING = {
-    "compute_metrics.py": ["--spec", '{"task": "mrpc"}', "--predictions", "{file}", "--out", "out.json"],
-    "make_ablation_table.py": ["--spec", SPEC, "--ablations", AXES, "--axis", "alpha", "--metrics", "{file}"],
+    "compute_metrics.py": ["--spec", METRICS, "--predictions", "{file}", "--out", "out.json"],
+    "make_ablation_table.py": ["--spec", ABLATION, "--metrics", "{file}"],
     "make_comparisons.py": ["--spec", SPEC, "--predictions", "{file}"],
     "make_cost_table.py": ["--spec", SPEC, "--measurement", "{file}"],
     "make_efficiency_table.py": ["--measurements", "{file}"],
     "make_provenance.py": ["--planned", "1", "--runs", "{file}"],
     "make_selection_table.py": ["--spec", SPEC, "--histories", "{file}"],
     "make_submission.py": ["--predictions", "{file}", "--out", "out.zip"],
-    "make_table.py": ["--spec", SPEC, "--metrics", "{file}"],
-    "plot_ablation.py": ["--spec", SPEC, "--ablations", AXES, "--axis", "alpha", "--metrics", "{file}", "--out", "f"],
-    "plot_cost.py": ["--spec", SPEC, "--metrics", "--runs", "{file}", "--out", "f"],
+    "make_main_table.py": ["--spec", SPEC, "--metrics", "{file}"],
+    "plot_ablation.py": ["--spec", ABLATION, "--metrics", "{file}", "--out", "f"],
+    "plot_score_vs_cost.py": ["--spec", SPEC, "--metrics", "--runs", "{file}", "--out", "f"],
     "plot_latency.py": ["--spec", SPEC, "--metrics", "--efficiency", "{file}", "--out", "f"],
     "plot_learning_curves.py": ["--spec", SPEC, "--histories", "{file}", "--out", "f"],
     "plot_teacher_dynamics.py": ["--spec", SPEC, "--histories", "{file}", "--out", "f"],
@@ -723,11 +725,9 @@ def test_scripts_tell_files_that_they_cannot_read(script, tmp_path, monkeypatch,
 def test_scripts_tell_arguments_that_they_cannot_read(script, ends):
     check_one_error(ends.script(script), "the following arguments are required: --")
     check_one_error(ends.script(script, "--no-such-option"), "error: ")
-    options = {"--spec": "not JSON", "--config": "[]", "--methods": "{}", "--planned": "x"}
-    for option, value in options.items():
-        if f'"{option}"' in (SCRIPTS / script).read_text():
-            given = [part for pair in (("--ablations", AXES), ("--axis", "alpha")) for part in pair]
-            end = ends.script(script, option, value, *(given if "--ablations" in READING.get(script, ()) else ()))
+    for option, value in {"--spec": "not JSON", "--config": "[]", "--planned": "x"}.items():
+        if option in (SCRIPTS / script).read_text():
+            end = ends.script(script, option, value)
             assert end.code == 2
             assert "Traceback" not in end.err
 
@@ -735,7 +735,10 @@ def test_scripts_tell_arguments_that_they_cannot_read(script, ends):
 @pytest.mark.parametrize(
     ("arguments", "error"),
     [
-        (["measure_cost.py", "--methods", "{}"], "--methods: found a JSON dict; expected a list of methods"),
+        (
+            ["measure_cost.py", "--spec", "{}"],
+            "step cost spec: the key 'student' is missing; expected student, variants",
+        ),
         (["measure_cost.py", "--steps", "0"], "--steps: found '0'; expected a whole number of at least 1"),
         (["measure_cost.py", "--threads", "-1"], "--threads: found '-1'; expected"),
         (["measure_efficiency.py", "--repeats", "x"], "--repeats: found 'x'; expected a whole number"),
@@ -746,14 +749,22 @@ def test_scripts_tell_arguments_that_they_cannot_read(script, ends):
         (["make_provenance.py", "--planned", "-1"], "--planned: found '-1'"),
         (["make_comparisons.py", "--resamples", "0"], "--resamples: found '0'; expected a whole number of at least 1"),
         (["make_submission.py", "--seed", "one"], "--seed: found 'one'"),
-        (["compute_metrics.py", "--spec", "{"], "--spec: not JSON"),
-        (["compute_metrics.py", "--spec", "[]"], "--spec: found a JSON list; expected an object with task"),
-        (["make_report.py", "--config", "5"], "--config: found a JSON int; expected the checked config"),
-        (["make_table.py", "@nowhere"], "nowhere"),
-        (["train.py", "--spec", "{", "--data", "d", "--out", "o"], "run spec: found something that rkd does not write"),
-        (["train.py", "--spec", "{}", "--data", "d", "--out", "o"], "run spec: found something that rkd does not"),
+        (["compute_metrics.py", "--spec", "{"], "metrics spec: not JSON"),
+        (
+            ["compute_metrics.py", "--spec", "[]"],
+            "metrics spec: found []; expected an object with task, variant, method",
+        ),
+        (["make_report.py", "--config", "5", *PAGE], "config: not a checked config"),
+        (["make_report.py", "--config", "{}", *PAGE], "config: not a checked config: KeyError('tasks')"),
+        (["make_report.py", "--config", "{", *PAGE], "config: not JSON"),
+        (["make_main_table.py", "@nowhere"], "nowhere"),
+        (["train.py", "--spec", "{"], "run spec: not JSON"),
+        (
+            ["train.py", "--spec", "{}"],
+            "run spec: the key 'task' is missing; expected task, variant, method, seed, model",
+        ),
         (["train.py", "--threads", "0"], "--threads: found '0'; expected a whole number of at least 1"),
-        (["prepare_data.py", "--spec", "[]"], "--spec: found a JSON list; expected the arguments of rkd.data.prepare"),
+        (["prepare_data.py", "--spec", "[]"], "data spec: found []; expected an object with task, source, path"),
     ],
 )
 def test_arguments_of_scripts_are_checked(arguments, error, ends):
@@ -798,7 +809,7 @@ def test_an_output_that_the_caller_has_closed_is_one_error(project, tmp_path):
     told = "error: standard output: cannot be written: Bad file descriptor"
     closed = ["sh", "-c", 'exec "$@" >&-', "sh", sys.executable]
     predict = ["-m", "rkd", "predict", project / "out/student", project / "dev.csv", "--device", "cpu"]
-    for command in (predict, ["-m", "rkd", "--help"], [SCRIPTS / "make_table.py", "--help"]):
+    for command in (predict, ["-m", "rkd", "--help"], [SCRIPTS / "make_main_table.py", "--help"]):
         arguments = [*closed, *map(str, command)]
         environment = {**os.environ, "PYTHONPATH": str(ROOT)}
         end = subprocess.run(arguments, stderr=subprocess.PIPE, text=True, check=False, env=environment)

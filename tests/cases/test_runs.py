@@ -208,7 +208,7 @@ def test_a_second_clone_with_the_environment_of_the_first_runs_its_own_code(tmp_
     assert (second.folder / "seen.txt").read_text().strip() == str(second.folder / "rkd" / "__init__.py")
 
 
-@pytest.mark.parametrize("script", ["train.py", "prepare_data.py", "make_table.py"])
+@pytest.mark.parametrize("script", ["train.py", "prepare_data.py", "make_main_table.py"])
 def test_a_script_of_one_clone_refuses_the_library_of_another(script, tmp_path):
     shutil.copytree(ROOT / "workflow_scripts", tmp_path / "workflow_scripts")
     (tmp_path / "rkd").mkdir()

@@ -27,11 +27,12 @@ from rkd.errors import RkdError
 from rkd.export import model_card
 from rkd.report.figures.ablation import ablation_figure
 from rkd.report.figures.learning_curves import save
-from rkd.report.inputs import ReportSpec, read_metrics
+from rkd.report.inputs import read_metrics
 from rkd.report.page import build
-from rkd.report.tables.ablation import ablation_table, read_axes
+from rkd.report.tables.ablation import ablation_table
 from rkd.report.tables.main import main_table, write
 from rkd.specs.jobs import RunSpec
+from rkd.specs.report import ReportSpec
 from rkd.utils import escape
 from rkd.workflow.forecast import planned_jobs
 from rkd.workflow.plan import Plan
@@ -139,6 +140,7 @@ def test_a_project_folder_that_snakemake_cannot_take_is_one_error(tmp_path):
 def test_no_name_of_an_axis_or_task_makes_the_name_of_a_rule():
     text = "".join(path.read_text(encoding="utf-8") for path in [ROOT / "Snakefile", *(ROOT / "rules").glob("*.smk")])
     names = re.findall(r"^ *rule (\w+):", text, re.MULTILINE)
+    names += re.findall(r'Product\(\n +"(\w+)"', text)
     assert len(names) > 20
     assert not [name for name in names if name.startswith("ablation_") or name.endswith("_all")]
 
@@ -441,9 +443,10 @@ def test_any_text_at_any_key_is_taken_as_it_is_or_refused_by_its_key(whole, path
             spec = plan.teacher(task, seed) if variant == "teacher" else plan.student(task, variant, seed)
             assert RunSpec.from_json(spec.json()) == spec
             json.loads(plan.data(task).json())["custom_task"].keys()
-        report = ReportSpec.from_json(json.dumps(plan.report(plan.all_variants)))
-        assert read_axes(plan.ablations(), report).keys() == plan.axes.keys()
-        Plan(json.loads(plan.page()))
+        for axis in (None, *plan.axes):
+            report = plan.report(axis)
+            assert ReportSpec.from_json(report.json()) == report
+        Plan.from_json(plan.page())
     finally:
         os.chdir(before)
 
@@ -479,7 +482,7 @@ def test_a_file_of_any_name_is_taken_at_every_key_for_a_path(whole, tmp_path_fac
     assert set(plan.files("one").values()) == {data}
     assert plan.teacher("one", 1).model.source == teacher
     assert plan.student("one", "one", 1).model.source == teacher
-    assert [cell.value for cell in plan.axes["one"]] == [student, teacher]
+    assert [value for value, _ in plan.axes["one"].values] == [student, teacher]
 
 
 # --- the report ---------------------------------------------------------------------------------------------
@@ -540,7 +543,7 @@ def rendered(tmp_path, monkeypatch):
     (tmp_path / "configs").symlink_to(ROOT / "configs")
     monkeypatch.chdir(tmp_path)
     plan = Plan(load({**base(), **overlaid(nasty_config(tmp_path))}))
-    spec = ReportSpec.from_json(json.dumps(plan.report(plan.all_variants)))
+    spec = ReportSpec.from_json(plan.report("figure").json())
     names = ["teacher", *plan.all_variants]
     files = []
     for number, variant in enumerate(names):
@@ -562,9 +565,8 @@ def overlaid(config: dict[str, Any]) -> dict[str, Any]:
 
 def test_tables_show_nasty_text_as_it_is_in_every_format(rendered, tmp_path):
     plan, spec, metrics = rendered
-    axis = read_axes(plan.ablations(), spec)["figure"]
     student, title = plan.config["student_model"], plan.config["custom_tasks"]["moods"]["title"]
-    table = ablation_table(spec, axis, metrics)
+    table = ablation_table(spec, metrics)
     starts = {"main": "Dev scores", "ablation_figure": "Ablation of figure: dev primary scores"}
     for stem, one in {"main": main_table(spec, metrics), "ablation_figure": table}.items():
         csv_file, md, tex, html, _ = write(one, tmp_path / "tables", stem)
@@ -588,8 +590,8 @@ def test_tables_show_nasty_text_as_it_is_in_every_format(rendered, tmp_path):
 
 
 def test_figures_draw_nasty_text_as_it_is(rendered, tmp_path):
-    plan, spec, metrics = rendered
-    table = ablation_table(spec, read_axes(plan.ablations(), spec)["figure"], metrics)
+    _, spec, metrics = rendered
+    table = ablation_table(spec, metrics)
     broken = "$\\frac{$ \\sum_{ $x"
     axis = replace(table.axis, values=((broken, table.axis.values[0][1]), ("$a$", table.axis.values[1][1])))
     figure = ablation_figure(replace(table, axis=axis))
@@ -607,7 +609,7 @@ def test_the_page_shows_nasty_text_as_it_is(rendered, tmp_path):
     log = tmp_path / "results/logs/train_student/moods/kd/seed-1.log"
     log.parent.mkdir(parents=True)
     log.write_text(f"ValueError: {NASTY}\x1b[31m\n", encoding="utf-8")
-    html = build.page(Plan(json.loads(plan.page())), tmp_path / "results", ROOT / "CITATION.cff", ["main"], [])
+    html = build.page(Plan.from_json(plan.page()), tmp_path / "results", ROOT / "CITATION.cff", ["main"], [])
     parsed = Text(html)
     assert not parsed.open
     assert not {"i", "b"} & {tag for tag, _ in parsed.tags}

@@ -362,11 +362,11 @@ def test_a_table_that_tells_settings_which_never_ran(
 ) -> None:
     """As by `report_only: true` with another config: all of the table agrees with itself."""
     shutil.rmtree(results / "report")
-    spec = results_tree.plan().report()
+    spec = results_tree.plan().report().as_dict()
     change(spec)
     metrics = [f"results/metrics/cola/{row}/seed-1.json" for row in results_tree.RUNS]
     results_tree.script(
-        "make_table.py", "--spec", json.dumps(spec), "--out-dir", "results/tables", "--metrics", *metrics
+        "make_main_table.py", "--spec", json.dumps(spec), "--out-dir", "results/tables", "--metrics", *metrics
     )
     assert f"main.json: {told}" in mismatches(results / "tables")
 
@@ -437,7 +437,7 @@ def places(value: Any) -> Iterator[tuple[Any, Any]]:
         b'{"spec": {"task": "cola", "variant": {}, "seed": [], "training": 1}, "outputs": {"../../x": 1}}',
         b'{"spec": {"task": "\\ud800\\n", "custom_task": {"text": 5}}}',
         b'{"origin": {"command": [], "inputs": {}, "code": {}}, "printed": 1}',
-        b'{"origin": {"command": ["workflow_scripts/make_table.py", "--out-dir", "x", "--spec", "{"], '
+        b'{"origin": {"command": ["workflow_scripts/make_main_table.py", "--out-dir", "x", "--spec", "{"], '
         b'"inputs": {}, "code": {}}}',
     ],
 )

@@ -21,7 +21,6 @@ from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 
 from rkd.config.load import load
-from rkd.specs.jobs import canonical_json
 from rkd.utils.files import digests, write_json
 from rkd.utils.provenance import PACKAGES
 from rkd.verify.finding import digest
@@ -57,7 +56,7 @@ def build(folder: Path) -> None:
     )
     with working_in(folder):
         for variant, place in RUNS.items():
-            spec, out = planned.metrics("cola", variant, 1), f"results/metrics/cola/{variant}/seed-1.json"
+            spec, out = planned.metrics("cola", variant, 1).json(), f"results/metrics/cola/{variant}/seed-1.json"
             script(
                 "compute_metrics.py",
                 "--spec",
@@ -67,8 +66,8 @@ def build(folder: Path) -> None:
                 "--out",
                 out,
             )
-        report = canonical_json(planned.report())
-        script("make_table.py", "--spec", report, "--out-dir", "results/tables", "--metrics", *metrics)
+        report = planned.report().json()
+        script("make_main_table.py", "--spec", report, "--out-dir", "results/tables", "--metrics", *metrics)
         script("make_provenance.py", "--planned", "3", "--out-dir", "results/tables", "--runs", *records)
         out = ("--out", "results/figures/learning_curves")
         curves = ("--histories", *histories[1:], "--teacher-metrics", metrics[0])

@@ -18,12 +18,12 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer, pipe
 import rkd
 import rkd.methods
 from rkd.api import OPTIONS, TRAINING
-from rkd.config.variants import METHOD_OPTIONS
 from rkd.distilling import _own_files
 from rkd.errors import RkdError
 from rkd.export import export
 from rkd.inference import Classifier
 from rkd.methods import KD, FineTune, by_name, register
+from rkd.methods.facts import METHODS
 from rkd.metrics import scores as metrics
 from rkd.specs.jobs import TRAINING_KEYS, ModelSpec, RunSpec
 from rkd.training import trial
@@ -365,4 +365,4 @@ def test_metrics_and_primary_metrics(distilled):
 
 def test_every_setting_and_option_has_a_default():
     assert set(TRAINING) == set(TRAINING_KEYS)
-    assert set(OPTIONS) == {option for options in METHOD_OPTIONS.values() for option in options}
+    assert set(OPTIONS) == {option for facts in METHODS.values() for option in facts.options}

@@ -14,6 +14,7 @@ import pytest
 
 from rkd import verify
 from rkd.errors import RkdError
+from rkd.verify.earlier import current_command
 from tests.conftest import ROOT
 from tests.helpers import results_tree
 from tests.helpers.results_tree import script
@@ -321,3 +322,33 @@ def test_the_command_and_its_exit_codes(results: Path) -> None:
 def test_verification_loads_no_torch() -> None:
     code = "import sys, rkd.verify; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
+
+
+def test_commands_of_earlier_versions_are_read_as_todays():
+    """The axes of ablation were an option of their own, and two scripts had other names."""
+    old, new = (f"workflow_scripts/plot_{name}.py" for name in ("cost", "score_vs_cost"))
+    assert current_command([old, "--out", "x"]) == current_command([new, "--out", "x"]) == [new, "--out", "x"]
+    axes = [{"axis": "heat", "value": 5, "variant": "hot"}, {"axis": "heat", "value": 1.0, "variant": "kd"}]
+    axes.append({"axis": "map", "value": "skip", "variant": "kd", "tasks": ["rte"]})
+    script = "workflow_scripts/plot_ablation.py"
+
+    def command(axis, cells=None):
+        return [
+            script,
+            "--spec",
+            '{"tasks":["cola","rte"]}',
+            "--ablations",
+            cells or json.dumps(axes),
+            "--axis",
+            axis,
+            "--out",
+            "x",
+        ]
+
+    words = current_command(command("heat"))
+    assert (words[:2], words[3:]) == ([script, "--spec"], ["--out", "x"])
+    heat = {"name": "heat", "tasks": ["cola", "rte"], "values": [[1.0, "kd"], [5, "hot"]]}
+    assert json.loads(words[2]) == {"tasks": ["cola", "rte"], "axis": heat}
+    assert json.loads(current_command(command("map"))[2])["axis"]["tasks"] == ["rte"]
+    for damaged in (command("none"), command("heat", "{"), command("heat", "[5]")):
+        assert current_command(damaged) == damaged

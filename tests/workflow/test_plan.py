@@ -41,7 +41,7 @@ def test_the_paper(fresh):
         "comparisons": 1,
         "learning_curves": 1,
         "teacher_dynamics": 1,
-        "score_against_cost": 1,
+        "score_vs_cost": 1,
         "provenance_table": 1,
         "report": 1,
     }

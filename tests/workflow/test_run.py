@@ -1,6 +1,7 @@
 """The workflow run for real on small models: what it leaves, and what a change makes it do again."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -169,6 +170,46 @@ def test_layout_comments_and_docstrings_of_code_are_no_change(finished):
         assert finished.planned() == {}
 
 
+@contextmanager
+def replaced(folder, pattern, replacement):
+    """All code of the trainings and of layer_map.py with another text for what matches, for the time of the block."""
+    files = [*folder.glob("rkd/training/*.py"), folder / "rkd/layer_map.py"]
+    before = {path: path.read_text() for path in files}
+    after = {path: re.sub(pattern, replacement, text) for path, text in before.items()}
+    assert before != after, f"nothing matches {pattern}"
+    for path, text in after.items():
+        path.write_text(text)
+    try:
+        yield
+    finally:
+        for path, text in before.items():
+            path.write_text(text)
+
+
+def test_reworded_messages_and_a_new_version_are_no_change(finished):
+    """Of errors and log lines alike, those with values in them too."""
+    for messages in (r'(RkdError\(\s*f?")', r'(log\.\w+\(\s*f?")'):
+        with replaced(finished.folder, messages, r"\1Reworded: "):
+            assert finished.planned() == {}
+    with edited(finished.folder / "rkd/_version.py", lambda text: re.sub(r'"\d+\.', '"99.', text)):
+        assert finished.planned() == {}
+
+
+@pytest.mark.parametrize(
+    ("pattern", "replacement"),
+    [
+        (r"(checkpoint_minutes: float = )15\b", r"\g<1>16"),
+        (r'\b(device: str = )"auto"', r'\1"cpu"'),
+        (r'"primary_score"', '"score"'),
+    ],
+    ids=["number", "default string", "key"],
+)
+def test_a_changed_number_default_or_key_of_the_code_trains(finished, pattern, replacement):
+    with replaced(finished.folder, pattern, replacement):
+        planned = finished.planned()
+    assert {rule: planned.get(rule) for rule in TRAINING} == {"finetune_teacher": 1, "train_student": 3}
+
+
 def test_another_house_style_is_no_change(finished):
     """All code set anew by the formatters, to a narrower page, which breaks lines in most files."""
     folder, page = finished.folder, ["--line-length", "79"]
@@ -271,7 +312,7 @@ def test_a_lost_metrics_file_trains_nothing(finished):
     text = path.read_text()
     path.unlink()
     planned = finished.planned()
-    assert planned == {"all": 1, "compute_metrics": 1, "main_table": 1, "score_against_cost": 1, "report": 1}
+    assert planned == {"all": 1, "compute_metrics": 1, "main_table": 1, "score_vs_cost": 1, "report": 1}
     finished.snakemake()
     assert path.read_text() == text
 

@@ -20,9 +20,10 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import MaxNLocator
 
 from rkd.errors import RkdError
-from rkd.report.inputs import TEACHER, ReportSpec, score_name
+from rkd.report.inputs import score_name
 from rkd.report.provenance import with_outputs
 from rkd.report.statistics import Interval
+from rkd.specs.report import TEACHER, ReportSpec
 from rkd.tasks import Task, get
 from rkd.utils.files import atomic_path, write_json
 

@@ -20,7 +20,8 @@ from rkd.report.figures.learning_curves import (
     step_axis,
     variant_styles,
 )
-from rkd.report.inputs import ReportSpec, Variant, score_name
+from rkd.report.inputs import score_name
+from rkd.specs.report import ReportSpec, Variant
 from rkd.tasks import Task, get
 
 DISTANCE = "teacher.distance"

@@ -22,10 +22,11 @@ from rkd.report.figures.learning_curves import (
     panels,
     variant_styles,
 )
-from rkd.report.inputs import TEACHER, ReportSpec, run_of, score_name
+from rkd.report.inputs import run_of, score_name
 from rkd.report.statistics import Interval, seed_interval
 from rkd.report.tables.main import PRIMARY
 from rkd.runs import read_record
+from rkd.specs.report import TEACHER, ReportSpec
 from rkd.tasks import get
 
 STUDENT = "student"  # a line of the efficiency table that stands for all students

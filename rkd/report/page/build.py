@@ -18,6 +18,7 @@ from rkd.report.rendering.grid import Grid
 from rkd.report.rendering.html import environment, grid_of, table_title
 from rkd.runs import read_history, read_json
 from rkd.tasks import define, get, register
+from rkd.workflow import paths
 from rkd.workflow.plan import Plan
 
 FIGURES = {
@@ -121,7 +122,7 @@ def sources(plan: Plan, results: Path, tables: Iterable[str], figures: Iterable[
     lost = {(run.task, run.variant, run.seed) for run in missing(plan, results)}
     found = [results / f"tables/{name}.{suffix}" for name in tables for suffix in ("json", "csv", "tex")]
     found += [results / f"figures/{name}.{suffix}" for name in figures for suffix in ("json", "pdf", "png")]
-    found += [results / f"data/{task}/manifest.json" for task in plan.tasks]
+    found += [results / paths.DATA.format(task=task) / "manifest.json" for task in plan.tasks]
     for run in plan.runs():
         folder, log = _places(results, *run)
         found += [log] if run in lost else [folder / "run.json", folder / "history.jsonl"]
@@ -140,10 +141,11 @@ def missing(plan: Plan, results: Path) -> list[Missing]:
 
 def _places(results: Path, task: str, variant: str, seed: int) -> tuple[Path, Path]:
     """The folder and the log of a run."""
-    teacher = variant == "teacher"
-    run = f"teachers/{task}" if teacher else f"students/{task}/{variant}"
-    log = f"logs/finetune_teacher/{task}" if teacher else f"logs/train_student/{task}/{variant}"
-    return results / run / f"seed-{seed}", results / log / f"seed-{seed}.log"
+    folder, log = (
+        template.format(task=task, variant=variant, seed=seed)
+        for template in (paths.run_folder(variant), paths.run_log(variant))
+    )
+    return results / folder, results / log
 
 
 def _told(log: Path) -> tuple[str, str]:
@@ -161,7 +163,7 @@ def warnings(plan: Plan, results: Path) -> list[str]:
     counts: dict[str, list[str]] = {}
     total: dict[str, int] = {}
     for task, variant, seed in plan.runs():
-        history = results / f"students/{task}/{variant}/seed-{seed}/history.jsonl"
+        history = _places(results, task, variant, seed)[0] / "history.jsonl"
         if variant in plan.variants and history.exists():
             last = read_history(history)[-1]
             total[variant] = total.get(variant, 0) + 1
@@ -208,7 +210,7 @@ def _table(folder: Path, name: str) -> Shown:
 def _figure(folder: Path, name: str, plan: Plan) -> Shown:
     axis = name.removeprefix("ablation_")
     title, what = FIGURES.get(name, (f"Ablation: {axis}", f"dev score by {axis}, with intervals over seeds"))
-    tasks = plan.tasks if name in FIGURES else [task for cell in plan.axes[axis][:1] for task in cell.tasks]
+    tasks = plan.tasks if name in FIGURES else plan.axes[axis].tasks
     where = ", ".join(get(task).title for task in tasks)
     (image,) = _files(folder, name, ("png",))
     alt = f"{title}: {what}; {where}. The numbers are in the tables above."

@@ -13,12 +13,12 @@ import numpy as np
 import pandas as pd
 
 from rkd.metrics.facts import METRICS
-from rkd.report.inputs import ReportSpec
 from rkd.report.provenance import with_outputs
 from rkd.report.rendering.grid import Grid, Note, Part, Section
 from rkd.report.rendering.html import table_page, table_title
 from rkd.report.statistics import Interval, seed_interval
 from rkd.report.tables import literature
+from rkd.specs.report import ReportSpec
 from rkd.tasks import Task, get
 from rkd.tasks import averaged as averaged_names
 from rkd.utils.files import atomic_path, atomic_write_text, write_json
@@ -338,10 +338,10 @@ def _caption(spec: ReportSpec) -> str:
 def selection_text(spec: ReportSpec) -> str:
     """A caption's sentence on which epoch's model is scored."""
     teacher, student = (
-        _SELECTION.get(rule, f"epoch by the rule '{rule}'") for rule in (spec.teacher_selection, spec.student_selection)
+        _SELECTION.get(rule, f"epoch by the rule '{rule}'") for rule in (spec.selection.teacher, spec.selection.student)
     )
     chosen = f"{student} for teacher and students" if teacher == student else f"{student} (teacher: {teacher})"
-    optimistic = "; choosing on dev makes dev scores optimistic" if spec.student_selection == "best" else ""
+    optimistic = "; choosing on dev makes dev scores optimistic" if spec.selection.student == "best" else ""
     return f"Model scored: {chosen}{optimistic}."
 
 

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from rkd.report.inputs import ReportSpec
 from rkd.report.rendering.grid import Grid, Note, Part, Section
 from rkd.report.statistics import Interval, seed_interval
 from rkd.report.tables.main import MISSING, count_range, data_text, model_text, score_part
+from rkd.specs.report import ReportSpec
 from rkd.tasks import get
 
 RULES = ("best", "held-out", "last")

@@ -1,7 +1,6 @@
 """Ablations: which variants they add, and what is wrong with those that cannot be."""
 
 import copy
-import json
 from pathlib import Path
 
 import pytest
@@ -37,13 +36,13 @@ def test_a_value_makes_a_variant_with_one_thing_changed():
 
 def test_a_value_that_a_variant_has_already_is_that_variant():
     plan = Plan(load(config(heat=heat())))
-    assert [cell.variant for cell in plan.axes["heat"]] == ["kd.temperature-1.0", "kd", "kd.temperature-10.0"]
+    assert plan.axes["heat"].variants == ["kd.temperature-1.0", "kd", "kd.temperature-10.0"]
 
 
 def test_two_axes_share_the_variant_of_an_equal_cell():
     other = {"variant": "kd", "settings": {"cold": {"temperature": 1.0}}}
     plan = Plan(load(config(heat=heat(), named=other)))
-    assert [cell.variant for cell in plan.axes["named"]] == ["kd.temperature-1.0"]
+    assert plan.axes["named"].variants == ["kd.temperature-1.0"]
 
 
 def test_settings_that_the_method_does_not_read_make_no_difference():
@@ -52,7 +51,7 @@ def test_settings_that_the_method_does_not_read_make_no_difference():
     content["student"]["learning_rate"] = 1.0e-3
     content["student"]["temperature"] = 3.0
     plan = Plan(load(content))
-    assert [cell.variant for cell in plan.axes["rate"]] == ["finetune", "finetune.learning_rate-0.002"]
+    assert plan.axes["rate"].variants == ["finetune", "finetune.learning_rate-0.002"]
 
 
 def test_layer_maps_and_students_are_values_too():
@@ -61,20 +60,25 @@ def test_layer_maps_and_students_are_values_too():
         "depth": {"variant": "kd", "parameter": "student_model", "values": ["teacher-layers:0,1,2"]},
     }
     plan = Plan(load(config(**axes)))
-    names = [cell.variant for cell in plan.axes["maps"]]
-    assert names == ["reptile.layer_map-first", "reptile", "reptile.layer_map-0_3"]
-    cut = plan.student("cola", plan.axes["depth"][0].variant, 1)
+    assert plan.axes["maps"].variants == ["reptile.layer_map-first", "reptile", "reptile.layer_map-0_3"]
+    cut = plan.student("cola", plan.axes["depth"].variants[0], 1)
     assert cut.model.source == "teacher-layers:0,1,2"
     assert cut.model.layers_of is not None
-    assert plan.has_own_student(plan.axes["depth"][0].variant)
+    assert plan.has_own_student(plan.axes["depth"].variants[0])
 
 
 def test_an_axis_runs_on_its_tasks():
     plan = Plan(load(config(heat=heat(tasks=["mrpc"]))))
     assert {cell.tasks for cell in plan.cells} == {("mrpc",)}
-    assert json.loads(plan.ablations())[0] == {
-        "axis": "heat", "value": 1.0, "variant": "kd.temperature-1.0", "tasks": ["mrpc"],
-    }  # fmt: skip
+    axis = plan.report("heat").ablation
+    assert (axis.name, axis.values[0], axis.tasks) == ("heat", (1.0, "kd.temperature-1.0"), ("mrpc",))
+
+
+def test_values_of_an_axis_keep_their_order_and_numbers_are_sorted():
+    maps = {"variant": "reptile", "parameter": "layer_map", "values": ["skip", "first"]}
+    plan = Plan(load(config(heat=heat(values=[10.0, 1, 5]), maps=maps)))
+    assert [value for value, _ in plan.axes["heat"].values] == [1, 5, 10.0]
+    assert [value for value, _ in plan.axes["maps"].values] == ["skip", "first"]
 
 
 def test_an_axis_of_other_tasks_trains_nothing():

@@ -175,7 +175,10 @@ def test_script_writes_the_metrics_file_with_null_for_undefined(tmp_path):
             {**SPEC, "task": "mnli"},
             "error: predictions of mnli: no split 'validation_matched'; found validation, test",
         ),
-        ({"task": "stsb"}, "error: evaluation spec: key 'variant' is missing"),
+        (
+            {"task": "stsb"},
+            "error: argument --spec: metrics spec: the key 'variant' is missing; expected task, variant",
+        ),
     ],
 )
 def test_script_tells_bad_input_in_one_line(tmp_path, spec, message):

@@ -223,6 +223,7 @@ def test_scripts_measure_prepared_data(tmp_path):
     from rkd.data.prepare import prepare
     from rkd.models.loading import load
     from rkd.specs.jobs import ModelSpec
+    from rkd.specs.profiling import StepCostSpec, TimedVariant
     from rkd.tasks import get
 
     scripts = Path(__file__).parents[3] / "workflow_scripts"
@@ -256,13 +257,14 @@ def test_scripts_measure_prepared_data(tmp_path):
     models = [f"{name}={tmp_path / name}" for name in ("teacher", "student")]
     run("measure_efficiency.py", *shared, "--repeats", 2, "--out", tmp_path / "e.json", "--models", *models)
     run("make_efficiency_table.py", "--measurements", tmp_path / "e.json", "--out-dir", tmp_path)
-    methods = [
-        {"row": "kd", "method": "kd", "options": {"alpha": 0.5}},
-        {"row": "reptile", "method": "reptile", "options": {"layer_map": "last", "teacher_lr": 1e-5}},
-    ]
+    variants = (
+        TimedVariant("kd", "kd", {"alpha": 0.5}, {}),
+        TimedVariant("reptile", "reptile", {"layer_map": "last", "teacher_lr": 1e-5}, {}),
+    )
+    cost = StepCostSpec(student_spec, variants, batch_size=4)
     run(
-        *("measure_cost.py", *shared, "--student", student_spec.json(), "--teacher", tmp_path / "teacher"),
-        *("--methods", json.dumps(methods), "--steps", 1, "--batch-size", 4, "--out", tmp_path / "c.json"),
+        *("measure_cost.py", *shared, "--spec", cost.json(), "--teacher", tmp_path / "teacher"),
+        *("--steps", 1, "--out", tmp_path / "c.json"),
     )
     rows = json.loads((tmp_path / "c.json").read_text())["rows"]
     assert [(line["row"], line["teacher_forwards"]) for line in rows] == [("kd", 1), ("reptile", 2)]

@@ -12,9 +12,10 @@ import pytest
 
 from rkd.errors import RkdError
 from rkd.report.figures.ablation import ablation_figure
-from rkd.report.inputs import ReportSpec, Variant, read_metrics
-from rkd.report.tables.ablation import ablation_table, read_axes, read_axis
+from rkd.report.inputs import read_metrics
+from rkd.report.tables.ablation import ablation_table
 from rkd.report.tables.main import write
+from rkd.specs.report import Axis, ReportSpec, Selection, Variant
 
 SCRIPTS = Path(__file__).parents[3] / "workflow_scripts"
 NAMES = ("kd", "reptile", "first", "hot", "cold", "quick")
@@ -25,17 +26,12 @@ SPEC = ReportSpec(
     synthetic=False,
     teacher_model="org/big",
     student_model="org/small",
-    teacher_selection="best",
-    student_selection="best",
+    selection=Selection("best", "best"),
 )
-ENTRIES = [
-    {"axis": "layer-map", "value": "skip", "variant": "reptile"},
-    {"axis": "layer-map", "value": "first", "variant": "first"},
-    {"axis": "temperature", "value": 10.0, "variant": "hot", "tasks": ["rte"]},
-    {"axis": "temperature", "value": 1, "variant": "cold", "tasks": ["rte"]},
-    {"axis": "temperature", "value": 5, "variant": "reptile", "tasks": ["rte"]},
-]
-TEXT = json.dumps(ENTRIES)
+AXES = {
+    "layer-map": Axis("layer-map", (("skip", "reptile"), ("first", "first")), ("cola", "rte")),
+    "temperature": Axis("temperature", ((1, "cold"), (5, "reptile"), (10.0, "hot")), ("rte",)),
+}
 
 
 def metrics_file(folder, task, variant, seed, value):
@@ -65,40 +61,18 @@ def files(tmp_path):
 
 
 def table(files, axis="layer-map", spec=SPEC):
-    return ablation_table(spec, read_axis(TEXT, spec, axis), read_metrics(files))
+    return ablation_table(replace(spec, axis=AXES[axis]), read_metrics(files))
 
 
-def test_axes_keep_their_order_and_numbers_are_sorted():
-    axes = read_axes(TEXT, SPEC)
-    assert axes["layer-map"].values == (("skip", "reptile"), ("first", "first"))
-    assert axes["layer-map"].tasks == SPEC.tasks
-    assert axes["temperature"].values == ((1, "cold"), (5, "reptile"), (10.0, "hot"))
-    assert axes["temperature"].tasks == ("rte",)
-    assert [axes[name].numeric for name in axes] == [False, True]
-    assert [axes[name].logarithmic for name in axes] == [False, True]
-    linear = json.dumps([{"axis": "alpha", "value": value, "variant": "kd"} for value in (0, 0.5)])
-    assert not read_axes(linear, SPEC)["alpha"].logarithmic
+def test_numbers_have_a_scale_and_words_do_not():
+    assert [AXES[name].numeric for name in AXES] == [False, True]
+    assert [AXES[name].logarithmic for name in AXES] == [False, True]
+    assert not Axis("alpha", ((0, "kd"), (0.5, "hot")), ("rte",)).logarithmic
 
 
-@pytest.mark.parametrize(
-    ("entries", "message"),
-    [
-        ("{", "ablations: not JSON"),
-        ([], r"ablations: \[\] should be non-empty"),
-        ([{"axis": "a", "value": 1}], "ablations: 0: the key 'variant' is missing; found axis, value"),
-        ([{"axis": "a", "value": 1, "variant": "old"}], "a has variant old; expected one of teacher, kd"),
-        ([{"axis": "a", "value": 1, "variant": "kd", "tasks": ["mnli"]}], "a has task mnli; expected one of cola, rte"),
-        ([{"axis": "a", "value": 1, "variant": name} for name in ("kd", "hot")], "a has the value 1 twice"),
-    ],
-)
-def test_broken_axes_are_told(entries, message):
-    with pytest.raises(RkdError, match=message):
-        read_axes(entries if isinstance(entries, str) else json.dumps(entries), SPEC)
-
-
-def test_an_unknown_axis_is_told():
-    with pytest.raises(RkdError, match="no axis 'alpha'; found layer-map, temperature"):
-        read_axis(TEXT, SPEC, "alpha")
+def test_a_spec_without_an_axis_is_told():
+    with pytest.raises(RkdError, match="report spec: the key 'axis' is missing"):
+        ablation_table(SPEC, read_metrics([]))
 
 
 def test_cells_are_means_over_seeds(files):
@@ -167,9 +141,7 @@ def test_nothing_to_draw_is_an_error():
 
 
 def test_scripts_write_table_and_figure(files, tmp_path):
-    spec = {**vars(SPEC), "variants": [vars(variant) for variant in SPEC.variants]}
-    spec["selection"] = {side: spec.pop(f"{side}_selection") for side in ("teacher", "student")}
-    shared = ["--spec", json.dumps(spec), "--ablations", TEXT, "--axis", "layer-map", "--metrics", *files]
+    shared = ["--spec", replace(SPEC, axis=AXES["layer-map"]).json(), "--metrics", *files]
     for script, out in (("make_ablation_table.py", "--out-dir"), ("plot_ablation.py", "--out")):
         place = tmp_path / "out" if out == "--out-dir" else tmp_path / "out" / "ablation_layer-map"
         command = [sys.executable, SCRIPTS / script, *shared, out, place]

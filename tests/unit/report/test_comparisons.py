@@ -14,11 +14,12 @@ import pandas as pd
 import pytest
 
 from rkd.errors import RkdError
-from rkd.report.inputs import ReportSpec, Variant, read_histories
+from rkd.report.inputs import read_histories
 from rkd.report.statistics import compare, holm, read_runs
 from rkd.report.tables.comparisons import comparisons
 from rkd.report.tables.main import write
 from rkd.report.tables.selection import selection
+from rkd.specs.report import ReportSpec, Selection, Variant
 from rkd.tasks import get
 
 SCRIPTS = Path(__file__).parents[3] / "workflow_scripts"
@@ -33,8 +34,7 @@ SPEC = ReportSpec(
     synthetic=False,
     teacher_model="org/big",
     student_model="org/small",
-    teacher_selection="best",
-    student_selection="best",
+    selection=Selection("best", "best"),
 )
 RIGHT = {"finetune": 0.55, "kd": 0.7, "reptile": 0.72}
 N = 200
@@ -167,14 +167,8 @@ def test_every_comparison_names_its_files(files, tmp_path):
         assert statistics.mean(cell["differences"]) == pytest.approx(cell["difference"])
 
 
-def spec_json(spec):
-    content = {**vars(spec), "variants": [vars(variant) for variant in spec.variants]}
-    selections = {side: content.pop(f"{side}_selection") for side in ("teacher", "student")}
-    return json.dumps({**content, "selection": selections})
-
-
 def run(script, spec, *arguments):
-    command = [sys.executable, SCRIPTS / script, "--spec", spec_json(spec), *arguments]
+    command = [sys.executable, SCRIPTS / script, "--spec", spec.json(), *arguments]
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 

@@ -12,7 +12,8 @@ import pytest
 
 from rkd.errors import RkdError
 from rkd.report.figures.learning_curves import TEACHER_LABEL, learning_curves, save, variant_styles
-from rkd.report.inputs import ReportSpec, Variant, read_histories, read_metrics
+from rkd.report.inputs import read_histories, read_metrics
+from rkd.specs.report import ReportSpec, Selection, Variant
 
 SCRIPT = Path(__file__).parents[3] / "workflow_scripts" / "plot_learning_curves.py"
 SPEC = ReportSpec(
@@ -22,8 +23,7 @@ SPEC = ReportSpec(
     synthetic=False,
     teacher_model="org/big",
     student_model="org/small",
-    teacher_selection="best",
-    student_selection="best",
+    selection=Selection("best", "best"),
 )
 CURVES = {("kd", 1): [0.1, 0.5, 0.7], ("kd", 2): [0.1, 0.7, 0.8], ("finetune", 1): [0.0, 0.4, 0.6]}
 

@@ -8,7 +8,8 @@ import sys
 import pytest
 
 from rkd.errors import RkdError
-from rkd.report.inputs import ReportSpec, read_histories, read_metrics
+from rkd.report.inputs import read_histories, read_metrics
+from rkd.specs.report import ReportSpec
 
 SPEC = {
     "tasks": ["mrpc", "mnli"],
@@ -141,27 +142,6 @@ def test_a_broken_history_is_named(tmp_path, place, lines, message):
 def test_no_files_are_empty_frames():
     assert read_metrics([]).empty
     assert read_histories([]).empty
-
-
-def test_spec_is_read_and_checked():
-    spec = ReportSpec.from_json(json.dumps(SPEC))
-    assert spec.labels() == {"teacher": "Teacher", "kd": "KD"}
-    assert (spec.teacher_selection, spec.student_selection) == ("best", "last")
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"seeds": []}, r"report spec: seeds: \[\] should be non-empty"),
-        ({"tasks": ["mrcp"]}, "unknown task 'mrcp'"),
-        ({"variants": [{"name": "kd", "method": "kd"}]}, "variants/0: the key 'label' is missing"),
-        ({"variants": SPEC["variants"] * 2}, "variants must have different names"),
-        ({"variants": [{"name": "teacher", "method": "kd", "label": "T"}]}, "other than 'teacher'"),
-    ],
-)
-def test_a_broken_spec_is_told(change, message):
-    with pytest.raises(RkdError, match=message):
-        ReportSpec.from_json(json.dumps({**SPEC, **change}))
 
 
 @pytest.mark.parametrize(

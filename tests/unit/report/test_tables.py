@@ -13,13 +13,14 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from rkd.report.inputs import ReportSpec, Variant, read_metrics
+from rkd.report.inputs import read_metrics
 from rkd.report.rendering.grid import Grid, Note, Part, Section
 from rkd.report.tables import literature
 from rkd.report.tables.main import columns, main_table, model_name, write
+from rkd.specs.report import ReportSpec, Selection, Variant
 from rkd.tasks import TASKS, get, primary_score
 
-SCRIPT = Path(__file__).parents[3] / "workflow_scripts" / "make_table.py"
+SCRIPT = Path(__file__).parents[3] / "workflow_scripts" / "make_main_table.py"
 SPEC = ReportSpec(
     tasks=("cola", "mrpc"),
     variants=(Variant("finetune", "finetune", "Fine-tuning"), Variant("kd", "kd", "KD")),
@@ -27,8 +28,7 @@ SPEC = ReportSpec(
     synthetic=False,
     teacher_model="org/big",
     student_model="org/small",
-    teacher_selection="best",
-    student_selection="best",
+    selection=Selection("best", "best"),
 )
 # task → variant → one score per seed; MRPC's are (f1, accuracy)
 SCORES = {
@@ -151,7 +151,7 @@ def test_synthetic_data_are_said_plainly_and_stand_alone(tmp_path):
 
 
 def test_caption_names_split_models_seeds_and_selection(tmp_path):
-    spec = replace(SPEC, teacher_model="/models/big", student_selection="last")
+    spec = replace(SPEC, teacher_model="/models/big", selection=Selection("best", "last"))
     caption = main_table(spec, read_metrics(all_files(tmp_path))).caption
     assert caption == (
         "GLUE dev scores (×100) on CoLA, MRPC. Teacher: big; student: org/small. "
@@ -284,21 +284,11 @@ def test_markdown_columns_are_aligned(tmp_path):
 
 
 def script(tmp_path, spec, *arguments):
-    variants = [{"name": v.name, "method": v.method, "label": v.label} for v in spec.variants]
-    content = {
-        "tasks": spec.tasks,
-        "variants": variants,
-        "seeds": spec.seeds,
-        "synthetic": spec.synthetic,
-        "teacher_model": spec.teacher_model,
-        "student_model": spec.student_model,
-        "selection": {"teacher": spec.teacher_selection, "student": spec.student_selection},
-    }
     command = [
         sys.executable,
         SCRIPT,
         "--spec",
-        json.dumps(content),
+        spec.json(),
         "--out-dir",
         tmp_path / "out",
         *arguments,

@@ -12,7 +12,8 @@ import pytest
 from rkd.errors import RkdError
 from rkd.report.figures.teacher_dynamics import teacher_dynamics
 from rkd.report.figures.tradeoffs import cost_figure, latency_figure, read_efficiency, read_seconds
-from rkd.report.inputs import ReportSpec, Variant, read_histories, read_metrics
+from rkd.report.inputs import read_histories, read_metrics
+from rkd.specs.report import ReportSpec, Selection, Variant
 
 SCRIPTS = Path(__file__).parents[3] / "workflow_scripts"
 NAMES = {"finetune": "Fine-tuning", "kd": "KD", "reptile": "Reptile", "online": "Online"}
@@ -23,8 +24,7 @@ SPEC = ReportSpec(
     synthetic=False,
     teacher_model="org/big",
     student_model="org/small",
-    teacher_selection="best",
-    student_selection="best",
+    selection=Selection("best", "best"),
 )
 SPEC_JSON = json.dumps(
     {
@@ -185,7 +185,7 @@ def test_scripts_draw(tmp_path, histories, metrics):
     runs = [run_file(tmp_path, "rte", "kd", 1, 10)]
     for name, arguments in {
         "teacher_dynamics": ["--histories", *histories],
-        "cost": ["--metrics", *metrics, "--runs", *runs],
+        "score_vs_cost": ["--metrics", *metrics, "--runs", *runs],
         "latency": ["--metrics", *metrics, "--efficiency", efficiency],
     }.items():
         command = [sys.executable, SCRIPTS / f"plot_{name}.py", "--spec", SPEC_JSON, "--out", tmp_path / "out" / name]

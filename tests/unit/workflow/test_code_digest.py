@@ -57,9 +57,9 @@ def test_a_script_is_listed_with_all_that_it_imports(script, really_imported):
 
 def test_what_renders_templates_lists_them():
     templates = [f"rkd/report/templates/{name}" for name in ("page.css", "sort.js", "table.html.jinja")]
-    for script in ("make_table.py", "make_ablation_table.py", "make_report.py"):
+    for script in ("make_main_table.py", "make_ablation_table.py", "make_report.py"):
         assert set(templates) < set(code_inputs(f"workflow_scripts/{script}"))
-    assert "rkd/report/figures/rkd.mplstyle" not in code_inputs("workflow_scripts/make_table.py")
+    assert "rkd/report/figures/rkd.mplstyle" not in code_inputs("workflow_scripts/make_main_table.py")
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -1,15 +1,17 @@
 """What `rkd plan` says: rows, steps, and seconds from finished runs or from FLOPs."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import yaml
 
 from rkd.config.load import load
-from rkd.config.variants import METHOD_OPTIONS
 from rkd.errors import RkdError
-from rkd.workflow.forecast import PASSES, Job, estimate, format_summary, merged_config, planned_jobs, summary
+from rkd.methods.facts import METHODS
+from rkd.workflow import forecast
+from rkd.workflow.forecast import Job, estimate, format_summary, merged_config, planned_jobs, summary
 from rkd.workflow.plan import Plan
 from tests.conftest import ROOT
 
@@ -96,13 +98,14 @@ def test_models_on_the_hub_have_no_estimate_and_it_is_said(tmp_path):
 
 
 def test_a_method_of_ones_own_has_no_estimate_before_it_was_run(tmp_path, monkeypatch):
-    monkeypatch.delitem(PASSES, "kd")
+    unknown = replace(METHODS["kd"], passes=None)
+    monkeypatch.setattr(forecast, "METHODS", {**METHODS, "kd": unknown})
     *_, student = estimate(plan(), JOBS, tmp_path, 1e9)
     assert (student.seconds, student.basis) == (None, "cost of the method unknown")
 
 
 def test_every_method_has_its_passes():
-    assert set(PASSES) == set(METHOD_OPTIONS)
+    assert [name for name, facts in METHODS.items() if facts.passes is None] == []
 
 
 def test_overlays_are_merged_key_by_key(tmp_path):

@@ -1,0 +1,56 @@
+# What models and methods cost on this machine: measured on the first task and seed, and only when asked for
+# (`snakemake efficiency`), as other jobs beside it would disturb the clock.
+
+
+rule measure_efficiency:
+    input:
+        data=f"{DATA}/manifest.json",
+        models=lambda wildcards: [f"{folder}/model.safetensors" for folder in measured_models(wildcards).values()],
+    output:
+        measurement("efficiency"),
+    log:
+        log_of("measure_efficiency", "{task}"),
+    benchmark:
+        benchmark_of("measure_efficiency", "{task}")
+    conda:
+        "../environment.yaml"
+    # All of this machine, to be alone on it; late, as on a cluster there is no such number (profiles/slurm sets its own).
+    threads: lambda wildcards: workflow.cores
+    resources:
+        **GPU_RESOURCES,
+    params:
+        models=lambda wildcards: [f"{row}={folder}" for row, folder in measured_models(wildcards).items()],
+        data=data_folder,
+        threads=PLAN.config["threads"],
+        code=code_digest("workflow_scripts/measure_efficiency.py"),
+    shell:
+        "python -m rkd.workflow.gpu_slots --device {resources.device} --gpus {resources.gpu_names} --jobs-per-gpu {resources.jobs_per_gpu} -- "
+        "python workflow_scripts/measure_efficiency.py --data {params.data} --models {params.models:q} "
+        "--out {output:q} --device {resources.device} --threads {params.threads} > {log} 2>&1"
+
+
+rule measure_cost:
+    input:
+        data=f"{DATA}/manifest.json",
+        teacher=f"{TEACHER}/model/model.safetensors".replace("{seed}", str(PLAN.seeds[0])),
+    output:
+        measurement("cost"),
+    log:
+        log_of("measure_cost", "{task}"),
+    benchmark:
+        benchmark_of("measure_cost", "{task}")
+    conda:
+        "../environment.yaml"
+    threads: lambda wildcards: workflow.cores
+    resources:
+        **GPU_RESOURCES,
+    params:
+        spec=lambda wildcards: PLAN.step_cost(wildcards.task).json(),
+        data=data_folder,
+        threads=PLAN.config["threads"],
+        code=code_digest("workflow_scripts/measure_cost.py", *PLAN.method_modules()),
+    shell:
+        "python -m rkd.workflow.gpu_slots --device {resources.device} --gpus {resources.gpu_names} --jobs-per-gpu {resources.jobs_per_gpu} -- "
+        "python workflow_scripts/measure_cost.py --spec - --data {params.data} "
+        "--teacher $(dirname {input.teacher:q}) --out {output:q} --device {resources.device} --threads {params.threads} "
+        "<<< {params.spec:q} > {log} 2>&1"
