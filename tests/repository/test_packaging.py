@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,8 +18,8 @@ from packaging.requirements import Requirement
 from packaging.version import Version
 
 import rkd
+from tests.helpers import ROOT, TIMEOUT
 
-ROOT = Path(__file__).resolve().parents[2]
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 PROJECT = PYPROJECT["project"]
 RUNTIME = [Requirement(text) for text in PROJECT["dependencies"]]
@@ -78,6 +79,43 @@ def test_all_data_files_of_the_package_are_installed() -> None:
     assert all((folder / "__init__.py").is_file() for folder in folders), "data lie in packages"
 
 
+# --- lock -----------------------------------------------------------------------------------------------
+
+LOCK = {
+    re.sub(r"[-_.]+", "-", name).lower(): version
+    for name, version in re.findall(r"^([^#\s=]+)==(\S+)$", (ROOT / "requirements.lock").read_text(), re.MULTILINE)
+}
+GPU_BUILDS = re.compile(r"nvidia-|cuda-|triton")
+
+
+def installed_by(requirements: list[str]) -> Iterator[tuple[str, str]]:
+    """Name and version of all packages that these bring along on this machine."""
+    todo, done = [Requirement(text) for text in requirements], set()
+    while todo:
+        one = todo.pop()
+        if (one.name, frozenset(one.extras)) in done:
+            continue
+        done.add((one.name, frozenset(one.extras)))
+        yield re.sub(r"[-_.]+", "-", one.name).lower(), importlib.metadata.version(one.name).partition("+")[0]
+        for further in map(Requirement, importlib.metadata.requires(one.name) or ()):
+            if further.marker is None or any(further.marker.evaluate({"extra": e}) for e in one.extras or {""}):
+                todo.append(further)
+
+
+def test_the_lock_names_all_that_is_installed_and_nothing_else() -> None:
+    extras = [text for name in ("test", "onnx") for text in PROJECT["optional-dependencies"][name]]
+    found = dict(installed_by([*PROJECT["dependencies"], *extras]))
+    found = {name: version for name, version in found.items() if not GPU_BUILDS.match(name)}
+    assert found == {name: LOCK.get(name) for name in found}
+    assert all(LOCK[Requirement(text).name.replace("_", "-").lower()] for text in PROJECT["dependencies"])
+
+
+def test_the_lock_has_no_build_for_one_kind_of_machine() -> None:
+    assert LOCK["torch"] == "2.13.0"
+    assert not [version for version in LOCK.values() if "+" in version]
+    assert "snakemake-executor-plugin-slurm" not in LOCK
+
+
 # --- Makefile -----------------------------------------------------------------------------------------------
 
 
@@ -86,7 +124,9 @@ def make(*arguments: str, folder: Path = ROOT) -> subprocess.CompletedProcess[st
         pytest.skip("make is not installed")
     # Variables of a make that runs these tests are not the user's.
     clean = {key: value for key, value in os.environ.items() if not key.startswith("MAKE") and key != "MFLAGS"}
-    return subprocess.run(["make", *arguments], cwd=folder, env=clean, capture_output=True, text=True, check=False)
+    return subprocess.run(
+        ["make", *arguments], cwd=folder, env=clean, capture_output=True, text=True, check=False, timeout=TIMEOUT
+    )
 
 
 def targets() -> list[str]:
@@ -169,7 +209,9 @@ def test_outputs_are_ignored_by_git_and_published_results_are_not() -> None:
         pytest.skip("no git repository")
 
     def ignored(path: str) -> bool:
-        return subprocess.run(["git", "check-ignore", "-q", path], cwd=ROOT, check=False).returncode == 0
+        return (
+            subprocess.run(["git", "check-ignore", "-q", path], cwd=ROOT, check=False, timeout=TIMEOUT).returncode == 0
+        )
 
     assert all(map(ignored, [".venv/x", "results/tables/main.md", "results/.checkpoints/x", ".snakemake/log"]))
     kept = ["results/published/cpu/main.md", "config.yaml", "rkd/config/load.py", "rkd/data/__init__.py"]

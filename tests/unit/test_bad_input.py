@@ -33,8 +33,8 @@ from rkd.tasks import get
 from rkd.training import loop, out_of_memory
 from rkd.utils.files import sha256
 from rkd.workflow import gpu_slots, pins
-from tests.conftest import ROOT
-from tests.unit.config.test_config import merged
+from tests.helpers import ROOT
+from tests.helpers.configs import merged
 
 TRAINING = {
     "learning_rate": 1e-3,

@@ -9,7 +9,7 @@ import yaml
 
 from rkd.config.load import ConfigError, check, load
 from rkd.workflow.plan import Plan
-from tests.conftest import ROOT
+from tests.helpers import ROOT
 
 
 @pytest.fixture(autouse=True)

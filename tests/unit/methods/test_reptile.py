@@ -10,7 +10,7 @@ from torch import nn
 
 from rkd.layer_map import LayerMap
 from rkd.methods import ReptileKD
-from tests.conftest import bert, random_batch
+from tests.helpers.models import bert, random_batch
 from tests.reference.reptile import LiteralReptileKD
 
 SETTINGS = {

@@ -11,7 +11,7 @@ from rkd.config.variants import METHOD_OPTIONS
 from rkd.errors import RkdError
 from rkd.workflow.forecast import PASSES, Job, estimate, format_summary, merged_config, planned_jobs, summary
 from rkd.workflow.plan import Plan
-from tests.conftest import ROOT
+from tests.helpers import ROOT
 
 
 @pytest.fixture(autouse=True)

@@ -20,8 +20,9 @@ from rkd.report.tables.comparisons import comparisons
 from rkd.report.tables.main import write
 from rkd.report.tables.selection import selection
 from rkd.tasks import get
+from tests.helpers import ROOT, TIMEOUT
 
-SCRIPTS = Path(__file__).parents[3] / "workflow_scripts"
+SCRIPTS = ROOT / "workflow_scripts"
 SPEC = ReportSpec(
     tasks=("cola", "rte"),
     variants=(
@@ -175,7 +176,7 @@ def spec_json(spec):
 
 def run(script, spec, *arguments):
     command = [sys.executable, SCRIPTS / script, "--spec", spec_json(spec), *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=TIMEOUT)
 
 
 def test_scripts_write_the_same_in_processes_of_their_own(files, tmp_path):

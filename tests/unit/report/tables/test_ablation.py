@@ -15,8 +15,9 @@ from rkd.report.figures.ablation import ablation_figure
 from rkd.report.inputs import ReportSpec, Variant, read_metrics
 from rkd.report.tables.ablation import ablation_table, read_axes, read_axis
 from rkd.report.tables.main import write
+from tests.helpers import ROOT, TIMEOUT
 
-SCRIPTS = Path(__file__).parents[3] / "workflow_scripts"
+SCRIPTS = ROOT / "workflow_scripts"
 NAMES = ("kd", "reptile", "first", "hot", "cold", "quick")
 SPEC = ReportSpec(
     tasks=("cola", "rte"),
@@ -173,7 +174,7 @@ def test_scripts_write_table_and_figure(files, tmp_path):
     for script, out in (("make_ablation_table.py", "--out-dir"), ("plot_ablation.py", "--out")):
         place = tmp_path / "out" if out == "--out-dir" else tmp_path / "out" / "ablation_layer-map"
         command = [sys.executable, SCRIPTS / script, *shared, out, place]
-        result = subprocess.run(command, capture_output=True, text=True, check=False)
+        result = subprocess.run(command, capture_output=True, text=True, check=False, timeout=TIMEOUT)
         assert (result.returncode, result.stderr) == (0, "")
     ends = sorted(path.name for path in (tmp_path / "out").iterdir())
     assert ends == [f"ablation_layer-map.{end}" for end in ("csv", "html", "json", "md", "pdf", "png", "tex")]
