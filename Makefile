@@ -21,7 +21,7 @@ LOCK := requirements.lock
 SNAKEFILES := Snakefile rules
 
 .DEFAULT_GOAL := help
-.PHONY: help results test test-slurm soak benchmark lint format docs lock audit clean
+.PHONY: help results test test-fast test-slurm soak benchmark lint format hooks docs lock audit clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -37,7 +37,7 @@ test: $(INSTALLED_TEST) ## Run the tests (ARGS="…" goes to pytest)
 test-slurm: $(INSTALLED_SLURM) ## Run the workflow on a Slurm of its own: root, slurm-wlm and munge (ARGS="-k small": minutes)
 	@$(IN_VENV) HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 RKD_TEST_SLURM=1 pytest tests/slurm $(ARGS)
 
-soak: $(INSTALLED_TEST) ## Kill trainings at many steps and writes, and fuzz inputs for long (RKD_TEST_SEED=N repeats one)
+soak: $(INSTALLED_TEST) ## Kill trainings at many random steps, and fuzz inputs for long (RKD_TEST_SEED=N repeats one)
 	@$(IN_VENV) HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 RKD_SOAK=1 \
 	    pytest -n $(TEST_JOBS) tests/unit/training/test_checkpoint.py tests/workflow/test_interruption.py \
 	    tests/unit/data/test_reading.py tests/cases/test_damaged_runs.py tests/cases/test_text_safety.py tests/cases/test_verify.py $(ARGS)
@@ -45,17 +45,23 @@ soak: $(INSTALLED_TEST) ## Kill trainings at many steps and writes, and fuzz inp
 benchmark: $(INSTALLED_TEST) ## Measure speed and memory: under 10 minutes on two cores (ARGS=--quick: under one)
 	@$(IN_VENV) HF_HUB_OFFLINE=1 python -m benchmarks $(ARGS)
 
-lint: $(INSTALLED_TEST) ## Check style, types and the workflow
+lint: $(INSTALLED_TEST) ## Check style, types, imports, wording and the workflow
 	@$(IN_VENV) ruff check .
 	@$(IN_VENV) ruff format --check .
 	@$(IN_VENV) mypy
 	@$(IN_VENV) snakefmt --check $(SNAKEFILES)
 	@$(IN_VENV) snakemake --lint
+	@$(IN_VENV) lint-imports --no-cache --no-logo
+	@$(IN_VENV) typos
+	@$(IN_VENV) python .ci/wording.py
 
 format: $(INSTALLED_TEST) ## Put all code in house style
 	@$(IN_VENV) ruff check --fix .
 	@$(IN_VENV) ruff format .
 	@$(IN_VENV) snakefmt $(SNAKEFILES)
+
+hooks: $(INSTALLED_TEST) ## Check style, YAML and spelling before every commit (pre-commit; nothing is fetched)
+	@$(IN_VENV) pre-commit install
 
 docs: $(INSTALLED_DOCS) ## Build the site of docs/ into site/; warnings are errors
 	@$(IN_VENV) NO_MKDOCS_2_WARNING=1 mkdocs build --strict --quiet

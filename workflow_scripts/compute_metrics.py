@@ -2,8 +2,9 @@
 
 from rkd.metrics.scores import metrics_file
 from rkd.runs import read_predictions
+from rkd.specs.arguments import add_spec
 from rkd.specs.metrics import MetricsSpec
-from rkd.utils.command_line import ArgumentParser, add_spec
+from rkd.utils.command_line import ArgumentParser
 from rkd.utils.files import sha256, write_json
 from rkd.utils.script import run_script
 

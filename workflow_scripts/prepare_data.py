@@ -3,8 +3,9 @@
 import logging
 import sys
 
+from rkd.specs.arguments import add_spec
 from rkd.specs.data import DataSpec
-from rkd.utils.command_line import ArgumentParser, add_spec, named
+from rkd.utils.command_line import ArgumentParser, named
 from rkd.utils.script import run_script
 from rkd.utils.torch_setup import gc_paused
 

@@ -4,9 +4,10 @@ import logging
 from importlib import import_module
 from pathlib import Path
 
+from rkd.specs.arguments import add_spec
 from rkd.specs.jobs import RunSpec
 from rkd.training.out_of_memory import explain_out_of_memory
-from rkd.utils.command_line import ArgumentParser, add_spec, at_least
+from rkd.utils.command_line import ArgumentParser, at_least
 from rkd.utils.script import run_script
 from rkd.utils.torch_setup import gc_paused
 from rkd.workflow.code_digest import code_digests

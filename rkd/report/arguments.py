@@ -2,8 +2,9 @@
 
 from typing import Any
 
+from rkd.specs.arguments import add_spec
 from rkd.specs.report import ReportSpec
-from rkd.utils.command_line import ArgumentParser, add_spec
+from rkd.utils.command_line import ArgumentParser
 
 _SHARED: dict[str, dict[str, Any]] = {
     "--out": {"help": "path of the figure without suffix; .pdf and .png are written"},

@@ -1,4 +1,4 @@
-"""Are the installed packages those that the project is made for?"""
+"""Compare the installed packages with the versions that results are made with."""
 
 import os
 import re
@@ -7,24 +7,34 @@ from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
 
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+from packaging.utils import canonicalize_name
+
 from rkd.errors import RkdError
 
 ANYWAY = "RKD_ANY_VERSION"
-_PYPROJECT = Path(__file__).resolve().parents[2] / "pyproject.toml"
-_PIN = re.compile(r"([A-Za-z0-9._-]+)==([^\s;]+)")
+_PROJECT = Path(__file__).resolve().parents[2]
+_LOCKED = re.compile(r"^([A-Za-z0-9._-]+)==([^\s;#]+)", re.MULTILINE)
 
 
-def pins() -> dict[str, str]:
-    """The exact versions that pyproject.toml asks for, or the installed rkd where that file is not beside it.
+def pins(project: Path = _PROJECT) -> dict[str, SpecifierSet]:
+    """Return the versions expected of each package that rkd depends on.
 
-    >>> pins()["torch"]
-    '2.13.0'
+    In a checkout these are the exact versions of requirements.lock. An rkd installed as a package has no lock, and the
+    ranges that it was installed with apply.
+
+    >>> str(pins()["torch"])
+    '==2.13.0'
     """
-    if _PYPROJECT.is_file():
-        requirements = tomllib.loads(_PYPROJECT.read_text(encoding="utf-8"))["project"]["dependencies"]
-    else:
-        requirements = [text for text in metadata.requires("rkd") or () if "extra ==" not in text]
-    return {match[1]: match[2] for text in requirements if (match := _PIN.match(text))}
+    lock = project / "requirements.lock"
+    if not lock.is_file():
+        texts = [text for text in metadata.requires("rkd") or () if "extra ==" not in text]
+        return {found.name: found.specifier for found in map(Requirement, texts)}
+    texts = tomllib.loads((project / "pyproject.toml").read_text(encoding="utf-8"))["project"]["dependencies"]
+    locked = {canonicalize_name(name): version for name, version in _LOCKED.findall(lock.read_text(encoding="utf-8"))}
+    names = [Requirement(text).name for text in texts]
+    return {name: SpecifierSet(f"=={locked[canonicalize_name(name)]}") for name in names}
 
 
 def check(installed: Callable[[str], str] = metadata.version) -> None:
@@ -39,15 +49,20 @@ def check(installed: Callable[[str], str] = metadata.version) -> None:
     if os.environ.get(ANYWAY):
         return
     problems = []
-    for name, version in pins().items():
+    for name, expected in pins().items():
         try:
             found = installed(name)
         except metadata.PackageNotFoundError:
-            found = "none"
-        if found.partition("+")[0] != version:
-            problems.append(f"{name}: found {found}, expected {version}")
+            problems.append(f"{name}: not installed; expected {_readable(expected)}")
+            continue
+        if not expected.contains(found.partition("+")[0], prereleases=True):
+            problems.append(f"{name}: found {found}, expected {_readable(expected)}")
     if problems:
         raise RkdError(
-            f"packages: {'; '.join(problems)}. `make results` or `pip install -e .` installs them; {ANYWAY}=1 runs "
-            "with these anyway"
+            f"packages: {'; '.join(problems)}. `make results` or `pip install --constraint requirements.lock "
+            f"--editable .` installs them; {ANYWAY}=1 runs with these anyway"
         )
+
+
+def _readable(expected: SpecifierSet) -> str:
+    return str(expected).removeprefix("==")

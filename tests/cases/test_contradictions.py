@@ -24,8 +24,10 @@ from rkd.models.loading import load_finetuned
 from rkd.models.tokenizer import load_tokenizer, shortest
 from rkd.tasks import define, get
 from rkd.training import job
-from tests.cases.test_models import FRAME, QUICK, distil, edit, plan_of, told
 from tests.helpers.architectures import classifier, save, tokenizer
+from tests.helpers.commands import told
+from tests.helpers.configs import edit, plan_of
+from tests.helpers.distillation import FRAME, QUICK, distil
 
 LONG = "a good film and so is the text that was so bad " * 2
 COMPOSED, DECOMPOSED = "caf\u00e9", "cafe\u0301"

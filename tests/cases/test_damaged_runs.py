@@ -23,12 +23,12 @@ from rkd.report.tables.profiling import METHOD_NUMBERS, MODEL_NUMBERS, CostTable
 from rkd.report.tables.provenance import provenance
 from rkd.runs import parse_json, read_manifest, read_predictions, read_record
 from rkd.workflow import forecast
-from tests.conftest import ROOT
-from tests.unit.profiling.test_profiling import METHODS, MODELS
-from tests.unit.report.test_inputs import METRICS
-from tests.unit.test_library import TINY, reviews
+from tests.helpers import ROOT
+from tests.helpers.distillation import TINY, reviews
+from tests.helpers.report_inputs import METHODS, METRICS, MODELS
+from tests.helpers.seeds import SOAK
 
-EXAMPLES = 1500 if os.environ.get("RKD_SOAK") else 60
+EXAMPLES = 1500 if SOAK else 60
 fuzz = settings(max_examples=EXAMPLES, derandomize=True, suppress_health_check=list(HealthCheck))
 
 # What a value may have become: of another type, too large, not of this world.

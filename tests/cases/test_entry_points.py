@@ -2,13 +2,11 @@
 
 import json
 import os
-import runpy
 import shutil
 import signal
 import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import datasets
 import pandas as pd
@@ -22,10 +20,9 @@ from rkd.errors import RkdError
 from rkd.export import export
 from rkd.inference import Classifier, write_table
 from rkd.utils.script import run_script
-from tests.conftest import ROOT
-from tests.unit.test_library import TINY, reviews
-
-SCRIPTS = ROOT / "workflow_scripts"
+from tests.helpers import ROOT, TIMEOUT
+from tests.helpers.commands import SCRIPTS, Ends, check_one_error, distill_arguments
+from tests.helpers.distillation import TINY, reviews
 
 
 @pytest.fixture(scope="module")
@@ -43,59 +40,9 @@ def run_folder(project, tmp_path):
     return Path(shutil.copytree(project / "out/student", tmp_path / "run"))
 
 
-class Ends:
-    """How a command or script ended."""
-
-    def __init__(self, capsys):
-        self.capsys = capsys
-
-    def command(self, *arguments):
-        return self._ended(lambda: cli.main(list(map(str, arguments))))
-
-    def script(self, name, *arguments):
-        def main():
-            argv, sys.argv = sys.argv, [name, *map(str, arguments)]
-            try:
-                runpy.run_path(str(SCRIPTS / name), run_name="__main__")
-            finally:
-                sys.argv = argv
-
-        return self._ended(main)
-
-    def _ended(self, main):
-        self.capsys.readouterr()
-        with pytest.raises(SystemExit) as end:
-            main()
-        told = self.capsys.readouterr()
-        return SimpleNamespace(code=int(end.value.code or 0), out=told.out, err=told.err)
-
-
 @pytest.fixture
 def ends(capsys):
     return Ends(capsys)
-
-
-def check_one_error(end, *named):
-    """Exit code 2 and one line of error, which names the thing."""
-    assert end.code == 2, end
-    errors = [line for line in end.err.splitlines() if line.startswith("error: ")]
-    assert len(errors) == 1, end.err
-    assert "Traceback" not in end.err
-    for part in named:
-        assert str(part) in errors[0]
-
-
-def distill_arguments(project, **changes):
-    options = {
-        "--data": project / "dev.csv",
-        "--teacher": TINY["teacher"],
-        "--student": TINY["student"],
-        "--text": "text",
-        "--label": "mood",
-        "--out": "new",
-        **changes,
-    }
-    return ["distill", "--finetune-teacher", *(str(part) for pair in options.items() for part in pair)]
 
 
 ODD = [
@@ -188,7 +135,7 @@ def test_odd_options_are_refused_before_anything_heavy_is_imported(project, odd_
         "except ValueError as error:\n    assert 'teacher: found None' in str(error)\n"
         "assert not {'torch', 'pandas', 'transformers', 'datasets'} & set(sys.modules)\n"
     )
-    subprocess.run([sys.executable, "-c", code], input=json.dumps(cases), text=True, check=True)
+    subprocess.run([sys.executable, "-c", code], input=json.dumps(cases), text=True, check=True, timeout=TIMEOUT)
 
 
 HELD_OUT = ("selection=held-out", "held_out_fraction=0.001")
@@ -783,7 +730,9 @@ def test_ctrl_c_ends_with_130_and_one_line(monkeypatch, ends, tmp_path):
 def process(*command, **options):
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": ""}
     command = [sys.executable, *map(str, command)]
-    return subprocess.run(command, stderr=subprocess.PIPE, text=True, check=False, env=environment, **options)
+    return subprocess.run(
+        command, stderr=subprocess.PIPE, text=True, check=False, env=environment, **options, timeout=TIMEOUT
+    )
 
 
 def test_a_closed_pipe_ends_quietly():
@@ -812,7 +761,9 @@ def test_an_output_that_the_caller_has_closed_is_one_error(project, tmp_path):
     for command in (predict, ["-m", "rkd", "--help"], [SCRIPTS / "make_main_table.py", "--help"]):
         arguments = [*closed, *map(str, command)]
         environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-        end = subprocess.run(arguments, stderr=subprocess.PIPE, text=True, check=False, env=environment)
+        end = subprocess.run(
+            arguments, stderr=subprocess.PIPE, text=True, check=False, env=environment, timeout=TIMEOUT
+        )
         assert (end.returncode, end.stderr.splitlines()[-1:]) == (2, [told])
 
 

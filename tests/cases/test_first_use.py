@@ -17,8 +17,8 @@ from rkd.export import export
 from rkd.inference import Classifier
 from rkd.utils.files import digests
 from rkd.workflow.forecast import Job, format_summary, summary
-from tests.cases.test_entry_points import Ends, check_one_error, distill_arguments
-from tests.unit.test_library import TINY, reviews
+from tests.helpers.commands import Ends, check_one_error, distill_arguments
+from tests.helpers.distillation import TINY, reviews
 
 # What a request knows beside settings of the training.
 ONLY = {key: TINY[key] for key in ("teacher", "student", "text", "label", "finetune_teacher")}

@@ -4,12 +4,9 @@ import json
 import math
 import shutil
 import subprocess
-from pathlib import Path
 
-import pandas as pd
 import pytest
 import torch
-import yaml
 from safetensors.torch import load_file, save_file
 from transformers import BertForSequenceClassification, BertModel, BertTokenizer, pipeline
 
@@ -27,14 +24,13 @@ from rkd.specs.jobs import ModelSpec, RunSpec
 from rkd.tasks import get
 from rkd.training.batches import load_prepared
 from rkd.utils.files import sha256
-from rkd.workflow.plan import Plan
-from tests.conftest import ROOT
+from tests.helpers import ROOT, TIMEOUT
 from tests.helpers.architectures import ARCHITECTURES, classifier, save, tokenizer
+from tests.helpers.commands import told
+from tests.helpers.configs import edit, plan_of
+from tests.helpers.distillation import FRAME, QUICK, TEXTS, distil
 
-TEXTS = ["a good film", "bad", "the film is so bad and so is the text", "it was good", "so good", "is it bad"] * 4
-FRAME = pd.DataFrame({"text": TEXTS, "label": ["bad" if "bad" in text else "good" for text in TEXTS]})
 PAIRS = FRAME.assign(second=TEXTS[::-1])
-QUICK = {"label": "label", "epochs": 1, "batch_size": 8, "max_length": 16, "device": "cpu", "threads": 1}
 RTE = get("rte")
 # XLNet reads its answer at the last token, which is padding in our batches.
 READS = [kind for kind in ARCHITECTURES if kind != "xlnet"]
@@ -50,34 +46,6 @@ def bert(tmp_path):
 def table(tmp_path):
     FRAME.to_csv(tmp_path / "data.csv", index=False)
     return tmp_path / "data.csv"
-
-
-def edit(file: Path, **fields):
-    """Change fields of a JSON file; None deletes one."""
-    content = json.loads(file.read_text()) | fields
-    file.write_text(json.dumps({key: value for key, value in content.items() if value is not None}))
-
-
-def told(call, *arguments, **fields):
-    """The one line of the error that a call ends in."""
-    with pytest.raises(RkdError) as caught:
-        call(*arguments, **fields)
-    text = str(caught.value)
-    assert "\n" not in text
-    return text
-
-
-def distil(teacher, student=None, **fields):
-    return rkd.distill(
-        FRAME, teacher=teacher, student=student or teacher, **{"text": "text", "method": "kd", **QUICK, **fields}
-    )
-
-
-def plan_of(**changes):
-    """The plan of config.yaml with other keys."""
-    settings = yaml.safe_load((ROOT / "config.yaml").read_text())
-    settings |= {"variants": {"kd": {"method": "kd"}}, "ablations": {}, "tasks": ["rte"], "max_length": 16}
-    return Plan(load.load(settings | changes))
 
 
 # A folder without its tokenizer.
@@ -178,7 +146,7 @@ def test_the_checksum_of_weights_in_parts_covers_every_part(bert):
     shard(bert)
     expected = files.weights_sha256(bert)
     command = "sha256sum model.safetensors.index.json model-*.safetensors | LC_ALL=C sort -k 2 | sha256sum"
-    shell = subprocess.run(command, shell=True, cwd=bert, capture_output=True, text=True, check=True)
+    shell = subprocess.run(command, shell=True, cwd=bert, capture_output=True, text=True, check=True, timeout=TIMEOUT)
     assert shell.stdout.split()[0] == expected, "as docs/configuration.md says"
     loaded = loading.load(ModelSpec(str(bert), sha256=expected), RTE, 26, 1).state_dict()
     assert all(torch.equal(tensor, whole[name]) for name, tensor in loaded.items())

@@ -23,7 +23,7 @@ from rkd.inference import Classifier
 from rkd.runs import metrics_of
 from rkd.tasks import define, get
 from rkd.verify import CHANGED, MISMATCH, UNCHECKED, verify
-from tests.conftest import ROOT
+from tests.helpers import ROOT, TIMEOUT
 
 MODELS = ROOT / "configs/models"
 ENTRY = {
@@ -125,7 +125,12 @@ def test_the_columns_of_all_files_are_told_at_once_and_early(tmp_path):
         "finally: assert not {'torch', 'pandas', 'transformers', 'datasets'} & set(sys.modules)\n"
     )
     end = subprocess.run(
-        [sys.executable, "-c", code], input=json.dumps(command), text=True, capture_output=True, check=False
+        [sys.executable, "-c", code],
+        input=json.dumps(command),
+        text=True,
+        capture_output=True,
+        check=False,
+        timeout=TIMEOUT,
     )
     assert (end.returncode, end.stderr) == (
         2,

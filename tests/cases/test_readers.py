@@ -31,7 +31,7 @@ from rkd.inference import Classifier
 from rkd.tasks import Task, define, get
 from rkd.workflow.forecast import Job, estimate, planned_jobs
 from rkd.workflow.plan import Plan
-from tests.conftest import ROOT
+from tests.helpers import ROOT
 
 FORMATS = ("csv", "tsv", "jsonl", "parquet")
 MODEL = str(ROOT / "configs/models/bert-2x128.json")

@@ -28,7 +28,7 @@ from rkd.training.checkpoint import Checkpoint, Interrupted
 from rkd.training.trial import trial, trial_apart
 from rkd.utils import locks
 from rkd.utils.files import write_json
-from tests.conftest import ROOT
+from tests.helpers import ROOT, TIMEOUT
 from tests.helpers.interruption import NEVER, Place, at_step, die, make_place, outcome, saved_step, terminate, train
 from tests.workflow.conftest import TINY, Workflow
 
@@ -148,7 +148,9 @@ def test_a_run_begins_anew_with_other_vector_instructions(place, tmp_path):
     environment = {**os.environ, "ATEN_CPU_CAPABILITY": "default", "PYTHONPATH": str(ROOT)}
     arguments = [place.folder, tmp_path / "run", tmp_path / "whole"]
     command = [sys.executable, "-c", CONTINUED, *map(str, arguments)]
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True, timeout=TIMEOUT
+    )
     (told,) = [line for line in done.stderr.splitlines() if "not used" in line]
     named = "arithmetic.capability, arithmetic.environment.ATEN_CPU_CAPABILITY"
     assert f"training begins anew: it belongs to another run, that differs in {named}" in told
@@ -203,7 +205,7 @@ def test_a_second_clone_with_the_environment_of_the_first_runs_its_own_code(tmp_
     (second.folder / "seen.smk").write_text(SEEN)
     command, settings = second._started("--snakefile", "seen.smk", "seen.txt")
     settings["env"]["PYTHONPATH"] = os.pathsep.join([str(first.folder), str(second.folder)])
-    done = subprocess.run(command, **settings, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, **settings, capture_output=True, text=True, check=False, timeout=TIMEOUT)
     assert done.returncode == 0, done.stdout + done.stderr
     assert (second.folder / "seen.txt").read_text().strip() == str(second.folder / "rkd" / "__init__.py")
 
@@ -214,7 +216,9 @@ def test_a_script_of_one_clone_refuses_the_library_of_another(script, tmp_path):
     (tmp_path / "rkd").mkdir()
     command = [sys.executable, tmp_path / "workflow_scripts" / script, "--help"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False, timeout=TIMEOUT
+    )
     assert (done.returncode, done.stdout) == (2, "")
     path = tmp_path / "workflow_scripts" / script
     assert done.stderr == (
@@ -401,7 +405,9 @@ def test_the_job_of_a_teacher_tries_its_students_first_and_trains_the_same_bits(
     command = [sys.executable, "workflow_scripts/train.py", "--spec", "-", "--trials", str(students)]
     command += ["--data", str(place.data), "--out", str(tmp_path / "run"), "--device", "cpu", "--threads", "1"]
     spec = teacher_of(place)
-    done = subprocess.run(command, cwd=ROOT, input=spec.json(), capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        command, cwd=ROOT, input=spec.json(), capture_output=True, text=True, check=False, timeout=TIMEOUT
+    )
     assert "mrpc: tried a first step of 3 runs" in done.stderr.splitlines()[0], done.stderr
     train(place, "finetune", tmp_path / "alone", spec=spec)
     assert outcome(tmp_path / "run") == outcome(tmp_path / "alone")
@@ -498,7 +504,7 @@ def test_no_process_is_stopped_that_has_not_the_lock_open(held, tmp_path):
         assert other.poll() is None
     finally:
         other.kill()
-        other.wait()
+        other.wait(timeout=TIMEOUT)
 
 
 def test_a_process_of_another_user_is_named(held, tmp_path, monkeypatch):

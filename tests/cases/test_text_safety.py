@@ -36,14 +36,14 @@ from rkd.specs.report import ReportSpec
 from rkd.utils import escape
 from rkd.workflow.forecast import planned_jobs
 from rkd.workflow.plan import Plan
-from tests.conftest import ROOT
+from tests.helpers import ROOT
+from tests.helpers.seeds import SOAK
 from tests.workflow.conftest import Workflow
 
 # Every character that some language reads as a command, and some that do so at the start of a line only.
 NASTY = (
     "# - {b} {{c}} {task} $x$ ${HOME} $(id) %s & &amp; | ` ' \" \\ <i>x</i> ~ ^ * _y_ [z] é 漢 😀 ~~s~~ -- {% raw %}"
 )
-SOAK = os.environ.get("RKD_SOAK") == "1"
 
 
 def base() -> dict[str, Any]:

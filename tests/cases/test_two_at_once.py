@@ -18,7 +18,8 @@ from rkd.errors import RkdError
 from rkd.methods import KD, FineTune
 from rkd.specs.jobs import ModelSpec, RunSpec
 from rkd.training import job, trial
-from tests.conftest import ROOT
+from tests.helpers import ROOT, TIMEOUT
+from tests.helpers.distillation import TINY, reviews
 from tests.helpers.interruption import (
     Place,
     at_step,
@@ -30,7 +31,7 @@ from tests.helpers.interruption import (
     terminate,
     train,
 )
-from tests.unit.test_library import TINY, reviews
+from tests.helpers.waiting import exit_code
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +69,7 @@ def beside(action):
         assert os.read(ready[0], 1) == b"!", "the process has ended before it waited"
         yield
         os.close(go[1])
-        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+        assert exit_code(pid) == 0
     except BaseException:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(pid, signal.SIGKILL)
@@ -163,7 +164,9 @@ def test_the_command_names_the_process_that_is_at_work(tmp_path):
         distil(tmp_path / "out")
 
     with beside(first):
-        done = subprocess.run(list(map(str, command)), cwd=ROOT, capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            list(map(str, command)), cwd=ROOT, capture_output=True, text=True, check=False, timeout=TIMEOUT
+        )
     assert done.returncode == 2
     (line,) = done.stderr.splitlines()
     assert line.startswith(f"error: {tmp_path}/out: process ")
@@ -263,7 +266,13 @@ def test_the_job_of_a_stopped_teacher_tries_its_students_again(place, tmp_path):
     command = [sys.executable, "workflow_scripts/train.py", "--spec", "-", "--data", place.data, "--device", "cpu"]
     command += ["--trials", tmp_path / "students.jsonl", "--out", tmp_path / "run", "--checkpoints", tmp_path / "state"]
     done = subprocess.run(
-        list(map(str, command)), cwd=ROOT, input=spec.json(), capture_output=True, text=True, check=False
+        list(map(str, command)),
+        cwd=ROOT,
+        input=spec.json(),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=TIMEOUT,
     )
     assert done.returncode == 2
     assert done.stderr.splitlines()[-1].startswith("error: mrpc: 1 of 2 runs cannot be trained: kd: loss is nan")

@@ -2,7 +2,6 @@
 
 import copy
 import json
-import os
 import random
 import shutil
 from collections.abc import Callable, Iterator
@@ -17,9 +16,9 @@ from rkd.models import source as model_source
 from rkd.verify import made, verify
 from rkd.verify.finding import visible_files
 from tests.helpers import results_tree
+from tests.helpers.seeds import SOAK
 
 KD = "students/cola/kd/seed-1"
-SOAK = os.environ.get("RKD_SOAK") == "1"
 
 
 @pytest.fixture(scope="module")

@@ -2,8 +2,6 @@
 
 import json
 import os
-import random
-import secrets
 import signal
 import traceback
 from collections.abc import Callable
@@ -23,7 +21,8 @@ from rkd.models import loading
 from rkd.specs.jobs import ModelSpec, RunSpec
 from rkd.tasks import get
 from rkd.training import job
-from tests.conftest import ROOT
+from tests.helpers import ROOT
+from tests.helpers.waiting import exit_code
 
 CONTROLS = {
     "no-lookahead": {"outer_target": "student"},
@@ -35,15 +34,8 @@ CONTROLS = {
     "sgd-outer": {"outer_optimizer": "sgd"},
 }
 ROWS = {**{method: (method, {}) for method in METHODS}, **{k: ("reptile", v) for k, v in CONTROLS.items()}}
-# Which steps are hit is drawn anew for every run of the tests; RKD_TEST_SEED repeats one.
-SEED = os.environ.setdefault("RKD_TEST_SEED", str(secrets.randbelow(10**6)))
 
 NEVER = 1e9
-
-
-def draws(*what: object) -> random.Random:
-    """A generator for one test, that the seed of this run of the tests decides."""
-    return random.Random(repr((SEED, *what)))
 
 
 @dataclass(frozen=True)
@@ -180,7 +172,7 @@ def in_child(action: Callable[[pytest.MonkeyPatch], object]) -> int:
             traceback.print_exc()
         finally:
             os._exit(code)
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    return exit_code(pid)
 
 
 def saved_step(checkpoints: Path) -> int:

@@ -26,7 +26,7 @@ from rkd.utils.provenance import PACKAGES
 from rkd.verify.finding import digest
 from rkd.workflow.code_digest import code_digests
 from rkd.workflow.plan import Plan
-from tests.conftest import ROOT
+from tests.helpers import ROOT
 
 READ_BY_THE_PAGE = (
     *(f"tables/{name}.{suffix}" for name in ("main", "provenance") for suffix in ("json", "csv", "tex")),

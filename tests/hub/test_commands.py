@@ -12,7 +12,8 @@ import pytest
 
 from rkd.data.hub import HUB_NAME, HUB_REVISION
 from rkd.utils.files import digests
-from tests.conftest import ROOT
+from tests.helpers import ROOT, TIMEOUT
+from tests.helpers.waiting import until
 from tests.hub.conftest import wnli_digests
 from tests.hub.repositories import BERT, PINS, TINYBERT, old_bert, wnli_rows
 from tests.hub.server import Fault, Hub
@@ -35,7 +36,13 @@ def rkd(hub: Hub, home: Path, *arguments: str, **more: str) -> subprocess.Comple
     """The command in a process of its own."""
     command = [sys.executable, "-m", "rkd", *arguments]
     return subprocess.run(
-        command, env=environment(hub, home, **more), cwd=home, capture_output=True, text=True, check=False
+        command,
+        env=environment(hub, home, **more),
+        cwd=home,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=TIMEOUT,
     )
 
 
@@ -120,7 +127,7 @@ def test_jobs_that_start_at_once_share_an_empty_cache(hub, tmp_path):
     hub.faults = [Fault("GET", delay=0.05)]
     jobs = [preparing(hub, tmp_path, tmp_path / str(number)) for number in range(3)]
     for job in jobs:
-        said = job.communicate()[1]
+        said = job.communicate(timeout=TIMEOUT)[1]
         assert job.returncode == 0, said
     manifests = [json.loads((tmp_path / str(number) / "manifest.json").read_text()) for number in range(3)]
     assert manifests[0] == manifests[1] == manifests[2]
@@ -131,7 +138,7 @@ def test_jobs_that_start_at_once_share_an_empty_cache(hub, tmp_path):
     assert hub.unknown == []
     hub.reset()
     again = preparing(hub, tmp_path, tmp_path / "again")
-    said = again.communicate()[1]
+    said = again.communicate(timeout=TIMEOUT)[1]
     assert again.returncode == 0, said
     assert hub.requests == []
 
@@ -140,25 +147,25 @@ def test_jobs_that_start_at_once_share_an_empty_cache(hub, tmp_path):
 def test_a_hub_that_dies_in_the_middle_is_one_line_and_the_same_job_then_works(hub, tmp_path):
     hub.faults = [Fault("GET /cdn/", cut=2000)]
     job = preparing(hub, tmp_path, tmp_path / "out")
-    said = job.communicate()[1]
+    said = job.communicate(timeout=TIMEOUT)[1]
     assert job.returncode == 2
     assert "Traceback" not in said
     [line] = [line for line in said.splitlines() if line.startswith("error: ")]
     assert line.startswith(f"error: {HUB_NAME}@{HUB_REVISION}: the hub {hub.endpoint} cannot be reached: ")
     assert not (tmp_path / "out").exists()
     hub.faults = []
-    assert preparing(hub, tmp_path, tmp_path / "out").wait() == 0
+    assert preparing(hub, tmp_path, tmp_path / "out").wait(timeout=TIMEOUT) == 0
 
 
 @pytest.mark.slow
 def test_a_killed_download_leaves_nothing_that_is_taken_for_whole(hub, tmp_path):
     hub.faults = [Fault("GET /cdn/", delay=30.0, times=1)]
     job = preparing(hub, tmp_path, tmp_path / "out")
-    while not any(request.startswith("GET /cdn/") for request in hub.requests):
-        assert job.poll() is None
+    until(lambda: job.poll() is not None or any(request.startswith("GET /cdn/") for request in hub.requests))
+    assert job.poll() is None
     job.kill()
-    job.wait()
+    job.wait(timeout=TIMEOUT)
     hub.faults = []
     job = preparing(hub, tmp_path, tmp_path / "out")
-    said = job.communicate()[1]
+    said = job.communicate(timeout=TIMEOUT)[1]
     assert job.returncode == 0, said

@@ -12,7 +12,7 @@ import pytest
 from rkd.cli import main
 from rkd.data.hub import HUB_NAME, HUB_REVISION
 from rkd.tasks import get
-from tests.conftest import ROOT
+from tests.helpers import ROOT
 from tests.hub import server
 from tests.hub.conftest import point
 from tests.hub.repositories import MINILM, PARAPHRASE, PINS, parquet, wnli_files, wnli_rows

@@ -13,7 +13,7 @@ from rkd.models.source import parse
 from rkd.specs.jobs import ModelSpec
 from rkd.verify.runs import _same_commits
 from rkd.workflow.plan import Plan
-from tests.conftest import ROOT
+from tests.helpers import ROOT
 
 PIN = "86b5e0934494bd15c9632b12f734a8a67f723594"
 OTHER = "8b6152f3be8ab89055dea2d040cebb9591d97ef6"

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from tests.conftest import bert, random_batch
+from tests.helpers.models import bert, random_batch
 from tests.reference.reptile import decay_groups
 
 STUDENT_LR, TEACHER_LR, WEIGHT_DECAY, TOTAL_STEPS = 5e-4, 3e-4, 0.01, 20
@@ -103,3 +103,20 @@ def restores_exactly(make, batch_list):
     assert [other.step(batch) for batch in batch_list[-2:]] == expected
     assert_same(other.student, method.student, 0.0)
     assert_same(other.teacher, method.teacher, 0.0)
+
+
+class Questions:
+    """Quiz batches of a position that can be saved."""
+
+    def __init__(self, labels=2):
+        self.labels, self.position = labels, 0
+
+    def __next__(self):
+        self.position += 1
+        return next(batches(1, self.labels, first=100 + self.position))
+
+    def state_dict(self):
+        return {"position": self.position}
+
+    def load_state_dict(self, state):
+        self.position = state["position"]

@@ -22,7 +22,7 @@ from rkd.errors import RkdError
 from rkd.models import onednn
 from rkd.models.unpadded import logits
 from rkd.training.evaluation import predict
-from tests.conftest import bert, random_batch
+from tests.helpers.models import bert, random_batch
 from tests.reference.methods import pair
 
 SMALL = {"vocab_size": 60, "hidden_size": 16, "num_attention_heads": 2, "intermediate_size": 32}

@@ -20,9 +20,9 @@ from rkd.config.schema import schema
 from rkd.layer_map import STRATEGIES, LayerMap
 from rkd.methods.facts import METHODS
 from rkd.tasks import TASKS
-from tests.conftest import bert, random_batch
+from tests.helpers import ROOT, TIMEOUT
+from tests.helpers.models import bert, random_batch
 
-ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted(
     page.relative_to(ROOT).as_posix()
     for pattern in ("*.md", "docs/**/*.md", "results/published/*/README.md")
@@ -172,7 +172,9 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("site")
     command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(folder)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "NO_MKDOCS_2_WARNING": "1"}
-    result = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    result = subprocess.run(
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=TIMEOUT
+    )
     assert result.returncode == 0, result.stdout + result.stderr
     return folder
 

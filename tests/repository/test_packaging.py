@@ -9,40 +9,60 @@ import shutil
 import subprocess
 import sys
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import yaml
 from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 import rkd
+from tests.helpers import ROOT, TIMEOUT
 
-ROOT = Path(__file__).resolve().parents[2]
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 PROJECT = PYPROJECT["project"]
 RUNTIME = [Requirement(text) for text in PROJECT["dependencies"]]
-# The extra `slurm` computes nothing and follows the cluster: it has a lowest version only.
-PINNED = {name: texts for name, texts in PROJECT["optional-dependencies"].items() if name != "slurm"}
-ALL = RUNTIME + [Requirement(text) for texts in PINNED.values() for text in texts]
+EXTRAS = {name: [Requirement(text) for text in texts] for name, texts in PROJECT["optional-dependencies"].items()}
+# What users import beside other packages has ranges; tools are pinned. `slurm` follows the cluster and is not locked.
+RANGES = [*RUNTIME, *EXTRAS["onnx"], *EXTRAS["tensorboard"]]
+TOOLS = [*EXTRAS["test"], *EXTRAS["docs"]]
+LOCK = {
+    canonicalize_name(name): version
+    for name, version in re.findall(r"^([^#\s=]+)==(\S+)$", (ROOT / "requirements.lock").read_text(), re.MULTILINE)
+}
 MAKEFILE = (ROOT / "Makefile").read_text()
 # Import names that differ from the name of the distribution.
 DISTRIBUTION = {"sklearn": "scikit-learn", "yaml": "pyyaml"}
 
 
-@pytest.mark.parametrize("requirement", ALL, ids=lambda requirement: requirement.name)
-def test_dependencies_are_pinned_to_what_is_installed(requirement: Requirement) -> None:
-    [pin] = requirement.specifier
-    assert pin.operator == "=="
-    if str(requirement) in PINNED["docs"] and importlib.util.find_spec("mkdocs") is None:
-        pytest.skip("the extra docs is not installed")
-    if str(requirement) in PINNED["tensorboard"] and importlib.util.find_spec("tensorboard") is None:
-        pytest.skip("the extra tensorboard is not installed")
-    if str(requirement) in PINNED["onnx"] and importlib.util.find_spec("onnx") is None:
-        pytest.skip("the extra onnx is not installed")
-    installed = importlib.metadata.version(requirement.name)
+def locked(requirement: Requirement) -> str:
+    return LOCK[canonicalize_name(requirement.name)]
+
+
+@pytest.mark.parametrize("requirement", RANGES, ids=lambda requirement: requirement.name)
+def test_dependencies_have_a_lowest_version_and_the_lock_lies_in_the_range(requirement: Requirement) -> None:
+    assert {specifier.operator for specifier in requirement.specifier} <= {">=", "<"}
+    assert ">=" in {specifier.operator for specifier in requirement.specifier}
+    assert requirement.specifier.contains(locked(requirement))
+
+
+@pytest.mark.parametrize("requirement", TOOLS, ids=lambda requirement: requirement.name)
+def test_tools_are_pinned_to_the_lock(requirement: Requirement) -> None:
+    assert str(requirement.specifier) == f"=={locked(requirement)}"
+
+
+@pytest.mark.parametrize("requirement", [*RANGES, *TOOLS], ids=lambda requirement: requirement.name)
+def test_the_lock_is_what_is_installed(requirement: Requirement) -> None:
+    try:
+        installed = importlib.metadata.version(requirement.name)
+    except importlib.metadata.PackageNotFoundError:
+        if requirement in [*RUNTIME, *EXTRAS["test"]]:
+            raise
+        pytest.skip("an extra that is not installed")
     # A build for one kind of machine, such as torch's 2.13.0+cpu, is the same release.
-    assert Version(installed).public == Version(pin.version).public
+    assert Version(installed).public == locked(requirement)
 
 
 def imported_packages(file: Path) -> set[str]:
@@ -56,14 +76,14 @@ def test_every_package_that_is_imported_is_a_dependency() -> None:
     files = [*ROOT.glob("rkd/**/*.py"), *ROOT.glob("workflow_scripts/**/*.py")]
     imported = set().union(*map(imported_packages, files)) - set(sys.stdlib_module_names) - {"rkd"}
     missing = {DISTRIBUTION.get(name, name) for name in imported} - {requirement.name for requirement in RUNTIME}
-    missing -= {requirement.name for requirement in map(Requirement, PINNED["onnx"])}  # imported where asked for alone
+    missing -= {requirement.name for requirement in EXTRAS["onnx"]}  # imported where asked for alone
     assert not missing
 
 
 def test_every_dependency_says_what_it_is_for() -> None:
-    lines = re.findall(r'^    "[\w-]+==.*$', (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
-    assert len(lines) == len(ALL)
-    self_explaining = ("pytest==",)
+    lines = re.findall(r'^    "[\w-]+[=>]=.*$', (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
+    assert len(lines) == len(RUNTIME) + sum(map(len, EXTRAS.values()))
+    self_explaining = ("pytest==", "snakemake-executor")
     assert all("# " in line or line.strip(' "').startswith(self_explaining) for line in lines)
 
 
@@ -78,6 +98,39 @@ def test_all_data_files_of_the_package_are_installed() -> None:
     assert all((folder / "__init__.py").is_file() for folder in folders), "data lie in packages"
 
 
+# --- lock -----------------------------------------------------------------------------------------------
+
+GPU_BUILDS = re.compile(r"nvidia-|cuda-|triton")
+
+
+def installed_by(requirements: list[str]) -> Iterator[tuple[str, str]]:
+    """Name and version of all packages that these bring along on this machine."""
+    todo, done = [Requirement(text) for text in requirements], set()
+    while todo:
+        one = todo.pop()
+        if (one.name, frozenset(one.extras)) in done:
+            continue
+        done.add((one.name, frozenset(one.extras)))
+        yield canonicalize_name(one.name), importlib.metadata.version(one.name).partition("+")[0]
+        for further in map(Requirement, importlib.metadata.requires(one.name) or ()):
+            if further.marker is None or any(further.marker.evaluate({"extra": e}) for e in one.extras or {""}):
+                todo.append(further)
+
+
+def test_the_lock_names_all_that_is_installed_and_nothing_else() -> None:
+    extras = [text for name in ("test", "onnx") for text in PROJECT["optional-dependencies"][name]]
+    found = dict(installed_by([*PROJECT["dependencies"], *extras]))
+    found = {name: version for name, version in found.items() if not GPU_BUILDS.match(name)}
+    assert found == {name: LOCK.get(name) for name in found}
+    assert all(map(locked, RUNTIME))
+
+
+def test_the_lock_has_no_build_for_one_kind_of_machine() -> None:
+    assert LOCK["torch"] == "2.13.0"
+    assert not [version for version in LOCK.values() if "+" in version]
+    assert "snakemake-executor-plugin-slurm" not in LOCK
+
+
 # --- Makefile -----------------------------------------------------------------------------------------------
 
 
@@ -86,7 +139,9 @@ def make(*arguments: str, folder: Path = ROOT) -> subprocess.CompletedProcess[st
         pytest.skip("make is not installed")
     # Variables of a make that runs these tests are not the user's.
     clean = {key: value for key, value in os.environ.items() if not key.startswith("MAKE") and key != "MFLAGS"}
-    return subprocess.run(["make", *arguments], cwd=folder, env=clean, capture_output=True, text=True, check=False)
+    return subprocess.run(
+        ["make", *arguments], cwd=folder, env=clean, capture_output=True, text=True, check=False, timeout=TIMEOUT
+    )
 
 
 def targets() -> list[str]:
@@ -169,7 +224,9 @@ def test_outputs_are_ignored_by_git_and_published_results_are_not() -> None:
         pytest.skip("no git repository")
 
     def ignored(path: str) -> bool:
-        return subprocess.run(["git", "check-ignore", "-q", path], cwd=ROOT, check=False).returncode == 0
+        return (
+            subprocess.run(["git", "check-ignore", "-q", path], cwd=ROOT, check=False, timeout=TIMEOUT).returncode == 0
+        )
 
     assert all(map(ignored, [".venv/x", "results/tables/main.md", "results/.checkpoints/x", ".snakemake/log"]))
     kept = ["results/published/cpu/main.md", "config.yaml", "rkd/config/load.py", "rkd/data/__init__.py"]

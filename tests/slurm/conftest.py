@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.helpers import TIMEOUT
+
 SCRIPTS = Path(__file__).parent
 NEEDED = ("munged", "sbatch", "scontrol", "slurmctld", "slurmd")
 
@@ -22,22 +24,26 @@ class Cluster:
     def start(self, *arguments: str) -> None:
         """Start all of it, or with "slurmd" the daemon of the node again."""
         command = [str(SCRIPTS / "start.sh"), str(self.folder), *arguments]
-        result = subprocess.run(command, capture_output=True, text=True, check=False)
+        result = subprocess.run(command, capture_output=True, text=True, check=False, timeout=TIMEOUT)
         assert result.returncode == 0, result.stdout + result.stderr
 
     def stop(self) -> None:
-        subprocess.run([str(SCRIPTS / "stop.sh"), str(self.folder)], check=True)
+        subprocess.run([str(SCRIPTS / "stop.sh"), str(self.folder)], check=True, timeout=TIMEOUT)
 
     def jobs(self) -> list[dict[str, str]]:
         """All jobs since the start in the order of their submission, each as scontrol's keys and values."""
-        output = subprocess.run(["scontrol", "show", "job", "-o"], capture_output=True, text=True, check=True).stdout
+        output = subprocess.run(
+            ["scontrol", "show", "job", "-o"], capture_output=True, text=True, check=True, timeout=TIMEOUT
+        ).stdout
         lines = [line for line in output.splitlines() if line.startswith("JobId=")]
         jobs = [dict(re.findall(r"([\w:/]+)=(\S*)", line)) for line in lines]
         return sorted(jobs, key=lambda job: int(job["JobId"]))
 
     def processes(self, job: str) -> list[int]:
         """Processes of a running job, all steps."""
-        listed = subprocess.run(["scontrol", "listpids", job], capture_output=True, text=True, check=False).stdout
+        listed = subprocess.run(
+            ["scontrol", "listpids", job], capture_output=True, text=True, check=False, timeout=TIMEOUT
+        ).stdout
         return [int(line.split()[0]) for line in listed.splitlines()[1:] if line.split()[0].isdigit()]
 
     def pid(self, daemon: str) -> int:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.conftest import ROOT
+from tests.helpers import ROOT, TIMEOUT
 from tests.slurm.conftest import Cluster
 from tests.workflow.conftest import TINY, Workflow
 
@@ -130,7 +130,7 @@ def test_the_workflow_survives_a_killed_job_and_a_dead_node(cluster: Cluster, tm
         process.wait(timeout=1200)
     finally:
         process.terminate()
-        process.wait()
+        process.wait(timeout=TIMEOUT)
     assert process.returncode == 0, log.read_text()
 
     # All trainings, and nothing else, went through sbatch, and asked for what the profile says.

@@ -34,8 +34,8 @@ from rkd.tasks import get
 from rkd.training import job, loop, out_of_memory
 from rkd.utils.files import sha256
 from rkd.workflow import gpu_slots, pins
-from tests.conftest import ROOT
-from tests.unit.config.test_config import merged
+from tests.helpers import ROOT
+from tests.helpers.configs import merged
 
 TRAINING = {
     "learning_rate": 1e-3,
@@ -230,13 +230,17 @@ def short_of(error: Exception, batch_size: int = 32, parts: int = 1) -> Callable
     return run
 
 
+def locked(name: str) -> str:
+    return str(pins.pins()[name]).removeprefix("==")
+
+
 def installed(**other: str | None) -> Callable[[World], Any]:
     """These packages in other versions, or None: not installed."""
 
     def version(name: str) -> str:
         if name in other and other[name] is None:
             raise metadata.PackageNotFoundError(name)
-        return other.get(name) or pins.pins()[name]
+        return other.get(name) or locked(name)
 
     return lambda _: pins.check(version)
 
@@ -435,9 +439,9 @@ CASES: dict[str, tuple[Callable[[World], Any], tuple[str, ...]]] = {
     ),
     "wrong package version": (
         installed(transformers="4.40.0"),
-        ("packages", "transformers: found 4.40.0", f"expected {pins.pins()['transformers']}"),
+        ("packages", "transformers: found 4.40.0", f"expected {locked('transformers')}"),
     ),
-    "missing package": (installed(accelerate=None), ("packages", "accelerate: found none", "expected")),
+    "missing package": (installed(accelerate=None), ("packages", "accelerate: not installed; expected 1.")),
 }
 
 
@@ -481,7 +485,7 @@ def test_the_whole_world_is_good(world: World) -> None:
     assert begun == [True]
     world.load()
     world.tsv(SST2 + "a\t1\n")
-    pins.check(lambda name: pins.pins()[name])
+    pins.check(locked)
     with out_of_memory.explain_out_of_memory("x", {"batch_size": 1}):
         pass
 
@@ -500,14 +504,32 @@ def test_other_versions_can_be_asked_for(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_a_build_for_one_machine_is_no_other_version() -> None:
-    pins.check(lambda name: pins.pins()[name] + ("+cu126" if name == "torch" else ""))
+    pins.check(lambda name: locked(name) + ("+cu126" if name == "torch" else ""))
 
 
-def test_the_pins_are_found_without_the_project_beside_rkd(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pins, "_PYPROJECT", Path("nowhere"))
-    requirements = ["torch==2.13.0", "pyyaml==6.0.3 ; python_version > '3'", 'pytest==9.2.0 ; extra == "test"', "x>=2"]
+def test_the_versions_are_those_of_the_lock(tmp_path: Path) -> None:
+    (tmp_path / "pyproject.toml").write_text('[project]\ndependencies = ["torch>=2.1", "PyYAML>=6"]\n')
+    (tmp_path / "requirements.lock").write_text("# all\npyyaml==6.0.3\ntorch==2.13.0\nwrapt==2.0.1\n")
+    assert {name: str(found) for name, found in pins.pins(tmp_path).items()} == {
+        "torch": "==2.13.0",
+        "PyYAML": "==6.0.3",
+    }
+
+
+def test_an_installed_package_without_the_lock_is_held_to_its_ranges(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    requirements = ["torch>=2.13", "snakemake<10,>=9.25", "pyyaml>=6 ; python_version > '3'", 'x==1 ; extra == "test"']
     monkeypatch.setattr(pins.metadata, "requires", lambda _: requirements)
-    assert pins.pins() == {"torch": "2.13.0", "pyyaml": "6.0.3"}
+    found = pins.pins(tmp_path)
+    assert {name: str(each) for name, each in found.items()} == {
+        "torch": ">=2.13", "snakemake": "<10,>=9.25", "pyyaml": ">=6"
+    }  # fmt: skip
+    monkeypatch.setattr(pins, "pins", lambda: found)
+    versions = {"torch": "2.14.1+cu126", "snakemake": "9.30", "pyyaml": "6.0.4"}
+    pins.check(versions.__getitem__)
+    with pytest.raises(RkdError, match=r"packages: snakemake: found 10\.0, expected <10,>=9\.25"):
+        pins.check({**versions, "snakemake": "10.0"}.__getitem__)
 
 
 # What is odd and accepted.

@@ -12,8 +12,8 @@ import pytest
 from transformers import pipeline
 
 from rkd.cli import main
-from tests.conftest import ROOT
-from tests.unit.test_library import reviews
+from tests.helpers import ROOT, TIMEOUT
+from tests.helpers.distillation import reviews
 
 MODELS = ROOT / "configs" / "models"
 
@@ -160,7 +160,7 @@ def test_help_and_completion_are_quick():
         "import sys; from rkd.cli import main\ntry: main(['distill', '--help'])\nexcept SystemExit: pass\n"
         "assert not {'torch', 'pandas', 'transformers'} & set(sys.modules)"
     )
-    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT, capture_output=True)
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT, capture_output=True, timeout=TIMEOUT)
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
@@ -169,14 +169,20 @@ def test_shell_completion(shell):
     environment |= {"_TYPER_COMPLETE_ARGS": "rkd ex", "_TYPER_COMPLETE_FISH_ACTION": "get-args"}
     code = "from rkd.cli import main; main()"
     found = subprocess.run(
-        [sys.executable, "-c", code], env=environment, cwd=ROOT, capture_output=True, text=True, check=False
+        [sys.executable, "-c", code],
+        env=environment,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=TIMEOUT,
     )
     assert "export" in found.stdout, found.stderr
 
 
 def test_python_m_rkd_is_the_same_command():
     found = subprocess.run(
-        [sys.executable, "-m", "rkd", "--help"], cwd=ROOT, capture_output=True, text=True, check=True
+        [sys.executable, "-m", "rkd", "--help"], cwd=ROOT, capture_output=True, text=True, check=True, timeout=TIMEOUT
     )
     assert "distill" in found.stdout
     [entry_point] = importlib.metadata.EntryPoints(

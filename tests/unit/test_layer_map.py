@@ -13,7 +13,7 @@ from transformers import (
 
 from rkd.errors import RkdError
 from rkd.layer_map import STRATEGIES, LayerMap
-from tests.conftest import bert
+from tests.helpers.models import bert
 
 build = LayerMap.from_strategy
 

@@ -3,7 +3,6 @@
 import ast
 import re
 from collections.abc import Iterator
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +10,13 @@ import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
-from packaging.requirements import Requirement
 
 from rkd.config.load import load
 from rkd.config.problems import ConfigError
 from rkd.report.rendering.grid import Grid, Note, Part, Section
 from rkd.workflow.plan import Plan
-from tests.conftest import ROOT
-from tests.repository.test_packaging import PROJECT
-from tests.unit.config.test_config import merged
+from tests.helpers import ROOT
+from tests.helpers.configs import merged
 
 SOURCES = sorted(path for part in ("rkd", "workflow_scripts") for path in (ROOT / part).rglob("*.py"))
 
@@ -126,40 +123,3 @@ def test_no_text_can_break_a_table(text: str, other: str) -> None:
     assert row.endswith(r"\\")
     assert not re.search(r"(?<!\\)[%#_]", row)
     assert row.count("{") - row.count(r"\{") == row.count("}") - row.count(r"\}")
-
-
-# Dependencies.
-
-LOCK = {
-    re.sub(r"[-_.]+", "-", name).lower(): version
-    for name, version in re.findall(r"^([^#\s=]+)==(\S+)$", (ROOT / "requirements.lock").read_text(), re.MULTILINE)
-}
-GPU_BUILDS = re.compile(r"nvidia-|cuda-|triton")
-
-
-def installed_by(requirements: list[str]) -> Iterator[tuple[str, str]]:
-    """Name and version of all packages that these bring along on this machine."""
-    todo, done = [Requirement(text) for text in requirements], set()
-    while todo:
-        one = todo.pop()
-        if (one.name, frozenset(one.extras)) in done:
-            continue
-        done.add((one.name, frozenset(one.extras)))
-        yield re.sub(r"[-_.]+", "-", one.name).lower(), metadata.version(one.name).partition("+")[0]
-        for further in map(Requirement, metadata.requires(one.name) or ()):
-            if further.marker is None or any(further.marker.evaluate({"extra": e}) for e in one.extras or {""}):
-                todo.append(further)
-
-
-def test_the_lock_names_all_that_is_installed_and_nothing_else() -> None:
-    extras = [text for name in ("test", "onnx") for text in PROJECT["optional-dependencies"][name]]
-    found = dict(installed_by([*PROJECT["dependencies"], *extras]))
-    found = {name: version for name, version in found.items() if not GPU_BUILDS.match(name)}
-    assert found == {name: LOCK.get(name) for name in found}
-    assert all(LOCK[Requirement(text).name.replace("_", "-").lower()] for text in PROJECT["dependencies"])
-
-
-def test_the_lock_has_no_build_for_one_kind_of_machine() -> None:
-    assert LOCK["torch"] == "2.13.0"
-    assert not [version for version in LOCK.values() if "+" in version]
-    assert "snakemake-executor-plugin-slurm" not in LOCK

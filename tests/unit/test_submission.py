@@ -4,7 +4,6 @@ import math
 import subprocess
 import sys
 import zipfile
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -13,8 +12,9 @@ import pytest
 from rkd.errors import RkdError
 from rkd.submission import MEMBERS, build, choose, main, validate
 from rkd.tasks import get
+from tests.helpers import ROOT, TIMEOUT
 
-SCRIPT = Path(__file__).parents[2] / "workflow_scripts" / "make_submission.py"
+SCRIPT = ROOT / "workflow_scripts" / "make_submission.py"
 ROWS = {member.name: member.rows for member in MEMBERS}
 TRAINED = tuple(dict.fromkeys(member.task.name for member in MEMBERS))
 
@@ -232,10 +232,10 @@ def test_the_command_tells_and_returns(valid, tmp_path, capsys):
 def test_script_writes_and_checks(tmp_path):
     small = predictions(tmp_path, "rte", rows=200)
     command = [sys.executable, SCRIPT, "--predictions", small, "--out", tmp_path / "kd.zip", "--fill-missing"]
-    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    result = subprocess.run(command, capture_output=True, text=True, check=False, timeout=TIMEOUT)
     assert (result.returncode, result.stderr) == (1, f"{tmp_path / 'kd.zip'}: RTE.tsv: 200 rows; expected 3000\n")
     assert result.stdout.splitlines()[0] == f"rte: seed 1 (best on dev; dev 50.00), {small}"
     assert "AX.tsv: no run of this task; FILLED" in result.stdout
-    result = subprocess.run(command[:-1], capture_output=True, text=True, check=False)
+    result = subprocess.run(command[:-1], capture_output=True, text=True, check=False, timeout=TIMEOUT)
     assert result.returncode == 2
     assert result.stderr.startswith("error: submission: no predictions for AX.tsv")

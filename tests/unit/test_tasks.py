@@ -8,6 +8,7 @@ import pytest
 
 from rkd.errors import RkdError
 from rkd.tasks import TASKS, get, primary_score
+from tests.helpers import TIMEOUT
 
 # Order of the ClassLabel names in nyu-mll/glue.
 HUB_LABELS = {
@@ -97,5 +98,5 @@ def test_primary_score_without_a_metric_is_an_error() -> None:
 def test_import_stays_light() -> None:
     """The registry is read while the Snakefile is parsed."""
     code = "import sys, rkd.tasks; print({'torch', 'pandas', 'datasets', 'transformers', 'numpy'} & set(sys.modules))"
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=TIMEOUT)
     assert result.stdout.strip() == "set()"

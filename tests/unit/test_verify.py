@@ -15,8 +15,7 @@ import pytest
 from rkd import verify
 from rkd.errors import RkdError
 from rkd.verify.earlier import current_command
-from tests.conftest import ROOT
-from tests.helpers import results_tree
+from tests.helpers import ROOT, TIMEOUT, results_tree
 from tests.helpers.results_tree import script
 
 COUNTS = {"runs": 3, "metrics files": 3, "prepared tasks": 1, "tables": 2, "figures": 1, "pages": 1, "distillations": 0}
@@ -305,7 +304,7 @@ def test_the_command_and_its_exit_codes(results: Path) -> None:
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "rkd", "verify", *arguments]
         environment = {"PATH": "", "PYTHONPATH": str(ROOT)}
-        return subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+        return subprocess.run(command, capture_output=True, text=True, check=False, env=environment, timeout=TIMEOUT)
 
     whole = run()
     assert (whole.returncode, whole.stderr) == (0, "")
@@ -321,7 +320,7 @@ def test_the_command_and_its_exit_codes(results: Path) -> None:
 
 def test_verification_loads_no_torch() -> None:
     code = "import sys, rkd.verify; sys.exit('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False, timeout=TIMEOUT).returncode == 0
 
 
 def test_commands_of_earlier_versions_are_read_as_todays():

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.conftest import ROOT
+from tests.helpers import ROOT, TIMEOUT
 
 PARTS = (
     "Snakefile",
@@ -70,7 +70,7 @@ class Workflow:
         `offline` says so to the hub's libraries from outside, whatever the config.
         """
         command, settings = self._started(*arguments, offline=offline)
-        result = subprocess.run(command, **settings, capture_output=True, text=True, check=False)
+        result = subprocess.run(command, **settings, capture_output=True, text=True, check=False, timeout=TIMEOUT)
         output = result.stdout + result.stderr
         assert not check or result.returncode == 0, output
         return output

@@ -11,7 +11,7 @@ import pytest
 import yaml
 from snakemake.utils import update_config
 
-from tests.conftest import ROOT
+from tests.helpers import ROOT, TIMEOUT
 from tests.hub.conftest import wnli_digests
 from tests.hub.repositories import BERT, MINILM, PARAPHRASE, PINS, TINYBERT, everything
 from tests.hub.server import Hub
@@ -51,7 +51,9 @@ def of(config: str, folder: Path, **changes) -> Workflow:
 def rkd(workflow: Workflow, *arguments: str) -> str:
     environment = {**os.environ, "PYTHONPATH": str(workflow.folder)}
     command = [sys.executable, "-m", "rkd", *arguments]
-    done = subprocess.run(command, cwd=workflow.folder, env=environment, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        command, cwd=workflow.folder, env=environment, capture_output=True, text=True, check=False, timeout=TIMEOUT
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout
 

@@ -12,10 +12,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.helpers import TIMEOUT
 from tests.helpers.interruption import outcome
+from tests.helpers.seeds import SOAK
+from tests.helpers.waiting import until
 from tests.workflow.conftest import TINY, Workflow
 
-SOAK = bool(os.environ.get("RKD_SOAK"))
 LONG = TINY | {
     "checkpoint_minutes": 0.02,
     "student": {"epochs": 40},
@@ -69,7 +71,7 @@ def under_way(workflow: Workflow, tmp_path: Path, *arguments: str) -> Iterator[t
     finally:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+        process.wait(timeout=TIMEOUT)
 
 
 def reference(workflow: Workflow) -> dict:
@@ -114,18 +116,16 @@ def test_snakemake_killed_alone_and_with_its_jobs_and_by_the_keyboard(workflow, 
         assert "Directory cannot be locked" in locked
         assert "no other Snakemake process is trying to create the same files" in locked
         process.kill()
-        process.wait()
+        process.wait(timeout=TIMEOUT)
         assert trainings(workflow) == [left]
         workflow.snakemake("--unlock")
         with under_way(workflow, tmp_path) as (second, _):
-            while left in trainings(workflow):  # Python takes a while to end; the lock is free before
-                time.sleep(0.05)
+            until(lambda: left not in trainings(workflow))  # Python takes a while to end; the lock is free before
             assert f"process {left} trains this run already; asking it to stop" in told(workflow)
             # Both: nothing is left.
             os.killpg(second.pid, signal.SIGKILL)
-            second.wait()
-            while trainings(workflow):
-                time.sleep(0.05)
+            second.wait(timeout=TIMEOUT)
+            until(lambda: not trainings(workflow))
     workflow.snakemake("--unlock")
 
     # Ctrl-C reaches all processes of the terminal.

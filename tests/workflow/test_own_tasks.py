@@ -11,6 +11,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from tests.helpers import TIMEOUT
 from tests.workflow.conftest import TINY, Workflow
 
 QUEUES = ("billing", "technical", "other")
@@ -114,7 +115,9 @@ def test_the_results_verify(own):
     results = own.folder / "results"
     command = [sys.executable, "-m", "rkd", "verify", str(results)]
     environment = {**os.environ, "PYTHONPATH": str(own.folder)}
-    found = subprocess.run(command, cwd=own.folder, env=environment, capture_output=True, text=True, check=False)
+    found = subprocess.run(
+        command, cwd=own.folder, env=environment, capture_output=True, text=True, check=False, timeout=TIMEOUT
+    )
     assert found.returncode == 0, found.stdout + found.stderr
     assert "no mismatch" in found.stdout
 

@@ -9,7 +9,7 @@ import pytest
 from rkd.errors import RkdError
 from rkd.report.page import graph
 from rkd.workflow.forecast import planned_jobs
-from tests.conftest import ROOT
+from tests.helpers import ROOT
 from tests.workflow.conftest import Workflow
 
 

@@ -13,6 +13,7 @@ import yaml
 
 from rkd.metrics.scores import compute
 from rkd.verify import verify
+from tests.helpers import TIMEOUT
 from tests.workflow.conftest import TINY, Workflow
 
 RUNS = (
@@ -221,7 +222,9 @@ def test_another_house_style_is_no_change(finished):
             ["ruff", "format", "--isolated", *page, "rkd", "workflow_scripts"],
             ["snakefmt", "--config", "style.toml", "."],
         ):
-            subprocess.run([sys.executable, "-m", *command], cwd=folder, check=True, capture_output=True)
+            subprocess.run(
+                [sys.executable, "-m", *command], cwd=folder, check=True, capture_output=True, timeout=TIMEOUT
+            )
         assert sum(path.read_text() != text for path, text in before.items()) > 30
         assert finished.planned() == {}
     finally:
@@ -237,8 +240,8 @@ def test_finished_results_in_a_fresh_clone_are_no_change(finished, tmp_path, cop
     (tmp_path / "origin").mkdir()
     Workflow(tmp_path / "origin")
     for command in (["init", "--quiet"], ["add", "."], ["commit", "--quiet", "--no-verify", "--message", "all"]):
-        subprocess.run([*git, *command], cwd=tmp_path / "origin", check=True)
-    subprocess.run([*git, "clone", "--quiet", "origin", "clone"], cwd=tmp_path, check=True)
+        subprocess.run([*git, *command], cwd=tmp_path / "origin", check=True, timeout=TIMEOUT)
+    subprocess.run([*git, "clone", "--quiet", "origin", "clone"], cwd=tmp_path, check=True, timeout=TIMEOUT)
     for part in ("results", ".snakemake/metadata"):
         shutil.copytree(finished.folder / part, tmp_path / "clone" / part, copy_function=copy)
     assert Workflow.at(tmp_path / "clone").planned() == {}

@@ -14,7 +14,6 @@ import pytest
 import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from snakemake.utils import update_config  # how Snakemake itself lays overlays over config.yaml
 
 from rkd.config.crosschecks import TRAINABLE_TASKS
 from rkd.config.load import check, load, order_like, restore_cli_types
@@ -22,11 +21,9 @@ from rkd.config.problems import ConfigError
 from rkd.config.schema import distillation_options, schema
 from rkd.methods.facts import METHODS
 from rkd.models.source import KNOWN_SHA256
+from tests.helpers import ROOT, TIMEOUT
+from tests.helpers.configs import DEFAULT, merged
 
-ROOT = Path(__file__).resolve().parents[3]
-DEFAULT = yaml.safe_load((ROOT / "config.yaml").read_text())
-# The cases speak of the three rows alone: the control and the axis would add problems of their own.
-del DEFAULT["variants"]["no-lookahead"], DEFAULT["ablations"]["teacher-lr"]
 SHA = "0f" * 32
 
 LAYER_MAPS = "first, last, skip, both, or a list with one list of teacher layers per student layer"
@@ -36,14 +33,6 @@ MODELS = "a hub name (org/name or org/name@revision), a local folder, package:NA
 @pytest.fixture(autouse=True)
 def _repository_root(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)  # relative paths in a config start at the working directory
-
-
-def merged(*overlays: str) -> dict[str, Any]:
-    """The default config with overlays, given as YAML text as a user writes them."""
-    result = copy.deepcopy(DEFAULT)
-    for overlay in overlays:
-        update_config(result, yaml.safe_load(overlay))
-    return result
 
 
 def line_of(error: ConfigError, path: str) -> str:
@@ -613,7 +602,9 @@ def test_every_key_of_the_schema_is_in_config_yaml_and_every_key_there_has_a_com
 def test_importing_the_checker_loads_no_heavy_library() -> None:
     heavy = ["torch", "numpy", "pandas", "transformers", "datasets", "evaluate", "matplotlib", "snakemake"]
     code = f"import rkd.config.load, rkd.models.source, sys; print([name for name in {heavy} if name in sys.modules])"
-    loaded = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    loaded = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True, timeout=TIMEOUT
+    )
     assert loaded.stdout.strip() == "[]"
 
 

@@ -24,7 +24,7 @@ from rkd.specs.report import ReportSpec
 from rkd.submission import submit
 from rkd.tasks import averaged, define, get
 from rkd.workflow.plan import Plan
-from tests.conftest import ROOT
+from tests.helpers import ROOT
 
 ROWS = [
     ('say "hi", twice', "line one\nline two", "1"),

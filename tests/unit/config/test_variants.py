@@ -9,7 +9,7 @@ import yaml
 from rkd.config.load import check, load
 from rkd.config.problems import ConfigError
 from rkd.workflow.plan import Plan
-from tests.conftest import ROOT
+from tests.helpers import ROOT
 
 
 @pytest.fixture(autouse=True)
@@ -46,7 +46,7 @@ def test_two_axes_share_the_variant_of_an_equal_cell():
 
 
 def test_settings_that_the_method_does_not_read_make_no_difference():
-    """finetune has no temperature: a config whose only difference is one that nothing reads is the same run."""
+    """Finetune has no temperature: a config whose only difference is one that nothing reads is the same run."""
     content = config(rate={"variant": "finetune", "parameter": "learning_rate", "values": [1.0e-3, 2.0e-3]})
     content["student"]["learning_rate"] = 1.0e-3
     content["student"]["temperature"] = 3.0

@@ -17,8 +17,8 @@ from rkd.data.prepare import content_hash, encode, prepare
 from rkd.data.tokenizer import build_tokenizer
 from rkd.errors import RkdError
 from rkd.models.tokenizer import load_tokenizer
+from tests.helpers import ROOT, TIMEOUT
 
-ROOT = Path(__file__).resolve().parents[3]
 ROWS = [120, 30, 20]
 
 
@@ -182,7 +182,7 @@ def test_blank_texts_are_told(tmp_path: Path, config: str, caplog: pytest.LogCap
 
 def script(arguments: list[str], out: Path) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, ROOT / "workflow_scripts" / "prepare_data.py", "--spec", *arguments, "--out", out]
-    return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
+    return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False, timeout=TIMEOUT)
 
 
 def test_script_tells_bad_input_in_one_line(tmp_path: Path, config: str) -> None:

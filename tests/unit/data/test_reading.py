@@ -4,7 +4,6 @@ RKD_SOAK=1 tries a hundred times as many spoilt files.
 """
 
 import io
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,8 +19,8 @@ from rkd.data.files import find_labels, read_split
 from rkd.data.reading import count_rows, read_columns, write_columns
 from rkd.errors import RkdError
 from rkd.tasks import define, get
+from tests.helpers.seeds import SOAK
 
-SOAK = bool(os.environ.get("RKD_SOAK"))
 ENTRY = {"text": ["text"], "label": "label", "primary_metrics": ["accuracy"], "title": "Fuzzed", "test": None}
 CLASSES = get("fuzzed", define({**ENTRY, "labels": ["0", "1"], "metrics": ["accuracy"]}))
 SCORES = get("fuzzed-scores", define({**ENTRY, "labels": [], "metrics": ["pearson"]}))

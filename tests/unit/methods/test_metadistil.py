@@ -16,6 +16,7 @@ from tests.reference.methods import (
     TEACHER_LR,
     TOTAL_STEPS,
     Learner,
+    Questions,
     assert_same,
     batches,
     forward,
@@ -26,23 +27,6 @@ from tests.reference.methods import (
 )
 
 PILOT_LR = 0.05
-
-
-class Questions:
-    """Quiz batches of a position that can be saved."""
-
-    def __init__(self, labels=2):
-        self.labels, self.position = labels, 0
-
-    def __next__(self):
-        self.position += 1
-        return next(batches(1, self.labels, first=100 + self.position))
-
-    def state_dict(self):
-        return {"position": self.position}
-
-    def load_state_dict(self, state):
-        self.position = state["position"]
 
 
 def metadistil(student, teacher, labels=2, **overrides):

@@ -3,7 +3,6 @@
 import copy
 import inspect
 import json
-from pathlib import Path
 
 import pytest
 import yaml
@@ -12,8 +11,8 @@ from snakemake.utils import update_config
 from rkd.config.load import check, load
 from rkd.methods.facts import METHODS
 from rkd.workflow.plan import Plan
+from tests.helpers import ROOT
 
-ROOT = Path(__file__).resolve().parents[3]
 DEFAULT = yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8"))
 # The cases speak of the three rows alone: the control and the axis would add problems of their own.
 del DEFAULT["variants"]["no-lookahead"], DEFAULT["ablations"]["teacher-lr"]

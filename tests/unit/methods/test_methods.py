@@ -14,7 +14,7 @@ from rkd.layer_map import LayerMap
 from rkd.methods import KD, FineTune, ReptileKD, base, kd
 from rkd.methods.base import Optimizer, first_adamw_step, no_decay
 from rkd.models.unpadded import logits
-from tests.conftest import bert, random_batch
+from tests.helpers.models import bert, random_batch
 
 SETTINGS = {"student_lr": 1e-3, "total_steps": 10, "weight_decay": 0.01, "max_grad_norm": 1.0}
 

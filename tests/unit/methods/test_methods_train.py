@@ -22,9 +22,9 @@ from rkd.models.unpadded import logits
 from rkd.specs.jobs import ModelSpec, RunSpec
 from rkd.tasks import get
 from rkd.training.job import run
+from tests.helpers import ROOT
 from tests.helpers.interruption import ROWS
 
-ROOT = Path(__file__).resolve().parents[3]
 STUDENT_OPTIONS = yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8"))["student"]
 
 

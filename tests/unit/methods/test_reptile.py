@@ -10,7 +10,7 @@ from torch import nn
 
 from rkd.layer_map import LayerMap
 from rkd.methods import ReptileKD
-from tests.conftest import bert, random_batch
+from tests.helpers.models import bert, random_batch
 from tests.reference.reptile import LiteralReptileKD
 
 SETTINGS = {
@@ -141,7 +141,7 @@ class Scalar(nn.Module):
 
 
 def test_a_step_by_hand():
-    """x = 2, y = 1; student w 1, b 0; teacher w 3, b 1; α 0.5; one step of each learning rate.
+    """X = 2, y = 1; student w 1, b 0; teacher w 3, b 1; α 0.5; one step of each learning rate.
 
     Student score 2, teacher score 7. L = ½ (2−1)² + ½ (2−7)², dL/dscore = (2−1) + (2−7) = −4, so the gradient is
     (−8, −4) and its clipped signs are −: θ'_S = (1 + lr, 0 + lr). Pseudo-gradient θ_T − θ'_S = (2 − lr, 1 − lr) > 0:

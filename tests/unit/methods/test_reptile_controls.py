@@ -17,6 +17,7 @@ from tests.reference.methods import (
     TOTAL_STEPS,
     WEIGHT_DECAY,
     Learner,
+    Questions,
     assert_same,
     batches,
     forward,
@@ -26,7 +27,6 @@ from tests.reference.methods import (
     restores_exactly,
 )
 from tests.reference.reptile import LiteralReptileKD, decay_groups
-from tests.unit.methods.test_metadistil import Questions
 
 DEFAULTS = {
     "outer_target": "look-ahead",

@@ -11,7 +11,7 @@ from rkd.layer_map import LayerMap
 from rkd.losses import attention_score_loss, hidden_state_loss
 from rkd.methods import TinyBERT
 from rkd.models.hidden_states import all_states, cls_states
-from tests.conftest import bert
+from tests.helpers.models import bert
 from tests.reference.methods import (
     SETTINGS,
     STUDENT_LR,

@@ -7,7 +7,6 @@ import re
 import subprocess
 import sys
 import warnings
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -18,8 +17,9 @@ import sklearn.metrics
 from rkd.errors import RkdError
 from rkd.metrics import scores as metrics
 from rkd.tasks import TASKS, get
+from tests.helpers import ROOT, TIMEOUT
 
-SCRIPT = Path(__file__).parents[3] / "workflow_scripts" / "compute_metrics.py"
+SCRIPT = ROOT / "workflow_scripts" / "compute_metrics.py"
 TRAINABLE = [task for task in TASKS.values() if task.trainable]
 REFERENCE = {
     "accuracy": sklearn.metrics.accuracy_score,
@@ -152,7 +152,7 @@ def run_script(tmp_path, frame, spec):
     frame.to_parquet(tmp_path / "predictions.parquet")
     paths = ["--predictions", tmp_path / "predictions.parquet", "--out", tmp_path / "metrics.json"]
     command = [sys.executable, SCRIPT, "--spec", json.dumps(spec), *paths]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=TIMEOUT)
 
 
 SPEC = {"task": "stsb", "variant": "kd", "method": "kd", "seed": 3, "synthetic": True}
@@ -192,7 +192,7 @@ def test_script_tells_bad_input_in_one_line(tmp_path, spec, message):
 def test_importing_metrics_is_cheap():
     heavy = ("evaluate", "torch", "sklearn", "scipy", "pandas", "datasets")
     code = f"import sys, rkd.metrics; print([name for name in {heavy} if name in sys.modules])"
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=TIMEOUT)
     assert result.stdout.strip() == "[]"
 
 
@@ -221,5 +221,7 @@ for part in range(0, 200, 50):
 assert metric.compute() == compute("stsb", predictions, labels)
 """
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path)}
-    result = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
+    result = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False, timeout=TIMEOUT
+    )
     assert result.returncode == 0, result.stderr

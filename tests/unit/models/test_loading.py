@@ -28,7 +28,7 @@ from rkd.models.tokenizer import load_tokenizer
 from rkd.specs.jobs import ModelSpec
 from rkd.tasks import get
 from rkd.utils.files import sha256
-from tests.conftest import ROOT
+from tests.helpers import ROOT
 
 SIZE = {
     "vocab_size": 40,

@@ -10,6 +10,8 @@ import pytest
 from rkd.errors import RkdError
 from rkd.report.inputs import read_histories, read_metrics
 from rkd.specs.report import ReportSpec
+from tests.helpers import TIMEOUT
+from tests.helpers.report_inputs import METRICS, SCORES
 
 SPEC = {
     "tasks": ["mrpc", "mnli"],
@@ -19,16 +21,6 @@ SPEC = {
     "teacher_model": "org/teacher",
     "student_model": "org/student",
     "selection": {"teacher": "best", "student": "last"},
-}
-SCORES = {"accuracy": 0.75, "f1": 0.85, "rows": 408}
-METRICS = {
-    "task": "mrpc",
-    "variant": "kd",
-    "method": "kd",
-    "seed": 1,
-    "splits": {"validation": SCORES},
-    "primary_score": 0.8,
-    "synthetic": False,
 }
 EVALUATION = {"epoch": 0.0, "step": 0, "primary_score": 0.5, "train": {}, "dev": {"validation": {"accuracy": 0.5}}}
 
@@ -163,5 +155,5 @@ def test_reports_do_without_torch():
     modules = ", ".join(f"rkd.report.{name}" for name in names)
     heavy = ("torch", "transformers", "datasets", "evaluate", "sklearn")
     code = f"import sys, {modules}; print([name for name in {heavy} if name in sys.modules])"
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=TIMEOUT)
     assert result.stdout.strip() == "[]"

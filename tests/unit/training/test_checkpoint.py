@@ -1,7 +1,7 @@
 """Checkpoints: a run that is stopped and started again ends as if nothing had happened; bad ones are not used.
 
-The interruptions here are real signals, in processes of their own. Which steps and calls are hit is drawn anew at every
-run of the tests, whose header names the seed; `make soak` takes many more.
+The interruptions here are real signals, in processes of their own. Which steps and calls are hit is drawn from a fixed
+seed; `make soak` takes many more, from a new seed that its header names.
 """
 
 import contextlib
@@ -14,7 +14,6 @@ import resource
 import signal
 import subprocess
 import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,13 +25,12 @@ from rkd.errors import RkdError
 from rkd.models.loading import load_finetuned
 from rkd.training import loop
 from rkd.training.checkpoint import Checkpoint, Interrupted
-from tests.conftest import ROOT
+from tests.helpers import ROOT, TIMEOUT
 from tests.helpers.interruption import (
     NEVER,
     ROWS,
     at_step,
     at_write,
-    draws,
     end_of_killed_runs,
     in_child,
     make_place,
@@ -41,8 +39,8 @@ from tests.helpers.interruption import (
     terminate,
     train,
 )
-
-SOAK = bool(os.environ.get("RKD_SOAK"))
+from tests.helpers.seeds import SOAK, draws
+from tests.helpers.waiting import exit_code, until
 
 
 @pytest.fixture(scope="module")
@@ -211,7 +209,7 @@ def test_the_same_spec_gives_the_same_predictions_also_beside_other_jobs(row, pl
                 os._exit(0)
             os._exit(1)
         processes.append(pid)
-    assert [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in processes] == [0, 0]
+    assert [exit_code(pid) for pid in processes] == [0, 0]
     for name in "ab":
         assert outcome(tmp_path / name) == whole(row)
 
@@ -385,11 +383,10 @@ def test_what_a_killed_snakemake_left_behind_hands_over(place, whole, tmp_path, 
 
     if (pid := os.fork()) == 0:
         os._exit(in_child(left_behind))
-    while not ready.exists():
-        time.sleep(0.01)
+    until(ready.exists)
     caplog.set_level(logging.INFO, logger="rkd")
     train(place, "kd", tmp_path / "run", tmp_path / "state")
-    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 143
+    assert exit_code(pid) == 143
     assert "trains this run already; asking it to stop, to go on from its checkpoint" in caplog.text
     assert "going on from step 12 (epoch 2)" in caplog.text
     assert outcome(tmp_path / "run") == whole("kd")
@@ -438,7 +435,10 @@ def small_disk(tmp_path):
         folder = tmp_path / f"disk-{size}"
         folder.mkdir()
         done = subprocess.run(
-            ["mount", "-t", "tmpfs", "-o", f"size={size}", "none", folder], capture_output=True, check=False
+            ["mount", "-t", "tmpfs", "-o", f"size={size}", "none", folder],
+            capture_output=True,
+            check=False,
+            timeout=TIMEOUT,
         )
         if done.returncode:
             pytest.skip(f"no mount here: {done.stderr.decode().strip()}")
@@ -447,7 +447,7 @@ def small_disk(tmp_path):
 
     yield mount
     for folder in mounted:
-        subprocess.run(["umount", folder], check=True)
+        subprocess.run(["umount", folder], check=True, timeout=TIMEOUT)
 
 
 @pytest.mark.parametrize(("share", "saved"), [(0.5, False), (1.5, True)])
@@ -458,14 +458,14 @@ def test_a_small_disk_that_is_full(share, saved, place, whole, small_disk, stopp
         train(place, "kd", disk / "run", disk / "state", minutes=0)
     assert not (disk / "run" / "run.json").exists()
     assert (saved_step(disk / "state") > 0) == saved
-    subprocess.run(["mount", "-o", "remount,size=10m", disk], check=True)
+    subprocess.run(["mount", "-o", "remount,size=10m", disk], check=True, timeout=TIMEOUT)
     train(place, "kd", disk / "run", disk / "state")
     assert outcome(disk / "run") == whole("kd")
 
 
 def test_a_read_only_disk(place, small_disk, tmp_path):
     disk = small_disk(10_000_000)
-    subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
+    subprocess.run(["mount", "-o", "remount,ro", disk], check=True, timeout=TIMEOUT)
     for checkpoints in (None, disk / "state"):
         with pytest.raises(RkdError, match=rf"^{disk}/\S+: cannot be written: Read-only file system"):
             train(place, "finetune", disk / "run", checkpoints)

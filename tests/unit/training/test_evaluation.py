@@ -12,7 +12,7 @@ from scipy.stats import entropy
 from rkd.tasks import get
 from rkd.training import evaluation
 from rkd.training.batches import Split
-from tests.conftest import VOCABULARY, bert
+from tests.helpers.models import VOCABULARY, bert
 
 CPU = torch.device("cpu")
 FEATURES = {"input_ids": Sequence(Value("int32")), "label": Value("int64"), "idx": Value("int64")}

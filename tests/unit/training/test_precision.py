@@ -17,7 +17,7 @@ from rkd.specs.jobs import ModelSpec, RunSpec
 from rkd.training import precision
 from rkd.training.job import run
 from rkd.workflow.plan import Plan
-from tests.conftest import ROOT
+from tests.helpers import ROOT
 from tests.reference.methods import batches, pair
 from tests.reference.reptile import LiteralReptileKD
 

@@ -4,7 +4,7 @@ import re
 
 import yaml
 
-from tests.conftest import ROOT
+from tests.helpers import ROOT
 
 TEXT = (ROOT / "profiles/slurm/config.yaml").read_text()
 PROFILE = yaml.safe_load(TEXT)

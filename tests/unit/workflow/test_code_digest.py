@@ -9,7 +9,7 @@ import pytest
 
 from rkd.methods.facts import METHODS as FACTS
 from rkd.workflow.code_digest import _digest, _imports, _tree, code_digest, code_digests, code_inputs
-from tests.conftest import ROOT
+from tests.helpers import ROOT, TIMEOUT
 
 SCRIPTS = sorted(path.name for path in (ROOT / "workflow_scripts").glob("*.py"))
 METHODS = list(FACTS)
@@ -40,7 +40,7 @@ def really_imported():
     cases = [[f"workflow_scripts/{name}"] for name in SCRIPTS if name != "train.py"]
     cases += [["workflow_scripts/train.py", f"rkd.methods.{method}"] for method in METHODS]
     command = [sys.executable, "-c", PROBE, json.dumps(cases)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=TIMEOUT)
     lines = [json.loads(line[6:]) for line in done.stdout.splitlines() if line.startswith("PROBE ")]
     return {tuple(case): files for case, files in lines}
 

@@ -13,7 +13,7 @@ from rkd.methods.facts import METHODS
 from rkd.workflow import forecast
 from rkd.workflow.forecast import Job, estimate, format_summary, merged_config, planned_jobs, summary
 from rkd.workflow.plan import Plan
-from tests.conftest import ROOT
+from tests.helpers import ROOT
 
 
 @pytest.fixture(autouse=True)

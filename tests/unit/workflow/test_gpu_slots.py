@@ -16,7 +16,8 @@ import pytest
 
 from rkd.errors import RkdError
 from rkd.workflow import gpu_slots
-from tests.conftest import ROOT
+from tests.helpers import ROOT, TIMEOUT
+from tests.helpers.waiting import exit_code
 
 SHOW = [sys.executable, "-c", "import os; print(os.environ.get('CUDA_VISIBLE_DEVICES', 'unset'))"]
 
@@ -46,7 +47,9 @@ def command(*options: str, run: list[str] = SHOW) -> list[str]:
 
 def output(*options: str, **variables: str) -> str:
     environment = {**os.environ, **variables}
-    result = subprocess.run(command(*options), env=environment, capture_output=True, text=True, check=True)
+    result = subprocess.run(
+        command(*options), env=environment, capture_output=True, text=True, check=True, timeout=TIMEOUT
+    )
     assert result.stderr == ""
     return result.stdout.strip()
 
@@ -107,14 +110,21 @@ def test_without_gpus_or_on_the_cpu_nothing_is_taken(tmp_path: Path) -> None:
 def test_numbers_of_nvidia_smi_mean_the_same_to_cuda(tmp_path: Path) -> None:
     nvidia_smi(tmp_path, "0")
     order = [sys.executable, "-c", "import os; print(os.environ.get('CUDA_DEVICE_ORDER'))"]
-    assert subprocess.run(command(run=order), capture_output=True, check=True).stdout == b"PCI_BUS_ID\n"
+    assert (
+        subprocess.run(command(run=order), capture_output=True, check=True, timeout=TIMEOUT).stdout == b"PCI_BUS_ID\n"
+    )
     given = {**os.environ, "CUDA_VISIBLE_DEVICES": "0"}
-    assert subprocess.run(command(run=order), env=given, capture_output=True, check=True).stdout == b"None\n"
+    assert (
+        subprocess.run(command(run=order), env=given, capture_output=True, check=True, timeout=TIMEOUT).stdout
+        == b"None\n"
+    )
 
 
 def test_the_commands_exit_code_is_that_of_the_lease() -> None:
     def code(*run: str) -> int:
-        return subprocess.run(command("--gpus", "0", run=list(run)), capture_output=True, check=False).returncode
+        return subprocess.run(
+            command("--gpus", "0", run=list(run)), capture_output=True, check=False, timeout=TIMEOUT
+        ).returncode
 
     assert code(sys.executable, "-c", "raise SystemExit(7)") == 7
     assert code(sys.executable, "-c", "import os; os.kill(os.getpid(), 9)") == -signal.SIGKILL
@@ -201,7 +211,7 @@ def holder(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
     assert job.stdout.readline() == "there\n"
     yield job
     job.kill()
-    job.wait()
+    job.wait(timeout=TIMEOUT)
     job.stdout.close()
 
 
@@ -209,7 +219,7 @@ def holder(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
 def test_a_killed_job_frees_its_slot(holder: subprocess.Popen[str], kill: signal.Signals) -> None:
     assert gpu_slots.take(["0"], 1, Path("leases"), {}) is None
     holder.send_signal(kill)
-    holder.wait()
+    holder.wait(timeout=TIMEOUT)
     taken = gpu_slots.take(["0"], 1, Path("leases"), {})
     assert taken is not None
     os.close(taken[1])
@@ -251,7 +261,9 @@ def test_two_clones_do_not_take_one_gpu(holder: subprocess.Popen[str], tmp_path:
 
 def test_the_folder_is_the_machines_own_unless_the_user_names_another(tmp_path: Path) -> None:
     environment = {key: value for key, value in os.environ.items() if key != "RKD_GPU_LEASES"}
-    told = subprocess.run(command("--help"), env=environment, capture_output=True, text=True, check=True).stdout
+    told = subprocess.run(
+        command("--help"), env=environment, capture_output=True, text=True, check=True, timeout=TIMEOUT
+    ).stdout
     assert str(gpu_slots.LEASES) == "/tmp/rkd-gpu"
     assert "RKD_GPU_LEASES, or /tmp/rkd-gpu" in " ".join(told.split())
     assert output("--gpus", "0", "--leases", "mine/leases") == "0"
@@ -289,7 +301,7 @@ def test_jobs_of_two_users_share_out_one_gpu() -> None:
                     os.write(writing, str(error).encode())
                 finally:
                     os._exit(0)
-            os.waitpid(child, 0)
+            assert exit_code(child) == 0
             os.close(writing)
             with os.fdopen(reading) as pipe:
                 return pipe.read()

@@ -16,8 +16,9 @@ from rkd.report.inputs import read_metrics
 from rkd.report.tables.ablation import ablation_table
 from rkd.report.tables.main import write
 from rkd.specs.report import Axis, ReportSpec, Selection, Variant
+from tests.helpers import ROOT, TIMEOUT
 
-SCRIPTS = Path(__file__).parents[3] / "workflow_scripts"
+SCRIPTS = ROOT / "workflow_scripts"
 NAMES = ("kd", "reptile", "first", "hot", "cold", "quick")
 SPEC = ReportSpec(
     tasks=("cola", "rte"),
@@ -145,7 +146,7 @@ def test_scripts_write_table_and_figure(files, tmp_path):
     for script, out in (("make_ablation_table.py", "--out-dir"), ("plot_ablation.py", "--out")):
         place = tmp_path / "out" if out == "--out-dir" else tmp_path / "out" / "ablation_layer-map"
         command = [sys.executable, SCRIPTS / script, *shared, out, place]
-        result = subprocess.run(command, capture_output=True, text=True, check=False)
+        result = subprocess.run(command, capture_output=True, text=True, check=False, timeout=TIMEOUT)
         assert (result.returncode, result.stderr) == (0, "")
     ends = sorted(path.name for path in (tmp_path / "out").iterdir())
     assert ends == [f"ablation_layer-map.{end}" for end in ("csv", "html", "json", "md", "pdf", "png", "tex")]

@@ -19,8 +19,9 @@ from rkd.report.tables import literature
 from rkd.report.tables.main import columns, main_table, model_name, write
 from rkd.specs.report import ReportSpec, Selection, Variant
 from rkd.tasks import TASKS, get, primary_score
+from tests.helpers import ROOT, TIMEOUT
 
-SCRIPT = Path(__file__).parents[3] / "workflow_scripts" / "make_main_table.py"
+SCRIPT = ROOT / "workflow_scripts" / "make_main_table.py"
 SPEC = ReportSpec(
     tasks=("cola", "mrpc"),
     variants=(Variant("finetune", "finetune", "Fine-tuning"), Variant("kd", "kd", "KD")),
@@ -293,7 +294,7 @@ def script(tmp_path, spec, *arguments):
         tmp_path / "out",
         *arguments,
     ]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=TIMEOUT)
 
 
 def test_script_takes_paths_or_a_file_of_them(tmp_path):

@@ -21,7 +21,7 @@ from rkd.report.page.graph import EDGES, graph
 from rkd.report.rendering.grid import Grid, Note, Part, Section
 from rkd.report.rendering.html import grid_of, table_page
 from rkd.workflow.plan import Plan
-from tests.conftest import ROOT
+from tests.helpers import ROOT, TIMEOUT
 
 HOSTILE = '<script>alert("1")</script>&"'
 GRID = Grid(
@@ -225,7 +225,9 @@ def test_the_page_is_made_without_torch_pandas_and_matplotlib():
         "import sys, rkd.report.page.build; "
         "print({'torch', 'pandas', 'matplotlib', 'snakemake', 'scipy'} & set(sys.modules))"
     )
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True, timeout=TIMEOUT
+    )
     assert done.stdout == "set()\n"
 
 

@@ -21,8 +21,9 @@ from rkd.report.tables.main import write
 from rkd.report.tables.selection import selection
 from rkd.specs.report import ReportSpec, Selection, Variant
 from rkd.tasks import get
+from tests.helpers import ROOT, TIMEOUT
 
-SCRIPTS = Path(__file__).parents[3] / "workflow_scripts"
+SCRIPTS = ROOT / "workflow_scripts"
 SPEC = ReportSpec(
     tasks=("cola", "rte"),
     variants=(
@@ -169,7 +170,7 @@ def test_every_comparison_names_its_files(files, tmp_path):
 
 def run(script, spec, *arguments):
     command = [sys.executable, SCRIPTS / script, "--spec", spec.json(), *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=TIMEOUT)
 
 
 def test_scripts_write_the_same_in_processes_of_their_own(files, tmp_path):

@@ -29,29 +29,8 @@ from rkd.specs.jobs import TRAINING_KEYS, ModelSpec, RunSpec
 from rkd.training import trial
 from rkd.utils.files import sha256
 from rkd.workflow.code_digest import code_inputs
-from tests.conftest import ROOT
-
-MODELS = ROOT / "configs" / "models"
-TINY = {
-    "teacher": str(MODELS / "bert-4x128.json"),
-    "student": str(MODELS / "bert-2x128.json"),
-    "text": "text",
-    "label": "mood",
-    "method": "kd",
-    "finetune_teacher": {"learning_rate": 5e-4},
-    "epochs": 1,
-    "learning_rate": 1e-3,
-    "batch_size": 16,
-    "vocab_size": 200,
-    "device": "cpu",
-    "threads": 1,
-}
-
-
-def reviews(rows=96, seed=0) -> pd.DataFrame:
-    rng = random.Random(seed)
-    moods = [rng.choice(["bad", "good"]) for _ in range(rows)]
-    return pd.DataFrame({"text": [f"a {mood} film, part {n % 7}" for n, mood in enumerate(moods)], "mood": moods})
+from tests.helpers import ROOT, TIMEOUT
+from tests.helpers.distillation import MODELS, TINY, reviews
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +41,7 @@ def distilled(tmp_path_factory):
 
 def test_importing_rkd_is_light():
     code = "import rkd, sys; assert not {'torch', 'pandas', 'transformers'} & set(sys.modules); rkd.distill"
-    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT, timeout=TIMEOUT)
 
 
 def test_metrics_and_predictions_are_those_of_the_model(distilled):
@@ -322,7 +301,7 @@ def test_onnx_gives_the_same_logits_without_a_word(distilled, tmp_path, recwarn,
 
 def example(name: str, *arguments: str, cwd) -> str:
     command = [sys.executable, str(ROOT / "examples" / name), *arguments]
-    result = subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
+    result = subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False, timeout=TIMEOUT)
     assert result.returncode == 0, result.stderr
     return result.stdout
 

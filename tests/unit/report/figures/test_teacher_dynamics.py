@@ -14,8 +14,9 @@ from rkd.report.figures.teacher_dynamics import teacher_dynamics
 from rkd.report.figures.tradeoffs import cost_figure, latency_figure, read_efficiency, read_seconds
 from rkd.report.inputs import read_histories, read_metrics
 from rkd.specs.report import ReportSpec, Selection, Variant
+from tests.helpers import ROOT, TIMEOUT
 
-SCRIPTS = Path(__file__).parents[3] / "workflow_scripts"
+SCRIPTS = ROOT / "workflow_scripts"
 NAMES = {"finetune": "Fine-tuning", "kd": "KD", "reptile": "Reptile", "online": "Online"}
 SPEC = ReportSpec(
     tasks=("rte", "stsb"),
@@ -189,6 +190,6 @@ def test_scripts_draw(tmp_path, histories, metrics):
         "latency": ["--metrics", *metrics, "--efficiency", efficiency],
     }.items():
         command = [sys.executable, SCRIPTS / f"plot_{name}.py", "--spec", SPEC_JSON, "--out", tmp_path / "out" / name]
-        result = subprocess.run([*command, *arguments], capture_output=True, text=True, check=False)
+        result = subprocess.run([*command, *arguments], capture_output=True, text=True, check=False, timeout=TIMEOUT)
         assert (result.returncode, result.stderr) == (0, "")
         assert {path.suffix for path in (tmp_path / "out").glob(f"{name}.*")} == {".json", ".pdf", ".png"}

@@ -5,7 +5,6 @@ import json
 import math
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import torch
@@ -26,7 +25,9 @@ from rkd.methods.build import build
 from rkd.profiling.measure import count_step, flops, measure_methods, measure_models
 from rkd.report.tables.main import write
 from rkd.report.tables.profiling import METHOD_NUMBERS, MODEL_NUMBERS, CostTable, EfficiencyTable, read_measurements
-from tests.conftest import bert, random_batch
+from tests.helpers import ROOT, TIMEOUT
+from tests.helpers.models import bert, random_batch
+from tests.helpers.report_inputs import METHODS, MODELS
 
 CPU = torch.device("cpu")
 SIZES = {"vocab_size": 60, "max_position_embeddings": 140, "num_labels": 3}
@@ -140,36 +141,17 @@ def test_peak_memory_sees_what_is_allocated():
         "with peak_memory(torch.device('cpu')) as memory: torch.ones(64 << 18)\n"  # 64 MiB
         "print(memory['mib'])"
     )
-    found = float(subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout)
+    found = float(
+        subprocess.run(
+            [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=TIMEOUT
+        ).stdout
+    )
     if math.isnan(found):
         pytest.skip("this system keeps no record of the peak that can be set back")
     assert 50 < found < 200
 
 
 # --- tables --------------------------------------------------------------------------------------------------
-
-MODELS = {
-    "task": "rte",
-    "length": 63.7,
-    "processor": "Some CPU",
-    "threads": 2,
-    "rows": [
-        {"row": name, "parameters": 2e6 * k, "parameters_without_embeddings": 1e6 * k, "flops": 1e9 * k}
-        | {"latency_ms": 10.0 * k, "throughput": 100 / k}
-        for name, k in (("teacher", 2), ("student", 1))
-    ],
-}
-METHODS = {
-    "task": "rte",
-    "batch": [32, 80],
-    "processor": "Some CPU",
-    "threads": 1,
-    "rows": [
-        {"row": name, "method": name, "seconds": 0.1 * k, "memory_mib": 10.0 * k, "flops": 2e9 * k}
-        | {"student_forwards": k, "teacher_forwards": 1, "backwards": k}
-        for name, k in (("kd", 1), ("reptile", 2), ("metadistil", 5))
-    ],
-}
 
 
 def saved(folder, content, name="a.json"):
@@ -226,7 +208,7 @@ def test_scripts_measure_prepared_data(tmp_path):
     from rkd.specs.profiling import StepCostSpec, TimedVariant
     from rkd.tasks import get
 
-    scripts = Path(__file__).parents[3] / "workflow_scripts"
+    scripts = ROOT / "workflow_scripts"
     model = {"model_type": "bert", "hidden_size": 16, "num_attention_heads": 2, "intermediate_size": 32}
     for name, layers in (("teacher", 2), ("student", 1)):
         saved(tmp_path, {**model, "num_hidden_layers": layers}, f"{name}.json")
@@ -250,7 +232,7 @@ def test_scripts_measure_prepared_data(tmp_path):
 
     def run(script, *arguments):
         command = [sys.executable, scripts / script, *map(str, arguments)]
-        result = subprocess.run(command, capture_output=True, text=True, check=False)
+        result = subprocess.run(command, capture_output=True, text=True, check=False, timeout=TIMEOUT)
         assert result.returncode == 0, result.stderr
 
     shared = ["--data", tmp_path / "rte", "--device", "cpu"]

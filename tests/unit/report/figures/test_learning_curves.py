@@ -4,7 +4,6 @@ import json
 import math
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -14,8 +13,9 @@ from rkd.errors import RkdError
 from rkd.report.figures.learning_curves import TEACHER_LABEL, learning_curves, save, variant_styles
 from rkd.report.inputs import read_histories, read_metrics
 from rkd.specs.report import ReportSpec, Selection, Variant
+from tests.helpers import ROOT, TIMEOUT
 
-SCRIPT = Path(__file__).parents[3] / "workflow_scripts" / "plot_learning_curves.py"
+SCRIPT = ROOT / "workflow_scripts" / "plot_learning_curves.py"
 SPEC = ReportSpec(
     tasks=("cola", "mrpc"),
     variants=(Variant("finetune", "finetune", "Fine-tuning"), Variant("kd", "kd", "KD")),
@@ -174,11 +174,11 @@ def test_script_draws_the_same_in_a_process_of_its_own(files, tmp_path):
     }
     command = [sys.executable, SCRIPT, "--spec", json.dumps(spec), "--out", tmp_path / "script"]
     command += ["--histories", *histories, "--teacher-metrics", *teachers]
-    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    result = subprocess.run(command, capture_output=True, text=True, check=False, timeout=TIMEOUT)
     assert (result.returncode, result.stderr) == (0, "")
     for path in save(draw(files), tmp_path / "here"):
         assert path.read_bytes() == (tmp_path / f"script{path.suffix}").read_bytes()
     histories[0].write_text("{")
-    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    result = subprocess.run(command, capture_output=True, text=True, check=False, timeout=TIMEOUT)
     assert result.returncode == 2
     assert result.stderr.startswith(f"error: {histories[0]}, line 1: not JSON")
