@@ -35,7 +35,11 @@ from rkd.metrics import scores as metrics
 from rkd.models import hub, loading
 from rkd.models import source as model_source
 from rkd.models.tokenizer import load_tokenizer, save_tokenizer
-from rkd.runs import OUTPUTS, check_finished, read_history, read_predictions, task_of, unchanged
+from rkd.runs.history import read_history
+from rkd.runs.paths import check_finished
+from rkd.runs.predictions import read_predictions
+from rkd.runs.record import OUTPUTS, unchanged
+from rkd.runs.task import task_of
 from rkd.specs.jobs import ModelSpec, RunSpec
 from rkd.tasks import Task, get
 from rkd.training import loop

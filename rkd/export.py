@@ -22,7 +22,9 @@ from rkd.models import loading
 from rkd.models.files import read_object
 from rkd.models.tokenizer import load_tokenizer
 from rkd.models.unpadded import accepted
-from rkd.runs import read_manifest, read_record, task_of
+from rkd.runs.manifest import read_manifest
+from rkd.runs.record import read_record
+from rkd.runs.task import task_of
 from rkd.tasks import Task
 from rkd.utils.escape import markdown, markdown_code, one_line
 from rkd.utils.files import atomic_path, atomic_write_text, sha256

@@ -1,7 +1,7 @@
 """Score the predictions of one run: predictions.parquet → metrics file (JSON)."""
 
 from rkd.metrics.scores import metrics_file
-from rkd.runs import read_predictions
+from rkd.runs.predictions import read_predictions
 from rkd.utils.command_line import ArgumentParser, json_value
 from rkd.utils.files import sha256, write_json
 from rkd.utils.script import run_script

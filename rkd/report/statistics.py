@@ -45,8 +45,9 @@ from scipy.special import ndtri, stdtrit
 from rkd.errors import RkdError
 from rkd.metrics import scores as metrics
 from rkd.metrics.weighted import resampled_primary_scores
-from rkd.report.inputs import run_of
-from rkd.runs import read_predictions
+from rkd.report.names import AVERAGE
+from rkd.runs.paths import run_of
+from rkd.runs.predictions import read_predictions
 from rkd.tasks import Task, get, primary_score
 
 LEVEL = 0.95
@@ -131,7 +132,7 @@ class Runs:
 
     @cached_property
     def scores(self) -> Values:
-        """Headline score of each seed, fractions, NaN where undefined; shape (seeds,)."""
+        """Primary score of each seed, fractions, NaN where undefined; shape (seeds,)."""
         found = [metrics.compute(self.task, line, self.labels) for line in self.predictions]
         return np.array([primary_score(self.task, scores) for scores in found])
 
@@ -302,7 +303,7 @@ def average(comparisons: Sequence[Comparison]) -> Comparison:
     return Comparison(
         first.row,
         first.baseline,
-        "average",
+        AVERAGE,
         first.seeds,
         tuple(np.mean([found.differences for found in comparisons], axis=0).tolist()),
         sum(found.covariance for found in comparisons) / tasks**2,

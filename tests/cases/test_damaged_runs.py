@@ -21,7 +21,10 @@ from rkd.report.inputs import read_histories, read_metrics
 from rkd.report.statistics import read_runs
 from rkd.report.tables.profiling import METHOD_NUMBERS, MODEL_NUMBERS, CostTable, EfficiencyTable, read_measurements
 from rkd.report.tables.provenance import provenance
-from rkd.runs import parse_json, read_manifest, read_predictions, read_record
+from rkd.runs.manifest import read_manifest
+from rkd.runs.predictions import read_predictions
+from rkd.runs.record import read_record
+from rkd.utils.json_values import parse_json
 from rkd.workflow import forecast
 from tests.conftest import ROOT
 from tests.unit.profiling.test_profiling import METHODS, MODELS

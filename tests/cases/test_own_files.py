@@ -20,7 +20,7 @@ from rkd.data.prepare import prepare
 from rkd.data.reading import check_columns
 from rkd.errors import RkdError
 from rkd.inference import Classifier
-from rkd.runs import metrics_of
+from rkd.runs.metrics import metrics_of
 from rkd.tasks import define, get
 from rkd.verify import CHANGED, MISMATCH, UNCHECKED, verify
 from tests.conftest import ROOT

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from rkd.errors import RkdError
+from rkd.report.names import AVERAGE, signed
 from rkd.tasks import get
 
 LEVEL = 0.05
@@ -28,7 +29,7 @@ class Difference(NamedTuple):
     @property
     def place(self) -> str:
         """The task in print."""
-        return "on average" if self.task == "average" else f"on {get(self.task).title}"
+        return "on average" if self.task == AVERAGE else f"on {get(self.task).title}"
 
 
 def read_differences(path: str | Path) -> list[Difference]:
@@ -83,12 +84,7 @@ def sentence(one: Difference, labels: Mapping[str, str]) -> str:
 
 def summary(differences: Sequence[Difference]) -> list[Difference]:
     """The differences on average, or on each task where there is no average."""
-    return [one for one in differences if one.task == "average"] or list(differences)
-
-
-def signed(value: float) -> str:
-    """A number of points with its sign in typographic form, none for what rounds to 0."""
-    return f"{value:+z.1f}".replace("-", "−").replace("+0.0", "0.0")
+    return [one for one in differences if one.task == AVERAGE] or list(differences)
 
 
 def _p(value: float) -> str:

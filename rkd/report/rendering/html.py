@@ -10,15 +10,6 @@ from rkd.report import templates
 from rkd.report.rendering.grid import Grid, Note, Part, Section
 from rkd.utils.escape import visible
 
-_TITLES = {
-    "main": "Main table",
-    "comparisons": "Comparisons",
-    "selection": "Choice of the epoch",
-    "cost": "Cost of a training step",
-    "efficiency": "Size and speed",
-    "provenance": "Where the runs come from",
-}
-
 
 @cache
 def environment() -> Environment:
@@ -46,16 +37,6 @@ def table_page(grid: Grid, title: str) -> str:
     <!doctype html>
     """
     return environment().get_template("table_page.html.jinja").render(grid=grid, title=title)
-
-
-def table_title(stem: str) -> str:
-    """The title of a table, from its file name.
-
-    >>> table_title("main"), table_title("ablation_layer-map")
-    ('Main table', 'Ablation: layer-map')
-    """
-    kind, _, axis = stem.partition("_")
-    return f"Ablation: {axis}" if kind == "ablation" else _TITLES.get(stem, stem)
 
 
 def grid_of(printed: Mapping[str, Any]) -> Grid:

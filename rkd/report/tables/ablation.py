@@ -10,12 +10,14 @@ import pandas as pd
 from jsonschema import Draft202012Validator
 
 from rkd.errors import RkdError
-from rkd.report.inputs import ReportSpec, score_name
+from rkd.report.captions import data_text, model_text, selection_text
+from rkd.report.inputs import PRIMARY, ReportSpec
+from rkd.report.names import score_name
 from rkd.report.rendering.grid import Grid, Note, Part, Section
 from rkd.report.statistics import Interval, seed_interval
-from rkd.report.tables.main import MISSING, PRIMARY, count_range, data_text, model_text, score_part, selection_text
-from rkd.runs import checked, parse_json
+from rkd.report.tables.base import MISSING, count_range, score_part
 from rkd.tasks import get
+from rkd.utils.json_values import checked, parse_json
 
 _VALUE = {"type": ["string", "number", "boolean", "null", "array"]}
 _SCHEMA = Draft202012Validator(
@@ -95,7 +97,7 @@ def read_axis(text: str, spec: ReportSpec, name: str) -> Axis:
 
 @dataclass(frozen=True)
 class AblationTable:
-    """Headline scores in points by (variant, task), over seeds."""
+    """Primary scores in points by (variant, task), over seeds."""
 
     spec: ReportSpec
     axis: Axis
@@ -157,7 +159,7 @@ class AblationTable:
 
 
 def ablation_table(spec: ReportSpec, axis: Axis, metrics: pd.DataFrame) -> AblationTable:
-    """Headline scores by value and task.
+    """Compute primary scores by value and task.
 
     Args:
         spec: what the report is about; names the axis's variants among others.

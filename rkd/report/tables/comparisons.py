@@ -10,11 +10,13 @@ from typing import Any
 import pandas as pd
 
 from rkd.errors import RkdError
-from rkd.report.inputs import ReportSpec, run_of
-from rkd.report.page.findings import signed
+from rkd.report.captions import data_text, model_text, selection_text
+from rkd.report.inputs import ReportSpec
+from rkd.report.names import AVERAGE, signed
 from rkd.report.rendering.grid import Grid, Note, Part, Section
 from rkd.report.statistics import RESAMPLES, Comparison, Runs, average, compare, holm, read_runs
-from rkd.report.tables.main import AVERAGE, MISSING, data_text, model_text, selection_text
+from rkd.report.tables.base import MISSING
+from rkd.runs.paths import run_of
 from rkd.tasks import averaged, get
 
 BASELINES = ("kd", "finetune")

@@ -4,39 +4,24 @@ Numbers are points (fractions × 100). Nothing is set in bold: the best of a few
 difference.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path, PurePath
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from rkd.report.inputs import ReportSpec
-from rkd.report.provenance import with_outputs
+from rkd.report.captions import data_text, model_text, selection_text
+from rkd.report.inputs import PRIMARY, ReportSpec
+from rkd.report.names import AVERAGE, metric_header, model_name
 from rkd.report.rendering.grid import Grid, Note, Part, Section
-from rkd.report.rendering.html import table_page, table_title
-from rkd.report.statistics import Interval, seed_interval
+from rkd.report.statistics import seed_interval
 from rkd.report.tables import literature
+from rkd.report.tables.base import MISSING, count_range
 from rkd.tasks import Task, get
 from rkd.tasks import averaged as averaged_names
-from rkd.utils.files import atomic_path, atomic_write_text, write_json
 
-AVERAGE = "average"
-PRIMARY = "primary_score"
-MISSING = "–"
-
-_HEADERS = {
-    "matthews_correlation": "MCC",
-    "accuracy": "Acc",
-    "f1": "F1",
-    "pearson": "Pear",
-    "spearmanr": "Spear",
-    "macro_f1": "Macro-F1",
-    "balanced_accuracy": "Bal. acc",
-}
 _SPLIT_HEADERS = {"matched": "m", "mismatched": "mm"}
-_SELECTION = {"best": "best epoch on dev", "held-out": "best epoch on held-out training data", "last": "last epoch"}
 _MARKS = {literature.PAIR_MEAN: "†", literature.UNSTATED: "‡"}
 _MARK_NOTES = {
     "†": "one number for the task: the mean of its columns, as published",
@@ -65,7 +50,7 @@ class Column(NamedTuple):
     @property
     def header(self) -> str:
         """As papers head it: "F1", "mm"."""
-        return _SPLIT_HEADERS.get(self.part, self.part) or _HEADERS.get(self.metric, self.metric)
+        return _SPLIT_HEADERS.get(self.part, self.part) or metric_header(self.metric)
 
 
 @dataclass(frozen=True)
@@ -179,40 +164,6 @@ def main_table(spec: ReportSpec, metrics: pd.DataFrame) -> Table:
     return Table(shown, tuple(rows), _caption(spec), tuple(_remarks(spec, metrics, rows)))
 
 
-class Printable(Protocol):
-    """Anything that can be written as a table."""
-
-    def frame(self) -> pd.DataFrame:
-        """All numbers at full precision."""
-
-    def sidecar(self) -> dict[str, object]:
-        """Where each number comes from."""
-
-    def grid(self) -> Grid:
-        """The table as it is printed."""
-
-
-def write(
-    table: Printable, folder: str | Path, stem: str = "main", origin: Mapping[str, object] | None = None
-) -> list[Path]:
-    """Write {stem}.csv, .md, .tex, .html and .json into `folder`, each replaced as a whole; returns the paths.
-
-    The JSON is the sidecar: where each number comes from, under "printed" the table as it is printed, and `origin`,
-    what `rkd.report.provenance.origin` tells, with the SHA-256 of the other files.
-    """
-    ends = ("csv", "md", "tex", "html", "json")
-    csv, markdown, latex, html, sidecar = paths = [Path(folder) / f"{stem}.{end}" for end in ends]
-    grid = table.grid()
-    with atomic_path(csv) as temporary:
-        table.frame().to_csv(temporary, index=False, lineterminator="\n")
-    atomic_write_text(markdown, grid.markdown())
-    atomic_write_text(latex, grid.latex(label=f"tab:{stem}"))
-    atomic_write_text(html, table_page(grid, table_title(stem)))
-    made = {"origin": with_outputs(origin, (csv, markdown, latex, html))} if origin else {}
-    write_json(sidecar, {**table.sidecar(), "printed": asdict(grid), **made})
-    return paths
-
-
 def columns(tasks: Iterable[str]) -> tuple[Column, ...]:
     """The score columns of some tasks; F1 before accuracy, as papers print the pair.
 
@@ -300,39 +251,6 @@ def _part(cell: Cell | None) -> Part:
     return Part(f"{cell.mean:z.1f}", "" if np.isnan(cell.std) else f"{cell.std:.1f}", cell.mark)
 
 
-def data_text(spec: ReportSpec, what: str = "GLUE dev scores (×100)") -> str:
-    """A caption's sentence on the data, which tells synthetic ones and a user's own plainly."""
-    glue = ", ".join(get(task).title for task in spec.tasks if not get(task).own)
-    own = ", ".join(get(task).title for task in spec.tasks if get(task).own)
-    if not (own or spec.synthetic):
-        return f"{what} on {glue}."
-    bare = what.replace("GLUE ", "")
-    bare = f"{bare[0].upper()}{bare[1:]}"
-    own = f"{own} (data of one's own, not GLUE)" if own else ""
-    if not glue:
-        return f"{bare} on {own}."
-    own = f" and on {own}" if own else ""
-    if not spec.synthetic:
-        return f"{bare} on GLUE's {glue}{own}."
-    return (
-        f"{bare} on SYNTHETIC stand-ins for {glue}: generated text, not GLUE{own and ','}{own}. "
-        f"{'These' if not own else 'The synthetic'} "
-        "numbers say nothing about GLUE and are not comparable with published ones, which are left out."
-    )
-
-
-def score_part(score: Interval | None) -> Part:
-    """Mean ± standard deviation in points, a dash where there is none."""
-    if score is None or np.isnan(score.mean):
-        return Part(MISSING)
-    return Part(f"{score.mean:z.1f}", f"{score.sd:.1f}" if score.n > 1 else "")
-
-
-def model_text(spec: ReportSpec) -> str:
-    """A caption's sentence on the models."""
-    return f"Teacher: {model_name(spec.teacher_model)}; student: {model_name(spec.student_model)}."
-
-
 def _caption(spec: ReportSpec) -> str:
     seeds = ", ".join(map(str, spec.seeds))
     spread = (
@@ -341,16 +259,6 @@ def _caption(spec: ReportSpec) -> str:
         else f"Measured rows: one seed ({seeds}), so no deviation."
     )
     return f"{data_text(spec)} {model_text(spec)} {spread} {selection_text(spec)}"
-
-
-def selection_text(spec: ReportSpec) -> str:
-    """A caption's sentence on which epoch's model is scored."""
-    teacher, student = (
-        _SELECTION.get(rule, f"epoch by the rule '{rule}'") for rule in (spec.teacher_selection, spec.student_selection)
-    )
-    chosen = f"{student} for teacher and students" if teacher == student else f"{student} (teacher: {teacher})"
-    optimistic = "; choosing on dev makes dev scores optimistic" if spec.student_selection == "best" else ""
-    return f"Model scored: {chosen}{optimistic}."
 
 
 def _remarks(spec: ReportSpec, metrics: pd.DataFrame, rows: Sequence[Row]) -> Iterator[str]:
@@ -373,15 +281,3 @@ def _remarks(spec: ReportSpec, metrics: pd.DataFrame, rows: Sequence[Row]) -> It
             "parameters, others' code and seeds (– where not stated), while the rows above have "
             f"{model_name(spec.teacher_model)} → {model_name(spec.student_model)}."
         )
-
-
-def model_name(name: str) -> str:
-    """A model's name in print: the last part of a folder's absolute path, a hub name as it is."""
-    return PurePath(name).name if PurePath(name).is_absolute() else name
-
-
-def count_range(counts: Sequence[int]) -> str:
-    """The least and the largest of ascending counts: "5", "1–3"."""
-    if not counts:
-        return MISSING
-    return str(counts[0]) if counts[0] == counts[-1] else f"{counts[0]}–{counts[-1]}"

@@ -8,10 +8,11 @@ from typing import Any
 
 import pandas as pd
 
-from rkd import runs
 from rkd.report.rendering.grid import Grid, Note, Part, Section
-from rkd.report.tables.main import MISSING
+from rkd.report.tables.base import MISSING
+from rkd.runs.task import CUSTOM_TASK, task_of
 from rkd.tasks import get
+from rkd.utils.json_values import checked, object_schema, read_json
 
 PAPER_SPEEDUP = 1.94  # Ma et al. (2022): 6 layers, 66M parameters, against BERT-base
 MODEL_NUMBERS = ("parameters", "parameters_without_embeddings", "flops", "latency_ms", "throughput")
@@ -48,8 +49,8 @@ def read_measurements(paths: Iterable[str | Path], numbers: tuple[str, ...]) -> 
     schema = _schema(numbers)
     result = []
     for file in map(str, paths):
-        content = runs.checked(schema, runs.read_json(file), file)
-        result.append(Measurement(file, runs.task_of(content, file).name, content))
+        content = checked(schema, read_json(file), file)
+        result.append(Measurement(file, task_of(content, file).name, content))
     return result
 
 
@@ -64,9 +65,9 @@ def _schema(numbers: tuple[str, ...]) -> dict[str, Any]:
     if numbers == METHOD_NUMBERS:
         row |= {"method": text}
         above = {"batch": {"type": "array", "items": size, "minItems": 2, "maxItems": 2}}
-    rows = {"type": "array", "items": runs.rule(**row), "minItems": 1}
+    rows = {"type": "array", "items": object_schema(**row), "minItems": 1}
     where = {"processor": text, "gpu": text, "threads": size}
-    return runs.rule(["task", "rows", *above], task=text, custom_task=runs.OWN_TASK, rows=rows, **above, **where)
+    return object_schema(["task", "rows", *above], task=text, custom_task=CUSTOM_TASK, rows=rows, **above, **where)
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,11 @@ from typing import Any
 
 import pandas as pd
 
-from rkd.report.inputs import run_of
 from rkd.report.rendering.grid import Grid, Note, Part, Section
-from rkd.report.tables.main import MISSING
-from rkd.runs import read_record, task_of
+from rkd.report.tables.base import MISSING
+from rkd.runs.paths import run_of
+from rkd.runs.record import read_record
+from rkd.runs.task import task_of
 
 # What runs of one line of the table have in common.
 PLACE = ("commit", "dirty", "python", "torch", "transformers", "machine", "device", "threads")

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from rkd.report.captions import data_text, model_text
 from rkd.report.inputs import ReportSpec
 from rkd.report.rendering.grid import Grid, Note, Part, Section
 from rkd.report.statistics import Interval, seed_interval
-from rkd.report.tables.main import MISSING, count_range, data_text, model_text, score_part
+from rkd.report.tables.base import MISSING, count_range, score_part
 from rkd.tasks import get
 
 RULES = ("best", "held-out", "last")
@@ -17,7 +18,7 @@ RULES = ("best", "held-out", "last")
 
 @dataclass(frozen=True)
 class Selection:
-    """Headline scores in points by (row, task, rule), over seeds, and the files that they come from."""
+    """Primary scores in points by (row, task, rule), over seeds, and the files that they come from."""
 
     spec: ReportSpec
     scores: dict[tuple[str, str, str], Interval]

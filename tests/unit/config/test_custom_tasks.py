@@ -17,9 +17,11 @@ from rkd.data.prepare import prepare
 from rkd.errors import RkdError
 from rkd.metrics import scores as metrics
 from rkd.metrics.weighted import primary_scores
-from rkd.report.inputs import ReportSpec, score_name
+from rkd.report.captions import data_text
+from rkd.report.inputs import ReportSpec
+from rkd.report.names import score_name
 from rkd.report.tables.main import averaged as averaged_columns
-from rkd.report.tables.main import columns, data_text
+from rkd.report.tables.main import columns
 from rkd.submission import submit
 from rkd.tasks import averaged, define, get
 from rkd.workflow.plan import Plan

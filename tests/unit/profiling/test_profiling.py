@@ -22,7 +22,7 @@ from transformers import (
 from benchmarks.flops import forward_flops
 from rkd.errors import RkdError
 from rkd.profiling.measure import build_method, count_step, flops, measure_methods, measure_models
-from rkd.report.tables.main import write
+from rkd.report.tables.base import write
 from rkd.report.tables.profiling import METHOD_NUMBERS, MODEL_NUMBERS, CostTable, EfficiencyTable, read_measurements
 from tests.conftest import bert, random_batch
 

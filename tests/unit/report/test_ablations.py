@@ -14,7 +14,7 @@ from rkd.errors import RkdError
 from rkd.report.figures.ablation import ablation_figure
 from rkd.report.inputs import ReportSpec, Variant, read_metrics
 from rkd.report.tables.ablation import ablation_table, read_axes, read_axis
-from rkd.report.tables.main import write
+from rkd.report.tables.base import write
 
 SCRIPTS = Path(__file__).parents[3] / "workflow_scripts"
 NAMES = ("kd", "reptile", "first", "hot", "cold", "quick")

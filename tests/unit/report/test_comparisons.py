@@ -16,8 +16,8 @@ import pytest
 from rkd.errors import RkdError
 from rkd.report.inputs import ReportSpec, Variant, read_histories
 from rkd.report.statistics import compare, holm, read_runs
+from rkd.report.tables.base import write
 from rkd.report.tables.comparisons import comparisons
-from rkd.report.tables.main import write
 from rkd.report.tables.selection import selection
 from rkd.tasks import get
 

@@ -11,7 +11,8 @@ import pandas as pd
 import pytest
 
 from rkd.errors import RkdError
-from rkd.report.figures.learning_curves import TEACHER_LABEL, learning_curves, save, variant_styles
+from rkd.report.figures.learning_curves import learning_curves
+from rkd.report.figures.style import TEACHER_LABEL, save, variant_styles
 from rkd.report.inputs import ReportSpec, Variant, read_histories, read_metrics
 
 SCRIPT = Path(__file__).parents[3] / "workflow_scripts" / "plot_learning_curves.py"

@@ -14,9 +14,11 @@ import pandas as pd
 import pytest
 
 from rkd.report.inputs import ReportSpec, Variant, read_metrics
+from rkd.report.names import model_name
 from rkd.report.rendering.grid import Grid, Note, Part, Section
 from rkd.report.tables import literature
-from rkd.report.tables.main import columns, main_table, model_name, write
+from rkd.report.tables.base import write
+from rkd.report.tables.main import columns, main_table
 from rkd.tasks import TASKS, get, primary_score
 
 SCRIPT = Path(__file__).parents[3] / "workflow_scripts" / "make_table.py"
