@@ -18,7 +18,7 @@ from rkd.errors import RkdError
 from rkd.export import model_card
 from rkd.report.figures.tradeoffs import read_seconds
 from rkd.report.inputs import read_histories, read_metrics
-from rkd.report.statistics import read_runs
+from rkd.report.statistics import Predictions
 from rkd.report.tables.profiling import METHOD_NUMBERS, MODEL_NUMBERS, CostTable, EfficiencyTable, read_measurements
 from rkd.report.tables.provenance import provenance
 from rkd.runs.manifest import read_manifest
@@ -193,7 +193,7 @@ def test_predictions(data, out):
         file.write_bytes(content[: data.draw(st.sampled_from([None, len(content) // 2, len(content) - 9]))])
         only_rkd_errors(lambda: read_run(out / "student"), file)
         only_rkd_errors(lambda: read_predictions(file, ["split", "idx"]), file)
-        only_rkd_errors(lambda: read_runs([place]), file)
+        only_rkd_errors(lambda: Predictions.read([place]), file)
     finally:
         file.write_bytes(before)
 

@@ -17,7 +17,7 @@ _NUMBERS = ("difference", "low", "high", "p", "p_holm")
 class Difference(NamedTuple):
     """One line of comparisons.csv; numbers are points, NaN where not defined."""
 
-    row: str
+    variant: str
     baseline: str
     task: str
     difference: float
@@ -58,13 +58,13 @@ def verdict(differences: Sequence[Difference]) -> str:
     count = f"the {len(tested)} tested differences"
     if not sure:
         return f"None of {count} can be told from chance at 5 % after the correction for multiple tests."
-    names = "; ".join(f"{one.row} against {one.baseline} {one.place} ({signed(one.difference)})" for one in sure)
+    names = "; ".join(f"{one.variant} against {one.baseline} {one.place} ({signed(one.difference)})" for one in sure)
     return f"{len(sure)} of {count} remain at 5 % after the correction for multiple tests: {names}."
 
 
 def sentence(one: Difference, labels: Mapping[str, str]) -> str:
     """A difference in words: size, interval, and whether it is more than chance."""
-    names = labels.get(one.row, one.row), labels.get(one.baseline, one.baseline)
+    names = labels.get(one.variant, one.variant), labels.get(one.baseline, one.baseline)
     if math.isnan(one.difference):
         return f"{names[0]} against {names[1]} {one.place}: no score to compare."
     if signed(one.difference) == "0.0":

@@ -7,7 +7,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from rkd.report import templates
-from rkd.report.rendering.grid import Grid, Note, Part, Section
+from rkd.report.rendering.grid import Cell, Grid, Note, Section
 from rkd.utils.escape import visible
 
 
@@ -42,7 +42,7 @@ def table_page(grid: Grid, title: str) -> str:
 def grid_of(printed: Mapping[str, Any]) -> Grid:
     """The `Grid` that a sidecar JSON keeps under "printed"; the inverse of `dataclasses.asdict`."""
     sections = tuple(
-        Section(section["title"], tuple(tuple(Part(*part) for part in line) for line in section["lines"]))
+        Section(section["title"], tuple(tuple(Cell(*cell) for cell in line) for line in section["lines"]))
         for section in printed["sections"]
     )
     groups = tuple((title, tuple(heads)) for title, heads in printed["groups"])

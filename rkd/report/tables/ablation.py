@@ -13,9 +13,9 @@ from rkd.errors import RkdError
 from rkd.report.captions import data_text, model_text, selection_text
 from rkd.report.inputs import PRIMARY, ReportSpec
 from rkd.report.names import score_name
-from rkd.report.rendering.grid import Grid, Note, Part, Section
+from rkd.report.rendering.grid import Cell, Grid, Note, Section
 from rkd.report.statistics import Interval, seed_interval
-from rkd.report.tables.base import MISSING, count_range, score_part
+from rkd.report.tables.base import MISSING, count_range, score_cell
 from rkd.tasks import get
 from rkd.utils.json_values import checked, parse_json
 
@@ -126,7 +126,7 @@ class AblationTable:
         groups = tuple((get(task).title, (score_name(get(task)),)) for task in self.axis.tasks)
         texts = value_texts([value for value, _ in self.axis.values])
         lines = tuple(
-            (Part(text), *self._line(variant)) for text, (_, variant) in zip(texts, self.axis.values, strict=True)
+            (Cell(text), *self._line(variant)) for text, (_, variant) in zip(texts, self.axis.values, strict=True)
         )
         notes = tuple(map(Note, self._remarks()))
         return Grid((*groups, ("", ("Seeds",))), (Section("", lines),), self._caption(), notes, self.axis.name)
@@ -138,10 +138,10 @@ class AblationTable:
                 if one := self.scores.get((variant, task)):
                     yield value, variant, task, one
 
-    def _line(self, variant: str) -> Iterator[Part]:
+    def _line(self, variant: str) -> Iterator[Cell]:
         found = [self.scores.get((variant, task)) for task in self.axis.tasks]
-        yield from map(score_part, found)
-        yield Part(count_range(sorted({one.n for one in found if one})))
+        yield from map(score_cell, found)
+        yield Cell(count_range(sorted({one.n for one in found if one})))
 
     def _caption(self) -> str:
         what = f"Ablation of {self.axis.name}: GLUE dev primary scores (×100)"

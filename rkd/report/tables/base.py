@@ -10,7 +10,7 @@ import pandas as pd
 
 from rkd.report.names import table_title
 from rkd.report.provenance import with_outputs
-from rkd.report.rendering.grid import Grid, Part
+from rkd.report.rendering.grid import Cell, Grid
 from rkd.report.rendering.html import table_page
 from rkd.report.statistics import Interval
 from rkd.utils.files import atomic_path, atomic_write_text, write_json
@@ -52,11 +52,11 @@ def write(
     return paths
 
 
-def score_part(score: Interval | None) -> Part:
+def score_cell(score: Interval | None) -> Cell:
     """Mean ± standard deviation in points, a dash where there is none."""
     if score is None or np.isnan(score.mean):
-        return Part(MISSING)
-    return Part(f"{score.mean:z.1f}", f"{score.sd:.1f}" if score.n > 1 else "")
+        return Cell(MISSING)
+    return Cell(f"{score.mean:z.1f}", f"{score.sd:.1f}" if score.n > 1 else "")
 
 
 def count_range(counts: Sequence[int]) -> str:

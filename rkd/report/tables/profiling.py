@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from rkd.report.rendering.grid import Grid, Note, Part, Section
+from rkd.report.rendering.grid import Cell, Grid, Note, Section
 from rkd.report.tables.base import MISSING
 from rkd.runs.task import CUSTOM_TASK, task_of
 from rkd.tasks import get
@@ -160,14 +160,14 @@ class CostTable:
         lines = tuple(self._line(line) for line in self.frame().to_dict("records"))
         return Grid((("", heads),), (Section("", lines),), self._caption(), tuple(map(Note, self._remarks())))
 
-    def _line(self, line: Mapping[Hashable, Any]) -> tuple[Part, ...]:
+    def _line(self, line: Mapping[Hashable, Any]) -> tuple[Cell, ...]:
         return (
-            Part(self.labels.get(line["row"], line["row"])),
-            Part(_number(line["seconds"], 3)),
-            Part(_number(line["relative"], 2)),
-            Part(_number(line["memory_mib"], 0)),
-            *(Part(str(line[name])) for name in ("student_forwards", "teacher_forwards", "backwards")),
-            Part(_number(line["flops"] / 1e9, 1)),
+            Cell(self.labels.get(line["row"], line["row"])),
+            Cell(_number(line["seconds"], 3)),
+            Cell(_number(line["relative"], 2)),
+            Cell(_number(line["memory_mib"], 0)),
+            *(Cell(str(line[name])) for name in ("student_forwards", "teacher_forwards", "backwards")),
+            Cell(_number(line["flops"] / 1e9, 1)),
         )
 
     def _caption(self) -> str:
@@ -190,16 +190,16 @@ class CostTable:
             )
 
 
-def _model_line(line: Mapping[Hashable, Any], title: str) -> tuple[Part, ...]:
+def _model_line(line: Mapping[Hashable, Any], title: str) -> tuple[Cell, ...]:
     millions = (_short(line[name] / 1e6) for name in ("parameters", "parameters_without_embeddings"))
     return (
-        Part(str(line["row"]).capitalize() if line["row"] in ("teacher", "student") else str(line["row"])),
-        Part(title),
-        *map(Part, millions),
-        Part(_short(line["flops"] / 1e9)),
-        Part(_number(line["latency_ms"], 1)),
-        Part(_number(line["throughput"], 0)),
-        Part(MISSING if math.isnan(line["speedup"]) else f"{line['speedup']:.2f}×"),
+        Cell(str(line["row"]).capitalize() if line["row"] in ("teacher", "student") else str(line["row"])),
+        Cell(title),
+        *map(Cell, millions),
+        Cell(_short(line["flops"] / 1e9)),
+        Cell(_number(line["latency_ms"], 1)),
+        Cell(_number(line["throughput"], 0)),
+        Cell(MISSING if math.isnan(line["speedup"]) else f"{line['speedup']:.2f}×"),
     )
 
 

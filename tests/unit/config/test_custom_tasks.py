@@ -355,7 +355,7 @@ def test_published_rows_are_glue_s_whatever_the_title():
 
     report(["three"])
     assert get("three").title == "CoLA"
-    assert all(literature.scores(row, get("three")) == [] for row in literature.ROWS)
+    assert all(literature.scores(row, get("three")) == [] for row in literature.ENTRIES)
 
 
 def test_a_submission_without_any_task_of_glue_says_what_it_wants(tmp_path):
