@@ -12,12 +12,12 @@ import pandas as pd
 import pytest
 import yaml
 
-from rkd.api import Request
 from rkd.cli import main
 from rkd.config import arguments, load
 from rkd.data.files import find_labels, read_split
 from rkd.data.prepare import prepare
 from rkd.data.reading import check_columns
+from rkd.distillation.request import Request
 from rkd.errors import RkdError
 from rkd.inference import Classifier
 from rkd.runs.metrics import metrics_of
