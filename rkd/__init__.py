@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rkd._version import __version__ as __version__
     from rkd.api import distill
-    from rkd.distilling import Distilled
+    from rkd.distillation.result import Distilled
 
 __all__ = ["Distilled", "distill"]
 
@@ -20,5 +20,5 @@ def __getattr__(name: str) -> Any:
     if name == "__version__":
         return import_module("rkd._version").__version__  # by a computed name: the version is no part of any job's code
     if name in __all__:
-        return getattr(import_module("rkd.api" if name == "distill" else "rkd.distilling"), name)
+        return getattr(import_module("rkd.api" if name == "distill" else "rkd.distillation.result"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

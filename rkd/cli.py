@@ -77,12 +77,12 @@ def distill(
     as_json: Json = False,
 ) -> None:
     """Distil a teacher into a student on a file of yours."""
-    from rkd.api import Request, distill
-    from rkd.specs.renamed import RENAMED
+    from rkd.api import distill as function
+    from rkd.distillation.request import Request
 
     settings = _pairs("--setting", setting)
     for key in settings:
-        if RENAMED.get(key, key) in inspect.signature(distill).parameters:
+        if key in inspect.signature(function).parameters:
             raise RkdError(f"--setting: found {key}, which is no setting of the training; see the options of --help")
     request = Request(
         data=data,
@@ -108,7 +108,7 @@ def distill(
         settings=settings,
     )
     with _importing():
-        from rkd.distilling import carry_out
+        from rkd.distillation.job import carry_out
     with _by_options(_pairs("--teacher-setting", teacher_setting)):
         result = carry_out(request)
     lines = [_numbers(split, found) for split, found in result.metrics["splits"].items()]
@@ -353,7 +353,7 @@ def _by_options(teacher_settings: Collection[str]) -> Iterator[None]:
 
     What does not fit the data or the models is found where they are read, by code that knows the keys of the config.
     """
-    from rkd.api import OPTIONS, TRAINING
+    from rkd.distillation.request import OPTIONS, TRAINING
 
     def told(found: re.Match[str]) -> str:
         of_teacher = found["teacher"] and found["key"] in teacher_settings

@@ -16,13 +16,15 @@ from transformers import PreTrainedModel
 
 import rkd
 from rkd.config import arguments
-from rkd.distilling import Distilled, read_run
 from rkd.errors import RkdError
 from rkd.models import loading
 from rkd.models.files import read_object
 from rkd.models.tokenizer import load_tokenizer
 from rkd.models.unpadded import accepted
-from rkd.runs import read_manifest, read_record, task_of
+from rkd.runs.manifest import read_manifest
+from rkd.runs.record import read_record
+from rkd.runs.result import Result, read_result
+from rkd.runs.task import task_of
 from rkd.tasks import Task
 from rkd.utils.escape import markdown, markdown_code, one_line
 from rkd.utils.files import atomic_path, atomic_write_text, sha256
@@ -90,7 +92,7 @@ def export(run: str | Path, out: str | Path, *, onnx: bool = False) -> Path:
     """
     arguments.check_export(run, out)
     run, out = Path(run), Path(out)
-    result = read_run(run)
+    result = read_result(run)
     _check_model(run)
     with atomic_path(out) as folder:
         shutil.copytree(run / "model", folder, ignore=shutil.ignore_patterns(".*"))
@@ -126,7 +128,7 @@ def _same(one: Path, other: Path) -> bool:
     return one.is_file() and other.is_file() and sha256(one) == sha256(other)
 
 
-def model_card(result: Distilled, name: str) -> str:
+def model_card(result: Result, name: str) -> str:
     """The card of a student: what it is, its data, method, metrics and limits, all from the run's own record.
 
     Names of the user's, of labels, columns and files, are set as Markdown shows them as they are.
@@ -192,7 +194,7 @@ def _method(spec: Mapping[str, Any]) -> Iterator[str]:
         yield f"| {markdown(key)} | {markdown(str(value))} |"
 
 
-def _metrics(result: Distilled, task: Task) -> Iterator[str]:
+def _metrics(result: Result, task: Task) -> Iterator[str]:
     yield f"| split | rows | {' | '.join(task.metrics)} |"
     yield f"|---|---|{'---|' * len(task.metrics)}"
     for split, found in result.metrics["splits"].items():

@@ -8,7 +8,6 @@ import pandas as pd
 import torch
 from datasets import Dataset
 
-from rkd import runs
 from rkd.config import arguments
 from rkd.data.files import read_split, read_texts
 from rkd.data.prepare import encode, without_bars
@@ -18,6 +17,8 @@ from rkd.metrics.scores import compute
 from rkd.models import hub, loading
 from rkd.models import source as model_source
 from rkd.models.tokenizer import load_tokenizer
+from rkd.runs.metrics import metrics_of
+from rkd.runs.record import unchanged
 from rkd.tasks import Task, define, get
 from rkd.training import evaluation
 from rkd.training.batches import Split
@@ -54,7 +55,7 @@ class Classifier:
         device: str = "auto",
     ) -> None:
         arguments.check_classifier(reference, text, label, device=device)
-        known = runs.unchanged(reference, "model").get("spec", {}).get("custom_task") or {}
+        known = unchanged(reference, "model").get("spec", {}).get("custom_task") or {}
         source = model_source.parse(arguments.model_reference(reference))
         where = str(hub.local(source).path() or source.location)
         self.model: Any = loading.load_finetuned(where)
@@ -66,7 +67,7 @@ class Classifier:
             self.model, self.tokenizer, where=str(reference), max_length=self.max_length, pair=len(self.text) == 2
         )
         self.label = label or known.get("label")
-        self.metrics = runs.metrics_of(reference)
+        self.metrics = metrics_of(reference)
         self.device = choose_device(device)
         names = [str(name) for _, name in sorted((self.model.config.id2label or {}).items())]
         check_names(f"{reference}: its labels", names)

@@ -18,8 +18,8 @@ import pandas as pd
 
 from rkd.errors import RkdError
 from rkd.metrics import scores as metrics
-from rkd.report.inputs import Run, run_of
-from rkd.runs import read_predictions
+from rkd.runs.paths import Run, run_of
+from rkd.runs.predictions import read_predictions
 from rkd.tasks import TASKS, Task, get
 from rkd.utils.command_line import ArgumentParser
 from rkd.utils.files import atomic_path, atomic_write_text

@@ -1,7 +1,7 @@
 """Score the predictions of one run: predictions.parquet → metrics file (JSON)."""
 
 from rkd.metrics.scores import metrics_file
-from rkd.runs import read_predictions
+from rkd.runs.predictions import read_predictions
 from rkd.specs.arguments import add_spec
 from rkd.specs.metrics import MetricsSpec
 from rkd.utils.command_line import ArgumentParser

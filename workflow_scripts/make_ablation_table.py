@@ -4,7 +4,7 @@ from rkd.report.arguments import parser
 from rkd.report.inputs import read_metrics
 from rkd.report.provenance import origin
 from rkd.report.tables.ablation import ablation_table
-from rkd.report.tables.main import write
+from rkd.report.tables.base import write
 from rkd.utils.script import run_script
 
 

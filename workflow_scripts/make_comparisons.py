@@ -3,8 +3,8 @@
 from rkd.report.arguments import parser
 from rkd.report.provenance import origin
 from rkd.report.statistics import RESAMPLES
+from rkd.report.tables.base import write
 from rkd.report.tables.comparisons import BASELINES, comparisons
-from rkd.report.tables.main import write
 from rkd.utils.command_line import at_least
 from rkd.utils.script import run_script
 from rkd.utils.torch_setup import reuse_memory

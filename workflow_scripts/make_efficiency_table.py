@@ -2,7 +2,7 @@
 
 from rkd.report.arguments import parser
 from rkd.report.provenance import origin
-from rkd.report.tables.main import write
+from rkd.report.tables.base import write
 from rkd.report.tables.profiling import MODEL_NUMBERS, EfficiencyTable, read_measurements
 from rkd.utils.script import run_script
 

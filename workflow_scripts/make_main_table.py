@@ -4,7 +4,8 @@ from rkd.report.arguments import parser
 from rkd.report.inputs import read_metrics
 from rkd.report.provenance import origin
 from rkd.report.tables import literature
-from rkd.report.tables.main import main_table, write
+from rkd.report.tables.base import write
+from rkd.report.tables.main import main_table
 from rkd.utils.script import run_script
 
 

@@ -3,7 +3,7 @@
 from rkd.report.arguments import parser
 from rkd.report.inputs import read_histories
 from rkd.report.provenance import origin
-from rkd.report.tables.main import write
+from rkd.report.tables.base import write
 from rkd.report.tables.selection import selection
 from rkd.utils.script import run_script
 

@@ -2,7 +2,7 @@
 
 from rkd.report.arguments import parser
 from rkd.report.figures.ablation import REFERENCES, ablation_figure
-from rkd.report.figures.learning_curves import STYLE_FILE, save
+from rkd.report.figures.style import STYLE_FILE, save
 from rkd.report.inputs import read_metrics
 from rkd.report.provenance import origin
 from rkd.report.tables.ablation import ablation_table

@@ -1,7 +1,7 @@
 """Draw dev score against latency at batch size 1, a panel per task, as PDF and PNG."""
 
 from rkd.report.arguments import parser
-from rkd.report.figures.learning_curves import STYLE_FILE, save
+from rkd.report.figures.style import STYLE_FILE, save
 from rkd.report.figures.tradeoffs import latency_figure, read_efficiency
 from rkd.report.inputs import read_metrics
 from rkd.report.provenance import origin

@@ -1,7 +1,8 @@
 """Draw dev score by training step, one panel per task and one line per variant, as PDF and PNG."""
 
 from rkd.report.arguments import parser
-from rkd.report.figures.learning_curves import STYLE_FILE, learning_curves, save
+from rkd.report.figures.learning_curves import learning_curves
+from rkd.report.figures.style import STYLE_FILE, save
 from rkd.report.inputs import read_histories, read_metrics
 from rkd.report.provenance import origin
 from rkd.utils.script import run_script

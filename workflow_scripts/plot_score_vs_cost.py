@@ -1,7 +1,7 @@
 """Draw dev score against seconds of training, a panel per task, as PDF and PNG."""
 
 from rkd.report.arguments import parser
-from rkd.report.figures.learning_curves import STYLE_FILE, save
+from rkd.report.figures.style import STYLE_FILE, save
 from rkd.report.figures.tradeoffs import cost_figure, read_seconds
 from rkd.report.inputs import read_metrics
 from rkd.report.provenance import origin

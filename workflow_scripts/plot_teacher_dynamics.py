@@ -1,7 +1,7 @@
 """Draw what becomes of trainable teachers by training step, one column per task, as PDF and PNG."""
 
 from rkd.report.arguments import parser
-from rkd.report.figures.learning_curves import STYLE_FILE, save
+from rkd.report.figures.style import STYLE_FILE, save
 from rkd.report.figures.teacher_dynamics import teacher_dynamics
 from rkd.report.inputs import read_histories
 from rkd.report.provenance import origin

@@ -31,11 +31,11 @@ def main() -> None:
     logging.getLogger("rkd").setLevel(logging.INFO)
 
     with gc_paused():  # torch and transformers take seconds: only once the arguments are right
-        from rkd.prepared import read_manifest
+        from rkd.runs.prepared import read_unchanged
         from rkd.training.job import run
 
     spec = arguments.spec
-    data = read_manifest(arguments.data)["sha256"]  # what is tried is what is trained on
+    data = read_unchanged(arguments.data)["sha256"]  # what is tried is what is trained on
     if arguments.trials is not None:  # also of a teacher that goes on: its students may be others than at its start
         where = {"device": arguments.device, "threads": arguments.threads, "data_sha256": data}
         # By name: a trial decides no result, so that an edit of it trains nothing anew.

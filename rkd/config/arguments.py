@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from rkd import runs
 from rkd.config import custom_tasks
 from rkd.config.problems import KeyPath, SectionError
 from rkd.config.python_values import is_frame, is_model, shown
@@ -15,6 +14,8 @@ from rkd.data.reading import SUFFIXES, check_columns, chosen_columns
 from rkd.errors import RkdError
 from rkd.models import files
 from rkd.models import source as model_source
+from rkd.runs import paths
+from rkd.runs.record import spec_of
 
 _TABLE = "a DataFrame or a .csv, .tsv, .jsonl or .parquet file"
 
@@ -159,7 +160,7 @@ def model(argument: str, value: Any, *, student: bool = False, trained: str = ""
         if (folder := source.folder()) is not None:
             files.check_weights(folder)
     except RkdError as error:
-        yield Wrong(argument, " ".join(str(error).split()) + runs.hint(value))
+        yield Wrong(argument, " ".join(str(error).split()) + paths.hint(value))
         return
     if source.kind == "config" and trained:
         yield Wrong(argument, f"found {shown(value)}, a model config without weights; expected {trained}")
@@ -286,7 +287,7 @@ def check_classifier(
     """
     forms = "a run's folder, an export, the folder of a fine-tuned classifier, or its name on the hub"
     problems = list(model("reference", reference, trained=forms))
-    known = {} if problems or is_model(reference) else (runs.spec_of(reference).get("custom_task") or {})
+    known = {} if problems or is_model(reference) else (spec_of(reference).get("custom_task") or {})
     if text is not None:
         problems += columns("text", text)
     elif not problems and "text" not in known:
@@ -306,7 +307,7 @@ def check_classifier(
         problems += ruled({"metrics": rule}, {"metrics": given})
     refuse(problems)
     if out is not None:
-        read = {"file": file, "reference": runs.run_of(reference) or reference}
+        read = {"file": file, "reference": paths.folder_of(reference) or reference}
         refuse(output_file("out", out, read))
 
 
@@ -319,5 +320,5 @@ def check_export(run: Any, out: Any) -> None:
     """
     if not isinstance(run, str | os.PathLike):
         refuse([Wrong("run", f"found {shown(run)}; expected the folder of a finished run")])
-    runs.check_finished(run)
+    paths.check_finished(run)
     refuse(output_folder("out", out, {"run": run}))

@@ -22,7 +22,7 @@ COLA_COLUMNS = ["source", "is_acceptable", "original_mark", "sentence"]
 LONGEST_LINE = 1_000_000
 
 
-class Row(NamedTuple):
+class Example(NamedTuple):
     """A line of a TSV file, split at its tabs."""
 
     line: int  # 1-based line number in the file
@@ -65,14 +65,14 @@ def read_split(task: Task, split: str, folder: Path, official_counts: bool = Tru
     return Dataset.from_dict(data, features=features(task))
 
 
-def _read_rows(path: Path, task: Task, split: str) -> tuple[list[str], list[Row]]:
+def _read_rows(path: Path, task: Task, split: str) -> tuple[list[str], list[Example]]:
     """Column names and rows of one file, every row as wide as the header."""
     lines = _read_lines(path, embedded_breaks=task.name == "qqp")
     if task.name == "cola" and split not in task.test_splits:
         columns, first = COLA_COLUMNS, 1
     else:
         columns, first = lines.pop(0).split("\t"), 2
-    rows = [Row(first + idx, idx, line.split("\t")) for idx, line in enumerate(lines)]
+    rows = [Example(first + idx, idx, line.split("\t")) for idx, line in enumerate(lines)]
     if task.name == "qqp":
         rows = [row for row in rows if len(row.cells) >= len(columns)]
     for row in rows:

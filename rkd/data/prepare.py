@@ -23,7 +23,7 @@ from rkd.labels import listed
 from rkd.models import hub
 from rkd.models import source as model_source
 from rkd.models.tokenizer import load_tokenizer, save_tokenizer, shortest
-from rkd.prepared import content_digest, file_digests
+from rkd.runs.prepared import content_digest, file_digests
 from rkd.utils.files import atomic_path, write_json
 
 logger = logging.getLogger(__name__)
@@ -54,7 +54,7 @@ def prepare(
     `dataset/` is a `DatasetDict` with the columns input_ids, token_type_ids (only for tokenizers that make them), label
     (int64 class id, or float32 score; -1 or NaN where unlabelled) and idx (int64). Rows are truncated to `max_length`
     tokens and not padded. `out_dir` appears when it is whole, and replaces what was there. The manifest lists the
-    SHA-256 of every file, which is compared before each use, and has one of its own content (`rkd.prepared`).
+    SHA-256 of every file, which is compared before each use, and has one of its own content (`rkd.runs.prepared`).
 
     Args:
         task: task name.

@@ -1,81 +1,25 @@
-"""The files that a report is made from, as tidy data frames."""
+"""What a report is about, and the files it is made from, as tidy data frames."""
 
 import math
-import re
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pandas as pd
 from jsonschema import Draft202012Validator
 
-from rkd import runs
 from rkd.errors import RkdError
-from rkd.metrics.facts import METRICS
-from rkd.specs.renamed import current
-from rkd.specs.report import TEACHER
-from rkd.tasks import Task, get
+from rkd.runs.history import read_history
+from rkd.runs.metrics import read_metrics as read_metrics_file
+from rkd.runs.paths import run_of
+from rkd.runs.task import task_of
+from rkd.utils.json_values import object_schema
 
-_TEXT = {"type": "string", "minLength": 1}
-_FRACTION = {"type": ["number", "null"], "minimum": -1, "maximum": 1}
+PRIMARY = "primary_score"  # stands for the primary score among the metrics of a task
 
 
 def _schema(**properties: Any) -> Draft202012Validator:
-    return Draft202012Validator(runs.rule(**properties))
-
-
-_METRICS = _schema(
-    task=_TEXT,
-    variant=_TEXT,
-    method=_TEXT,
-    seed={"type": "integer"},
-    splits={
-        "type": "object",
-        "additionalProperties": {
-            "type": "object",
-            "required": ["rows"],
-            "properties": {"rows": {"type": "integer", "minimum": 1}},
-            "additionalProperties": _FRACTION,
-        },
-    },
-    primary_score=_FRACTION,
-    synthetic={"type": "boolean"},
-)
-_RUN_PATH = re.compile(
-    r"(?:students/(?P<task>[^/]+)/(?P<variant>[^/]+)|teachers/(?P<teacher_task>[^/]+))/seed-(?P<seed>\d+)/[^/]+$"
-)
-
-
-class Run(NamedTuple):
-    """What a path says of a run."""
-
-    task: str
-    variant: str
-    seed: int
-
-
-def score_name(task: Task) -> str:
-    """The task's primary score in print.
-
-    >>> score_name(get("mnli")), score_name(get("mrpc"))
-    ('Accuracy (matched)', 'Accuracy–F1 mean')
-    """
-    names = "–".join(METRICS[name].title for name in task.primary_metrics)
-    matched = " (matched)" if task.primary_split.endswith("_matched") else ""
-    return f"{names} mean" if len(task.primary_metrics) > 1 else f"{names}{matched}"
-
-
-def run_of(file: str) -> Run:
-    """Task, variant ("teacher" for teachers) and seed of a run's file, from its path.
-
-    >>> run_of("results/students/mrpc/kd/seed-1/predictions.parquet")
-    Run(task='mrpc', variant='kd', seed=1)
-    """
-    place = _RUN_PATH.search(Path(file).as_posix())
-    if place is None:
-        raise RkdError(f"{file}: expected a path like students/TASK/VARIANT/seed-N/FILE or teachers/TASK/seed-N/FILE")
-    task = get(place["task"] or place["teacher_task"]).name
-    return Run(task, place["variant"] or TEACHER, int(place["seed"]))
+    return Draft202012Validator(object_schema(**properties))
 
 
 def read_metrics(paths: Iterable[str | Path]) -> pd.DataFrame:
@@ -119,8 +63,8 @@ def read_histories(paths: Iterable[str | Path]) -> pd.DataFrame:
 
 
 def _metrics_records(file: str) -> list[dict[str, Any]]:
-    found = runs.checked(_METRICS, current(runs.read_json(file)), file)
-    task = runs.task_of({"task": found["task"]}, file)
+    found = read_metrics_file(file)
+    task = task_of({"task": found["task"]}, file)
     run = {key: found[key] for key in ("task", "variant", "method", "seed", "synthetic")} | {"file": file}
     records = []
     for split in task.dev_splits:
@@ -129,7 +73,7 @@ def _metrics_records(file: str) -> list[dict[str, Any]]:
             raise RkdError(f"{file}: splits/{split} has no '{absent[0]}'; found {', '.join(scores) or 'nothing'}")
         values = {name: scores[name] for name in task.metrics}
         if split == task.primary_split:
-            values["primary_score"] = found["primary_score"]
+            values[PRIMARY] = found["primary_score"]
         records += [
             {**run, "split": split, "metric": name, "value": _number(value), "rows": scores["rows"]}
             for name, value in values.items()
@@ -139,7 +83,7 @@ def _metrics_records(file: str) -> list[dict[str, Any]]:
 
 def _history(file: str) -> pd.DataFrame:
     place = run_of(file)
-    frame = pd.json_normalize(runs.read_history(file))
+    frame = pd.json_normalize(read_history(file))
     for column in {"primary_score", "held_out"} & set(frame):
         frame[column] = pd.to_numeric(frame[column])
     run = pd.DataFrame({**place._asdict(), "file": file}, index=frame.index)

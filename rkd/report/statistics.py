@@ -3,8 +3,8 @@
 A comparison of two rows is a fully crossed design: every seed of both rows answers every dev example, so that scores
 vary with the seed (initial weights, order of the data) and with the examples that the dev set happens to hold. It is
 the design of multi-reader multi-case studies in radiology, where readers (here seeds) judge the same cases (examples)
-under two modalities (rows), and we take the variance of the difference apart as Obuchowski and Rockette do. With d_s
-the difference of the two rows' scores at seed s, s = 1 … S:
+under two modalities (variants), and we take the variance of the difference apart as Obuchowski and Rockette do. With
+d_s the difference of the two variants' scores at seed s, s = 1 … S:
 
     D  = mean of d_s
     σ² = sample variance of d_s over seeds
@@ -45,8 +45,9 @@ from scipy.special import ndtri, stdtrit
 from rkd.errors import RkdError
 from rkd.metrics import scores as metrics
 from rkd.metrics.weighted import resampled_primary_scores
-from rkd.report.inputs import run_of
-from rkd.runs import read_predictions
+from rkd.report.names import AVERAGE
+from rkd.runs.paths import run_of
+from rkd.runs.predictions import read_predictions
 from rkd.tasks import Task, get, primary_score
 
 LEVEL = 0.95
@@ -108,8 +109,8 @@ def holm(p: ArrayLike) -> Values:
 
 
 @dataclass(frozen=True)
-class Runs:
-    """What the runs of one row predicted on the primary dev split of one task."""
+class Predictions:
+    """Predictions of one variant on the primary dev split of one task, for several seeds."""
 
     task: Task
     variant: str
@@ -119,7 +120,40 @@ class Runs:
     predictions: Values  # class ids or scores; shape (seeds, examples)
     files: tuple[str, ...]  # one per seed
 
-    def of(self, seeds: Sequence[int]) -> "Runs":
+    @classmethod
+    def read(cls, files: Iterable[str]) -> "Predictions":
+        """Read the predictions.parquet files of one variant on one task, one per seed.
+
+        Task, variant and seed come from the paths, as in `rkd.report.inputs.read_histories`.
+
+        Raises:
+            RkdError: no file, a file is unreadable or lacks a column or the split, files of different variants or
+                tasks, a seed or an example occurs twice, or the runs differ in examples or labels.
+        """
+        places = sorted(((run_of(str(file)), str(file)) for file in files), key=lambda found: found[0].seed)
+        if not places:
+            raise RkdError("predictions: no files; expected one per seed")
+        (first, first_file), *others = places
+        for (place, file), (before, _) in zip(others, places, strict=False):
+            if (place.task, place.variant) != (first.task, first.variant):
+                raise RkdError(f"{first_file} and {file} are of different variants or tasks; expected those of one")
+            if place.seed == before.seed:
+                raise RkdError(f"{file}: seed {place.seed} occurs twice; expected each run once")
+        task = get(first.task)
+        frames = [_read(task, file) for _, file in places]
+        for (_, file), frame in zip(others, frames[1:], strict=True):
+            _same_examples(first_file, frames[0]["idx"], frames[0]["label"], file, frame["idx"], frame["label"])
+        return cls(
+            task,
+            first.variant,
+            tuple(place.seed for place, _ in places),
+            frames[0]["idx"].to_numpy(np.int64),
+            frames[0]["label"].to_numpy(np.float64),
+            np.array([frame["prediction"].to_numpy(np.float64) for frame in frames]),
+            tuple(file for _, file in places),
+        )
+
+    def of(self, seeds: Sequence[int]) -> "Predictions":
         """The same with some of the seeds only."""
         chosen = [self.seeds.index(seed) for seed in seeds]
         return replace(
@@ -131,82 +165,48 @@ class Runs:
 
     @cached_property
     def scores(self) -> Values:
-        """Headline score of each seed, fractions, NaN where undefined; shape (seeds,)."""
+        """Primary score of each seed, fractions, NaN where undefined; shape (seeds,)."""
         found = [metrics.compute(self.task, line, self.labels) for line in self.predictions]
         return np.array([primary_score(self.task, scores) for scores in found])
 
 
-def read_runs(files: Iterable[str]) -> Runs:
-    """Read the predictions.parquet files of one row on one task, one per seed.
-
-    Task, variant and seed come from the paths, as in `collect.read_histories`.
-
-    Raises:
-        RkdError: no file, a file is unreadable or lacks a column or the split, files of different rows or tasks, a seed
-            or an example occurs twice, or the runs do not hold the same examples with the same labels.
-    """
-    places = sorted(((run_of(str(file)), str(file)) for file in files), key=lambda found: found[0].seed)
-    if not places:
-        raise RkdError("predictions: no files; expected one per seed")
-    (first, first_file), *others = places
-    for (place, file), (before, _) in zip(others, places, strict=False):
-        if (place.task, place.variant) != (first.task, first.variant):
-            raise RkdError(f"{first_file} and {file} are of different rows or tasks; expected those of one")
-        if place.seed == before.seed:
-            raise RkdError(f"{file}: seed {place.seed} occurs twice; expected each run once")
-    task = get(first.task)
-    frames = [_read(task, file) for _, file in places]
-    for (_, file), frame in zip(others, frames[1:], strict=True):
-        _same_examples(first_file, frames[0]["idx"], frames[0]["label"], file, frame["idx"], frame["label"])
-    return Runs(
-        task,
-        first.variant,
-        tuple(place.seed for place, _ in places),
-        frames[0]["idx"].to_numpy(np.int64),
-        frames[0]["label"].to_numpy(np.float64),
-        np.array([frame["prediction"].to_numpy(np.float64) for frame in frames]),
-        tuple(file for _, file in places),
-    )
-
-
-def pair(row: Runs, base: Runs) -> tuple[Runs, Runs]:
-    """Both rows with the seeds that both have.
+def pair(variant: Predictions, baseline: Predictions) -> tuple[Predictions, Predictions]:
+    """Return both variants with the seeds that both have.
 
     Raises:
         RkdError: different tasks, no seed in common, or other examples or labels.
     """
-    if row.task is not base.task:
-        raise RkdError(f"{row.files[0]} is of {row.task.name}, {base.files[0]} of {base.task.name}; expected one task")
-    common = [seed for seed in row.seeds if seed in base.seeds]
+    task, other = variant.task, baseline.task
+    if task is not other:
+        raise RkdError(f"{variant.files[0]} is of {task.name}, {baseline.files[0]} of {other.name}; expected one task")
+    common = [seed for seed in variant.seeds if seed in baseline.seeds]
     if not common:
-        raise RkdError(
-            f"{row.task.name}: {row.variant} has the seeds {_list(row.seeds)}, {base.variant} has {_list(base.seeds)}; "
-            "expected at least one in common"
-        )
-    _same_examples(row.files[0], row.idx, row.labels, base.files[0], base.idx, base.labels)
-    return row.of(common), base.of(common)
+        found = " and ".join(f"{each.variant} with the seeds {_list(each.seeds)}" for each in (variant, baseline))
+        raise RkdError(f"{task.name}: found {found}; expected at least one seed in common")
+    _same_examples(variant.files[0], variant.idx, variant.labels, baseline.files[0], baseline.idx, baseline.labels)
+    return variant.of(common), baseline.of(common)
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """The difference between two rows on a task (or on the average of tasks) and how sure it is. Fractions.
+    """The difference between two variants on a task (or on the average of tasks) and how sure it is. Fractions.
 
     Attributes:
-        differences: score of the row minus score of the baseline, one per seed.
+        differences: score of the variant minus score of the baseline, one per seed.
         covariance: of two different seeds' differences over resampled examples; with one seed, the variance of its
             difference.
         sampling_error: standard error of one run of the baseline through the choice of dev examples.
-        rows: number of dev examples.
+        examples: number of dev examples.
     """
 
-    row: str
+    variant: str
     baseline: str
     task: str
     seeds: tuple[int, ...]
     differences: tuple[float, ...]
     covariance: float
     sampling_error: float
-    rows: int
+    examples: int
     files: tuple[str, ...] = ()
 
     @property
@@ -226,7 +226,7 @@ class Comparison:
 
     @property
     def p(self) -> float:
-        """Two-sided p-value of no difference; 1 for rows that answer alike, NaN where nothing can be tested."""
+        """Two-sided p-value of no difference; 1 for variants that answer alike, NaN where nothing can be tested."""
         if not self.error > 0:
             return 1.0 if self.difference == 0 else math.nan
         smallest = 1e-100
@@ -254,22 +254,22 @@ class Comparison:
         return 0.0 if self.examples_only else float(np.var(self.differences, ddof=1))
 
 
-def compare(row: Runs, base: Runs, resamples: int = RESAMPLES, seed: int = 0) -> Comparison:
-    """Compare two rows on the seeds and dev examples that both have; see the module's docstring.
+def compare(variant: Predictions, baseline: Predictions, resamples: int = RESAMPLES, seed: int = 0) -> Comparison:
+    """Compare two variants on the seeds and dev examples that both have; see the module's docstring.
 
     Args:
-        row, base: what `read_runs` returns.
+        variant, baseline: what `Predictions.read` returns.
         resamples: bootstrap samples of the dev examples, for the covariance c.
         seed: of the resampling, so that a table is the same whenever it is built.
 
     Raises:
         RkdError: as `pair`.
     """
-    row, base = pair(row, base)
-    both = np.vstack([row.predictions, base.predictions])
-    boot = resampled_primary_scores(row.task, row.labels, both, resamples, np.random.default_rng(seed))
+    variant, baseline = pair(variant, baseline)
+    both = np.vstack([variant.predictions, baseline.predictions])
+    boot = resampled_primary_scores(variant.task, variant.labels, both, resamples, np.random.default_rng(seed))
     defined = boot[:, ~np.isnan(boot).any(axis=0)]
-    n, count = row.labels.size, len(row.seeds)
+    n, count = variant.labels.size, len(variant.seeds)
     covariance = sampling_variance = math.nan
     if defined.shape[1] > resamples / 2 and n > 1:
         # n / (n − 1): a bootstrap variance divides by the number of examples, as the standard deviation of a sample.
@@ -278,15 +278,15 @@ def compare(row: Runs, base: Runs, resamples: int = RESAMPLES, seed: int = 0) ->
         table = scale * np.cov(defined[:count] - defined[count:]).reshape(count, count)
         covariance = float(table.sum() - np.trace(table)) / (count * (count - 1)) if count > 1 else float(table[0, 0])
     return Comparison(
-        row.variant,
-        base.variant,
-        row.task.name,
-        row.seeds,
-        tuple((row.scores - base.scores).tolist()),
+        variant.variant,
+        baseline.variant,
+        variant.task.name,
+        variant.seeds,
+        tuple((variant.scores - baseline.scores).tolist()),
         covariance,
         math.sqrt(sampling_variance),
         n,
-        row.files + base.files,
+        variant.files + baseline.files,
     )
 
 
@@ -294,20 +294,20 @@ def average(comparisons: Sequence[Comparison]) -> Comparison:
     """The comparison of the mean over tasks: seed by seed, while the tasks' examples are independent.
 
     Args:
-        comparisons: of the same two rows and the same seeds, one per task.
+        comparisons: of the same two variants and the same seeds, one per task.
     """
-    if len({(found.row, found.baseline, found.seeds) for found in comparisons}) != 1:
-        raise RkdError("average: found comparisons of different rows or seeds; expected the same for every task")
+    if len({(found.variant, found.baseline, found.seeds) for found in comparisons}) != 1:
+        raise RkdError("average: found comparisons of different variants or seeds; expected the same for every task")
     first, tasks = comparisons[0], len(comparisons)
     return Comparison(
-        first.row,
+        first.variant,
         first.baseline,
-        "average",
+        AVERAGE,
         first.seeds,
         tuple(np.mean([found.differences for found in comparisons], axis=0).tolist()),
         sum(found.covariance for found in comparisons) / tasks**2,
         math.sqrt(sum(found.sampling_error**2 for found in comparisons)) / tasks,
-        sum(found.rows for found in comparisons),
+        sum(found.examples for found in comparisons),
         tuple(file for found in comparisons for file in found.files),
     )
 

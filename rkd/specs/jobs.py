@@ -9,6 +9,8 @@ from typing import Any, ClassVar
 
 from rkd.specs.base import Spec
 
+TEACHER = "teacher"  # the variant of the fine-tuned teacher
+
 TRAINING_KEYS = (
     "learning_rate",
     "epochs",

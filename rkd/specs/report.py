@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from rkd.errors import RkdError
 from rkd.specs.base import Spec
+from rkd.specs.jobs import TEACHER
 from rkd.tasks import get, register
 
 if TYPE_CHECKING:
     import pandas as pd
-
-TEACHER = "teacher"  # the variant name that stands for the fine-tuned teacher
 
 
 @dataclass(frozen=True)

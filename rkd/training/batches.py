@@ -11,7 +11,7 @@ from torch import Tensor
 
 from rkd.errors import RkdError
 from rkd.models.tokenizer import load_tokenizer
-from rkd.prepared import read_manifest
+from rkd.runs.prepared import read_unchanged
 
 # Batches whose examples are sorted by length together, where batches are grouped by length.
 GROUP = 50
@@ -94,7 +94,7 @@ def load_prepared(folder: Path) -> tuple[dict[str, Any], Any, dict[str, Split]]:
     Raises:
         RkdError: a part of it is missing, damaged, or not as it was written.
     """
-    manifest = read_manifest(folder)
+    manifest = read_unchanged(folder)
     try:
         tokenizer = load_tokenizer(folder / "tokenizer")
         return manifest, tokenizer, load_splits(folder, tokenizer.pad_token_id)

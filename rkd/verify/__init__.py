@@ -27,6 +27,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from rkd.errors import RkdError
+from rkd.runs.paths import distilled_record, is_distillation
+from rkd.verify.data import check_data
+from rkd.verify.distillations import PARTS, check_distillation
 from rkd.verify.finding import (
     CHANGED,
     MISMATCH,
@@ -39,17 +42,9 @@ from rkd.verify.finding import (
     same_files,
     visible_files,
 )
-from rkd.verify.made import MADE, check_made, origin_in
-from rkd.verify.runs import (
-    PARTS,
-    check_data,
-    check_distillation,
-    check_run,
-    distilled_record,
-    is_distillation,
-    model_content,
-    same_outcomes,
-)
+from rkd.verify.made import check_made
+from rkd.verify.origin import MADE, origin_in
+from rkd.verify.runs import check_run, model_content, same_outcomes
 from rkd.verify.scores import check_metrics
 
 __all__ = ["CHANGED", "MISMATCH", "UNCHECKED", "Checked", "Finding", "verify"]

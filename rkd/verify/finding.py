@@ -12,8 +12,10 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from rkd.errors import RkdError
 from rkd.specs.renamed import current
 from rkd.utils.files import sha256 as _file_sha256
+from rkd.utils.json_values import read_json
 from rkd.workflow.code_digest import ROOT, code_digests
 
 MISMATCH, CHANGED, UNCHECKED = "mismatch", "changed since", "not checked"
@@ -55,8 +57,8 @@ def printable(text: str) -> str:
 def object_in(path: Path) -> dict[str, Any] | None:
     """The JSON object in a file, with today's keys; None where there is none."""
     try:
-        content = current(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, RecursionError):
+        content = current(read_json(path))
+    except RkdError:
         return None
     return content if isinstance(content, dict) else None
 

@@ -5,22 +5,15 @@ inputs, code and outputs.
 """
 
 import csv
-import json
 import os
-import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict
+from collections.abc import Mapping
 from itertools import zip_longest
 from pathlib import Path, PurePosixPath
-from typing import Any, NamedTuple
+from typing import Any
 
-from rkd.errors import RkdError
-from rkd.specs.renamed import current
-from rkd.specs.report import TEACHER
-from rkd.verify.earlier import current_command
 from rkd.verify.finding import (
     CHANGED,
     MISMATCH,
@@ -36,93 +29,13 @@ from rkd.verify.finding import (
     same_code,
     same_files,
 )
-from rkd.verify.runs import Place
+from rkd.verify.origin import RESULTS, SECTIONS, Origin, Section
+from rkd.verify.settings import same_settings
 from rkd.workflow.code_digest import ROOT
-from rkd.workflow.plan import Plan
 
-MADE = ("tables", "figures", "report")  # the folders of what has such a record
-_RESULTS = "results/"
-
-
-class _Kind(NamedTuple):
-    """What a folder of tables, figures or the page holds."""
-
-    script: re.Pattern[str]  # nothing else is ever run because a record says so
-    suffixes: tuple[str, ...]  # of the files beside the record
-    option: str  # of the script, which says where it writes
-    value: str  # of that option in the workflow, by the record's stem
-
-
-_KINDS = {
-    "tables": _Kind(
-        re.compile(r"workflow_scripts/make_(?!report|submission)[a-z_]+\.py"),
-        (".csv", ".md", ".tex", ".html"),
-        "--out-dir",
-        "results/tables",
-    ),
-    "figures": _Kind(re.compile(r"workflow_scripts/plot_[a-z_]+\.py"), (".pdf", ".png"), "--out", "results/figures/{}"),
-    "report": _Kind(re.compile(r"workflow_scripts/make_report\.py"), (".html",), "--out", "results/report/{}.html"),
-}
 _BINARY = (".pdf", ".png")
 _SECONDS = 900  # for one command: no record can hold up the verification
 _SHOWN = 40  # characters of a line on each side of the first difference
-_RUN = re.compile(r"(?:students|metrics)/([^/]+)/([^/]+)/seed-(\d+)\b.*|teachers/([^/]+)/seed-(\d+)/.*")
-
-
-class Origin(NamedTuple):
-    """How a table, a figure or the page was made, as its record tells it."""
-
-    command: list[str]
-    inputs: dict[str, str]  # SHA-256 by file
-    code: dict[str, str]
-    outputs: dict[str, str] | None  # SHA-256 by name; None where the record is older than that
-
-    @classmethod
-    def of(cls, section: str, record: Mapping[str, Any]) -> "Origin | None":
-        """The origin in a record of `section`, None where there is none that can be checked."""
-        made, kind = record.get("origin"), _KINDS[section]
-        if not isinstance(made, dict):
-            return None
-        command, outputs = made.get("command"), made.get("outputs")
-        if not isinstance(command, list) or not command:
-            return None
-        whole = (
-            # @FILE would read arguments from any file; a record has them in its place.
-            all(isinstance(word, str) and not word.startswith("@") for word in command)
-            and kind.script.fullmatch(command[0]) is not None
-            and kind.option in command[:-1]
-            and all(isinstance(made.get(key), dict) for key in ("inputs", "code"))
-            and (outputs is None or isinstance(outputs, dict))
-        )
-        return cls(current_command(command), made["inputs"], made["code"], outputs) if whole else None
-
-    @property
-    def sources(self) -> dict[str, str]:
-        """The inputs in the folder of results, by their path in it."""
-        return {file.removeprefix(_RESULTS): known for file, known in self.inputs.items() if file.startswith(_RESULTS)}
-
-    @property
-    def project_files(self) -> dict[str, str]:
-        """The other inputs, such as a style, which come with the code."""
-        return {file: known for file, known in self.inputs.items() if not file.startswith(_RESULTS)}
-
-    def argument(self, option: str) -> str | None:
-        """What follows an option of the command, None where it has no such option."""
-        return self.command[self.command.index(option) + 1] if option in self.command[:-1] else None
-
-    def runs(self) -> dict[Place, None]:
-        """The runs that the inputs are of."""
-        places = (_RUN.fullmatch(file) for file in self.sources)
-        return {
-            Place(found[1] or found[4], found[2] or TEACHER, int(found[3] or found[5])): None
-            for found in places
-            if found is not None
-        }
-
-
-def origin_in(record: Path) -> Origin | None:
-    """The origin that a file tells, None where there is none."""
-    return Origin.of(record.parent.name, object_in(record) or {})
 
 
 def check_made(path: Path, root: Path) -> Findings:
@@ -136,7 +49,7 @@ def check_made(path: Path, root: Path) -> Findings:
     if record is None or made is None:
         yield finding(MISMATCH, path, "is no record: expected a JSON object with `origin` (command, inputs and code)")
         return
-    kind = _KINDS[section]
+    kind = SECTIONS[section]
     if (found := made.argument(kind.option)) != (expected := kind.value.format(path.stem)):
         yield finding(MISMATCH, path, f"its command writes to {found}; it lies in {expected}")
     yield from _same_outputs(path, made, kind)
@@ -147,12 +60,12 @@ def check_made(path: Path, root: Path) -> Findings:
     ]
     yield from sources
     yield from code
-    yield from _same_settings(path, root, made)
+    yield from same_settings(path, root, made)
     if not sources:
         yield from _same_again(path, root, record, made, CHANGED if code else MISMATCH)
 
 
-def _same_outputs(path: Path, made: Origin, kind: _Kind) -> Findings:
+def _same_outputs(path: Path, made: Origin, kind: Section) -> Findings:
     """Findings on the files beside a record, by the SHA-256 there."""
     if made.outputs is None:
         yield finding(UNCHECKED, path, "does not name the SHA-256 of the files beside it")
@@ -164,89 +77,13 @@ def _same_outputs(path: Path, made: Origin, kind: _Kind) -> Findings:
     yield from same_files(path.parent, made.outputs, MISMATCH, path.name)
 
 
-# --- settings -----------------------------------------------------------------------------------------------
-
-
-def _same_settings(path: Path, root: Path, made: Origin) -> Findings:
-    """Findings on settings that are told beside numbers but are not those of the runs which gave them."""
-    told = []
-    if (text := made.argument("--spec")) is not None:
-        told += list(_told_by_spec(root, current(json.loads(text)), made.runs()))
-    if (text := made.argument("--config")) is not None:
-        try:
-            told += list(_told_by_plan(root, Plan(current(json.loads(text)))))
-        except (RkdError, KeyError, OSError) as error:  # of another version, or of models that are not here
-            yield finding(UNCHECKED, path, f"its config makes no plan here: {error}")
-    yield from first(MISMATCH, path, [finding(MISMATCH, path, text) for text in dict.fromkeys(told)])
-
-
-def _told_by_spec(root: Path, spec: Mapping[str, Any], runs: Iterable[Place]) -> Iterator[str]:
-    """What a table's or figure's spec says that its runs do not."""
-    methods = {variant["name"]: variant["method"] for variant in spec["variants"]}
-    selections = {key: rule.split("/") for key, rule in spec["selection"].items()}
-    students = set()
-    for place, record in _records(root, runs):
-        found, role = record["spec"], "teacher" if place.variant == TEACHER else "student"
-        where, model = place.folder(Path()), found["model"]["source"]
-        if (rule := found["training"]["selection"]) not in selections[role]:
-            yield f"says selection {spec['selection'][role]} of {role}s; {where} has {rule}"
-        if role == "student":
-            students.add(model)
-            if (method := methods.get(place.variant)) != found["method"]:
-                yield f"says method {method} of {place.variant}; {where} has {found['method']}"
-        elif model != spec["teacher_model"]:
-            yield f"says teacher {spec['teacher_model']}; {where} has {model}"
-    # Rows may start from students of their own; but some start from the one that the caption names.
-    if students and spec["student_model"] not in students:
-        yield f"says student {spec['student_model']}; its runs have {', '.join(sorted(students))}"
-    for place in runs:
-        task = (object_in(place.metrics(root)) or {}).get("custom_task")
-        if task is not None and task != (known := spec.get("custom_tasks", {}).get(place.task)):
-            differing = sorted(key for key in {*task, *(known or {})} if task.get(key) != (known or {}).get(key))
-            yield f"says other {', '.join(differing)} of {place.task} than {place.metrics(Path())}"
-
-
-def _told_by_plan(root: Path, plan: Plan) -> Iterator[str]:
-    """What the page's config says that the runs do not."""
-    planned = [Place(*run) for run in plan.runs()]
-    for place, record in _records(root, planned):
-        teacher = place.variant == TEACHER
-        spec = asdict(plan.teacher(place.task, place.seed) if teacher else plan.student(*place))
-        expected, found = (
-            {
-                "method": each["method"],
-                "model": each["model"]["source"],
-                **{f"training.{key}": value for key, value in each["training"].items()},
-                **{f"options.{key}": value for key, value in each["options"].items()},
-            }
-            for each in (spec, record["spec"])
-        )
-        for key in expected.keys() & found.keys():  # a setting that only one version knows changed nothing
-            if not equal(json.loads(json.dumps(expected[key])), found[key]):
-                yield f"says {key} {expected[key]}; {place.folder(Path())} has {found[key]}"
-
-
-def _records(root: Path, runs: Iterable[Place]) -> Iterator[tuple[Place, dict[str, Any]]]:
-    """The records of those runs that have one, and of the teachers that they learned from, each once."""
-    seen: set[Place] = set()
-    for run in runs:
-        for place in (run, Place(run.task, TEACHER, run.seed)):
-            record = object_in(place.folder(root) / "run.json") if place not in seen else None
-            seen.add(place)
-            if record is not None and isinstance(record.get("spec"), dict):
-                yield place, record
-
-
-# --- made again ---------------------------------------------------------------------------------------------
-
-
 def _same_again(path: Path, root: Path, record: Mapping[str, Any], made: Origin, kind: str) -> Findings:
     """Findings on files that are not what their command makes now, in a folder of its own that sees these results.
 
     Args:
         kind: of what differs without being known by its SHA-256: other code makes other files.
     """
-    section = _KINDS[path.parent.name]
+    section = SECTIONS[path.parent.name]
     with tempfile.TemporaryDirectory() as folder:
         problem = _made_again(Path(folder), root, made, section.option)
         files = sorted((Path(folder) / "made").glob("*"))
@@ -313,15 +150,15 @@ def _same_record(file: Path, found: Mapping[str, Any], expected: Mapping[str, An
 def _read_by(made: Mapping[str, Any], recorded: Mapping[str, Any]) -> dict[str, Any]:
     """The part of an origin that is compared: names of keys, and inputs; older records have no files of the project."""
     inputs = {
-        name: known if name.startswith(_RESULTS) else ""
+        name: known if name.startswith(RESULTS) else ""
         for name, known in made["inputs"].items()
-        if name.startswith(_RESULTS) or "outputs" in recorded
+        if name.startswith(RESULTS) or "outputs" in recorded
     }
     return {**{key: "" for key in made if key != "outputs"}, "inputs": inputs}
 
 
-# What tables of earlier versions call today's "primary_score".
-RENAMED_CELLS = {"headline": "primary_score"}
+# Words in tables of earlier versions, by what they are called today.
+RENAMED_CELLS = {"headline": "primary_score", "published": "literature"}
 
 
 def _same_cells(kind: str, file: Path, made: Path) -> Findings:
@@ -335,7 +172,7 @@ def _same_cells(kind: str, file: Path, made: Path) -> Findings:
         finding(kind, file, f"line {number}, {name}: found {cell}; its sources give {true}")
         for number, (row, made_row) in enumerate(zip_longest(found, expected, fillvalue=none), 1)
         for name, cell, true in zip_longest(expected[0], row, made_row, fillvalue="nothing")
-        if not equal(_number(RENAMED_CELLS.get(cell, cell)), _number(true))
+        if not (equal(_number(cell), _number(true)) or RENAMED_CELLS.get(cell) == true)
     ]
     yield from first(kind, file, different)
 

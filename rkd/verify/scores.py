@@ -7,11 +7,12 @@ from typing import Any
 
 from rkd.errors import RkdError
 from rkd.metrics.scores import metrics_file
+from rkd.runs.paths import Run
 from rkd.specs.base import read
 from rkd.specs.metrics import MetricsSpec
 from rkd.utils.files import jsonable
 from rkd.verify.finding import MISMATCH, UNCHECKED, Findings, differences, digest, finding, object_in
-from rkd.verify.runs import Place, first_version
+from rkd.verify.runs import first_version
 
 # What a training does not read of a task of one's own, so that its record does not have it.
 _NOT_TRAINED = ("title", "metrics")
@@ -23,7 +24,7 @@ def check_metrics(path: Path, root: Path) -> Findings:
     if recorded is None:
         yield finding(MISMATCH, path, "is no JSON object")
         return
-    place = Place(path.parent.parent.name, path.parent.name, int(path.stem.removeprefix("seed-")))
+    place = Run(path.parent.parent.name, path.parent.name, int(path.stem.removeprefix("seed-")))
     run = place.folder(root)
     record, predictions = object_in(run / "run.json"), run / "predictions.parquet"
     if record is None:
@@ -46,7 +47,7 @@ def check_metrics(path: Path, root: Path) -> Findings:
     yield from _same_scores(path, recorded, predictions)
 
 
-def _same_run(path: Path, recorded: Mapping[str, Any], record: Mapping[str, Any], place: Place) -> Findings:
+def _same_run(path: Path, recorded: Mapping[str, Any], record: Mapping[str, Any], place: Run) -> Findings:
     """Findings on what a metrics file says of its run, by the run's record."""
     spec, data = record["spec"], record["data"]
     expected = {**place._asdict(), "method": spec["method"], "synthetic": data["source"] == "synthetic"}

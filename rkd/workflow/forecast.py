@@ -17,8 +17,11 @@ from rkd.data.reading import count_rows
 from rkd.errors import RkdError
 from rkd.methods.facts import METHODS
 from rkd.models.source import parse
-from rkd.runs import read_history, read_manifest, read_record
-from rkd.specs.jobs import ModelSpec, RunSpec
+from rkd.runs.history import read_history
+from rkd.runs.manifest import read_manifest
+from rkd.runs.paths import runs_in
+from rkd.runs.record import read_record
+from rkd.specs.jobs import TEACHER, ModelSpec, RunSpec
 from rkd.tasks import get
 from rkd.utils.escape import one_line
 from rkd.workflow.plan import Plan
@@ -107,8 +110,8 @@ def estimate(plan: Plan, jobs: Iterable[Job], results: Path, flops_per_second: f
         if job.rule not in ("finetune_teacher", "train_student"):
             continue
         task, seed = job.wildcards["task"], int(job.wildcards["seed"])
-        variant = job.wildcards.get("variant", "teacher")
-        spec = plan.teacher(task, seed) if variant == "teacher" else plan.student(task, variant, seed)
+        variant = job.wildcards.get("variant", TEACHER)
+        spec = plan.teacher(task, seed) if variant == TEACHER else plan.student(task, variant, seed)
         rows = rows_of(task)
         steps = None if rows is None else spec.training["epochs"] * math.ceil(rows / spec.training["batch_size"])
         seconds, basis = _seconds_per_step(plan, spec, measured, flops_per_second)
@@ -192,9 +195,9 @@ def _key(spec: Mapping[str, Any]) -> _Key:
 def _measured(results: Path) -> dict[_Key, dict[str, list[float]]]:
     """Seconds per step of all finished runs, by what decides them and by task."""
     found: dict[_Key, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
-    for file in [*results.glob("teachers/*/*/run.json"), *results.glob("students/*/*/*/run.json")]:
+    for folder in (run.folder(results) for run in runs_in(results)):
         try:
-            spec, last = read_record(file, "spec")["spec"], read_history(file.parent / "history.jsonl")[-1]
+            spec, last = read_record(folder / "run.json", "spec")["spec"], read_history(folder / "history.jsonl")[-1]
             found[_key(spec)][spec["task"]].append(last["seconds"] / last["step"])
         except (RkdError, KeyError, TypeError, ZeroDivisionError):
             continue  # a record of another version or a broken one is no measurement

@@ -13,15 +13,18 @@ from hypothesis import strategies as st
 
 import rkd
 from rkd.config import arguments
-from rkd.distilling import read_run
 from rkd.errors import RkdError
 from rkd.export import model_card
 from rkd.report.figures.tradeoffs import read_seconds
 from rkd.report.inputs import read_histories, read_metrics
-from rkd.report.statistics import read_runs
+from rkd.report.statistics import Predictions
 from rkd.report.tables.profiling import METHOD_NUMBERS, MODEL_NUMBERS, CostTable, EfficiencyTable, read_measurements
 from rkd.report.tables.provenance import provenance
-from rkd.runs import parse_json, read_manifest, read_predictions, read_record
+from rkd.runs.manifest import read_manifest
+from rkd.runs.predictions import read_predictions
+from rkd.runs.record import read_record
+from rkd.runs.result import read_result
+from rkd.utils.json_values import parse_json
 from rkd.workflow import forecast
 from tests.helpers import ROOT
 from tests.helpers.distillation import TINY, reviews
@@ -111,7 +114,7 @@ def record(out):
 def read_all_of(out: Path) -> Iterator[Callable[[], Any]]:
     """All that reads a run's record."""
     folder, place = out / "student", out.parent / "results/students/mrpc/kd/seed-1/run.json"
-    yield lambda: model_card(read_run(folder), "name")
+    yield lambda: model_card(read_result(folder), "name")
     yield lambda: arguments.check_classifier(folder, labelled=True)
     yield lambda: read_seconds([place])
     yield lambda: provenance([place], 1).grid().markdown()
@@ -157,7 +160,7 @@ def test_histories(data, out):
     lines[at] = data.draw(damaged(json.loads(lines[at])))
     try:
         file.write_bytes(b"\n".join(lines))
-        only_rkd_errors(lambda: model_card(read_run(out / "student"), "name"), file)
+        only_rkd_errors(lambda: model_card(read_result(out / "student"), "name"), file)
         only_rkd_errors(lambda: read_histories([place]), file)
         only_rkd_errors(lambda: forecast._measured(out.parent / "results"), file)
     finally:
@@ -171,7 +174,7 @@ def test_manifests(data, out):
     before = file.read_bytes()
     try:
         file.write_bytes(data.draw(damaged(json.loads(before))))
-        only_rkd_errors(lambda: model_card(read_run(out / "student"), "name"), file)
+        only_rkd_errors(lambda: model_card(read_result(out / "student"), "name"), file)
         only_rkd_errors(lambda: read_manifest(file), file)
     finally:
         file.write_bytes(before)
@@ -188,9 +191,9 @@ def test_predictions(data, out):
         content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
     try:
         file.write_bytes(content[: data.draw(st.sampled_from([None, len(content) // 2, len(content) - 9]))])
-        only_rkd_errors(lambda: read_run(out / "student"), file)
+        only_rkd_errors(lambda: read_result(out / "student"), file)
         only_rkd_errors(lambda: read_predictions(file, ["split", "idx"]), file)
-        only_rkd_errors(lambda: read_runs([place]), file)
+        only_rkd_errors(lambda: Predictions.read([place]), file)
     finally:
         file.write_bytes(before)
 

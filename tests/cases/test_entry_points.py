@@ -15,10 +15,10 @@ import torch
 
 import rkd
 from rkd import cli
-from rkd.distilling import read_run
 from rkd.errors import RkdError
 from rkd.export import export
 from rkd.inference import Classifier, write_table
+from rkd.runs.result import read_result
 from rkd.utils.script import run_script
 from tests.helpers import ROOT, TIMEOUT
 from tests.helpers.commands import SCRIPTS, Ends, check_one_error, distill_arguments
@@ -225,7 +225,7 @@ def test_the_library_refuses_arguments_of_wrong_types(changes, message):
 
 
 def test_numbers_of_numpy_are_numbers():
-    from rkd.api import Request
+    from rkd.distillation.request import Request
 
     row = pd.DataFrame({"seed": [3], "rate": [0.5]}).iloc[0]
     request = Request(
@@ -425,7 +425,7 @@ def test_a_damaged_record_is_told(damage, project, run_folder, ends):
         check_one_error(ends.command("evaluate", run_folder / "model", data, "--device", "cpu"), "run.json")
     check_one_error(ends.command("export", run_folder, run_folder.parent / "out"), run_folder)
     with pytest.raises(RkdError, match=str(run_folder)):
-        read_run(run_folder)
+        read_result(run_folder)
     assert not (run_folder.parent / "out").exists()
 
 
@@ -455,7 +455,7 @@ def test_predictions_of_another_kind_are_told(columns, message, run_folder):
     frame = pd.read_parquet(file).assign(**columns)
     frame.drop(columns=[name for name, value in columns.items() if value is None]).to_parquet(file)
     with pytest.raises(RkdError, match=message):
-        read_run(run_folder)
+        read_result(run_folder)
 
 
 def test_an_undefined_score_of_the_teacher_is_told_as_such(run_folder, tmp_path):
@@ -463,7 +463,7 @@ def test_an_undefined_score_of_the_teacher_is_told_as_such(run_folder, tmp_path)
     lines = [json.loads(line) for line in (run_folder / "history.jsonl").read_text().splitlines()]
     lines[0]["teacher"]["primary_score"] = None
     (run_folder / "history.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    card = (read_run(run_folder).save(tmp_path / "student") / "README.md").read_text()
+    card = (export(run_folder, tmp_path / "student") / "README.md").read_text()
     assert "before the student's training: undefined; the student's: " in card
 
 
@@ -481,7 +481,7 @@ def test_what_is_damaged_is_trained_again(project, tmp_path):
     for content in ("[]", '{"spec": 5}', "{"):
         (tmp_path / "out/student/run.json").write_text(content)
         result = rkd.distill(reviews(40), dev=reviews(20, 1), out=tmp_path / "out", **TINY)
-        pd.testing.assert_frame_equal(result.predictions, read_run(project / "out/student").predictions)
+        pd.testing.assert_frame_equal(result.predictions, read_result(project / "out/student").predictions)
 
 
 # --- runs that were changed ----------------------------------------------------------------------------------
@@ -526,7 +526,7 @@ def test_a_run_that_was_changed_since_its_training_is_not_used(name, project, ru
     check_one_error(ends.command("export", run_folder, tmp_path / "export"), *named)
     assert not (tmp_path / "export").exists()
     with pytest.raises(RkdError, match=f"^{run_folder / name}: "):
-        read_run(run_folder)
+        read_result(run_folder)
     (tmp_path / "link").symlink_to(run_folder / "model")
     for model in (run_folder, run_folder / "model", tmp_path / "link"):
         uses_model = ("--text", "text", "--device", "cpu")

@@ -11,10 +11,10 @@ import pytest
 import rkd
 from rkd.config.arguments import ArgumentError
 from rkd.config.load import load
-from rkd.distilling import read_run
 from rkd.errors import RkdError
 from rkd.export import export
 from rkd.inference import Classifier
+from rkd.runs.result import read_result
 from rkd.utils.files import digests
 from rkd.workflow.forecast import Job, format_summary, summary
 from tests.helpers.commands import Ends, check_one_error, distill_arguments
@@ -82,7 +82,7 @@ def test_the_folder_of_a_distillation_is_taken_for_none_of_its_runs(project, tmp
     check_one_error(ends.command("evaluate", out, project / "dev.csv"), "MODEL: ", hint)
     check_one_error(ends.command("export", out, tmp_path / "x"), f"{out}: no finished run: found no run.json", hint)
     with pytest.raises(RkdError, match=re.escape(hint)):
-        read_run(out)
+        read_result(out)
 
 
 # --- a folder with a finished run ------------------------------------------------------------------------------

@@ -12,15 +12,15 @@ import pandas as pd
 import pytest
 import yaml
 
-from rkd.api import Request
 from rkd.cli import main
 from rkd.config import arguments, load
 from rkd.data.files import find_labels, read_split
 from rkd.data.prepare import prepare
 from rkd.data.reading import check_columns
+from rkd.distillation.request import Request
 from rkd.errors import RkdError
 from rkd.inference import Classifier
-from rkd.runs import metrics_of
+from rkd.runs.metrics import metrics_of
 from rkd.tasks import define, get
 from rkd.verify import CHANGED, MISMATCH, UNCHECKED, verify
 from tests.helpers import ROOT, TIMEOUT

@@ -25,7 +25,7 @@ from rkd.data.glue_dir import read_split as read_glue
 from rkd.data.prepare import prepare
 from rkd.data.reading import count_rows, read_columns, write_columns
 from rkd.data.tokenizer import build_tokenizer
-from rkd.distilling import _file
+from rkd.distillation.tables import table_file
 from rkd.errors import RkdError
 from rkd.inference import Classifier
 from rkd.tasks import Task, define, get
@@ -424,7 +424,7 @@ def test_dataframes_that_hold_no_texts_or_labels(tmp_path, text, mood, message):
     frame = pd.DataFrame({"text": pd.Series(text, dtype=object), "mood": pd.Series(mood, dtype=object)})
 
     def read() -> None:
-        file = _file("train", frame, tmp_path, ["text"], "mood")
+        file = table_file("train", frame, tmp_path, ["text"], "mood")
         read_splits(task("x", "y"), {"files": {"train": file, "validation": file}, "scores": None})
 
     assert f"data (DataFrame){'' if message[0] == ':' else ', '}{message}" in error_of(read)

@@ -19,7 +19,7 @@ import torch
 
 from rkd.errors import RkdError
 from rkd.methods import FineTune
-from rkd.prepared import read_manifest
+from rkd.runs.prepared import read_unchanged
 from rkd.specs.jobs import ModelSpec, RunSpec
 from rkd.tasks import get
 from rkd.training import job, precision
@@ -110,10 +110,10 @@ def test_a_manifest_that_is_none_is_refused(content, told, copied):
 
 def test_a_lost_file_of_prepared_data_is_named_and_foreign_ones_do_not_matter(copied):
     (copied / "tokenizer" / "notes.txt").touch()
-    read_manifest(copied)
+    read_unchanged(copied)
     (copied / "tokenizer" / "tokenizer_config.json").unlink()
     with pytest.raises(RkdError, match=rf"^{copied}/tokenizer/tokenizer_config\.json: missing; expected"):
-        read_manifest(copied)
+        read_unchanged(copied)
 
 
 def test_where_data_come_from_is_no_part_of_what_they_are(copied):
@@ -122,7 +122,7 @@ def test_where_data_come_from_is_no_part_of_what_they_are(copied):
     edit_manifest(
         copied, source="glue_dir", path="/elsewhere", tokenizer={**content["tokenizer"], "reference": "./copy"}
     )
-    assert read_manifest(copied)["sha256"] == content["sha256"]
+    assert read_unchanged(copied)["sha256"] == content["sha256"]
 
 
 # A checkpoint goes on only where the same bits come out.

@@ -26,11 +26,12 @@ from rkd.data.reading import read_columns, write_columns
 from rkd.errors import RkdError
 from rkd.export import model_card
 from rkd.report.figures.ablation import ablation_figure
-from rkd.report.figures.learning_curves import save
+from rkd.report.figures.style import save
 from rkd.report.inputs import read_metrics
 from rkd.report.page import build
 from rkd.report.tables.ablation import ablation_table
-from rkd.report.tables.main import main_table, write
+from rkd.report.tables.base import write
+from rkd.report.tables.main import main_table
 from rkd.specs.jobs import RunSpec
 from rkd.specs.report import ReportSpec
 from rkd.utils import escape

@@ -17,8 +17,8 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer, pipe
 
 import rkd
 import rkd.methods
-from rkd.api import OPTIONS, TRAINING
-from rkd.distilling import _own_files
+from rkd.distillation.job import _own_files
+from rkd.distillation.request import OPTIONS, TRAINING
 from rkd.errors import RkdError
 from rkd.export import export
 from rkd.inference import Classifier

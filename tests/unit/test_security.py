@@ -11,9 +11,8 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rkd.config.load import load
-from rkd.config.problems import ConfigError
-from rkd.report.rendering.grid import Grid, Note, Part, Section
+from rkd.config.load import ConfigError, load
+from rkd.report.rendering.grid import Cell, Grid, Note, Section
 from rkd.workflow.plan import Plan
 from tests.helpers import ROOT
 from tests.helpers.configs import merged
@@ -110,9 +109,9 @@ def test_the_names_of_ablations_variants_stay_in_their_folder(value: Any) -> Non
 def test_no_text_can_break_a_table(text: str, other: str) -> None:
     """Whatever names and titles hold, a table keeps its rows and columns."""
     label = f"x{text}{other}"
-    line = (Part(label), Part("84.1", "0.3"), Part("78.9"))
+    line = (Cell(label), Cell("84.1", "0.3"), Cell("78.9"))
     grid = Grid(((label, ("F1", "Acc")),), (Section(label, (line,)),), label, (Note(label),))
-    plain = Grid((("t", ("F1", "Acc")),), (Section("s", ((Part("r"), *line[1:]),)),), "c", (Note("n"),))
+    plain = Grid((("t", ("F1", "Acc")),), (Section("s", ((Cell("r"), *line[1:]),)),), "c", (Note("n"),))
     tables = [[row for row in each.markdown().splitlines() if row.startswith("|")] for each in (grid, plain)]
     assert [len(re.findall(r"(?<!\\)(?:\\\\)*\|", row)) for row in tables[0]] == [4] * 3
     assert len(tables[0]) == len(tables[1]) == 3

@@ -10,7 +10,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
 from rkd.errors import RkdError
-from rkd.report.figures.learning_curves import (
+from rkd.report.captions import seed_count
+from rkd.report.figures.style import (
     COLOURS,
     HOUSE_STYLE,
     bars,
@@ -22,7 +23,7 @@ from rkd.report.figures.learning_curves import (
     note,
     panels,
 )
-from rkd.report.inputs import score_name
+from rkd.report.names import score_name
 from rkd.report.tables.ablation import AblationTable, value_texts
 from rkd.tasks import get
 
@@ -86,9 +87,8 @@ def _panel(axes: Axes, table: AblationTable, task: str, levels: Sequence[str]) -
 
 
 def _figure_remarks(table: AblationTable, tasks: Sequence[str], cut: bool) -> str:
-    counts = sorted({one.n for _, _, task, one in table.cells() if task in tasks})
-    seeds = f"{counts[0]}" if counts[0] == counts[-1] else f"{counts[0]} to {counts[-1]}"
     shown = [one for _, _, task, one in table.cells() if task in tasks]
+    seeds = seed_count(one.n for one in shown)
     scale = " Logarithmic scale." if table.axis.logarithmic else ""
     plural = "seed" if seeds == "1" else "seeds"
     return f"Dev primary score × 100, {seeds} {plural}. {bars_text(shown, cut)}{scale}"

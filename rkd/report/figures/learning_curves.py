@@ -1,59 +1,31 @@
-"""Figures in one house style (rkd.mplstyle), from data frames; the same data give the same bytes.
-
-Colours are those of Okabe and Ito, which colour-blind readers tell apart; line styles and markers differ too,
-for black-and-white prints.
-"""
+"""Learning curves: dev score by training step."""
 
 import math
-import textwrap
-from collections.abc import Mapping, Sequence
-from itertools import cycle
-from pathlib import Path
-from typing import Any
+from collections.abc import Sequence
 
 import pandas as pd
 from matplotlib import style
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.layout_engine import ConstrainedLayoutEngine
-from matplotlib.ticker import MaxNLocator
 
 from rkd.errors import RkdError
-from rkd.report.inputs import score_name
-from rkd.report.provenance import with_outputs
-from rkd.report.statistics import Interval
-from rkd.specs.report import TEACHER, ReportSpec
+from rkd.report.captions import seed_count
+from rkd.report.figures.style import (
+    HOUSE_STYLE,
+    TEACHER_LABEL,
+    TEACHER_LINE,
+    legend,
+    name_panel,
+    note,
+    panels,
+    step_axis,
+    variant_styles,
+)
+from rkd.report.inputs import PRIMARY
+from rkd.report.names import score_name
+from rkd.specs.jobs import TEACHER
+from rkd.specs.report import ReportSpec
 from rkd.tasks import Task, get
-from rkd.utils.files import atomic_path, write_json
-
-HOUSE_STYLE = "rkd.report.figures.rkd"  # rkd.mplstyle of this package
-STYLE_FILE = "rkd/report/figures/rkd.mplstyle"
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
-DASHES = ("solid", (0, (5, 1.5)), (0, (1.2, 1.2)), (0, (5, 1.5, 1.2, 1.5)))
-MARKERS = ("o", "s", "^", "D", "v", "p", "h")
-TEACHER_LINE: dict[str, Any] = {"color": "#333333", "linewidth": 0.8, "linestyle": (0, (7, 4))}
-TEACHER_LABEL = "Teacher before distillation"
-WIDTH = 6.75  # inches: the text width of a two-column paper
-
-
-def variant_styles(names: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """Line properties by variant, from its place in the config: the same in every figure of a config.
-
-    The cycles have 6, 4 and 7 members, so that 84 variants look different. Later lines are thinner, down to a limit:
-    where lines coincide, those below look out.
-    """
-    looks = zip(names, cycle(COLOURS), cycle(DASHES), cycle(MARKERS), strict=False)
-    return {
-        name: {
-            "color": colour,
-            "linestyle": dash,
-            "marker": marker,
-            "linewidth": max(1.1, 2.0 - 0.25 * place),
-            "markersize": max(4.0, 5.5 - 0.5 * place),
-        }
-        for place, (name, colour, dash, marker) in enumerate(looks)
-    }
 
 
 def learning_curves(spec: ReportSpec, histories: pd.DataFrame, teachers: pd.DataFrame) -> Figure:
@@ -83,73 +55,8 @@ def learning_curves(spec: ReportSpec, histories: pd.DataFrame, teachers: pd.Data
             level = _teacher_level(teachers[teachers["task"] == task.name])
             _panel(axes, task, spec, histories[histories["task"] == task.name], level)
         legend(figure, places)
-        heading = spec.heading
-        note(figure, _remarks(histories, places), heading)
+        note(figure, _remarks(histories, places), spec.heading)
     return figure
-
-
-def save(figure: Figure, stem: str | Path, origin: Mapping[str, object] | None = None) -> list[Path]:
-    """Write {stem}.pdf and {stem}.png (200 dpi), each replaced as a whole; returns the paths.
-
-    Neither file holds a date or a version, so the same figure gives the same bytes. With `origin`, what
-    `rkd.report.provenance.origin` tells, {stem}.json is written beside them: how they were made, and their SHA-256.
-    """
-    paths = [Path(f"{stem}.pdf"), Path(f"{stem}.png")]
-    metadata: list[dict[str, Any]] = [
-        {"CreationDate": None, "Creator": None, "Producer": None},
-        {"Software": None},
-    ]
-    with style.context(HOUSE_STYLE):
-        for path, hidden in zip(paths, metadata, strict=True):
-            with atomic_path(path) as temporary:
-                figure.savefig(temporary, format=path.suffix[1:], metadata=hidden)
-    if origin is not None:
-        write_json(f"{stem}.json", {"origin": with_outputs(origin, paths)})
-    return paths
-
-
-def panels(count: int, xlabel: str) -> tuple[Figure, list[Axes]]:
-    """A figure with `count` panels, up to three in a row; `xlabel` is written below each column."""
-    columns = {1: 1, 2: 2, 4: 2}.get(count, 3)
-    rows = math.ceil(count / columns)
-    figure = new_figure(WIDTH if count > 1 else WIDTH * 0.75, 2.2 * rows + 0.2)
-    places = list(figure.subplots(rows, columns, squeeze=False).flat)
-    for place, axes in enumerate(places[:count]):
-        if place + columns >= count:
-            axes.set_xlabel(xlabel)
-    for axes in places[count:]:
-        axes.remove()
-    return figure, places[:count]
-
-
-def name_panel(axes: Axes, task: Task) -> None:
-    """Set the task's title above its panel, in as many as three lines."""
-    axes.set_title(textwrap.fill(task.title, 30, max_lines=3, placeholder=" …"))
-
-
-def fitting(texts: Sequence[str], longest: int = 22) -> list[str]:
-    """Texts short enough for an axis: long ones lose their middle, unless two would then be the same.
-
-    >>> fitting(["kd", "a-model-with-quite-a-long-name.json"], longest=20)
-    ['kd', 'a-model-w…-name.json']
-    """
-    half = (longest - 1) // 2
-    short = [text if len(text) <= longest else f"{text[:half]}…{text[half + 1 - longest :]}" for text in texts]
-    return short if len(set(short)) == len(set(texts)) else list(texts)
-
-
-def new_figure(width: float, height: float) -> Figure:
-    """An empty figure, in inches; no window system is needed."""
-    figure = Figure(figsize=(width, height), layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure
-
-
-def step_axis(axes: Axes, intervals: int = 5) -> None:
-    """Whole, short numbers on the axis of training steps, with at most so many intervals."""
-    axes.xaxis.set_major_locator(MaxNLocator(intervals, integer=True))
-    axes.xaxis.set_major_formatter(lambda step, _: f"{step / 1000:g}k" if step >= 10_000 else f"{step:g}")
-    axes.margins(x=0.03)
 
 
 def _panel(axes: Axes, task: Task, spec: ReportSpec, runs: pd.DataFrame, teacher: float) -> None:
@@ -187,75 +94,13 @@ def _curve(runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def _teacher_level(teachers: pd.DataFrame) -> float:
-    scores = teachers[(teachers["variant"] == TEACHER) & (teachers["metric"] == "primary_score")]["value"]
+    scores = teachers[(teachers["variant"] == TEACHER) & (teachers["metric"] == PRIMARY)]["value"]
     return float(scores.mean(skipna=False)) * 100
-
-
-def bars(axes: Axes, x: Sequence[float], scores: Sequence[Interval], **look: Any) -> None:
-    """LossAverager with a thick bar of one standard deviation and a thin one of the 95 % interval, both over seeds."""
-    means = [one.mean for one in scores]
-    deviation = [0.0 if math.isnan(one.sd) else one.sd for one in scores]
-    half = [0.0 if math.isnan(one.high) else one.high - one.mean for one in scores]
-    axes.errorbar(x, means, yerr=half, capsize=2.5, elinewidth=0.9, **look)
-    axes.errorbar(x, means, yerr=deviation, ls="none", elinewidth=4, alpha=0.35, color=look["color"], zorder=1)
-
-
-def frame_scores(axes: Axes, scores: Sequence[Interval], levels: Sequence[float] = ()) -> bool:
-    """Set the score axis to show all means, levels and intervals; returns whether an interval is cut.
-
-    The interval of two seeds is nine standard deviations wide to each side and would press all means into a line: an
-    axis reaches three standard deviations from a mean at most.
-    """
-    spans = [(one.low, one.high, 3 * one.sd, one.mean) for one in scores]
-    lows = [mean if math.isnan(low) else max(low, mean - reach) for low, _, reach, mean in spans]
-    highs = [mean if math.isnan(high) else min(high, mean + reach) for _, high, reach, mean in spans]
-    bottom, top = min([*lows, *levels]), max([*highs, *levels])
-    margin = 0.08 * (top - bottom) or 1.0
-    axes.set_ylim(bottom - margin, top + margin)
-    return any(one.low < bottom - margin or one.high > top + margin for one in scores)
-
-
-def bars_text(scores: Sequence[Interval], cut: bool) -> str:
-    """The note on bars: what they are, and whether some are longer than the frame."""
-    if all(one.n < 2 for one in scores):
-        return "One seed, no interval."
-    long = " Thin bars that leave the frame are longer than it." if cut else ""
-    return f"Over seeds: thick bars ± one standard deviation, thin bars 95 % intervals (Student's t).{long}"
-
-
-def legend(figure: Figure, places: Sequence[Axes], handlelength: float = 3.2) -> None:
-    """One legend for all panels, above them, in as many columns as fit; `handlelength` in units of the font size."""
-    pairs = [pair for axes in places for pair in zip(*axes.get_legend_handles_labels(), strict=True)]
-    handles = {label: handle for handle, label in pairs}
-    if TEACHER_LABEL in handles:
-        handles[TEACHER_LABEL] = handles.pop(TEACHER_LABEL)
-    widths = [0.27 + 0.11 * handlelength + 0.058 * len(label) for label in handles]  # inches: gaps, line, letters
-    width, height = figure.get_size_inches()
-    columns = len(widths) if sum(widths) < width else max(1, int(width / max(widths)))
-    figure.set_size_inches(width, height + 0.17 * math.ceil(len(handles) / columns))
-    lines, labels = list(handles.values()), list(handles)
-    figure.legend(lines, labels, loc="outside upper left", ncols=columns, handlelength=handlelength, columnspacing=1.5)
 
 
 def _remarks(histories: pd.DataFrame, places: Sequence[Axes]) -> str:
     seeds = histories.groupby(["task", "variant"])["seed"].nunique()
-    least, most = int(seeds.min()), int(seeds.max())
-    count = f"{least}" if least == most else f"{least} to {most}"
-    spread = f"mean of {count} seeds, band from lowest to highest" if most > 1 else "one seed"
+    spread = f"mean of {seed_count(seeds)} seeds, band from lowest to highest" if seeds.max() > 1 else "one seed"
     hidden = any(axes.dataLim.y0 < axes.get_ylim()[0] for axes in places)
     start = " The score before training (step 0) lies below the axis." if hidden else ""
     return f"Dev primary score × 100: {spread}.{start}"
-
-
-def note(figure: Figure, text: str, heading: str) -> None:
-    """Small print at the lower edge, with room kept free for it; a heading stands above it in bold."""
-    width, height = figure.get_size_inches()
-    lines = textwrap.wrap(text, width=int(width * 20))
-    height += 0.13 * (len(lines) + bool(heading))
-    figure.set_size_inches(width, height)
-    line_height = 0.13 / height
-    figure.text(0.01, 0.01, "\n".join(lines), fontsize=6.5, color="#444444", va="bottom")
-    if heading:
-        figure.text(0.01, 0.015 + line_height * len(lines), heading, fontsize=7, weight="bold", va="bottom")
-    below = 0.015 + line_height * (len(lines) + bool(heading))
-    figure.set_layout_engine(ConstrainedLayoutEngine(rect=(0, below, 1, 1 - below), h_pad=0.05, w_pad=0.06))

@@ -10,7 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from rkd.errors import RkdError
-from rkd.report.figures.learning_curves import (
+from rkd.report.captions import seed_count
+from rkd.report.figures.style import (
     HOUSE_STYLE,
     WIDTH,
     legend,
@@ -20,7 +21,7 @@ from rkd.report.figures.learning_curves import (
     step_axis,
     variant_styles,
 )
-from rkd.report.inputs import score_name
+from rkd.report.names import score_name
 from rkd.specs.report import ReportSpec, Variant
 from rkd.tasks import Task, get
 
@@ -125,9 +126,8 @@ def _draw(axes: Axes, runs: pd.DataFrame, name: str, factor: float, look: dict[s
 
 def _remarks(moving: pd.DataFrame, tasks: list[Task]) -> str:
     counts = moving.groupby(["task", "variant"])["seed"].nunique()
-    least, most = int(counts.min()), int(counts.max())
-    count = f"{least}" if least == most else f"{least} to {most}"
-    seeds = "One seed." if most == 1 else f"LossAverager of {count} seeds, bands from lowest to highest."
+    means = f"Means of {seed_count(counts)} seeds, bands from lowest to highest."
+    seeds = "One seed." if counts.max() == 1 else means
     return (
         f"{seeds} Distance: ‖θ_T − θ_S‖ over mapped parameters, 1 at the start, 0 when the teacher has become the "
         "student. Scores × 100; an untrained student (step 0) may lie below the axis. KL and entropy: on the dev set, "

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from rkd.errors import RkdError
-from rkd.report.figures.learning_curves import (
+from rkd.report.figures.style import (
     HOUSE_STYLE,
     bars,
     bars_text,
@@ -22,11 +22,13 @@ from rkd.report.figures.learning_curves import (
     panels,
     variant_styles,
 )
-from rkd.report.inputs import run_of, score_name
+from rkd.report.inputs import PRIMARY
+from rkd.report.names import score_name
 from rkd.report.statistics import Interval, seed_interval
-from rkd.report.tables.main import PRIMARY
-from rkd.runs import read_record
-from rkd.specs.report import TEACHER, ReportSpec
+from rkd.runs.paths import run_of
+from rkd.runs.record import read_record
+from rkd.specs.jobs import TEACHER
+from rkd.specs.report import ReportSpec
 from rkd.tasks import get
 
 STUDENT = "student"  # a line of the efficiency table that stands for all students
@@ -147,8 +149,7 @@ def _scatter(spec: ReportSpec, metrics: pd.DataFrame, place: Horizontal, xlabel:
             _frame(axes, task)
         legend(figure, places, handlelength=1.2)
         spread = bars_text([point[3] for point in points], cut)
-        heading = spec.heading
-        note(figure, f"Dev primary score × 100. {spread} {remark} Up and to the left is better.", heading)
+        note(figure, f"Dev primary score × 100. {spread} {remark} Up and to the left is better.", spec.heading)
     return figure
 
 

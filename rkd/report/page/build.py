@@ -12,13 +12,15 @@ import yaml
 
 import rkd
 from rkd.errors import RkdError
+from rkd.report.names import table_title
 from rkd.report.page.findings import read_differences, sentence, summary, verdict
 from rkd.report.page.graph import graph
 from rkd.report.rendering.grid import Grid
-from rkd.report.rendering.html import environment, grid_of, table_title
-from rkd.runs import read_history, read_json
+from rkd.report.rendering.html import environment, grid_of
+from rkd.runs.history import read_history
+from rkd.runs.paths import Run
 from rkd.tasks import define, get, register
-from rkd.workflow import paths
+from rkd.utils.json_values import read_json
 from rkd.workflow.plan import Plan
 
 FIGURES = {
@@ -122,30 +124,20 @@ def sources(plan: Plan, results: Path, tables: Iterable[str], figures: Iterable[
     lost = {(run.task, run.variant, run.seed) for run in missing(plan, results)}
     found = [results / f"tables/{name}.{suffix}" for name in tables for suffix in ("json", "csv", "tex")]
     found += [results / f"figures/{name}.{suffix}" for name in figures for suffix in ("json", "pdf", "png")]
-    found += [results / paths.DATA.format(task=task) / "manifest.json" for task in plan.tasks]
-    for run in plan.runs():
-        folder, log = _places(results, *run)
-        found += [log] if run in lost else [folder / "run.json", folder / "history.jsonl"]
+    found += [results / f"data/{task}/manifest.json" for task in plan.tasks]
+    for run in (Run(*each) for each in plan.runs()):
+        folder = run.folder(results)
+        found += [run.log(results)] if run in lost else [folder / "run.json", folder / "history.jsonl"]
     return [path for path in found if path.exists()]
 
 
 def missing(plan: Plan, results: Path) -> list[Missing]:
     """The planned runs without a run.json, in the order of the plan, and the last line of their logs."""
     found = []
-    for task, variant, seed in plan.runs():
-        folder, log = _places(results, task, variant, seed)
-        if not (folder / "run.json").exists():
-            found.append(Missing(task, variant, seed, *_told(log)))
+    for run in (Run(*each) for each in plan.runs()):
+        if not (run.folder(results) / "run.json").exists():
+            found.append(Missing(*run, *_told(run.log(results))))
     return found
-
-
-def _places(results: Path, task: str, variant: str, seed: int) -> tuple[Path, Path]:
-    """The folder and the log of a run."""
-    folder, log = (
-        template.format(task=task, variant=variant, seed=seed)
-        for template in (paths.run_folder(variant), paths.run_log(variant))
-    )
-    return results / folder, results / log
 
 
 def _told(log: Path) -> tuple[str, str]:
@@ -162,13 +154,13 @@ def warnings(plan: Plan, results: Path) -> list[str]:
     """What the training loop warned of at the last evaluation of students, with the number of runs it is true for."""
     counts: dict[str, list[str]] = {}
     total: dict[str, int] = {}
-    for task, variant, seed in plan.runs():
-        history = _places(results, task, variant, seed)[0] / "history.jsonl"
-        if variant in plan.variants and history.exists():
+    for run in (Run(*each) for each in plan.runs()):
+        history = run.folder(results) / "history.jsonl"
+        if run.variant in plan.variants and history.exists():
             last = read_history(history)[-1]
-            total[variant] = total.get(variant, 0) + 1
+            total[run.variant] = total.get(run.variant, 0) + 1
             for text in last.get("warnings", []):
-                counts.setdefault(variant, []).append(text)
+                counts.setdefault(run.variant, []).append(text)
     return [
         f"{variant}: in {len(texts)} of {total[variant]} runs a warning at the last evaluation, such as “{texts[0]}”."
         for variant, texts in counts.items()

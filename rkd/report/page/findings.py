@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from rkd.errors import RkdError
+from rkd.report.names import AVERAGE, signed
 from rkd.tasks import get
 
 LEVEL = 0.05
@@ -16,7 +17,7 @@ _NUMBERS = ("difference", "low", "high", "p", "p_holm")
 class Difference(NamedTuple):
     """One line of comparisons.csv; numbers are points, NaN where not defined."""
 
-    row: str
+    variant: str
     baseline: str
     task: str
     difference: float
@@ -28,7 +29,7 @@ class Difference(NamedTuple):
     @property
     def place(self) -> str:
         """The task in print."""
-        return "on average" if self.task == "average" else f"on {get(self.task).title}"
+        return "on average" if self.task == AVERAGE else f"on {get(self.task).title}"
 
 
 def read_differences(path: str | Path) -> list[Difference]:
@@ -57,13 +58,13 @@ def verdict(differences: Sequence[Difference]) -> str:
     count = f"the {len(tested)} tested differences"
     if not sure:
         return f"None of {count} can be told from chance at 5 % after the correction for multiple tests."
-    names = "; ".join(f"{one.row} against {one.baseline} {one.place} ({signed(one.difference)})" for one in sure)
+    names = "; ".join(f"{one.variant} against {one.baseline} {one.place} ({signed(one.difference)})" for one in sure)
     return f"{len(sure)} of {count} remain at 5 % after the correction for multiple tests: {names}."
 
 
 def sentence(one: Difference, labels: Mapping[str, str]) -> str:
     """A difference in words: size, interval, and whether it is more than chance."""
-    names = labels.get(one.row, one.row), labels.get(one.baseline, one.baseline)
+    names = labels.get(one.variant, one.variant), labels.get(one.baseline, one.baseline)
     if math.isnan(one.difference):
         return f"{names[0]} against {names[1]} {one.place}: no score to compare."
     if signed(one.difference) == "0.0":
@@ -83,12 +84,7 @@ def sentence(one: Difference, labels: Mapping[str, str]) -> str:
 
 def summary(differences: Sequence[Difference]) -> list[Difference]:
     """The differences on average, or on each task where there is no average."""
-    return [one for one in differences if one.task == "average"] or list(differences)
-
-
-def signed(value: float) -> str:
-    """A number of points with its sign in typographic form, none for what rounds to 0."""
-    return f"{value:+z.1f}".replace("-", "−").replace("+0.0", "0.0")
+    return [one for one in differences if one.task == AVERAGE] or list(differences)
 
 
 def _p(value: float) -> str:

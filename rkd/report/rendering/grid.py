@@ -7,7 +7,7 @@ from typing import NamedTuple
 from rkd.utils.escape import latex, markdown
 
 
-class Part(NamedTuple):
+class Cell(NamedTuple):
     """What is printed in one cell: text, perhaps ± a deviation, perhaps a mark that a note explains."""
 
     text: str
@@ -28,14 +28,14 @@ class Section:
     """Lines that belong together, each the row's label and then its cells; sections are set apart."""
 
     title: str
-    lines: tuple[tuple[Part, ...], ...]
+    lines: tuple[tuple[Cell, ...], ...]
 
 
 @dataclass(frozen=True)
 class Grid:
     """A table to print: columns in titled groups, lines in titled sections. Text is plain, never markup.
 
-    >>> line = (Part("KD"), Part("84.1", deviation="0.3"), Part("78.9", mark="†"))
+    >>> line = (Cell("KD"), Cell("84.1", deviation="0.3"), Cell("78.9", mark="†"))
     >>> notes = (Note("one seed", "†"),)
     >>> grid = Grid((("MRPC", ("F1", "Acc")),), (Section("Measured", (line,)),), "Dev scores.", notes)
     >>> print(grid.markdown())
@@ -61,7 +61,7 @@ class Grid:
         for section in self.sections:
             if len(self.sections) > 1:
                 lines.append([f"**{markdown(section.title)}**"] + [""] * (len(lines[0]) - 1))
-            lines += [[text for part in line for text in _markdown_cells(part)] for line in section.lines]
+            lines += [[text for cell in line for text in _markdown_cells(cell)] for line in section.lines]
         first, *widths = (max(3, *map(len, cells)) for cells in zip(*lines, strict=True))
         head, *body = (
             f"| {line[0]:<{first}} | "
@@ -123,25 +123,25 @@ def _markdown_mark(mark: str) -> str:
     return mark.translate(_SUPERSCRIPT)
 
 
-def _markdown_cells(part: Part) -> list[str]:
+def _markdown_cells(cell: Cell) -> list[str]:
     """Markdown has no spanning cells: the number comes first, its mark in the other columns it covers."""
-    mark = _markdown_mark(part.mark)
-    deviation = f" ± {part.deviation}" if part.deviation else ""
-    text = f"{markdown(part.text)}{deviation}"
+    mark = _markdown_mark(cell.mark)
+    deviation = f" ± {cell.deviation}" if cell.deviation else ""
+    text = f"{markdown(cell.text)}{deviation}"
     gap = " " if mark and not mark.translate(_SUPERSCRIPT).isdigit() else ""
-    return [f"{text}{gap}{mark}", *[mark] * (part.span - 1)]
+    return [f"{text}{gap}{mark}", *[mark] * (cell.span - 1)]
 
 
 def _latex_mark(mark: str) -> str:
     return f"$^{{{latex(mark).strip('$')}}}$" if mark else ""
 
 
-def _latex_line(line: tuple[Part, ...]) -> str:
-    return " & ".join(_latex_cell(part) for part in line) + r" \\"
+def _latex_line(line: tuple[Cell, ...]) -> str:
+    return " & ".join(_latex_cell(cell) for cell in line) + r" \\"
 
 
-def _latex_cell(part: Part) -> str:
-    number = re.fullmatch(r"-\d+(\.\d+)?", part.text)
-    deviation = rf" {{\scriptsize $\pm$ {part.deviation}}}" if part.deviation else ""
-    text = (f"${part.text}$" if number else latex(part.text)) + deviation + _latex_mark(part.mark)
-    return rf"\multicolumn{{{part.span}}}{{c}}{{{text}}}" if part.span > 1 else text
+def _latex_cell(cell: Cell) -> str:
+    number = re.fullmatch(r"-\d+(\.\d+)?", cell.text)
+    deviation = rf" {{\scriptsize $\pm$ {cell.deviation}}}" if cell.deviation else ""
+    text = (f"${cell.text}$" if number else latex(cell.text)) + deviation + _latex_mark(cell.mark)
+    return rf"\multicolumn{{{cell.span}}}{{c}}{{{text}}}" if cell.span > 1 else text

@@ -7,17 +7,8 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from rkd.report import templates
-from rkd.report.rendering.grid import Grid, Note, Part, Section
+from rkd.report.rendering.grid import Cell, Grid, Note, Section
 from rkd.utils.escape import visible
-
-_TITLES = {
-    "main": "Main table",
-    "comparisons": "Comparisons",
-    "selection": "Choice of the epoch",
-    "cost": "Cost of a training step",
-    "efficiency": "Size and speed",
-    "provenance": "Where the runs come from",
-}
 
 
 @cache
@@ -48,20 +39,10 @@ def table_page(grid: Grid, title: str) -> str:
     return environment().get_template("table_page.html.jinja").render(grid=grid, title=title)
 
 
-def table_title(stem: str) -> str:
-    """The title of a table, from its file name.
-
-    >>> table_title("main"), table_title("ablation_layer-map")
-    ('Main table', 'Ablation: layer-map')
-    """
-    kind, _, axis = stem.partition("_")
-    return f"Ablation: {axis}" if kind == "ablation" else _TITLES.get(stem, stem)
-
-
 def grid_of(printed: Mapping[str, Any]) -> Grid:
     """The `Grid` that a sidecar JSON keeps under "printed"; the inverse of `dataclasses.asdict`."""
     sections = tuple(
-        Section(section["title"], tuple(tuple(Part(*part) for part in line) for line in section["lines"]))
+        Section(section["title"], tuple(tuple(Cell(*cell) for cell in line) for line in section["lines"]))
         for section in printed["sections"]
     )
     groups = tuple((title, tuple(heads)) for title, heads in printed["groups"])

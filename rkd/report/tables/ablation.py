@@ -8,17 +8,19 @@ from typing import Any
 
 import pandas as pd
 
-from rkd.report.inputs import score_name
-from rkd.report.rendering.grid import Grid, Note, Part, Section
+from rkd.report.captions import data_text, model_text, selection_text
+from rkd.report.inputs import PRIMARY
+from rkd.report.names import score_name
+from rkd.report.rendering.grid import Cell, Grid, Note, Section
 from rkd.report.statistics import Interval, seed_interval
-from rkd.report.tables.main import MISSING, PRIMARY, count_range, data_text, model_text, score_part, selection_text
+from rkd.report.tables.base import MISSING, count_range, score_cell
 from rkd.specs.report import Axis, ReportSpec, is_number
 from rkd.tasks import get
 
 
 @dataclass(frozen=True)
 class AblationTable:
-    """Headline scores in points by (variant, task), over seeds."""
+    """Primary scores in points by (variant, task), over seeds."""
 
     spec: ReportSpec
     axis: Axis
@@ -47,7 +49,7 @@ class AblationTable:
         groups = tuple((get(task).title, (score_name(get(task)),)) for task in self.axis.tasks)
         texts = value_texts([value for value, _ in self.axis.values])
         lines = tuple(
-            (Part(text), *self._line(variant)) for text, (_, variant) in zip(texts, self.axis.values, strict=True)
+            (Cell(text), *self._line(variant)) for text, (_, variant) in zip(texts, self.axis.values, strict=True)
         )
         notes = tuple(map(Note, self._remarks()))
         return Grid((*groups, ("", ("Seeds",))), (Section("", lines),), self._caption(), notes, self.axis.name)
@@ -59,10 +61,10 @@ class AblationTable:
                 if one := self.scores.get((variant, task)):
                     yield value, variant, task, one
 
-    def _line(self, variant: str) -> Iterator[Part]:
+    def _line(self, variant: str) -> Iterator[Cell]:
         found = [self.scores.get((variant, task)) for task in self.axis.tasks]
-        yield from map(score_part, found)
-        yield Part(count_range(sorted({one.n for one in found if one})))
+        yield from map(score_cell, found)
+        yield Cell(count_range(sorted({one.n for one in found if one})))
 
     def _caption(self) -> str:
         what = f"Ablation of {self.axis.name}: GLUE dev primary scores (×100)"

@@ -10,11 +10,12 @@ from typing import Any
 import pandas as pd
 
 from rkd.errors import RkdError
-from rkd.report.inputs import run_of
-from rkd.report.page.findings import signed
-from rkd.report.rendering.grid import Grid, Note, Part, Section
-from rkd.report.statistics import RESAMPLES, Comparison, Runs, average, compare, holm, read_runs
-from rkd.report.tables.main import AVERAGE, MISSING, data_text, model_text, selection_text
+from rkd.report.captions import data_text, model_text, selection_text
+from rkd.report.names import AVERAGE, signed
+from rkd.report.rendering.grid import Cell, Grid, Note, Section
+from rkd.report.statistics import RESAMPLES, Comparison, Predictions, average, compare, holm
+from rkd.report.tables.base import MISSING
+from rkd.runs.paths import run_of
 from rkd.specs.report import ReportSpec
 from rkd.tasks import averaged, get
 
@@ -47,7 +48,7 @@ class Comparisons:
         for key, one in self.found.items():
             low, high = one.interval()
             points = [100 * value for value in (one.difference, low, high)]
-            lines.append([*key, *points, one.p, math.nan, 100 * one.sampling_error, len(one.seeds), one.rows])
+            lines.append([*key, *points, one.p, math.nan, 100 * one.sampling_error, len(one.seeds), one.examples])
         frame = pd.DataFrame(lines, columns=names)
         return frame.assign(p_holm=holm(frame["p"].to_numpy(dtype=float)))
 
@@ -73,7 +74,7 @@ class Comparisons:
             Section(
                 f"Against {labels[baseline]}",
                 tuple(
-                    (Part(f"{labels[key[0]]} − {labels[baseline]}"), *_parts(key[2], lines.get(key)))
+                    (Cell(f"{labels[key[0]]} − {labels[baseline]}"), *_cells(key[2], lines.get(key)))
                     for key in self.planned
                     if key[1] == baseline
                 ),
@@ -142,7 +143,7 @@ def comparisons(
     controlled = [one for one in names if one not in chosen]
     pairs += [(one.name, row) for row in controlled for one in spec.variants if one.method == row != one.name]
     planned = tuple((name, baseline, task) for name, baseline in pairs for task in tasks)
-    runs = {key: read_runs(group["file"]) for key, group in places.groupby(["task", "variant"])} if files else {}
+    runs = {key: Predictions.read(group["file"]) for key, group in places.groupby(["task", "variant"])} if files else {}
     found: dict[tuple[str, str, str], Comparison] = {}
     for name, baseline, task in planned:
         if task == AVERAGE:
@@ -155,10 +156,10 @@ def comparisons(
     return Comparisons(spec, planned, found, count - len(files), count, resamples)
 
 
-def _compared(row: Runs | None, base: Runs | None, resamples: int) -> Comparison | None:
-    if row is None or base is None or not set(row.seeds) & set(base.seeds):
+def _compared(variant: Predictions | None, baseline: Predictions | None, resamples: int) -> Comparison | None:
+    if variant is None or baseline is None or not set(variant.seeds) & set(baseline.seeds):
         return None
-    return compare(row, base, resamples)
+    return compare(variant, baseline, resamples)
 
 
 def _average(parts: Sequence[Comparison | None]) -> Comparison | None:
@@ -166,18 +167,18 @@ def _average(parts: Sequence[Comparison | None]) -> Comparison | None:
     return average(known) if len(known) == len(parts) and len({part.seeds for part in known}) == 1 else None
 
 
-def _parts(task: str, line: Mapping[Hashable, Any] | None) -> Iterator[Part]:
-    yield Part(AVERAGE.capitalize() if task == AVERAGE else get(task).title)
+def _cells(task: str, line: Mapping[Hashable, Any] | None) -> Iterator[Cell]:
+    yield Cell(AVERAGE.capitalize() if task == AVERAGE else get(task).title)
     if line is None or math.isnan(line["difference"]):
-        yield from [Part(MISSING)] * 6
+        yield from [Cell(MISSING)] * 6
         return
-    yield Part(signed(line["difference"]))
+    yield Cell(signed(line["difference"]))
     tested = not math.isnan(line["p"])
-    yield Part(f"{signed(line['low'])} to {signed(line['high'])}" if tested else MISSING)
-    yield Part(_p(line["p"]))
-    yield Part(_p(line["p_holm"]))
-    yield Part(MISSING if math.isnan(line["sampling_error"]) else f"{line['sampling_error']:.1f}")
-    yield Part(str(line["seeds"]))
+    yield Cell(f"{signed(line['low'])} to {signed(line['high'])}" if tested else MISSING)
+    yield Cell(_p(line["p"]))
+    yield Cell(_p(line["p_holm"]))
+    yield Cell(MISSING if math.isnan(line["sampling_error"]) else f"{line['sampling_error']:.1f}")
+    yield Cell(str(line["seeds"]))
 
 
 def _p(value: float) -> str:

@@ -1,7 +1,7 @@
 """Published GLUE dev scores of BERT-base teachers and their 6-layer students: facts, each with its source.
 
 `literature.csv` holds more numbers than any table shows: method, split, student_layers, params_m, task,
-metric, value (points), source. `ROWS` chooses one dev row per method and says how to read it.
+metric, value (points), source. `ENTRIES` chooses one dev row per method and says how to read it.
 """
 
 import csv
@@ -34,8 +34,8 @@ _METRICS = {
 
 
 @dataclass(frozen=True)
-class Published:
-    """One published row: where it is in the CSV, its name in print, its number of runs and how to read it."""
+class Entry:
+    """A method of the literature: where it is in the CSV, its name in print, its number of runs, how to read it."""
 
     method: str  # in the CSV
     source: str  # beginning of its source in the CSV: several sources list the same method
@@ -46,8 +46,8 @@ class Published:
 
 _THESEUS = "BERT-of-Theseus paper (arXiv 2002.02925) Table 2"
 _THESEUS_NOTE = "BERT-of-Theseus paper (arXiv 2002.02925), Table 2; median of 5 runs; student: first 6 layers of BERT"
-ROWS = (
-    Published(
+ENTRIES = (
+    Entry(
         "BERT-base-cased FT (HF run_glue)",
         "huggingface/transformers examples/pytorch/text-classification",
         "BERT-base-cased, fine-tuned (12 layers)",
@@ -55,31 +55,31 @@ ROWS = (
         "README of transformers' run_glue.py; a teacher of the usual kind, not the one of any student below "
         "(ReptileDistil's teacher scores are not published)",
     ),
-    Published(
+    Entry(
         "DistilBERT-base-uncased (HF)",
         "huggingface/transformers examples/research_projects/distillation",
         "DistilBERT",
         "–",
         "README of the authors' code, corrected runs of 2020-01-20; other papers list other numbers",
     ),
-    Published("Vanilla KD", _THESEUS, "Vanilla KD", "5", _THESEUS_NOTE),
-    Published("BERT-PKD (reproduced by Theseus authors)", _THESEUS, "PKD", "5", _THESEUS_NOTE),
-    Published("BERT-of-Theseus", _THESEUS, "BERT-of-Theseus", "5", _THESEUS_NOTE),
-    Published(
+    Entry("Vanilla KD", _THESEUS, "Vanilla KD", "5", _THESEUS_NOTE),
+    Entry("BERT-PKD (reproduced by Theseus authors)", _THESEUS, "PKD", "5", _THESEUS_NOTE),
+    Entry("BERT-of-Theseus", _THESEUS, "BERT-of-Theseus", "5", _THESEUS_NOTE),
+    Entry(
         "TinyBERT6 (w/o aug)",
         "MoEBERT paper",
         "TinyBERT6, no data augmentation",
         "–",
         "as listed in the MoEBERT paper, Table 1; TinyBERT's best-known row trains on augmented data",
     ),
-    Published(
+    Entry(
         "MetaDistil (user reproduction)",
         "JetRunner/MetaDistil issue #5",
         "MetaDistil (reproduction)",
         "–",
         "a user's reproduction with the authors' code (JetRunner/MetaDistil, issue 5), not the paper's",
     ),
-    Published(
+    Entry(
         "ReptileDistil",
         "maxinge8698/ReptileDistil README.md",
         "ReptileDistil",
@@ -89,8 +89,8 @@ ROWS = (
 )
 
 
-class Score(NamedTuple):
-    """One published dev number. Where a source gives one for a task with several, `split` is ""."""
+class Number(NamedTuple):
+    """One dev number of the literature. Where a source gives one for a task with several, `split` is ""."""
 
     split: str
     metric: str  # a metric's name, `PAIR_MEAN` or `UNSTATED`
@@ -104,17 +104,17 @@ def _facts() -> tuple[dict[str, str], ...]:
         return tuple(csv.DictReader(file))
 
 
-def scores(row: Published, task: Task) -> list[Score]:
-    """The published dev numbers of one row on one task; an empty list if there are none (never for an own task).
+def scores(entry: Entry, task: Task) -> list[Number]:
+    """Return the dev numbers of one method on one task; an empty list if there are none, as for custom tasks.
 
     >>> from rkd.tasks import get
-    >>> scores(ROWS[-1], get("cola"))[0].value
+    >>> scores(ENTRIES[-1], get("cola"))[0].value
     54.8
     """
     return [
-        Score(*_METRICS[fact["metric"]], float(fact["value"]), fact["source"])
+        Number(*_METRICS[fact["metric"]], float(fact["value"]), fact["source"])
         for fact in _facts()
         if not task.own
-        and (fact["method"], fact["split"], fact["task"]) == (row.method, "dev", task.title)
-        and fact["source"].startswith(row.source)
+        and (fact["method"], fact["split"], fact["task"]) == (entry.method, "dev", task.title)
+        and fact["source"].startswith(entry.source)
     ]

@@ -1,34 +1,29 @@
-"""The main dev table: measured rows and, apart from them, published ones; CSV, Markdown, LaTeX, sidecar JSON.
+"""The main dev table: measured rows and, apart from them, those of the literature; CSV, Markdown, LaTeX, sidecar JSON.
 
 Numbers are points (fractions × 100). Nothing is set in bold: the best of a few seeds' means is not a tested
 difference.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path, PurePath
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from rkd.metrics.facts import METRICS
-from rkd.report.provenance import with_outputs
-from rkd.report.rendering.grid import Grid, Note, Part, Section
-from rkd.report.rendering.html import table_page, table_title
-from rkd.report.statistics import Interval, seed_interval
+from rkd.report.captions import data_text, model_text, selection_text
+from rkd.report.inputs import PRIMARY
+from rkd.report.names import AVERAGE, model_name
+from rkd.report.rendering.grid import Cell, Grid, Note, Section
+from rkd.report.statistics import seed_interval
 from rkd.report.tables import literature
+from rkd.report.tables.base import MISSING, count_range
 from rkd.specs.report import ReportSpec
 from rkd.tasks import Task, get
 from rkd.tasks import averaged as averaged_names
-from rkd.utils.files import atomic_path, atomic_write_text, write_json
-
-AVERAGE = "average"
-PRIMARY = "primary_score"
-MISSING = "–"
 
 _SPLIT_HEADERS = {"matched": "m", "mismatched": "mm"}
-_SELECTION = {"best": "best epoch on dev", "held-out": "best epoch on held-out training data", "last": "last epoch"}
 _MARKS = {literature.PAIR_MEAN: "†", literature.UNSTATED: "‡"}
 _MARK_NOTES = {
     "†": "one number for the task: the mean of its columns, as published",
@@ -61,18 +56,18 @@ class Column(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Cell:
+class Score:
     """One number, in points; `mean` is NaN where a seed's score is undefined, `std` where it is unknown."""
 
     row: str
-    kind: str  # "measured" or "published"
+    kind: str  # "measured" or "literature"
     task: str
-    metric: str  # a column's name, "primary_score", or what a published number says of itself
+    metric: str  # a column's name, "primary_score", or what a number of the literature says of itself
     mean: float
     std: float = _NAN  # sample standard deviation (n - 1) over seeds
     low: float = _NAN  # 95 % interval of the mean over seeds (Student's t)
     high: float = _NAN
-    n: int | None = None  # seeds; None where published
+    n: int | None = None  # seeds; None in the literature
     source: str = ""
     files: tuple[str, ...] = ()  # metrics files behind a measured number
     mark: str = ""
@@ -86,7 +81,7 @@ class Row:
     label: str
     kind: str
     seeds: str
-    cells: dict[tuple[str, str], Cell]
+    scores: dict[tuple[str, str], Score]
     note: str = ""
 
 
@@ -100,23 +95,23 @@ class Table:
     remarks: tuple[str, ...]
 
     def of_kind(self, kind: str) -> list[Row]:
-        """The rows that were measured, or the published ones."""
+        """Return the measured rows, or those of the literature."""
         return [row for row in self.rows if row.kind == kind]
 
     def frame(self) -> pd.DataFrame:
         """All numbers at full precision, one per line: row, kind, task, metric, mean, std, low, high, n, source."""
         names = ["row", "kind", "task", "metric", "mean", "std", "low", "high", "n", "source"]
-        cells = [asdict(cell) for row in self.rows for cell in row.cells.values()]
-        return pd.DataFrame(cells, columns=names).astype({"n": "Int64"})
+        scores = [asdict(score) for row in self.rows for score in row.scores.values()]
+        return pd.DataFrame(scores, columns=names).astype({"n": "Int64"})
 
     def sidecar(self) -> dict[str, object]:
         """Where each measured number comes from: the metrics files it is the mean of."""
         keys = ("row", "task", "metric", "mean", "std", "low", "high", "n", "files")
-        cells = [asdict(cell) for row in self.of_kind("measured") for cell in row.cells.values()]
+        scores = [asdict(score) for row in self.of_kind("measured") for score in row.scores.values()]
         return {
             "caption": self.caption,
             "unit": "points",
-            "cells": [{key: cell[key] for key in keys} for cell in cells],
+            "cells": [{key: score[key] for key in keys} for score in scores],
         }
 
     def grid(self) -> Grid:
@@ -126,31 +121,31 @@ class Table:
         ends = ("Avg.", "Seeds") if len(averaged(self.columns)) > 1 else ("Seeds",)
         sections = tuple(
             Section(kind.capitalize(), tuple(tuple(self._line(row, footnotes)) for row in rows))
-            for kind in ("measured", "published")
+            for kind in ("measured", "literature")
             if (rows := self.of_kind(kind))
         )
-        used = {part.mark for section in sections for line in section.lines for part in line}
+        used = {cell.mark for section in sections for line in section.lines for cell in line}
         notes = [Note(text) for text in self.remarks]
         notes += [Note(text, mark) for mark, text in _MARK_NOTES.items() if mark in used]
         notes += [Note(text, str(number)) for number, text in enumerate(footnotes, 1)]
         return Grid((*groups, ("", ends)), sections, self.caption, tuple(notes))
 
-    def _line(self, row: Row, footnotes: list[str]) -> Iterator[Part]:
-        yield Part(row.label, mark=str(footnotes.index(row.note) + 1) if row.note else "")
+    def _line(self, row: Row, footnotes: list[str]) -> Iterator[Cell]:
+        yield Cell(row.label, mark=str(footnotes.index(row.note) + 1) if row.note else "")
         for task, group in by_task(self.columns):
-            cells = [row.cells.get((task.name, column.name)) for column in group]
-            whole = next((row.cells[task.name, what] for what in _MARKS if (task.name, what) in row.cells), None)
-            if whole and not any(cells):
-                yield _part(whole)._replace(span=len(group))
+            scores = [row.scores.get((task.name, column.name)) for column in group]
+            whole = next((row.scores[task.name, what] for what in _MARKS if (task.name, what) in row.scores), None)
+            if whole and not any(scores):
+                yield _cell(whole)._replace(span=len(group))
             else:
-                yield from map(_part, cells)
+                yield from map(_cell, scores)
         if len(averaged(self.columns)) > 1:
-            yield _part(row.cells.get((AVERAGE, PRIMARY)))
-        yield Part(row.seeds)
+            yield _cell(row.scores.get((AVERAGE, PRIMARY)))
+        yield Cell(row.seeds)
 
 
 def main_table(spec: ReportSpec, metrics: pd.DataFrame) -> Table:
-    """Teacher, variants and, for real data, published rows; by task and metric.
+    """Teacher, variants and, for real data, rows of the literature; by task and metric.
 
     A mean over seeds is NaN, shown as "–", if one seed's score is undefined: without its collapsed runs
     a method would look better than it is. The average is over the primary scores of all tasks but WNLI (its
@@ -167,42 +162,8 @@ def main_table(spec: ReportSpec, metrics: pd.DataFrame) -> Table:
     shown = columns(spec.tasks)
     rows = [_measured_row(name, label, metrics, shown) for name, label in spec.labels().items()]
     if not spec.synthetic:
-        rows += [row for chosen in literature.ROWS if (row := _published_row(chosen, shown)).cells]
+        rows += [row for entry in literature.ENTRIES if (row := _literature_row(entry, shown)).scores]
     return Table(shown, tuple(rows), _caption(spec), tuple(_remarks(spec, metrics, rows)))
-
-
-class Printable(Protocol):
-    """Anything that can be written as a table."""
-
-    def frame(self) -> pd.DataFrame:
-        """All numbers at full precision."""
-
-    def sidecar(self) -> dict[str, object]:
-        """Where each number comes from."""
-
-    def grid(self) -> Grid:
-        """The table as it is printed."""
-
-
-def write(
-    table: Printable, folder: str | Path, stem: str = "main", origin: Mapping[str, object] | None = None
-) -> list[Path]:
-    """Write {stem}.csv, .md, .tex, .html and .json into `folder`, each replaced as a whole; returns the paths.
-
-    The JSON is the sidecar: where each number comes from, under "printed" the table as it is printed, and `origin`,
-    what `rkd.report.provenance.origin` tells, with the SHA-256 of the other files.
-    """
-    ends = ("csv", "md", "tex", "html", "json")
-    csv, markdown, latex, html, sidecar = paths = [Path(folder) / f"{stem}.{end}" for end in ends]
-    grid = table.grid()
-    with atomic_path(csv) as temporary:
-        table.frame().to_csv(temporary, index=False, lineterminator="\n")
-    atomic_write_text(markdown, grid.markdown())
-    atomic_write_text(latex, grid.latex(label=f"tab:{stem}"))
-    atomic_write_text(html, table_page(grid, table_title(stem)))
-    made = {"origin": with_outputs(origin, (csv, markdown, latex, html))} if origin else {}
-    write_json(sidecar, {**table.sidecar(), "printed": asdict(grid), **made})
-    return paths
 
 
 def columns(tasks: Iterable[str]) -> tuple[Column, ...]:
@@ -234,95 +195,62 @@ def averaged(shown: Sequence[Column]) -> list[Task]:
 
 def _measured_row(name: str, label: str, metrics: pd.DataFrame, shown: Sequence[Column]) -> Row:
     runs = metrics[metrics["variant"] == name].sort_values("seed")
-    cells: dict[tuple[str, str], Cell] = {}
+    scores: dict[tuple[str, str], Score] = {}
     for task, group in by_task(shown):
         for column in (*group, Column(task, task.primary_split, PRIMARY)):
             place = (runs["task"] == task.name) & (runs["split"] == column.split)
             chosen = runs[place & (runs["metric"] == column.metric)]
             key = PRIMARY if column.metric == PRIMARY else column.name
             if not chosen.empty:
-                cells[task.name, key] = _measured(name, task.name, key, chosen["value"], chosen["file"])
+                scores[task.name, key] = _measured_score(name, task.name, key, chosen["value"], chosen["file"])
     over = [task.name for task in averaged(shown)]
     heads = runs[(runs["metric"] == PRIMARY) & runs["task"].isin(over)]
     by_seed = heads.pivot(index="seed", columns="task", values="value")
     if len(by_seed.columns) == len(over) > 1 and by_seed.size == len(heads):
         means = by_seed.mean(axis="columns", skipna=False)
-        cells[AVERAGE, PRIMARY] = _measured(name, AVERAGE, PRIMARY, means, heads["file"])
-    counts = sorted({cell.n for cell in cells.values() if cell.n})
-    return Row(name, label, "measured", count_range(counts), cells)
+        scores[AVERAGE, PRIMARY] = _measured_score(name, AVERAGE, PRIMARY, means, heads["file"])
+    counts = sorted({score.n for score in scores.values() if score.n})
+    return Row(name, label, "measured", count_range(counts), scores)
 
 
-def _measured(row: str, task: str, metric: str, fractions: pd.Series, files: pd.Series) -> Cell:
+def _measured_score(row: str, task: str, metric: str, fractions: pd.Series, files: pd.Series) -> Score:
     mean, std, n, low, high = seed_interval(fractions.to_numpy(dtype=float) * 100)
     source = "metrics files listed in the sidecar JSON"
-    return Cell(row, "measured", task, metric, mean, std, low, high, n, source, tuple(files))
+    return Score(row, "measured", task, metric, mean, std, low, high, n, source, tuple(files))
 
 
-def _published_row(chosen: literature.Published, shown: Sequence[Column]) -> Row:
-    cells: dict[tuple[str, str], Cell] = {}
+def _literature_row(entry: literature.Entry, shown: Sequence[Column]) -> Row:
+    scores: dict[tuple[str, str], Score] = {}
 
     def add(task: str, metric: str, value: float, source: str, mark: str = "") -> None:
-        cells[task, metric] = Cell(chosen.label, "published", task, metric, float(value), source=source, mark=mark)
+        scores[task, metric] = Score(entry.label, "literature", task, metric, float(value), source=source, mark=mark)
 
     for task, group in by_task(shown):
         names = {(column.split, column.metric): column.name for column in group}
-        for score in literature.scores(chosen, task):
+        for score in literature.scores(entry, task):
             name = names.get((score.split, score.metric), score.metric)
             add(task.name, name, score.value, score.source, _MARKS.get(score.metric, ""))
         # The primary score by our definition, else the mean of the pair that the source gives instead.
-        parts = [cells.get((task.name, c.name)) for c in group if c.split == task.primary_split]
-        values = [part.mean for part in parts if part]
-        pair = cells.get((task.name, literature.PAIR_MEAN))
-        if len(values) == len(parts):
+        of_split = [scores.get((task.name, c.name)) for c in group if c.split == task.primary_split]
+        values = [one.mean for one in of_split if one]
+        pair = scores.get((task.name, literature.PAIR_MEAN))
+        if len(values) == len(of_split):
             add(task.name, PRIMARY, float(np.mean(values)), "computed from the numbers of this row")
         elif pair:
             add(task.name, PRIMARY, pair.mean, pair.source, pair.mark)
-    heads = [cells.get((task.name, PRIMARY)) for task in averaged(shown)]
+    heads = [scores.get((task.name, PRIMARY)) for task in averaged(shown)]
     known = [head for head in heads if head]
     if len(known) == len(heads) > 1:
         mark = "†" if any(head.mark for head in known) else ""
         mean = float(np.mean([head.mean for head in known]))
         add(AVERAGE, PRIMARY, mean, "computed from the numbers of this row", mark)
-    return Row(chosen.label, chosen.label, "published", chosen.runs, cells, chosen.note)
+    return Row(entry.label, entry.label, "literature", entry.runs, scores, entry.note)
 
 
-def _part(cell: Cell | None) -> Part:
+def _cell(cell: Score | None) -> Cell:
     if cell is None or np.isnan(cell.mean):
-        return Part(MISSING)
-    return Part(f"{cell.mean:z.1f}", "" if np.isnan(cell.std) else f"{cell.std:.1f}", cell.mark)
-
-
-def data_text(spec: ReportSpec, what: str = "GLUE dev scores (×100)") -> str:
-    """A caption's sentence on the data, which tells synthetic ones and a user's own plainly."""
-    glue = ", ".join(get(task).title for task in spec.tasks if not get(task).own)
-    own = ", ".join(get(task).title for task in spec.tasks if get(task).own)
-    if not (own or spec.synthetic):
-        return f"{what} on {glue}."
-    bare = what.replace("GLUE ", "")
-    bare = f"{bare[0].upper()}{bare[1:]}"
-    own = f"{own} (data of one's own, not GLUE)" if own else ""
-    if not glue:
-        return f"{bare} on {own}."
-    own = f" and on {own}" if own else ""
-    if not spec.synthetic:
-        return f"{bare} on GLUE's {glue}{own}."
-    return (
-        f"{bare} on SYNTHETIC stand-ins for {glue}: generated text, not GLUE{own and ','}{own}. "
-        f"{'These' if not own else 'The synthetic'} "
-        "numbers say nothing about GLUE and are not comparable with published ones, which are left out."
-    )
-
-
-def score_part(score: Interval | None) -> Part:
-    """Mean ± standard deviation in points, a dash where there is none."""
-    if score is None or np.isnan(score.mean):
-        return Part(MISSING)
-    return Part(f"{score.mean:z.1f}", f"{score.sd:.1f}" if score.n > 1 else "")
-
-
-def model_text(spec: ReportSpec) -> str:
-    """A caption's sentence on the models."""
-    return f"Teacher: {model_name(spec.teacher_model)}; student: {model_name(spec.student_model)}."
+        return Cell(MISSING)
+    return Cell(f"{cell.mean:z.1f}", "" if np.isnan(cell.std) else f"{cell.std:.1f}", cell.mark)
 
 
 def _caption(spec: ReportSpec) -> str:
@@ -333,16 +261,6 @@ def _caption(spec: ReportSpec) -> str:
         else f"Measured rows: one seed ({seeds}), so no deviation."
     )
     return f"{data_text(spec)} {model_text(spec)} {spread} {selection_text(spec)}"
-
-
-def selection_text(spec: ReportSpec) -> str:
-    """A caption's sentence on which epoch's model is scored."""
-    teacher, student = (
-        _SELECTION.get(rule, f"epoch by the rule '{rule}'") for rule in (spec.selection.teacher, spec.selection.student)
-    )
-    chosen = f"{student} for teacher and students" if teacher == student else f"{student} (teacher: {teacher})"
-    optimistic = "; choosing on dev makes dev scores optimistic" if spec.selection.student == "best" else ""
-    return f"Model scored: {chosen}{optimistic}."
 
 
 def _remarks(spec: ReportSpec, metrics: pd.DataFrame, rows: Sequence[Row]) -> Iterator[str]:
@@ -359,21 +277,9 @@ def _remarks(spec: ReportSpec, metrics: pd.DataFrame, rows: Sequence[Row]) -> It
         beside = f", {' and '.join(out)} left out" if out else ""
         yield (f"Avg.: mean over tasks of the primary score (MNLI: matched; two metrics: their mean){beside}.")
     yield "No score is marked as best: the table of comparisons tests the differences between rows."
-    if any(row.kind == "published" for row in rows):
+    if any(row.kind == "literature" for row in rows):
         yield (
-            "Published rows are context, not a comparison: BERT-base teachers with 6-layer students of 66M "
+            "Rows of the literature are context, not a comparison: BERT-base teachers with 6-layer students of 66M "
             "parameters, others' code and seeds (– where not stated), while the rows above have "
             f"{model_name(spec.teacher_model)} → {model_name(spec.student_model)}."
         )
-
-
-def model_name(name: str) -> str:
-    """A model's name in print: the last part of a folder's absolute path, a hub name as it is."""
-    return PurePath(name).name if PurePath(name).is_absolute() else name
-
-
-def count_range(counts: Sequence[int]) -> str:
-    """The least and the largest of ascending counts: "5", "1–3"."""
-    if not counts:
-        return MISSING
-    return str(counts[0]) if counts[0] == counts[-1] else f"{counts[0]}–{counts[-1]}"

@@ -8,10 +8,11 @@ from typing import Any
 
 import pandas as pd
 
-from rkd import runs
-from rkd.report.rendering.grid import Grid, Note, Part, Section
-from rkd.report.tables.main import MISSING
+from rkd.report.rendering.grid import Cell, Grid, Note, Section
+from rkd.report.tables.base import MISSING
+from rkd.runs.task import CUSTOM_TASK, task_of
 from rkd.tasks import get, register
+from rkd.utils.json_values import checked, object_schema, read_json
 
 PAPER_SPEEDUP = 1.94  # Ma et al. (2022): 6 layers, 66M parameters, against BERT-base
 MODEL_NUMBERS = ("parameters", "parameters_without_embeddings", "flops", "latency_ms", "throughput")
@@ -48,8 +49,8 @@ def read_measurements(paths: Iterable[str | Path], numbers: tuple[str, ...]) -> 
     schema = _schema(numbers)
     result = []
     for file in map(str, paths):
-        content = runs.checked(schema, runs.read_json(file), file)
-        result.append(Measurement(file, register(runs.task_of(content, file)).name, content))
+        content = checked(schema, read_json(file), file)
+        result.append(Measurement(file, register(task_of(content, file)).name, content))
     return result
 
 
@@ -64,9 +65,9 @@ def _schema(numbers: tuple[str, ...]) -> dict[str, Any]:
     if numbers == METHOD_NUMBERS:
         row |= {"method": text}
         above = {"batch": {"type": "array", "items": size, "minItems": 2, "maxItems": 2}}
-    rows = {"type": "array", "items": runs.rule(**row), "minItems": 1}
+    rows = {"type": "array", "items": object_schema(**row), "minItems": 1}
     where = {"processor": text, "gpu": text, "threads": size}
-    return runs.rule(["task", "rows", *above], task=text, custom_task=runs.OWN_TASK, rows=rows, **above, **where)
+    return object_schema(["task", "rows", *above], task=text, custom_task=CUSTOM_TASK, rows=rows, **above, **where)
 
 
 @dataclass(frozen=True)
@@ -159,14 +160,14 @@ class CostTable:
         lines = tuple(self._line(line) for line in self.frame().to_dict("records"))
         return Grid((("", heads),), (Section("", lines),), self._caption(), tuple(map(Note, self._remarks())))
 
-    def _line(self, line: Mapping[Hashable, Any]) -> tuple[Part, ...]:
+    def _line(self, line: Mapping[Hashable, Any]) -> tuple[Cell, ...]:
         return (
-            Part(self.labels.get(line["row"], line["row"])),
-            Part(_number(line["seconds"], 3)),
-            Part(_number(line["relative"], 2)),
-            Part(_number(line["memory_mib"], 0)),
-            *(Part(str(line[name])) for name in ("student_forwards", "teacher_forwards", "backwards")),
-            Part(_number(line["flops"] / 1e9, 1)),
+            Cell(self.labels.get(line["row"], line["row"])),
+            Cell(_number(line["seconds"], 3)),
+            Cell(_number(line["relative"], 2)),
+            Cell(_number(line["memory_mib"], 0)),
+            *(Cell(str(line[name])) for name in ("student_forwards", "teacher_forwards", "backwards")),
+            Cell(_number(line["flops"] / 1e9, 1)),
         )
 
     def _caption(self) -> str:
@@ -189,16 +190,16 @@ class CostTable:
             )
 
 
-def _model_line(line: Mapping[Hashable, Any], title: str) -> tuple[Part, ...]:
+def _model_line(line: Mapping[Hashable, Any], title: str) -> tuple[Cell, ...]:
     millions = (_short(line[name] / 1e6) for name in ("parameters", "parameters_without_embeddings"))
     return (
-        Part(str(line["row"]).capitalize() if line["row"] in ("teacher", "student") else str(line["row"])),
-        Part(title),
-        *map(Part, millions),
-        Part(_short(line["flops"] / 1e9)),
-        Part(_number(line["latency_ms"], 1)),
-        Part(_number(line["throughput"], 0)),
-        Part(MISSING if math.isnan(line["speedup"]) else f"{line['speedup']:.2f}×"),
+        Cell(str(line["row"]).capitalize() if line["row"] in ("teacher", "student") else str(line["row"])),
+        Cell(title),
+        *map(Cell, millions),
+        Cell(_short(line["flops"] / 1e9)),
+        Cell(_number(line["latency_ms"], 1)),
+        Cell(_number(line["throughput"], 0)),
+        Cell(MISSING if math.isnan(line["speedup"]) else f"{line['speedup']:.2f}×"),
     )
 
 

@@ -7,10 +7,11 @@ from typing import Any
 
 import pandas as pd
 
-from rkd.report.inputs import run_of
-from rkd.report.rendering.grid import Grid, Note, Part, Section
-from rkd.report.tables.main import MISSING
-from rkd.runs import read_record, task_of
+from rkd.report.rendering.grid import Cell, Grid, Note, Section
+from rkd.report.tables.base import MISSING
+from rkd.runs.paths import run_of
+from rkd.runs.record import read_record
+from rkd.runs.task import task_of
 from rkd.tasks import register
 
 # What runs of one line of the table have in common.
@@ -51,14 +52,14 @@ class Provenance:
     def _places(self) -> Iterator[tuple[Any, pd.DataFrame]]:
         yield from self.runs.groupby(list(PLACE), sort=False)
 
-    def _line(self, key: tuple[Any, ...], runs: pd.DataFrame) -> Iterator[Part]:
+    def _line(self, key: tuple[Any, ...], runs: pd.DataFrame) -> Iterator[Cell]:
         found = dict(zip(PLACE, key, strict=True))
-        yield Part(found["commit"][:12] + (" + changes" if found["dirty"] else ""))
-        yield from (Part(str(found[name])) for name in PLACE[2:])
-        yield Part(str(len(runs)))
-        yield Part(f"{runs['seconds'].sum() / 3600:.2f}")
+        yield Cell(found["commit"][:12] + (" + changes" if found["dirty"] else ""))
+        yield from (Cell(str(found[name])) for name in PLACE[2:])
+        yield Cell(str(len(runs)))
+        yield Cell(f"{runs['seconds'].sum() / 3600:.2f}")
         days = runs["started"].str.slice(0, 10)
-        yield from (Part(days.min()), Part(days.max()))
+        yield from (Cell(days.min()), Cell(days.max()))
 
     def _caption(self) -> str:
         return "Where the training runs come from: one line per commit, versions and machine; each run in the CSV."

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from rkd.report.rendering.grid import Grid, Note, Part, Section
+from rkd.report.captions import data_text, model_text
+from rkd.report.rendering.grid import Cell, Grid, Note, Section
 from rkd.report.statistics import Interval, seed_interval
-from rkd.report.tables.main import MISSING, count_range, data_text, model_text, score_part
+from rkd.report.tables.base import MISSING, count_range, score_cell
 from rkd.specs.report import ReportSpec
 from rkd.tasks import get
 
@@ -17,7 +18,7 @@ RULES = ("best", "held-out", "last")
 
 @dataclass(frozen=True)
 class Selection:
-    """Headline scores in points by (row, task, rule), over seeds, and the files that they come from."""
+    """Primary scores in points by (row, task, rule), over seeds, and the files that they come from."""
 
     spec: ReportSpec
     scores: dict[tuple[str, str, str], Interval]
@@ -43,16 +44,16 @@ class Selection:
     def grid(self) -> Grid:
         """The table as it is printed: a line per row, a column per rule of every task."""
         groups = tuple((get(task).title, self.rules) for task in self.spec.tasks)
-        lines = tuple((Part(label), *self._line(name)) for name, label in self._rows().items())
+        lines = tuple((Cell(label), *self._line(name)) for name, label in self._rows().items())
         return Grid((*groups, ("", ("Seeds",))), (Section("", lines),), self._caption(), tuple(self._notes()))
 
     def _rows(self) -> dict[str, str]:
         return {variant.name: variant.label for variant in self.spec.variants}
 
-    def _line(self, name: str) -> Iterator[Part]:
+    def _line(self, name: str) -> Iterator[Cell]:
         found = [self.scores.get((name, task, rule)) for task in self.spec.tasks for rule in self.rules]
-        yield from map(score_part, found)
-        yield Part(count_range(sorted({one.n for one in found if one})))
+        yield from map(score_cell, found)
+        yield Cell(count_range(sorted({one.n for one in found if one})))
 
     def _caption(self) -> str:
         return f"{data_text(self.spec, 'GLUE dev primary scores (×100) by selection rule,')} {model_text(self.spec)}"

@@ -17,9 +17,10 @@ from rkd.data.prepare import prepare
 from rkd.errors import RkdError
 from rkd.metrics import scores as metrics
 from rkd.metrics.weighted import primary_scores
-from rkd.report.inputs import score_name
+from rkd.report.captions import data_text
+from rkd.report.names import score_name
 from rkd.report.tables.main import averaged as averaged_columns
-from rkd.report.tables.main import columns, data_text
+from rkd.report.tables.main import columns
 from rkd.specs.report import ReportSpec
 from rkd.submission import submit
 from rkd.tasks import averaged, define, get
@@ -354,7 +355,7 @@ def test_published_rows_are_glue_s_whatever_the_title():
 
     report(["three"])
     assert get("three").title == "CoLA"
-    assert all(literature.scores(row, get("three")) == [] for row in literature.ROWS)
+    assert all(literature.scores(row, get("three")) == [] for row in literature.ENTRIES)
 
 
 def test_a_submission_without_any_task_of_glue_says_what_it_wants(tmp_path):

@@ -23,7 +23,7 @@ from benchmarks.flops import forward_flops
 from rkd.errors import RkdError
 from rkd.methods.build import build
 from rkd.profiling.measure import count_step, flops, measure_methods, measure_models
-from rkd.report.tables.main import write
+from rkd.report.tables.base import write
 from rkd.report.tables.profiling import METHOD_NUMBERS, MODEL_NUMBERS, CostTable, EfficiencyTable, read_measurements
 from tests.helpers import ROOT, TIMEOUT
 from tests.helpers.models import bert, random_batch

@@ -10,7 +10,7 @@ from scipy import stats
 from rkd.errors import RkdError
 from rkd.metrics import scores as metrics
 from rkd.metrics.weighted import primary_scores, resampled_primary_scores
-from rkd.report.statistics import Comparison, Runs, average, compare, holm, pair, read_runs, seed_interval
+from rkd.report.statistics import Comparison, Predictions, average, compare, holm, pair, seed_interval
 from rkd.tasks import get, primary_score
 
 RTE = get("rte")
@@ -20,7 +20,7 @@ def runs(task, labels, predictions, variant="kd", seeds=None):
     predictions = np.atleast_2d(np.asarray(predictions, dtype=float))
     seeds = tuple(seeds or range(1, len(predictions) + 1))
     labels = np.asarray(labels, dtype=float)
-    return Runs(get(task), variant, seeds, np.arange(labels.size), labels, predictions, ("f",) * len(seeds))
+    return Predictions(get(task), variant, seeds, np.arange(labels.size), labels, predictions, ("f",) * len(seeds))
 
 
 # --- interval over seeds -------------------------------------------------------------------------------------
@@ -227,7 +227,7 @@ def test_the_average_adds_independent_examples_and_keeps_seeds_together():
     assert found.differences == pytest.approx((0.02, 0.02)), "seeds that balance each other"
     assert found.covariance == pytest.approx(1e-4)
     assert found.sampling_error == pytest.approx(math.sqrt(5e-4) / 2)
-    with pytest.raises(RkdError, match="different rows or seeds"):
+    with pytest.raises(RkdError, match="different variants or seeds"):
         average([one, comparison([0.01], 1e-4)])
 
 
@@ -269,7 +269,7 @@ def file(folder, labels, predictions, task="rte", variant="kd", seed=1, idx=None
 def test_files_are_read_by_seed_and_idx(tmp_path):
     second = file(tmp_path, [1.0, 0, 0], [0.0, 0, 0], seed=2)
     first = file(tmp_path, [0.0, 1, 0], [1.0, 1, 0], idx=[1, 0, 2])
-    found = read_runs([second, first])
+    found = Predictions.read([second, first])
     assert (found.variant, found.seeds, found.files) == ("kd", (1, 2), (first, second))
     assert found.labels.tolist() == [1, 0, 0]
     assert found.predictions.tolist() == [[1, 1, 0], [0, 0, 0]]
@@ -277,8 +277,8 @@ def test_files_are_read_by_seed_and_idx(tmp_path):
 
 
 def test_rows_pair_on_the_seeds_of_both(tmp_path):
-    row = read_runs([file(tmp_path, [1.0, 0], [1.0, 1], seed=seed) for seed in (1, 2, 3)])
-    base = read_runs([file(tmp_path, [1.0, 0], [1.0, 0], variant="base", seed=seed) for seed in (2, 3, 4)])
+    row = Predictions.read([file(tmp_path, [1.0, 0], [1.0, 1], seed=seed) for seed in (1, 2, 3)])
+    base = Predictions.read([file(tmp_path, [1.0, 0], [1.0, 0], variant="base", seed=seed) for seed in (2, 3, 4)])
     assert [side.seeds for side in pair(row, base)] == [(2, 3), (2, 3)]
     assert compare(row, base, resamples=50).seeds == (2, 3)
 
@@ -289,14 +289,14 @@ def test_rows_pair_on_the_seeds_of_both(tmp_path):
         ({"labels": [1.0]}, "kd/.* and .*base/.* do not pair: 2 and 1 examples"),
         ({"idx": [0, 2]}, "do not pair: idx 1 and 2; expected the same examples"),
         ({"labels": [1.0, 1]}, "other labels for 1 examples, the first is idx 1"),
-        ({"seed": 9}, "rte: kd has the seeds 1, base has 9; expected at least one in common"),
+        ({"seed": 9}, "rte: found kd with the seeds 1 and base with the seeds 9; expected at least one seed in common"),
         ({"task": "wnli"}, "is of rte, .* of wnli; expected one task"),
     ],
 )
 def test_rows_that_do_not_pair_are_told(tmp_path, change, message):
-    row = read_runs([file(tmp_path, [1.0, 0], [1.0, 1])])
+    row = Predictions.read([file(tmp_path, [1.0, 0], [1.0, 1])])
     labels = change.pop("labels", [1.0, 0])
-    base = read_runs([file(tmp_path, labels, labels, variant="base", **change)])
+    base = Predictions.read([file(tmp_path, labels, labels, variant="base", **change)])
     with pytest.raises(RkdError, match=message):
         pair(row, base)
 
@@ -313,23 +313,23 @@ def test_broken_predictions_are_told(tmp_path, columns, message):
     path = file(tmp_path, [1.0, 0], [1.0, 1], **columns) if "idx" not in columns else None
     path = path or file(tmp_path, [1.0, 0], [1.0, 1], idx=columns["idx"])
     with pytest.raises(RkdError, match=message):
-        read_runs([path])
+        Predictions.read([path])
 
 
 def test_missing_mixed_and_repeated_files_are_told(tmp_path):
     kd = file(tmp_path, [1.0, 0], [1.0, 1])
     with pytest.raises(RkdError, match="no files"):
-        read_runs([])
+        Predictions.read([])
     with pytest.raises(RkdError, match="cannot be read as predictions"):
-        read_runs([str(tmp_path / "students/rte/kd/seed-1/absent.parquet")])
+        Predictions.read([str(tmp_path / "students/rte/kd/seed-1/absent.parquet")])
     with pytest.raises(RkdError, match="expected a path like students/TASK/VARIANT"):
-        read_runs([str(tmp_path / "a.parquet")])
-    with pytest.raises(RkdError, match="different rows or tasks"):
-        read_runs([kd, file(tmp_path, [1.0], [1.0], variant="finetune", seed=2)])
+        Predictions.read([str(tmp_path / "a.parquet")])
+    with pytest.raises(RkdError, match="different variants or tasks"):
+        Predictions.read([kd, file(tmp_path, [1.0], [1.0], variant="finetune", seed=2)])
     with pytest.raises(RkdError, match="seed 1 occurs twice"):
-        read_runs([kd, file(tmp_path / "b", [1.0, 0], [1.0, 1])])
+        Predictions.read([kd, file(tmp_path / "b", [1.0, 0], [1.0, 1])])
     broken = tmp_path / "students/rte/kd/seed-1/predictions.parquet"
     broken.parent.mkdir(parents=True)
     broken.write_text("no parquet")
     with pytest.raises(RkdError, match="cannot be read as predictions"):
-        read_runs([str(broken)])
+        Predictions.read([str(broken)])

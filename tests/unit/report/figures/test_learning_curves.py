@@ -10,7 +10,8 @@ import pandas as pd
 import pytest
 
 from rkd.errors import RkdError
-from rkd.report.figures.learning_curves import TEACHER_LABEL, learning_curves, save, variant_styles
+from rkd.report.figures.learning_curves import learning_curves
+from rkd.report.figures.style import TEACHER_LABEL, save, variant_styles
 from rkd.report.inputs import read_histories, read_metrics
 from rkd.specs.report import ReportSpec, Selection, Variant
 from tests.helpers import ROOT, TIMEOUT

@@ -91,7 +91,7 @@ def test_only_moving_teachers_are_drawn_one_column_per_task(histories):
     np.testing.assert_allclose(entropy.get_lines()[0].get_ydata(), [0.6, 0.6, 0.6])
     legend = {text.get_text() for text in figure.legends[0].get_texts()}
     assert legend == {"Reptile", "Online", "Student's dev score (same colour)"}
-    assert "LossAverager of 2 seeds" in texts(figure)
+    assert "Means of 2 seeds" in texts(figure)
 
 
 def test_regression_has_no_soft_labels_and_says_so(histories):

@@ -18,7 +18,7 @@ from rkd.errors import RkdError
 from rkd.report.page import build, findings
 from rkd.report.page.findings import Difference
 from rkd.report.page.graph import EDGES, graph
-from rkd.report.rendering.grid import Grid, Note, Part, Section
+from rkd.report.rendering.grid import Cell, Grid, Note, Section
 from rkd.report.rendering.html import grid_of, table_page
 from rkd.workflow.plan import Plan
 from tests.helpers import ROOT, TIMEOUT
@@ -27,8 +27,8 @@ HOSTILE = '<script>alert("1")</script>&"'
 GRID = Grid(
     (("MRPC", ("F1", "Acc")), ("", ("Seeds",))),
     (
-        Section("Measured", ((Part("kd"), Part("84.1", "0.3", "†"), Part("−2.5"), Part("2")),)),
-        Section("Published", ((Part(HOSTILE, mark="1"), Part("87.5", mark="‡", span=2), Part("–")),)),
+        Section("Measured", ((Cell("kd"), Cell("84.1", "0.3", "†"), Cell("−2.5"), Cell("2")),)),
+        Section("Published", ((Cell(HOSTILE, mark="1"), Cell("87.5", mark="‡", span=2), Cell("–")),)),
     ),
     f"Dev scores {HOSTILE}",
     (Note("as published", "‡"), Note(HOSTILE)),

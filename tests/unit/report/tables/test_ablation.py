@@ -14,7 +14,7 @@ from rkd.errors import RkdError
 from rkd.report.figures.ablation import ablation_figure
 from rkd.report.inputs import read_metrics
 from rkd.report.tables.ablation import ablation_table
-from rkd.report.tables.main import write
+from rkd.report.tables.base import write
 from rkd.specs.report import Axis, ReportSpec, Selection, Variant
 from tests.helpers import ROOT, TIMEOUT
 

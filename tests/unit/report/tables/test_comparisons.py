@@ -15,9 +15,9 @@ import pytest
 
 from rkd.errors import RkdError
 from rkd.report.inputs import read_histories
-from rkd.report.statistics import compare, holm, read_runs
+from rkd.report.statistics import Predictions, compare, holm
+from rkd.report.tables.base import write
 from rkd.report.tables.comparisons import comparisons
-from rkd.report.tables.main import write
 from rkd.report.tables.selection import selection
 from rkd.specs.report import ReportSpec, Selection, Variant
 from rkd.tasks import get
@@ -89,7 +89,9 @@ def test_each_pair_is_compared_once_and_corrected_over_the_table(files):
         *(("reptile", "finetune", task) for task in ("cola", "rte", "average")),
     ]
     assert frame["p_holm"].tolist() == holm(frame["p"]).tolist()
-    one = compare(read_runs(of(files, "rte", "kd")), read_runs(of(files, "rte", "finetune")), resamples=200)
+    one = compare(
+        Predictions.read(of(files, "rte", "kd")), Predictions.read(of(files, "rte", "finetune")), resamples=200
+    )
     line = frame.iloc[pairs.index(("kd", "finetune", "rte"))]
     assert line["difference"] == pytest.approx(100 * one.difference)
     assert (line["low"], line["high"]) == pytest.approx([100 * end for end in one.interval()])

@@ -14,9 +14,11 @@ import pandas as pd
 import pytest
 
 from rkd.report.inputs import read_metrics
-from rkd.report.rendering.grid import Grid, Note, Part, Section
+from rkd.report.names import model_name
+from rkd.report.rendering.grid import Cell, Grid, Note, Section
 from rkd.report.tables import literature
-from rkd.report.tables.main import columns, main_table, model_name, write
+from rkd.report.tables.base import write
+from rkd.report.tables.main import columns, main_table
 from rkd.specs.report import ReportSpec, Selection, Variant
 from rkd.tasks import TASKS, get, primary_score
 from tests.helpers import ROOT, TIMEOUT
@@ -104,10 +106,10 @@ def test_the_average_is_over_primary_score_scores_seed_by_seed(tmp_path):
     assert found["std"] == pytest.approx(statistics.stdev(by_seed))
 
 
-def test_rows_follow_the_config_and_published_ones_come_last(tmp_path):
+def test_rows_follow_the_config_and_those_of_the_literature_come_last(tmp_path):
     table = main_table(SPEC, read_metrics(all_files(tmp_path)))
     assert [row.name for row in table.of_kind("measured")] == ["teacher", "finetune", "kd"]
-    assert [row.kind for row in table.rows] == sorted(row.kind for row in table.rows)
+    assert [row.kind for row in table.rows] == sorted((row.kind for row in table.rows), reverse=True)
     assert "ReptileDistil⁶" in printed(table)
 
 
@@ -144,7 +146,7 @@ def test_an_undefined_seed_makes_the_mean_undefined(tmp_path):
 def test_synthetic_data_are_said_plainly_and_stand_alone(tmp_path):
     spec = replace(SPEC, synthetic=True)
     table = main_table(spec, read_metrics(all_files(tmp_path, synthetic=True)))
-    assert not table.of_kind("published")
+    assert not table.of_kind("literature")
     for text in (table.grid().markdown(), table.grid().latex("tab:x")):
         assert "SYNTHETIC" in text
         assert "not comparable with published ones" in text
@@ -196,7 +198,7 @@ def test_published_numbers_of_the_paper():
 
 
 def test_every_published_row_is_found_on_dev_with_its_source():
-    for row in literature.ROWS:
+    for row in literature.ENTRIES:
         found = [score for task in TASKS.values() for score in literature.scores(row, task)]
         assert found, row.method
         assert all(score.source.startswith(row.source) for score in found)
@@ -223,7 +225,7 @@ def test_files_hold_what_the_table_says(tmp_path):
     assert float(kd["std"]) == pytest.approx(2**0.5, abs=1e-12)
     assert float(kd["high"]) - 87 == pytest.approx(12.7062, abs=1e-3), "t of one degree of freedom, times 1"
     paper = next(row for row in rows if (row["row"], row["metric"]) == ("ReptileDistil", "f1"))
-    assert (paper["kind"], paper["mean"], paper["std"], paper["n"]) == ("published", "91.6", "", "")
+    assert (paper["kind"], paper["mean"], paper["std"], paper["n"]) == ("literature", "91.6", "", "")
     assert paper["source"].startswith("maxinge8698/ReptileDistil README.md @8f914d9")
 
 
@@ -264,7 +266,7 @@ def test_latex_is_a_booktabs_table_with_published_rows_below_a_rule(tmp_path):
 
 def test_latex_and_markdown_escape_text():
     nasty = r"50% & a_b #1 $x$ {y} ~ ^ \ <i> | * [z] ± → –"
-    section = Section("S", ((Part(nasty), Part("-1.5")),))
+    section = Section("S", ((Cell(nasty), Cell("-1.5")),))
     grid = Grid((("T_1", ("h%",)),), (section,), nasty, (Note("n_1", "1"),))
     latex = grid.latex("tab:x")
     assert (

@@ -1,4 +1,4 @@
-"""The manifest of a prepared task: what the data are, and whether its files are as they were written. No torch."""
+"""A prepared task whose files are as they were written, by its manifest. Trainings import this and nothing beside."""
 
 import hashlib
 import json
@@ -16,11 +16,10 @@ _PLACES = {"tokenizer": ("reference", "revision"), "custom_task": ("files",)}
 
 
 def content_digest(manifest: Mapping[str, Any]) -> str:
-    """The `sha256` that a manifest has of itself, over all in it that decides a result.
+    """Compute the `sha256` of a manifest, over everything in it that decides a result.
 
-    That is the content of the splits (texts and labels), the tokenizer, the length that texts are cut at, and what the
-    task is. Not among it is where all that was read from, nor `files`, which another version of the libraries may write
-    in another way.
+    That is the content of the splits (texts and labels), the tokenizer, the length at which texts are cut, and the
+    task. Left out are the places that all this was read from, and `files`, whose bytes depend on library versions.
 
     >>> content_digest(manifest) == manifest["sha256"]
     True
@@ -41,8 +40,8 @@ def file_digests(folder: str | Path) -> dict[str, str]:
     return digests(folder, *PARTS)
 
 
-def read_manifest(folder: Path) -> dict[str, Any]:
-    """The manifest of a prepared task, after a look at whether it and all files that it lists are as they were written.
+def read_unchanged(folder: Path) -> dict[str, Any]:
+    """Read the manifest of a prepared task and compare all files with the digests in it.
 
     Args:
         folder: a prepared task, for example results/data/mrpc.

@@ -9,7 +9,8 @@ from typing import Any
 
 from rkd.errors import RkdError
 from rkd.labels import listed
-from rkd.runs import OUTPUTS, changes, read_manifest, read_record
+from rkd.runs.manifest import read_manifest
+from rkd.runs.record import OUTPUTS, changes, read_record
 from rkd.specs.jobs import RunSpec
 from rkd.utils.files import digests
 

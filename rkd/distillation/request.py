@@ -1,0 +1,342 @@
+"""All arguments of `rkd.distill`, checked before torch is imported."""
+
+import difflib
+import inspect
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from rkd.config import arguments
+from rkd.config.arguments import Wrong, refuse
+from rkd.config.crosschecks import checked_section
+from rkd.config.problems import SectionError
+from rkd.config.python_values import is_model, plain_number, shown
+from rkd.config.schema import schema
+from rkd.config.variants import without_unread
+from rkd.errors import RkdError
+from rkd.labels import check_names, label_name, listed
+from rkd.methods import by_name
+from rkd.methods.facts import METHODS, needs_teacher
+from rkd.specs.renamed import RENAMED, successor
+from rkd.tasks import define
+
+# The paper's settings; all may be given to `distill`.
+TRAINING: dict[str, Any] = {
+    "learning_rate": 5e-5,
+    "epochs": 5,
+    "batch_size": 32,
+    "gradient_accumulation": 1,
+    "weight_decay": 0.0,
+    "warmup_ratio": 0.0,
+    "max_grad_norm": 1.0,
+    "adam_epsilon": 1e-8,
+    "precision": "fp32",
+    "group_by_length": False,
+    "selection": "best",
+    "held_out_fraction": 0.1,
+}
+# The methods' own defaults, and what their constructors leave open or, as `teacher_lr`, do not agree on.
+OPTIONS: dict[str, Any] = {
+    **{key: value for facts in METHODS.values() for key, value in facts.defaults.items() if key in facts.options},
+    "layer_map": "skip",
+    "teacher_lr": 5e-5,
+    "quiz_fraction": 0.1,
+}
+# What a distillation writes into its folder.
+PARTS = ("data", "tables", "teacher", "teacher-before", "student", "student-before", ".checkpoints")
+_TABLES = ("data", "dev", "test")
+# What a teacher is where it is not fine-tuned here.
+_READY = "a fine-tuned classifier, or --finetune-teacher (in Python finetune_teacher=True)"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """All arguments of `distill`, checked and in one form, with the paper's settings where none are given.
+
+    The fields are those arguments. After the check `text`, `labels`, `metrics` and `primary_metrics` are lists or None,
+    paths are `Path`, `settings` and `options` are complete, and `finetune_teacher` is None or the complete settings of
+    the fine-tuning. Their values are those of the config, and so are the checks.
+
+    Raises:
+        ArgumentError: all that is wrong.
+
+    >>> Request(data="a.csv", teacher="org/bert", student="teacher-layers:1", text="text", label="mood", seed=-1)
+    Traceback (most recent call last):
+    rkd.config.arguments.ArgumentError: seed: found -1, expected a whole number from 0 to 4294967295
+    """
+
+    data: Any
+    teacher: Any
+    student: Any
+    text: Any
+    label: Any
+    dev: Any = None
+    test: Any = None
+    method: Any = "reptile"
+    options: Any = None
+    labels: Any = None
+    scores: Any = None
+    metrics: Any = None
+    primary_metrics: Any = None
+    finetune_teacher: Any = False
+    tokenizer: Any = None
+    out: Any = None
+    name: Any = "data"
+    dev_fraction: Any = 0.1
+    dev_seed: Any = 0
+    seed: Any = 1
+    max_length: Any = 128
+    vocab_size: Any = 2000
+    device: Any = "auto"
+    threads: Any = None
+    tensorboard: Any = None
+    settings: Any = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for key in (*self._rules(), *(() if self.threads is None else ("threads",))):
+            self._set(key, plain_number(getattr(self, key)))
+        problems = [*self._values(), *self._kinds()]
+        # The later checks of an argument rely on its type.
+        for check, read in (
+            (self._complete_text, {"text"}),
+            (self._complete_names, {"labels", "metrics", "primary_metrics"}),
+            (self._check_places, {"data", "dev", "test", "text", "label"}),
+            (self._complete_settings, {"settings", "method"}),
+            (self._complete_teaching, {"settings", "method", "finetune_teacher"}),
+            (self._complete_options, {"options", "method"}),
+            (self._check_entry, {"text", "label", "labels", "scores", "metrics", "primary_metrics", "name"}),
+        ):
+            if not read & {problem.argument for problem in problems}:
+                try:
+                    check()
+                except arguments.ArgumentError as error:
+                    problems += error.problems
+        refuse(problems)
+        for key in (*_TABLES, "out", "tensorboard"):
+            if isinstance(getattr(self, key), str | os.PathLike):
+                self._set(key, Path(os.path.expanduser(getattr(self, key))))
+
+    def _complete_text(self) -> None:
+        self._set("text", [self.text] if isinstance(self.text, str) else list(self.text))
+
+    def _complete_names(self) -> None:
+        for key in ("metrics", "primary_metrics"):
+            if getattr(self, key) is not None:
+                self._set(key, list(getattr(self, key)))
+        if self.labels is not None:
+            self._set("labels", [label_name(label) for label in self.labels])
+
+    def _check_places(self) -> None:
+        refuse([*self._tables(), *self._places()])
+
+    def _complete_settings(self) -> None:
+        self._set("settings", _settings("settings", TRAINING, dict(self.settings), self.method))
+
+    def _complete_teaching(self) -> None:
+        teaching = self.finetune_teacher
+        if teaching:
+            own = dict(teaching) if isinstance(teaching, Mapping) else {}
+            teaching = without_unread(_settings("finetune_teacher", self.settings, own))
+        self._set("finetune_teacher", teaching if teaching and needs_teacher(self.method) else None)
+
+    def _complete_options(self) -> None:
+        self._set("options", _options(self.method, dict(self.options or {})))
+
+    def _check_entry(self) -> None:
+        self.entry(self.labels or ([] if self.scores is not None else ["0", "1"]))
+
+    def _set(self, key: str, value: Any) -> None:
+        object.__setattr__(self, key, value)
+
+    def entry(self, labels: Sequence[str]) -> dict[str, Any]:
+        """The task as a checked entry of the config's custom_tasks, without its files.
+
+        Args:
+            labels: the names of its labels; none for scores.
+        """
+        scores = self.scores if self.scores in (None, "any") else list(map(plain_number, self.scores))
+        entry = {
+            "train": "data.csv",
+            "text": self.text,
+            "label": self.label,
+            **({"labels": list(labels)} if scores is None else {"scores": scores}),
+            **({} if self.metrics is None else {"metrics": self.metrics}),
+            **({} if self.primary_metrics is None else {"primary_metrics": self.primary_metrics}),
+            **({} if self.test is None else {"test": "test.csv"}),
+        }
+        return arguments.task_entry(self.name, entry, {"train": "data"})
+
+    def custom_task(self, labels: Sequence[str], files: Mapping[str, Mapping[str, str]]) -> tuple[dict[str, Any], ...]:
+        """The task's definition, and the same with its files, as `DataSpec.custom_task` has it."""
+        entry = self.entry(labels)
+        definition = define(entry)
+        return definition, {**definition, "files": files, "scores": entry["scores"]}
+
+    @staticmethod
+    def _rules() -> dict[str, Any]:
+        whole = schema()["properties"]
+        rules = {key: whole[key] for key in ("max_length", "vocab_size", "device")}
+        own = whole["custom_tasks"]["additionalProperties"]["properties"]
+        return {**rules, "seed": whole["seeds"]["items"], **{key: own[key] for key in ("dev_fraction", "dev_seed")}}
+
+    def _values(self) -> Iterator[Wrong]:
+        """Wrong numbers and words of which the config knows what is right."""
+        rules = self._rules()
+        yield from arguments.ruled(rules, {key: getattr(self, key) for key in rules})
+        if self.threads is not None:
+            yield from arguments.ruled({"threads": schema()["properties"]["threads"]}, {"threads": self.threads})
+
+    def _kinds(self) -> Iterator[Wrong]:
+        """Arguments of a wrong type."""
+        yield from arguments.columns("text", self.text)
+        if not isinstance(self.label, str) or not self.label:
+            yield arguments.wrong_label(self.label)
+        for key in ("method", "name"):
+            if not isinstance(value := getattr(self, key), str) or not value:
+                yield Wrong(key, f"found {shown(value)}; expected text")
+        for key in ("options", "settings"):
+            if (value := getattr(self, key)) is not None and not isinstance(value, Mapping):
+                yield Wrong(key, f"found {shown(value)}; expected a mapping of names to values")
+        if not isinstance(self.finetune_teacher, bool | Mapping):
+            yield Wrong("finetune_teacher", f"found {shown(self.finetune_teacher)}; expected True, False or settings")
+        for key in ("labels", "metrics", "primary_metrics"):
+            value = getattr(self, key)
+            if value is not None and (isinstance(value, str) or not isinstance(value, Sequence)):
+                yield Wrong(key, f"found {shown(value)}; expected a list of names")
+        yield from self._named_labels()
+        scores = self.scores
+        if not (scores is None or scores == "any" or (isinstance(scores, Sequence) and not isinstance(scores, str))):
+            yield Wrong("scores", f"found {shown(scores)}; expected a range (lowest, highest), or 'any'")
+        elif scores is not None and self.labels is not None:
+            yield Wrong("scores", "found both labels and scores; expected one of them")
+        ready = "" if self.finetune_teacher or not needs_teacher(self.method) else _READY
+        yield from arguments.model("teacher", self.teacher, trained=ready)
+        yield from arguments.model("student", self.student, student=True)
+        if is_model(self.teacher) != (self.tokenizer is not None):
+            found, expected = "none", "the teacher's, as the teacher is given as a model"
+            if self.tokenizer is not None:
+                found, expected = shown(self.tokenizer), "none: a teacher that is a folder or a name brings its own"
+            yield Wrong("tokenizer", f"found {found}; expected {expected}")
+        elif self.tokenizer is not None and not hasattr(self.tokenizer, "save_pretrained"):
+            yield Wrong("tokenizer", f"found {shown(self.tokenizer)}; expected a tokenizer of transformers")
+
+    def _named_labels(self) -> Iterator[Wrong]:
+        labels = self.labels if isinstance(self.labels, Sequence) and not isinstance(self.labels, str) else ()
+        for label in labels:
+            if isinstance(label, float) and not label.is_integer():
+                yield Wrong("labels", f"found {label}; expected names: text or whole numbers")
+            elif not isinstance(label, str | int | float):
+                yield Wrong("labels", f"found {shown(label)}; expected names: text or whole numbers")
+        try:
+            check_names("labels", labels)
+        except RkdError as error:
+            yield Wrong("labels", str(error).removeprefix("labels: "))
+
+    def _tables(self) -> Iterator[Wrong]:
+        for key in _TABLES:
+            if (value := getattr(self, key)) is not None or key == "data":
+                label = [self.label]
+                wanted, optional = ([], label) if key == "test" else (label, [])
+                yield from arguments.table(key, value, [*self.text, *wanted], optional)
+
+    def _places(self) -> Iterator[Wrong]:
+        """Outputs that lie over what is read, or cannot be made."""
+        read = {key: getattr(self, key) for key in (*_TABLES, "teacher", "student")}
+        wrong = [] if self.out is None else list(arguments.output_folder("out", self.out, read, PARTS))
+        there = self.out is not None and not wrong
+        yield from wrong or (self._strange() if there else ())
+        if self.tensorboard is not None:
+            written = {f"out/{part}": Path(self.out) / part for part in PARTS} if there else {}
+            parts = ("teacher", "student")
+            wrong = list(arguments.output_folder("tensorboard", self.tensorboard, {**read, **written}, parts))
+            yield from wrong
+            if find_spec("tensorboard") is None:
+                yield Wrong("tensorboard", "found a folder, but no such package: pip install -e '.[tensorboard]'")
+            if there and not wrong and Path(self.tensorboard).resolve() == Path(self.out).resolve():
+                problem = f"found {shown(self.tensorboard)}, which is {{other}}; expected another folder"
+                yield Wrong("tensorboard", problem, other="out")
+
+    def _strange(self) -> Iterator[Wrong]:
+        """A folder of something else, among which the parts of a distillation would be spread."""
+        out = Path(self.out)
+        if any((out / file).is_file() for file in ("config.json", "run.json")):
+            yield Wrong("out", f"found {shown(out)}, the folder of a model or run; expected one of its own")
+        elif out.is_dir() and not (out / ".checkpoints").is_dir() and not (out / "data" / "manifest.json").is_file():
+            strange = sorted(path.name for path in out.iterdir() if not _may_lie_in(path))
+            found = f"found {shown(out)}, which holds {listed(strange, 3)}, not written by rkd distill"
+            yield from [Wrong("out", f"{found}; expected a new or empty folder, or one of rkd distill")] * bool(strange)
+
+
+def _may_lie_in(path: Path) -> bool:
+    """True for what a new distillation's folder may hold already: an empty folder, a log, what other programs hide."""
+    if path.name.startswith(".") and path.name not in PARTS:
+        return True
+    return not any(path.iterdir()) if path.is_dir() else path.suffix in (".log", ".out", ".err")
+
+
+def _settings(
+    what: str, defaults: Mapping[str, Any], given: Mapping[str, Any], method: str | None = None
+) -> dict[str, Any]:
+    """The defaults with what is given, whose names and values the config's schema must know."""
+    _refuse_renamed(what, {key: value for key, value in given.items() if key not in defaults})
+    for key in given:
+        if key not in defaults:
+            near = difflib.get_close_matches(str(key), [*defaults, *OPTIONS], n=1)
+            hint = f" (did you mean {near[0]}?)" if near else ""
+            hint = " (give it in {other})" if key in OPTIONS else hint
+            problem = f"found the unknown {key}{hint}, expected some of {', '.join(defaults)}"
+            refuse([Wrong(what, problem, other="options" if key in OPTIONS else "")])
+    return _section(what, {**defaults, **{key: plain_number(value) for key, value in given.items()}}, method)
+
+
+def _options(method: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    """The options that a method gets: the config's for ours, any of its own arguments for a user's."""
+    if method in METHODS:
+        defaults = {key: OPTIONS[key] for key in METHODS[method].options}
+        _refuse_renamed("options", given)
+        if unknown := [key for key in given if key not in defaults]:
+            reads = ", ".join(defaults) or "none"
+            problem = f"found {unknown[0]}, which method {method} does not read; expected some of {reads}"
+            refuse([Wrong("options", problem)])
+        return without_unread(_section("options", {**defaults, **given}, method))
+    try:
+        method_class = by_name(method)
+    except RkdError as error:
+        raise arguments.ArgumentError(Wrong("method", str(error).removeprefix("method: "))) from None
+    accepted = {
+        key: parameter
+        for kind in method_class.__mro__
+        if "__init__" in vars(kind) and kind is not object
+        for key, parameter in inspect.signature(kind.__init__).parameters.items()
+    }
+    if unknown := [key for key in given if key not in {*accepted, *method_class.options}]:
+        _refuse_renamed("options", dict.fromkeys(unknown))
+        refuse([Wrong("options", f"found {unknown[0]}, which {method_class.__name__} does not take")])
+    wanted: dict[str, Any] = {key: OPTIONS[key] for key in ("layer_map", "teacher_lr") if key in accepted}
+    quiz = {"quiz_fraction": OPTIONS["quiz_fraction"]} if method_class.needs_quiz({**wanted, **given}) else {}
+    return {**wanted, **quiz, **given}
+
+
+def _refuse_renamed(argument: str, given: Mapping[str, Any]) -> None:
+    """Refuse the names of earlier versions, with today's."""
+    problems = []
+    for key, value in given.items():
+        if key in RENAMED:
+            name, today = successor(key, value)
+            text = name if today is value else f"{name}={today}"
+            misplaced = name in OPTIONS and argument != "options"
+            hint, other = (" in {other}", "options") if misplaced else ("", "")
+            problems.append(Wrong(argument, f"renamed; expected {text}{hint}", key, other))
+    refuse(problems)
+
+
+def _section(argument: str, values: Mapping[str, Any], method: str | None) -> dict[str, Any]:
+    known = method if method in METHODS else None
+    try:
+        return checked_section("student", values, known)
+    except SectionError as error:
+        problems = arguments.as_arguments(error, lambda path: (argument, str(path[0])))
+    raise arguments.ArgumentError(*problems)

@@ -1,0 +1,63 @@
+"""The tables that a distillation is given, as files."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+import pyarrow
+
+from rkd.data.files import text_problem
+from rkd.data.reading import chosen_columns
+from rkd.distillation.earlier import Earlier
+from rkd.errors import RkdError
+from rkd.utils.files import atomic_path, sha256
+
+Table = pd.DataFrame | str | os.PathLike[str]
+
+# What `distill` calls the table of a split.
+_ARGUMENTS = {"train": "data", "validation": "dev", "test": "test"}
+
+
+def table_file(
+    split: str, table: Table, folder: Path, columns: Sequence[str], label: str, earlier: Earlier | None = None
+) -> dict[str, str]:
+    """Return the file of a table, its digest and its name in errors; a DataFrame is written first.
+
+    Raises:
+        RkdError: a DataFrame that cannot be written, or training data that are not those of the earlier run.
+    """
+
+    def digest(file: Path, where: str) -> str:
+        found = sha256(file)
+        if earlier is not None:
+            earlier.refuse_rows(where, found)
+        return found
+
+    if isinstance(table, pd.DataFrame):
+        path, where = folder / f"{split}.parquet", f"{_ARGUMENTS[split]} (DataFrame)"
+        needed = [*columns, *([label] if split != "test" else [])]
+        wanted = table[chosen_columns(where, list(table.columns), needed, [label] if split == "test" else [])]
+        try:
+            with atomic_path(path) as temporary:
+                wanted.to_parquet(temporary, index=False)
+                content = digest(temporary, where)
+        except (pyarrow.ArrowException, ValueError, TypeError, OverflowError) as error:
+            if isinstance(error, RkdError):  # nothing can be written there
+                raise
+            raise RkdError(_unwritable(where, wanted, error)) from None
+        return {"path": str(path), "sha256": content, "where": where}
+    return {"path": str(table), "sha256": digest(Path(table), str(table))}
+
+
+def _unwritable(where: str, frame: pd.DataFrame, error: Exception) -> str:
+    """The reason why a DataFrame cannot be written as Parquet."""
+    for column in frame:
+        values = frame[column].dropna()
+        for row, value in enumerate(frame[column], 1):
+            if isinstance(value, str) and (problem := text_problem(value)):
+                return f"{where}, row {row}, column '{column}': {problem}"
+        kinds = sorted({type(value).__name__ for value in values})
+        if len(kinds) > 1:
+            return f"{where}, column '{column}': found values of the types {', '.join(kinds)}; expected one type"
+    return f"{where}: cannot be written as Parquet: {' '.join(str(error).split())}"

@@ -1,0 +1,55 @@
+"""Sentences that captions and notes of tables and figures share."""
+
+from collections.abc import Iterable
+
+from rkd.report.names import model_name
+from rkd.specs.report import ReportSpec
+from rkd.tasks import get
+
+_SELECTION = {"best": "best epoch on dev", "held-out": "best epoch on held-out training data", "last": "last epoch"}
+
+
+def data_text(spec: ReportSpec, what: str = "GLUE dev scores (×100)") -> str:
+    """A caption's sentence on the data, which tells synthetic ones and a user's own plainly."""
+    glue = ", ".join(get(task).title for task in spec.tasks if not get(task).own)
+    own = ", ".join(get(task).title for task in spec.tasks if get(task).own)
+    if not (own or spec.synthetic):
+        return f"{what} on {glue}."
+    bare = what.replace("GLUE ", "")
+    bare = f"{bare[0].upper()}{bare[1:]}"
+    own = f"{own} (data of one's own, not GLUE)" if own else ""
+    if not glue:
+        return f"{bare} on {own}."
+    own = f" and on {own}" if own else ""
+    if not spec.synthetic:
+        return f"{bare} on GLUE's {glue}{own}."
+    return (
+        f"{bare} on SYNTHETIC stand-ins for {glue}: generated text, not GLUE{own and ','}{own}. "
+        f"{'These' if not own else 'The synthetic'} "
+        "numbers say nothing about GLUE and are not comparable with published ones, which are left out."
+    )
+
+
+def model_text(spec: ReportSpec) -> str:
+    """A caption's sentence on the models."""
+    return f"Teacher: {model_name(spec.teacher_model)}; student: {model_name(spec.student_model)}."
+
+
+def selection_text(spec: ReportSpec) -> str:
+    """A caption's sentence on which epoch's model is scored."""
+    teacher, student = (
+        _SELECTION.get(rule, f"epoch by the rule '{rule}'") for rule in (spec.selection.teacher, spec.selection.student)
+    )
+    chosen = f"{student} for teacher and students" if teacher == student else f"{student} (teacher: {teacher})"
+    optimistic = "; choosing on dev makes dev scores optimistic" if spec.selection.student == "best" else ""
+    return f"Model scored: {chosen}{optimistic}."
+
+
+def seed_count(counts: Iterable[int]) -> str:
+    """Least and largest number of seeds in a sentence.
+
+    >>> seed_count([5, 5]), seed_count([3, 1])
+    ('5', '1 to 3')
+    """
+    least, most = min(counts := list(counts)), max(counts)
+    return f"{least}" if least == most else f"{least} to {most}"

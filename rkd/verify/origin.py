@@ -1,0 +1,86 @@
+"""How a table, a figure or the page was made, as the record beside it tells."""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from rkd.runs.paths import Run, located
+from rkd.verify.finding import object_in
+
+RESULTS = "results/"
+
+
+class Section(NamedTuple):
+    """What a folder of tables, figures or the page holds."""
+
+    script: re.Pattern[str]  # nothing else is ever run because a record says so
+    suffixes: tuple[str, ...]  # of the files beside the record
+    option: str  # of the script, which says where it writes
+    value: str  # of that option in the workflow, by the record's stem
+
+
+SECTIONS = {
+    "tables": Section(
+        re.compile(r"workflow_scripts/make_(?!report|submission)[a-z_]+\.py"),
+        (".csv", ".md", ".tex", ".html"),
+        "--out-dir",
+        "results/tables",
+    ),
+    "figures": Section(
+        re.compile(r"workflow_scripts/plot_[a-z_]+\.py"), (".pdf", ".png"), "--out", "results/figures/{}"
+    ),
+    "report": Section(re.compile(r"workflow_scripts/make_report\.py"), (".html",), "--out", "results/report/{}.html"),
+}
+MADE = tuple(SECTIONS)  # the folders of what has such a record
+
+
+class Origin(NamedTuple):
+    """How a table, a figure or the page was made, as its record tells it."""
+
+    command: list[str]
+    inputs: dict[str, str]  # SHA-256 by file
+    code: dict[str, str]
+    outputs: dict[str, str] | None  # SHA-256 by name; None where the record is older than that
+
+    @classmethod
+    def of(cls, section: str, record: Mapping[str, Any]) -> "Origin | None":
+        """The origin in a record of `section`, None where there is none that can be checked."""
+        made, kind = record.get("origin"), SECTIONS[section]
+        if not isinstance(made, dict):
+            return None
+        command, outputs = made.get("command"), made.get("outputs")
+        if not isinstance(command, list) or not command:
+            return None
+        whole = (
+            # @FILE would read arguments from any file; a record has them in its place.
+            all(isinstance(word, str) and not word.startswith("@") for word in command)
+            and kind.script.fullmatch(command[0]) is not None
+            and kind.option in command[:-1]
+            and all(isinstance(made.get(key), dict) for key in ("inputs", "code"))
+            and (outputs is None or isinstance(outputs, dict))
+        )
+        return cls(command, made["inputs"], made["code"], outputs) if whole else None
+
+    @property
+    def sources(self) -> dict[str, str]:
+        """The inputs in the folder of results, by their path in it."""
+        return {file.removeprefix(RESULTS): known for file, known in self.inputs.items() if file.startswith(RESULTS)}
+
+    @property
+    def project_files(self) -> dict[str, str]:
+        """The other inputs, such as a style, which come with the code."""
+        return {file: known for file, known in self.inputs.items() if not file.startswith(RESULTS)}
+
+    def argument(self, option: str) -> str | None:
+        """What follows an option of the command, None where it has no such option."""
+        return self.command[self.command.index(option) + 1] if option in self.command[:-1] else None
+
+    def runs(self) -> dict[Run, None]:
+        """The runs that the inputs are of."""
+        return dict.fromkeys(place[1] for place in map(located, self.sources) if place is not None)
+
+
+def origin_in(record: Path) -> Origin | None:
+    """The origin that a file tells, None where there is none."""
+    return Origin.of(record.parent.name, object_in(record) or {})

@@ -1,0 +1,87 @@
+"""Settings that a table, a figure or the page tells beside numbers, against those of the runs that gave these."""
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from rkd.errors import RkdError
+from rkd.runs.paths import Run
+from rkd.specs.jobs import TEACHER
+from rkd.specs.renamed import current
+from rkd.utils.json_values import parse_json
+from rkd.verify.finding import MISMATCH, UNCHECKED, Findings, equal, finding, first, object_in
+from rkd.verify.origin import Origin
+from rkd.workflow.plan import Plan
+
+
+def same_settings(path: Path, root: Path, made: Origin) -> Findings:
+    """Findings on settings that are told beside numbers but are not those of the runs which gave them."""
+    told = []
+    if (text := made.argument("--spec")) is not None:
+        told += list(_told_by_spec(root, current(parse_json(text, path.name)), made.runs()))
+    if (text := made.argument("--config")) is not None:
+        config = current(parse_json(text, path.name))
+        try:
+            told += list(_told_by_plan(root, Plan(config)))
+        except (RkdError, KeyError, OSError) as error:  # of another version, or of models that are not here
+            yield finding(UNCHECKED, path, f"its config makes no plan here: {error}")
+    yield from first(MISMATCH, path, [finding(MISMATCH, path, text) for text in dict.fromkeys(told)])
+
+
+def _told_by_spec(root: Path, spec: Mapping[str, Any], runs: Iterable[Run]) -> Iterator[str]:
+    """What a table's or figure's spec says that its runs do not."""
+    methods = {variant["name"]: variant["method"] for variant in spec["variants"]}
+    selections = {key: rule.split("/") for key, rule in spec["selection"].items()}
+    students = set()
+    for place, record in _records(root, runs):
+        found, role = record["spec"], "teacher" if place.variant == TEACHER else "student"
+        where, model = place.folder(Path()), found["model"]["source"]
+        if (rule := found["training"]["selection"]) not in selections[role]:
+            yield f"says selection {spec['selection'][role]} of {role}s; {where} has {rule}"
+        if role == "student":
+            students.add(model)
+            if (method := methods.get(place.variant)) != found["method"]:
+                yield f"says method {method} of {place.variant}; {where} has {found['method']}"
+        elif model != spec["teacher_model"]:
+            yield f"says teacher {spec['teacher_model']}; {where} has {model}"
+    # Rows may start from students of their own; but some start from the one that the caption names.
+    if students and spec["student_model"] not in students:
+        yield f"says student {spec['student_model']}; its runs have {', '.join(sorted(students))}"
+    for place in runs:
+        task = (object_in(place.metrics(root)) or {}).get("custom_task")
+        if task is not None and task != (known := spec.get("custom_tasks", {}).get(place.task)):
+            differing = sorted(key for key in {*task, *(known or {})} if task.get(key) != (known or {}).get(key))
+            yield f"says other {', '.join(differing)} of {place.task} than {place.metrics(Path())}"
+
+
+def _told_by_plan(root: Path, plan: Plan) -> Iterator[str]:
+    """What the page's config says that the runs do not."""
+    planned = [Run(*run) for run in plan.runs()]
+    for place, record in _records(root, planned):
+        teacher = place.variant == TEACHER
+        spec = asdict(plan.teacher(place.task, place.seed) if teacher else plan.student(*place))
+        expected, found = (
+            {
+                "method": each["method"],
+                "model": each["model"]["source"],
+                **{f"training.{key}": value for key, value in each["training"].items()},
+                **{f"options.{key}": value for key, value in each["options"].items()},
+            }
+            for each in (spec, record["spec"])
+        )
+        for key in expected.keys() & found.keys():  # a setting that only one version knows changed nothing
+            if not equal(json.loads(json.dumps(expected[key])), found[key]):
+                yield f"says {key} {expected[key]}; {place.folder(Path())} has {found[key]}"
+
+
+def _records(root: Path, runs: Iterable[Run]) -> Iterator[tuple[Run, dict[str, Any]]]:
+    """The records of those runs that have one, and of the teachers that they learned from, each once."""
+    seen: set[Run] = set()
+    for run in runs:
+        for place in (run, run.teacher):
+            record = object_in(place.folder(root) / "run.json") if place not in seen else None
+            seen.add(place)
+            if record is not None and isinstance(record.get("spec"), dict):
+                yield place, record
