@@ -15,13 +15,14 @@ from rkd.errors import RkdError
 if TYPE_CHECKING:
     from rkd.methods.finetune import FineTune
     from rkd.methods.kd import KD
+    from rkd.methods.lgtm import LGTM
     from rkd.methods.metadistil import MetaDistil
     from rkd.methods.online import OnlineKD
     from rkd.methods.pkd import PKD
     from rkd.methods.reptile import ReptileKD
     from rkd.methods.tinybert import TinyBERT
 
-__all__ = ["KD", "PKD", "FineTune", "MetaDistil", "OnlineKD", "ReptileKD", "TinyBERT"]
+__all__ = ["KD", "LGTM", "PKD", "FineTune", "MetaDistil", "OnlineKD", "ReptileKD", "TinyBERT"]
 
 
 def __getattr__(name: str) -> Any:

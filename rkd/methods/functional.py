@@ -1,7 +1,11 @@
-"""A model's logits as a function of parameters that are not its own."""
+"""A model's logits as a function of parameters that are not its own, and sums of gradients."""
 
+from collections.abc import Mapping, Sequence
+
+import torch
 from torch import Tensor, nn
-from torch.func import functional_call
+from torch.func import functional_call, jvp
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from rkd.methods.base import Batch
 from rkd.models.unpadded import logits
@@ -18,7 +22,7 @@ class _Logits(nn.Module):
         return logits(self.model, batch)
 
 
-def logits_at(model: nn.Module, parameters: dict[str, Tensor], batch: Batch) -> Tensor:
+def logits_at(model: nn.Module, parameters: Mapping[str, Tensor], batch: Batch) -> Tensor:
     """Logits of a classifier at other values of its parameters, differentiable in them.
 
     Args:
@@ -31,3 +35,29 @@ def logits_at(model: nn.Module, parameters: dict[str, Tensor], batch: Batch) -> 
     """
     named = {f"model.{name}": value for name, value in parameters.items()}
     return functional_call(_Logits(model), named, (batch,))
+
+
+@torch.no_grad()
+def logits_and_slope(model: nn.Module, direction: Mapping[str, Tensor], batch: Batch) -> tuple[Tensor, Tensor]:
+    """Logits of a classifier and their derivative along a direction, by one pass in forward mode.
+
+    Args:
+        model: a classifier.
+        direction: v by parameter name; the others do not move.
+        batch: as `rkd.models.unpadded.logits` takes it.
+
+    Returns:
+        z and J·v, with J the Jacobian of z by the parameters; both (batch, classes), without a graph.
+    """
+    parameters = {name: p.detach() for name, p in model.named_parameters() if name in direction}
+    with sdpa_kernel(SDPBackend.MATH):  # fused kernels have no derivative in forward mode
+        z, along = jvp(lambda values: logits_at(model, values, batch), (parameters,), (dict(direction),))[:2]
+    return z, along
+
+
+def add_gradients(
+    totals: Sequence[Tensor | None], loss: Tensor, parameters: Sequence[Tensor], retain_graph: bool = False
+) -> list[Tensor | None]:
+    """Add the gradients of a loss to sums of gradients, one per parameter; None stays where both are none."""
+    parts = torch.autograd.grad(loss, parameters, retain_graph=retain_graph, allow_unused=True)
+    return [total if g is None else g if total is None else total + g for g, total in zip(parts, totals, strict=True)]

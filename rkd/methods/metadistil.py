@@ -8,30 +8,39 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from rkd.errors import RkdError
-from rkd.methods.base import Batch, Optimizer
+from rkd.methods.base import Batch, Optimizer, RngState
 from rkd.methods.finetune import task_loss
-from rkd.methods.functional import logits_at
+from rkd.methods.functional import add_gradients, logits_and_slope, logits_at
 from rkd.methods.kd import KD
 from rkd.models.unpadded import logits
+
+MicroBatches = list[tuple[Batch, float]]
 
 
 class MetaDistil(KD):
     """Three updates per batch, with L the objective of `KD` (Zhou et al., 2022, algorithm 1):
 
-    1. Pilot: θ'_S(θ_T) = θ_S − λ · ∇_{θ_S} L(x, y; θ_S, θ_T), an SGD step that stays differentiable in θ_T.
-    2. Teacher: θ_T ← AdamW(θ_T, ∇_{θ_T} L_task(x_q, y_q; θ'_S(θ_T))) on a quiz batch, which differentiates through
-       the pilot's gradient: a second-order derivative.
+    1. Pilot: θ'_S(θ_T) = θ_S − λ · ∇_{θ_S} L(x, y; θ_S, θ_T), an SGD step.
+    2. Teacher: θ_T ← AdamW(θ_T, ∇_{θ_T} L_task(x_q, y_q; θ'_S(θ_T))) on a quiz batch, a derivative through the
+       pilot's gradient.
     3. Student: θ_S ← AdamW(θ_S, ∇ L(x, y; θ_S, θ_T)) with the updated teacher. The pilot is thrown away.
 
-    The pilot's gradient is not clipped. Its forward pass runs with unfused attention, as fused kernels have no second
-    derivative. The student's forward passes draw dropout masks of their own each; the teacher has none. The pilot's
-    whole batch is in memory at once, whatever `gradient_accumulation` says.
+    The derivative of update 2 is of second order, and yet needs no graph of a gradient. With
+    v = ∇L_task(x_q, y_q; θ'_S) and J the Jacobian of z_S by θ_S it is, exactly,
+
+        ∇_{θ_T} L_task(θ'_S) = −λ · ∇_{θ_T} ⟨J·v, ∂L/∂z_S(z_S, z_T)⟩   with z_S, J and v held fixed:
+
+    θ_T reaches the pilot through z_T alone, and z_T meets θ_S in the loss alone. J·v is one pass in forward mode.
+
+    The pilot's gradient is not clipped. The passes that make z_S and J·v have the same dropout mask, and unfused
+    attention. The student's pass on the quiz and that of update 3 draw masks of their own; the teacher has none.
 
     As λ scales the teacher's gradient, λ = 5e-5 leaves entries that are not large against AdamW's ε: the teacher then
     moves less than `teacher_lr` says. That is so in the authors' code too.
 
     Different from the authors' code, on purpose: no PKD term in L; one quiz batch per step (there, by default, the
-    whole held-out set); the quiz comes from the training data (there, from the dev set "for simplicity").
+    whole held-out set); the quiz comes from the training data (there, from the dev set "for simplicity"); a graph of
+    the pilot's gradient is not made (there, `create_graph=True`).
 
     Args:
         quiz: endless iterator over batches that the student does not train on, such as
@@ -71,28 +80,59 @@ class MetaDistil(KD):
         self.teacher_optimizer = Optimizer(teacher, self.teacher_parameters, lr=teacher_lr, **self.settings)
 
     def step(self, batch: Batch) -> dict[str, float]:
-        # 1. Pilot update: where would the student go, as a function of the teacher?
-        pilot = self.pilot(batch)
-
-        # 2. Teacher update: what would have made the pilot better at the quiz?
-        questions = next(self.quiz)
-        quiz_loss = task_loss(logits_at(self.student, pilot, questions), questions["labels"])
-        gradients = torch.autograd.grad(quiz_loss, self.teacher_parameters, allow_unused=True)
+        # 1. and 2.: what would have made the pilot better at the quiz?
+        quiz_loss, gradients = self.teacher_gradient(batch)
         for parameter, gradient in zip(self.teacher_parameters, gradients, strict=True):
             parameter.grad = gradient
         self.teacher_optimizer.step()
 
         # 3. Student update: the step of KD with the updated teacher's logits.
-        return {"quiz": float(quiz_loss.detach()), **super().step(batch)}
+        return {"quiz": quiz_loss, **super().step(batch)}
 
-    def pilot(self, batch: Batch) -> dict[str, Tensor]:
-        """θ'_S by parameter name, with a graph that leads back to the teacher's parameters."""
-        with sdpa_kernel(SDPBackend.MATH):
-            z_s = logits(self.student, batch)
-        loss, _, _ = self.objective(z_s, logits(self.teacher, batch), batch["labels"])
-        parameters = self.student_parameters
-        gradients = torch.autograd.grad(loss, list(parameters.values()), create_graph=True, allow_unused=True)
-        return {
-            name: p if g is None else p - self.pilot_lr * g
-            for (name, p), g in zip(parameters.items(), gradients, strict=True)
-        }
+    def teacher_gradient(self, batch: Batch) -> tuple[float, list[Tensor | None]]:
+        """Return the pilot's loss on the next quiz batch, and its gradient by the teacher's parameters."""
+        micro_batches, masks = self.micro_batches(batch), RngState(self.student)
+        # Keeping every micro-batch's graph would cost the memory that micro-batches are to save.
+        keep_graph = len(micro_batches) == 1
+        with torch.set_grad_enabled(keep_graph):
+            answers = [logits(self.teacher, micro_batch) for micro_batch, _ in micro_batches]
+        quiz_loss, v = self.quiz_gradient(self.pilot(micro_batches, answers))
+        after = RngState(self.student)
+        masks.restore()
+        gradients: list[Tensor | None] = [None] * len(self.teacher_parameters)
+        for (micro_batch, weight), answer in zip(micro_batches, answers, strict=True):
+            z_s, along_v = logits_and_slope(self.student, v, micro_batch)
+            z_t = answer if keep_graph else logits(self.teacher, micro_batch)
+            loss, _, _ = self.objective(z_s.requires_grad_(), z_t, micro_batch["labels"])
+            (by_z_s,) = torch.autograd.grad(loss, z_s, create_graph=True)
+            product = -self.pilot_lr * weight * (along_v * by_z_s).sum()
+            gradients = add_gradients(gradients, product, self.teacher_parameters)
+        after.restore()
+        return quiz_loss, gradients
+
+    def pilot(self, micro_batches: MicroBatches, answers: list[Tensor]) -> dict[str, Tensor]:
+        """Return θ'_S by parameter name, as leaves of a new graph.
+
+        Args:
+            answers: z_T of each micro-batch.
+        """
+        parameters = list(self.student_parameters.values())
+        gradients: list[Tensor | None] = [None] * len(parameters)
+        for (micro_batch, weight), z_t in zip(micro_batches, answers, strict=True):
+            with sdpa_kernel(SDPBackend.MATH):
+                z_s = logits(self.student, micro_batch)
+            loss, _, _ = self.objective(z_s, z_t.detach(), micro_batch["labels"])
+            gradients = add_gradients(gradients, weight * loss, parameters)
+        with torch.no_grad():
+            moved = [p if g is None else p - self.pilot_lr * g for p, g in zip(parameters, gradients, strict=True)]
+        return {name: p.detach().requires_grad_() for name, p in zip(self.student_parameters, moved, strict=True)}
+
+    def quiz_gradient(self, pilot: dict[str, Tensor]) -> tuple[float, dict[str, Tensor]]:
+        """Return L_task of the pilot on the next quiz batch and v, its gradient by parameter name."""
+        quiz_loss, parameters = 0.0, list(pilot.values())
+        gradients: list[Tensor | None] = [None] * len(parameters)
+        for questions, weight in self.micro_batches(next(self.quiz)):
+            loss = task_loss(logits_at(self.student, pilot, questions), questions["labels"])
+            gradients = add_gradients(gradients, weight * loss, parameters)
+            quiz_loss += weight * float(loss.detach())
+        return quiz_loss, {name: g for name, g in zip(pilot, gradients, strict=True) if g is not None}

@@ -1,28 +1,42 @@
-"""Online distillation: the teacher keeps learning the task from the student's own batches (our definition)."""
+"""Online distillation: the teacher keeps learning from the student's own batches, and perhaps from the student."""
 
+from collections.abc import Iterable
+from itertools import repeat
 from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
-from rkd.methods.base import Batch, Optimizer
+from rkd.errors import RkdError
+from rkd.losses import kd_loss, regression_kd_loss
+from rkd.methods.base import Batch, Optimizer, RngState
 from rkd.methods.finetune import task_loss
 from rkd.methods.kd import KD
 from rkd.models.unpadded import logits
 
 
 class OnlineKD(KD):
-    """Two updates per batch, with L the objective of `KD`:
+    """Two updates per batch, with L the objective of `KD` and λ the `follow_weight`:
 
-    1. Teacher: θ_T ← AdamW(θ_T, ∇ L_task(x, y; θ_T)), learning rate `teacher_lr`.
-    2. Student: θ_S ← AdamW(θ_S, ∇ L(x, y; θ_S, θ_T)) with the updated teacher.
+    1. Teacher: θ_T ← AdamW(θ_T, ∇_{θ_T} L_T(x, y; θ_T, θ_S)), learning rate `teacher_lr`, with
+       L_T = (1 − λ) · L_task(z_T, y) + λ · KL(softmax(z_S) ‖ softmax(z_T)). z_S is a constant here.
+    2. Student: θ_S ← AdamW(θ_S, ∇_{θ_S} L(x, y; θ_S, θ_T)) with the updated teacher.
 
-    The question: is a teacher that moves enough, whatever it moves for? It learns its task and nothing about the
-    student. It stays in eval mode, as every teacher here: its gradient is that without dropout. The definition is
-    ours; "online" distillation elsewhere also trains the teacher on the student's outputs.
+    λ = 0 is our definition: the teacher learns its task and nothing about the student. The question: is a teacher
+    that moves enough, whatever it moves for? λ > 0 is ProKT (Shi et al., Findings of ACL 2021): the teacher also
+    follows the student. λ = 1 is Reptile's pull in the space of functions, where widths may differ.
+
+    The teacher stays in eval mode, as every teacher here: its gradient is that without dropout. One dropout mask of
+    the student serves both updates. The KL has no temperature and is a mean over the batch.
 
     Args:
-        teacher_lr: peak learning rate of the teacher's AdamW, with the student's schedule.
-        **settings: see `KD` and `Method`.
+        teacher_lr: peak learning rate of the teacher's AdamW, with the student's schedule; 3e-5 in the code of LGTM.
+        follow_weight: λ in [0, 1]; 0.4 in the code of LGTM, there with α = 1 and T = 1.
+        **settings: see `KD` and `Method`. For tasks with one output `regression_kd` holds for the KL as well: the
+            squared difference of the scores takes its place, or nothing.
+
+    Raises:
+        RkdError: a weight out of range.
 
     Example:
         >>> method = OnlineKD(student, teacher, student_lr=5e-5, teacher_lr=5e-5, total_steps=1000)
@@ -34,15 +48,48 @@ class OnlineKD(KD):
     trains_teacher = True
     passes = (1, 1, 2, 1)
 
-    def __init__(self, student: nn.Module, teacher: nn.Module, *, teacher_lr: float, **settings: Any) -> None:
+    def __init__(
+        self, student: nn.Module, teacher: nn.Module, *, teacher_lr: float, follow_weight: float = 0.0, **settings: Any
+    ) -> None:
         super().__init__(student, teacher, **settings)
+        if not 0 <= follow_weight <= 1:
+            raise RkdError(f"follow_weight: found {follow_weight}; expected a number from 0 to 1")
+        self.follow_weight = follow_weight
         self.teacher_optimizer = Optimizer(teacher, teacher.parameters(), lr=teacher_lr, **self.settings)
 
     def step(self, batch: Batch) -> dict[str, float]:
-        teacher_loss = 0.0
-        for micro_batch, weight in self.micro_batches(batch):
-            loss = task_loss(logits(self.teacher, micro_batch), micro_batch["labels"])
+        return {**self.teacher_update(batch), **super().step(batch)}
+
+    def teacher_update(self, batch: Batch) -> dict[str, float]:
+        """Take update 1; return the teacher's loss before it."""
+        micro_batches, teacher_loss = self.micro_batches(batch), 0.0
+        answers: Iterable[Tensor | None] = self.student_logits(micro_batches) if self.follow_weight else repeat(None)
+        for (micro_batch, weight), z_s in zip(micro_batches, answers, strict=False):
+            loss = self.teacher_objective(logits(self.teacher, micro_batch), z_s, micro_batch["labels"])
             (weight * loss).backward()
             teacher_loss += weight * float(loss.detach())
         self.teacher_optimizer.step()
-        return {"teacher": teacher_loss, **super().step(batch)}
+        return {"teacher": teacher_loss}
+
+    def teacher_objective(self, z_t: Tensor, z_s: Tensor | None, labels: Tensor) -> Tensor:
+        """L_T, a scalar; without z_S the task loss alone."""
+        task = task_loss(z_t, labels)
+        if z_s is None:
+            return task
+        return (1 - self.follow_weight) * task + self.follow_weight * self.follow_loss(z_t, z_s)
+
+    def follow_loss(self, z_t: Tensor, z_s: Tensor) -> Tensor:
+        """KL(softmax(z_S) ‖ softmax(z_T)), or what `regression_kd` says for tasks with one output."""
+        if z_t.shape[-1] > 1:
+            return kd_loss(z_t, z_s, temperature=1.0)  # the student is the one who teaches
+        if self.regression_kd == "mse":
+            return regression_kd_loss(z_t, z_s)
+        return 0.0 * z_t.sum()
+
+    @torch.no_grad()
+    def student_logits(self, micro_batches: list[tuple[Batch, float]]) -> list[Tensor]:
+        """Compute z_S of each micro-batch without autograd; the student's update then draws the same dropout masks."""
+        replay = RngState(self.student)
+        answers = [logits(self.student, micro_batch) for micro_batch, _ in micro_batches]
+        replay.restore()
+        return answers

@@ -37,7 +37,8 @@ class ReptileKD(KD):
         teacher_lr: μ, peak learning rate of the teacher's AdamW.
         outer_target: what takes the place of θ'_S in update 2. "look-ahead": θ'_S; "student": θ_S, without an update 1
             (does the look-ahead matter?); "initial": θ_S before the first step, for good (does it matter that the
-            student learns?).
+            student learns?). "step" takes θ_S − θ'_S in the place of the pseudo-gradient, the look-ahead's step
+            without the way from teacher to student: the one part of the rule that meta-learns (does it help alone?).
         outer_direction: "pseudo-gradient", or "random": each teacher weight takes the step that update 2 has computed
             for it, up or down by chance, drawn anew at every batch (does it matter where the teacher goes, or only
             that it moves?). The signs come from a generator of the method's own.
@@ -102,14 +103,15 @@ class ReptileKD(KD):
         **settings: Any,
     ) -> None:
         super().__init__(student, teacher, student_lr=student_lr, **settings)
-        _check_choice("outer_target", outer_target, "look-ahead", "student", "initial")
+        _check_choice("outer_target", outer_target, "look-ahead", "step", "student", "initial")
         _check_choice("outer_direction", outer_direction, "pseudo-gradient", "random")
         _check_choice("outer_scope", outer_scope, "all", "encoder")
         _check_choice("inner_batch", inner_batch, "same", "quiz")
         _check_choice("outer_optimizer", outer_optimizer, "adamw", "sgd")
         _check_inner_loop(outer_target, inner_steps, inner_batch, quiz)
         self.inner_lr, self.inner_steps, self.quiz = student_lr, inner_steps, quiz
-        self.looks_ahead = outer_target == "look-ahead"
+        self.looks_ahead = outer_target in ("look-ahead", "step")
+        self.step_alone = outer_target == "step"
         self.pairs = layer_map.pairs(student, teacher)
         if outer_scope == "encoder":
             self.pairs = _inside_layers(self.pairs, student)
@@ -230,11 +232,11 @@ class ReptileKD(KD):
 
     @torch.no_grad()
     def pseudo_gradients(self) -> None:
-        """Give each mapped teacher parameter θ_T − θ'_S, in the memory of θ'_S, which nothing reads any more."""
+        """Give each mapped teacher parameter θ_T − θ'_S, or θ_S − θ'_S, in the memory of θ'_S, read once more here."""
         for student_parameter, teacher_parameter in self.pairs:
-            target = self.ahead[student_parameter]
+            origin, target = student_parameter if self.step_alone else teacher_parameter, self.ahead[student_parameter]
             free = self.looks_ahead and self.last_pair[student_parameter] is teacher_parameter
-            teacher_parameter.grad = torch.sub(teacher_parameter, target, out=target if free else None)
+            teacher_parameter.grad = torch.sub(origin, target, out=target if free else None)
         if self.looks_ahead:
             self.ahead = {}
 
@@ -276,7 +278,7 @@ def _check_choice(key: str, found: str, *allowed: str) -> None:
 def _check_inner_loop(outer_target: str, inner_steps: int, inner_batch: str, quiz: Iterator[Batch] | None) -> None:
     if inner_steps < 1:
         raise RkdError(f"inner_steps: found {inner_steps}; expected a whole number from 1")
-    if outer_target != "look-ahead" and (inner_steps > 1 or inner_batch == "quiz"):
+    if outer_target in ("student", "initial") and (inner_steps > 1 or inner_batch == "quiz"):
         key, found = ("inner_steps", inner_steps) if inner_steps > 1 else ("inner_batch", inner_batch)
         raise RkdError(
             f"{key}: found {found!r}; expected its default, as outer_target {outer_target!r} makes no inner update"

@@ -17,14 +17,15 @@ from rkd.models.unpadded import logits
 class TinyBERT(KD):
     """Two stages, one after the other; the labels are never read:
 
-    1. Intermediate layers: minimise MSE(E_S·W, E_T) + Σ_i [ MSE(H_S^i·W, H_T^map(i)) + MSE(A_S^i, A_T^map(i)) ],
+    1. Intermediate layers: minimise
+       w_E · MSE(E_S·W, E_T) + Σ_i [ w_H · MSE(H_S^i·W, H_T^map(i)) + w_A · MSE(A_S^i, A_T^map(i)) ],
        E the embeddings, H the hidden states and A the attention scores before the softmax (equations 7, 8 and 9).
     2. Predictions: minimise the soft cross-entropy −Σ softmax(z_T) · log softmax(z_S), temperature 1 (equation 10).
 
     Each stage is a training of its own, as in the authors' code: own AdamW, own warm-up, own linear decay. The paper's
     uniform map is `skip`. W exists where widths differ and is then learned with the student: one matrix for all
-    layers, as in the authors' code. Terms are summed over layers with weight 1, each a mean over the hidden size or
-    over heads.
+    layers, as in the authors' code. Terms are summed over layers, each a mean over the hidden size or over heads. All
+    weights are 1 in the paper; others ask which part of the teacher's layers is worth learning.
 
     Different from the authors' code, on purpose: padded tokens are left out of every term (there, scores of padded
     keys count as equal, padded queries and states count in full); on regression tasks stage 2 learns the teacher's
@@ -35,10 +36,13 @@ class TinyBERT(KD):
         layer_map: one teacher layer for every student layer.
         intermediate_fraction: fraction of the steps that belong to stage 1, from 0 to below 1. 0.5 is ours; the paper's
             epochs give 20 / 23.
+        hidden_weight, attention_weight, embedding_weight: w_H, w_A and w_E, from 0. Without attention, the numbers of
+            heads may differ.
         **settings: see `Method`.
 
     Raises:
-        RkdError: other numbers of attention heads, or a student layer with no or several teacher layers.
+        RkdError: other numbers of attention heads, a student layer with no or several teacher layers, a number out of
+            range, or a stage 1 without a part.
 
     Example:
         >>> layer_map = LayerMap.from_strategy("skip", student_layers=6, teacher_layers=12)
@@ -60,12 +64,24 @@ class TinyBERT(KD):
         total_steps: int,
         warmup_steps: int = 0,
         intermediate_fraction: float = 0.5,
+        hidden_weight: float = 1.0,
+        attention_weight: float = 1.0,
+        embedding_weight: float = 1.0,
         **settings: Any,
     ) -> None:
         if not 0 <= intermediate_fraction < 1:
             raise RkdError(f"intermediate_fraction: found {intermediate_fraction}; expected a number from 0 to below 1")
+        weights = {"hidden": hidden_weight, "attention": attention_weight, "embedding": embedding_weight}
+        for part, weight in weights.items():
+            if not 0 <= weight < torch.inf:
+                raise RkdError(f"{part}_weight: found {weight}; expected a number from 0")
+        if intermediate_fraction and not any(weights.values()):
+            raise RkdError(
+                "hidden_weight, attention_weight and embedding_weight: found 0 for all; expected one above 0, or "
+                "intermediate_fraction 0, as stage 1 would learn nothing"
+            )
         heads = [config_of(model).num_attention_heads for model in (student, teacher)]
-        if heads[0] != heads[1]:
+        if attention_weight and heads[0] != heads[1]:
             raise RkdError(
                 f"tinybert: student and teacher have {heads[0]} and {heads[1]} attention heads; expected the same, as "
                 "their attention scores are compared head by head"
@@ -82,7 +98,7 @@ class TinyBERT(KD):
             warmup_steps=stages[1][1],
             **settings,
         )
-        self.intermediate_steps = first
+        self.intermediate_steps, self.weights = first, weights
         self.teacher_layers = layer_map.one_to_one(range(layer_map.student_layers), "tinybert")
         self.projection = _projection(student, teacher)
         learners = nn.ModuleList([student, self.projection])
@@ -104,10 +120,12 @@ class TinyBERT(KD):
             for i, layer in enumerate(self.teacher_layers):
                 projected = self.projection(ours.hidden[i + 1])
                 hidden = hidden + hidden_state_loss(projected, theirs.hidden[layer + 1], mask)
-                attention = attention + attention_score_loss(ours.scores[i], theirs.scores[layer], mask)
-            loss = embedding + hidden + attention
+                if self.weights["attention"]:
+                    attention = attention + attention_score_loss(ours.scores[i], theirs.scores[layer], mask)
+            parts = {"embedding": embedding, "hidden": hidden, "attention": attention}
+            loss = sum((self.weights[name] * part for name, part in parts.items()), torch.zeros_like(embedding))
             (weight * loss).backward()
-            losses.add(weight, loss=loss, embedding=embedding, hidden=hidden, attention=attention)
+            losses.add(weight, loss=loss, **parts)
         self.intermediate_optimizer.step()
         return losses
 

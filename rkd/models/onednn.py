@@ -44,7 +44,7 @@ def _suits(x: Tensor) -> bool:
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """x · Wᵀ + b by oneDNN, differentiable any number of times.
+    """x · Wᵀ + b by oneDNN, differentiable any number of times, in forward mode too.
 
     Args:
         x: float32 on the CPU, shape (…, n).
@@ -64,20 +64,33 @@ def product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 
 class _Linear(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        ctx.save_for_backward(x, weight)
+    def forward(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         return product(x, weight, bias)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, Tensor | None], output: Tensor) -> None:
+        x, weight, _ = inputs
+        ctx.save_for_backward(x, weight)
+        ctx.save_for_forward(x, weight)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
         x, weight = ctx.saved_tensors
-        # Not the bare products: MetaDistil differentiates them once more.
+        # Not the bare products: they may be differentiated once more.
         for_x, for_weight, for_bias = ctx.needs_input_grad
         return (
             _Linear.apply(grad, weight.t(), None) if for_x else None,
             _Linear.apply(grad.t(), x.t(), None) if for_weight else None,
             grad.sum(0) if for_bias else None,
         )
+
+    @staticmethod
+    def jvp(ctx: Any, along_x: Tensor | None, along_weight: Tensor | None, along_bias: Tensor | None) -> Tensor:
+        x, weight = ctx.saved_tensors
+        along = x.new_zeros(()) if along_x is None else _Linear.apply(along_x, weight, None)
+        if along_weight is not None:
+            return along + _Linear.apply(x, along_weight, along_bias)
+        return (along if along_bias is None else along + along_bias).expand(len(x), -1)
 
 
 def product_flops(x: Any, weight: Any, *_: Any, **__: Any) -> int:

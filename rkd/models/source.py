@@ -6,6 +6,7 @@ A reference is one line of text:
 |-----------------------------|----------------|-------------------------------------------------------------|
 | `package:NAME/FOLDER`       | package        | weights in FOLDER of the installed Python package NAME      |
 | `teacher-layers:1,3,5`      | teacher-layers | copy of those pretrained teacher layers, counted from 0     |
+| `teacher-layers:first-6`    | teacher-layers | copy of the first 6 pretrained teacher layers               |
 | `PATH.json`                 | config         | random initialisation from a transformers config file       |
 | `./PATH`, `/PATH`, `~/PATH` | folder         | local checkpoint (also an existing folder of another name)  |
 | `ORGANISATION/NAME`, `NAME` | hub            | checkpoint on the Hugging Face hub; `NAME@REVISION` pins it |
@@ -41,6 +42,7 @@ _HUB_NAME = re.compile(
 )
 _PACKAGE_PATH = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)/(.+)", re.DOTALL)
 _LAYERS = re.compile(r"[0-9]{1,4}( *, *[0-9]{1,4})*")
+_FIRST_LAYERS = re.compile(r"first-([1-9][0-9]{0,3})")
 _FORMS = (
     "a hub name (org/name or org/name@revision), a local folder, package:NAME/FOLDER, a *.json model config, or "
     "teacher-layers:1,3"
@@ -159,10 +161,12 @@ def _parse_package(reference: str) -> ModelSource:
 
 def _parse_teacher_layers(reference: str) -> ModelSource:
     location = reference.removeprefix(_TEACHER_LAYERS).strip()
+    if first := _FIRST_LAYERS.fullmatch(location):
+        return ModelSource("teacher-layers", location, tuple(range(int(first[1]))))
     if _LAYERS.fullmatch(location) is None:
         raise RkdError(
             f"model reference: found {reference!r}, expected teacher-layers: and layers counted from 0,"
-            " divided by commas, for example teacher-layers:1,3,5"
+            " divided by commas, for example teacher-layers:1,3,5, or their number, for example teacher-layers:first-6"
         )
     return ModelSource("teacher-layers", location, tuple(int(layer) for layer in location.split(",")))
 

@@ -64,6 +64,14 @@ def kd_objective(z_s, z_t, y):
     return (1 - ALPHA) * task_loss(z_s, y) + ALPHA * soft_loss(z_s, z_t)
 
 
+def follow_loss(z_t, z_s):
+    """KL(softmax(z_S) ‖ softmax(z_T)), or the squared difference of two scores."""
+    if z_s.shape[1] == 1:
+        return (z_s - z_t).square().mean()
+    p_s = torch.softmax(z_s, dim=1)
+    return (p_s * (p_s.log() - torch.log_softmax(z_t, dim=1))).sum() / len(z_s)
+
+
 class Learner:
     """A model with AdamW, a clip at global norm 1 and a learning rate that falls linearly to 0."""
 
@@ -75,15 +83,20 @@ class Learner:
         self.lr, self.total_steps, self.taken = lr, total_steps, 0
 
     def step(self, loss):
-        gradients = torch.autograd.grad(loss, self.parameters, allow_unused=True)
+        self.apply(torch.autograd.grad(loss, self.parameters, allow_unused=True))
+
+    def apply(self, gradients):
         for parameter, gradient in zip(self.parameters, gradients, strict=True):
             parameter.grad = gradient
         nn.utils.clip_grad_norm_(self.parameters, 1.0)
         for group in self.adamw.param_groups:
-            group["lr"] = self.lr * max(0.0, 1 - self.taken / self.total_steps)
+            group["lr"] = self.current_lr()
         self.adamw.step()
         self.adamw.zero_grad()
         self.taken += 1
+
+    def current_lr(self):
+        return self.lr * max(0.0, 1 - self.taken / self.total_steps)
 
 
 def restores_exactly(make, batch_list):

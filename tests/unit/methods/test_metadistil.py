@@ -1,4 +1,4 @@
-"""MetaDistil's second-order gradient by finite differences and by an unrolled graph; its quiz."""
+"""MetaDistil's gradient of the teacher by finite differences and by a graph of second order; its quiz."""
 
 import copy
 
@@ -10,6 +10,7 @@ from rkd.errors import RkdError
 from rkd.methods import MetaDistil
 from rkd.methods.functional import logits_at
 from rkd.training.holdout import QuizBatches, hold_out
+from tests.reference.metadistil import SecondOrderMetaDistil
 from tests.reference.methods import KD as KD_SETTINGS
 from tests.reference.methods import (
     STUDENT_LR,
@@ -29,9 +30,9 @@ from tests.reference.methods import (
 PILOT_LR = 0.05
 
 
-def metadistil(student, teacher, labels=2, **overrides):
+def metadistil(student, teacher, labels=2, kind=MetaDistil, **overrides):
     settings = {"teacher_lr": TEACHER_LR, "pilot_lr": PILOT_LR, "quiz": Questions(labels), **overrides}
-    return MetaDistil(student, teacher, **{**KD_SETTINGS, **settings})
+    return kind(student, teacher, **{**KD_SETTINGS, **settings})
 
 
 def teacher_gradient(method, batch, monkeypatch):
@@ -81,6 +82,48 @@ def test_the_teachers_gradient_equals_finite_differences(labels, monkeypatch):
         expected = (losses[0] - losses[1]) / 2e-4
         assert float((found[name] * direction).sum()) == pytest.approx(expected, rel=1e-4, abs=1e-9), name
     assert max(float(gradient.abs().max()) for gradient in found.values()) > 1e-5
+
+
+@pytest.mark.parametrize("options", [{}, {"alpha": 0.0}, {"alpha": 1.0}, {"regression_kd": "none"}], ids=str)
+@pytest.mark.parametrize("labels", [3, 1])
+def test_the_gradient_by_first_derivatives_is_that_of_second_order(labels, options):
+    """With dropout: the pass in forward mode repeats the pilot's mask, and the generator ends where it did."""
+    found = []
+    for kind in (MetaDistil, SecondOrderMetaDistil):
+        method = metadistil(*pair(labels, dropout=0.2), labels, kind, **options)
+        torch.manual_seed(0)
+        loss, gradients = method.teacher_gradient(next(batches(1, labels)))
+        found.append((loss, gradients, torch.get_rng_state()))
+    (loss, ours, position), (expected_loss, theirs, expected_position) = found
+    assert loss == expected_loss
+    assert torch.equal(position, expected_position)
+    for a, b in zip(ours, theirs, strict=True):
+        assert (a is None) == (b is None)
+        assert a is None or (a - b).abs().max() <= 1e-13 * max(1.0, float(b.abs().max()))
+
+
+def test_the_gradient_by_first_derivatives_in_fewer_bits():
+    """Float32 to rounding; under bf16 both lose digits, and point the same way."""
+
+    def gradient(kind, bits):
+        method = metadistil(*pair(dtype=torch.float32), kind=kind)
+        with torch.autocast("cpu", torch.bfloat16, enabled=bits == 16):
+            _, found = method.teacher_gradient(next(batches(1)))
+        return torch.cat([g.flatten() for g in found])
+
+    exact = gradient(SecondOrderMetaDistil, 32)
+    assert (gradient(MetaDistil, 32) - exact).norm() < 1e-5 * exact.norm()
+    for kind in (MetaDistil, SecondOrderMetaDistil):
+        assert torch.cosine_similarity(gradient(kind, 16), exact, dim=0) > 0.95
+
+
+def test_gradient_accumulation_changes_nothing():
+    methods = [metadistil(*pair(), gradient_accumulation=parts) for parts in (1, 4)]
+    for batch in batches(3):
+        whole, split = (method.step(batch) for method in methods)
+        assert split == pytest.approx(whole, abs=1e-9)
+    assert_same(methods[0].student, methods[1].student, 1e-9)
+    assert_same(methods[0].teacher, methods[1].teacher, 1e-7)
 
 
 @pytest.mark.parametrize("labels", [3, 1])

@@ -39,12 +39,18 @@ DEFAULTS = {
 CONTROLS = [
     {"outer_target": "student"},
     {"outer_target": "initial"},
+    {"outer_target": "step"},
     {"outer_direction": "random"},
     {"outer_scope": "encoder"},
     {"inner_steps": 2},
     {"inner_batch": "quiz"},
     {"outer_optimizer": "sgd", "outer_step_size": 0.1},
     {"inner_steps": 2, "inner_batch": "quiz", "outer_optimizer": "sgd", "outer_direction": "random"},
+]
+STEPS = [
+    {"outer_target": "step", "inner_steps": 2},
+    {"outer_target": "step", "inner_batch": "quiz"},
+    {"outer_target": "step", "outer_optimizer": "sgd", "outer_step_size": 0.5},
 ]
 IDS = [" ".join(map(str, control.values())) for control in CONTROLS]
 
@@ -90,14 +96,15 @@ class LiteralControl(LiteralReptileKD):
 
     def step(self, batch):
         target = self.target(batch)
-        theirs = dict(self.teacher.named_parameters())
+        ours, theirs = dict(self.student.named_parameters()), dict(self.teacher.named_parameters())
         step_size = self.control.get("outer_step_size", 1e-3) * (1 - self.taken / TOTAL_STEPS)
         pulled = []
         for name, parameter in target.named_parameters():
             if self.control["outer_scope"] == "encoder" and ".layer." not in name:
                 continue
             for other in self.targets[name]:
-                difference = parameter.detach() - theirs[other].detach()
+                origin = ours[name] if self.control["outer_target"] == "step" else theirs[other]
+                difference = parameter.detach() - origin.detach()
                 pulled.append(theirs[other])
                 if self.control["outer_optimizer"] == "sgd":
                     theirs[other].data += step_size * difference
@@ -114,7 +121,7 @@ class LiteralControl(LiteralReptileKD):
 
 
 @pytest.mark.parametrize("labels", [3, 1])
-@pytest.mark.parametrize("control", [{}, *CONTROLS[:2], *CONTROLS[3:7], {"inner_steps": 4}], ids=str)
+@pytest.mark.parametrize("control", [*STEPS, {}, *CONTROLS[:3], *CONTROLS[4:8], {"inner_steps": 4}], ids=str)
 def test_equals_the_literal_control(control, labels):
     student, teacher = pair(labels)
     literal = LiteralControl(copy.deepcopy(student), copy.deepcopy(teacher), labels, control)
@@ -182,6 +189,25 @@ def test_defaults_are_the_plain_method_bit_for_bit(labels, parts):
         assert_same(methods[0].student, method.student, 0.0)
         assert_same(methods[0].teacher, method.teacher, 0.0)
         assert torch.equal(positions[0], position)
+
+
+@pytest.mark.parametrize("strategy", ["skip", "both"])
+def test_the_step_alone_is_the_look_ahead_without_the_way_from_the_teacher(strategy):
+    """θ_T − θ'_S and θ_S − θ'_S differ by θ_T − θ_S, on every pair."""
+    models = pair()
+    layer_map = LayerMap.from_strategy(strategy, 2, 4)
+    whole, alone = (
+        reptile(*copy.deepcopy(models), layer_map=layer_map, outer_target=target) for target in ("look-ahead", "step")
+    )
+    ways = [theirs.detach() - ours.detach() for ours, theirs in alone.pairs]
+    pulls = [recorded_pulls(method) for method in (whole, alone)]
+    batch = next(batches(1))
+    for method in (whole, alone):
+        method.step(batch)
+    for pull, step, way in zip(*pulls, ways, strict=True):
+        assert (pull - step - way).abs().max() < 1e-12
+        assert step.abs().max() <= 1.01 * STUDENT_LR + WEIGHT_DECAY * STUDENT_LR  # one AdamW step from zero state
+    assert len(pulls[0]) == len(ways)
 
 
 @pytest.mark.parametrize("outer_target", ["student", "initial"])
@@ -340,7 +366,8 @@ def test_gradient_accumulation_changes_nothing(control):
         whole, split = (method.step(batch) for method in methods)
         assert split == pytest.approx(whole, abs=1e-9)
     assert_same(methods[0].student, methods[1].student, 1e-9)
-    assert_same(methods[0].teacher, methods[1].teacher, 1e-9)
+    # AdamW twice over blows up the rounding of a gradient that is zero, a key's bias.
+    assert_same(methods[0].teacher, methods[1].teacher, 1e-7)
 
 
 @pytest.mark.parametrize("control", CONTROLS, ids=IDS)
@@ -359,7 +386,10 @@ def test_state_restores_exactly(control):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"outer_target": "inner"}, "outer_target: found 'inner'; expected 'look-ahead', 'student' or 'initial'"),
+        (
+            {"outer_target": "inner"},
+            "outer_target: found 'inner'; expected 'look-ahead', 'step', 'student' or 'initial'",
+        ),
         ({"outer_direction": "up"}, "outer_direction: found 'up'; expected 'pseudo-gradient' or 'random'"),
         ({"outer_scope": "none"}, "outer_scope: found 'none'; expected 'all' or 'encoder'"),
         ({"inner_batch": "dev"}, "inner_batch: found 'dev'; expected 'same' or 'quiz'"),

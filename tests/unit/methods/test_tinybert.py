@@ -62,11 +62,16 @@ def literal_stage_one(student, teacher, batch, w):
     return embedding / size, hidden / size, attention / size
 
 
+WEIGHTS = {"hidden_weight": 0.5, "attention_weight": 2.0, "embedding_weight": 0.0}
+
+
+@pytest.mark.parametrize("weights", [{}, WEIGHTS], ids=["as published", "weighted"])
 @pytest.mark.parametrize(("labels", "width"), [(3, 16), (1, 16), (2, 24)])
-def test_equals_the_literal_method(labels, width):
+def test_equals_the_literal_method(labels, width, weights):
     student, _ = pair(labels, 2, 4)
     teacher = bert(4, seed=2, labels=labels, hidden=width).double().eval()
-    method = tinybert(student, teacher, total_steps=6, intermediate_fraction=0.5)
+    method = tinybert(student, teacher, total_steps=6, intermediate_fraction=0.5, **weights)
+    by_part = [weights.get(f"{part}_weight", 1.0) for part in ("embedding", "hidden", "attention")]
     literal, before = copy.deepcopy(student), copy.deepcopy(teacher)
     w = torch.eye(16, dtype=torch.float64) if width == 16 else method.projection.weight.T.detach().clone()
     extra = [] if width == 16 else [w.requires_grad_()]
@@ -78,7 +83,7 @@ def test_equals_the_literal_method(labels, width):
             assert [found[name] for name in ("embedding", "hidden", "attention")] == pytest.approx(
                 [float(part) for part in parts], rel=1e-9
             )
-            loss = sum(parts)
+            loss = sum(w_part * part for w_part, part in zip(by_part, parts, strict=True))
         else:
             z_s, z_t = forward(literal, batch).logits, forward(before, batch).logits.detach()
             if labels == 1:
@@ -194,6 +199,63 @@ def test_losses_by_hand():
     scores[0, :, :2, :2] = 2.0
     scores[1, :, 0, 0] = torch.tensor([1.0, 3.0])  # two heads: 5
     assert attention_score_loss(scores, torch.zeros_like(scores), mask).item() == pytest.approx((4 + 5) / 2)
+
+
+class PlainTinyBERT(TinyBERT):
+    """Stage 1 without weights: the sum of its parts."""
+
+    def match_layers(self, batch):
+        for micro_batch, weight in self.micro_batches(batch):
+            ours, theirs = all_states(self.student, micro_batch), self.teacher_states(micro_batch)
+            mask = micro_batch["attention_mask"].to(ours.hidden[0].dtype)
+            embedding = hidden_state_loss(self.projection(ours.hidden[0]), theirs.hidden[0], mask)
+            hidden = attention = torch.zeros_like(embedding)
+            for i, layer in enumerate(self.teacher_layers):
+                projected = self.projection(ours.hidden[i + 1])
+                hidden = hidden + hidden_state_loss(projected, theirs.hidden[layer + 1], mask)
+                attention = attention + attention_score_loss(ours.scores[i], theirs.scores[layer], mask)
+            (weight * (embedding + hidden + attention)).backward()
+        self.intermediate_optimizer.step()
+        return {"loss": 0.0}
+
+
+def test_weights_of_1_are_the_plain_sum_bit_for_bit():
+    methods = []
+    for kind in (TinyBERT, PlainTinyBERT):
+        student, teacher = pair(dtype=torch.float32, dropout=0.1)
+        layer_map = LayerMap.from_strategy("skip", 2, 4)
+        methods.append(kind(student, teacher, layer_map=layer_map, **SETTINGS))
+        torch.manual_seed(0)
+        for batch in batches(4, dtype=torch.float32):
+            methods[-1].step(batch)
+    assert_same(methods[0].student, methods[1].student, 0.0)
+
+
+@pytest.mark.parametrize("part", ["hidden", "attention", "embedding"])
+def test_a_part_without_weight_teaches_nothing(part):
+    weights = {f"{name}_weight": float(name == part) for name in ("hidden", "attention", "embedding")}
+    found = tinybert(*pair(), **weights).step(next(batches(1)))
+    assert found["loss"] == pytest.approx(found[part], rel=1e-12)
+
+
+def test_without_attention_the_heads_may_differ():
+    student, teacher = pair()
+    teacher.config.num_attention_heads = 4
+    assert tinybert(student, teacher, attention_weight=0.0).step(next(batches(1)))["attention"] == 0.0
+
+
+@pytest.mark.parametrize("name", ["hidden_weight", "attention_weight", "embedding_weight"])
+@pytest.mark.parametrize("weight", [-1.0, float("nan"), float("inf")])
+def test_weights_out_of_range(name, weight):
+    with pytest.raises(RkdError, match=f"{name}: found {weight}; expected a number from 0"):
+        tinybert(*pair(), **{name: weight})
+
+
+def test_a_stage_without_a_part():
+    none = {"hidden_weight": 0.0, "attention_weight": 0.0, "embedding_weight": 0.0}
+    with pytest.raises(RkdError, match="found 0 for all; expected one above 0, or intermediate_fraction 0"):
+        tinybert(*pair(), **none)
+    assert set(tinybert(*pair(), **none, intermediate_fraction=0.0).step(next(batches(1)))) == {"loss", "kd"}
 
 
 def test_needs_as_many_heads():

@@ -54,6 +54,24 @@ def test_second_derivatives():
 
 
 @needs_onednn
+@pytest.mark.parametrize("moving", [(0, 1, 2), (0,), (1,), (2,), (0, 2)])
+def test_derivatives_in_forward_mode(moving):
+    inputs = [tensor.detach() for tensor in factors(7)]
+
+    def along(function):
+        values = tuple(inputs[i] for i in moving)
+        directions = tuple(torch.arange(t.numel(), dtype=t.dtype).view_as(t).sin() for t in values)
+
+        def moved(*values):
+            return function(*[dict(zip(moving, values, strict=True)).get(i, inputs[i]) for i in range(3)])
+
+        return torch.func.jvp(moved, values, directions)
+
+    for ours, theirs in zip(along(onednn.linear), along(F.linear), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
+
+
+@needs_onednn
 def test_every_linear_module_inside_the_block_takes_part(calls):
     model, x = nn.Sequential(nn.Linear(24, 8), nn.ReLU(), nn.Linear(8, 2)), factors(7)[0]
     with onednn.OneDNN():

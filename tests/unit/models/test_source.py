@@ -29,6 +29,8 @@ from rkd.models.source import KNOWN_SHA256, ModelSource, parse
         ("teacher-layers:1,3,5", "teacher-layers", "1,3,5", (1, 3, 5)),
         ("teacher-layers: 0, 2", "teacher-layers", "0, 2", (0, 2)),
         ("teacher-layers:4", "teacher-layers", "4", (4,)),
+        ("teacher-layers:first-3", "teacher-layers", "first-3", (0, 1, 2)),
+        ("teacher-layers: first-1", "teacher-layers", "first-1", (0,)),
     ],
 )
 def test_forms(reference: str, kind: str, location: str, layers: tuple[int, ...]) -> None:
@@ -54,6 +56,9 @@ def test_forms(reference: str, kind: str, location: str, layers: tuple[int, ...]
         ("package:weights//etc", "expected package:NAME/FOLDER"),
         ("teacher-layers:", "for example teacher-layers:1,3,5"),
         ("teacher-layers:1,,3", "for example teacher-layers:1,3,5"),
+        ("teacher-layers:first-0", "or their number, for example teacher-layers:first-6"),
+        ("teacher-layers:first-", "or their number, for example teacher-layers:first-6"),
+        ("teacher-layers:first-3,5", "or their number, for example teacher-layers:first-6"),
         ("teacher-layers:-1", "for example teacher-layers:1,3,5"),
         ("teacher-layers:1.5", "for example teacher-layers:1,3,5"),
         ("teacher-layers:[1]", "for example teacher-layers:1,3,5"),
