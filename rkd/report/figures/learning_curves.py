@@ -22,7 +22,7 @@ from matplotlib.ticker import MaxNLocator
 from rkd.errors import RkdError
 from rkd.report.inputs import TEACHER, ReportSpec, score_name
 from rkd.report.provenance import with_outputs
-from rkd.report.statistics import Interval
+from rkd.report.statistics.intervals import Interval
 from rkd.tasks import Task, get
 from rkd.utils.files import atomic_path, write_json
 

@@ -23,7 +23,7 @@ from rkd.report.figures.learning_curves import (
     variant_styles,
 )
 from rkd.report.inputs import TEACHER, ReportSpec, run_of, score_name
-from rkd.report.statistics import Interval, seed_interval
+from rkd.report.statistics.intervals import Interval, seed_interval
 from rkd.report.tables.main import PRIMARY
 from rkd.runs import read_record
 from rkd.tasks import get

@@ -12,7 +12,7 @@ from jsonschema import Draft202012Validator
 from rkd.errors import RkdError
 from rkd.report.inputs import ReportSpec, score_name
 from rkd.report.rendering.grid import Grid, Note, Part, Section
-from rkd.report.statistics import Interval, seed_interval
+from rkd.report.statistics.intervals import Interval, seed_interval
 from rkd.report.tables.main import MISSING, PRIMARY, count_range, data_text, model_text, score_part, selection_text
 from rkd.runs import checked, parse_json
 from rkd.tasks import get

@@ -13,7 +13,9 @@ from rkd.errors import RkdError
 from rkd.report.inputs import ReportSpec, run_of
 from rkd.report.page.findings import signed
 from rkd.report.rendering.grid import Grid, Note, Part, Section
-from rkd.report.statistics import RESAMPLES, Comparison, Runs, average, compare, holm, read_runs
+from rkd.report.statistics.comparison import RESAMPLES, Comparison, average, compare
+from rkd.report.statistics.predictions import Runs, read_runs
+from rkd.report.statistics.verdicts import holm
 from rkd.report.tables.main import AVERAGE, MISSING, data_text, model_text, selection_text
 from rkd.tasks import averaged, get
 

@@ -16,7 +16,7 @@ from rkd.report.inputs import ReportSpec
 from rkd.report.provenance import with_outputs
 from rkd.report.rendering.grid import Grid, Note, Part, Section
 from rkd.report.rendering.html import table_page, table_title
-from rkd.report.statistics import Interval, seed_interval
+from rkd.report.statistics.intervals import Interval, seed_interval
 from rkd.report.tables import literature
 from rkd.tasks import Task, get
 from rkd.tasks import averaged as averaged_names

@@ -8,7 +8,7 @@ import pandas as pd
 
 from rkd.report.inputs import ReportSpec
 from rkd.report.rendering.grid import Grid, Note, Part, Section
-from rkd.report.statistics import Interval, seed_interval
+from rkd.report.statistics.intervals import Interval, seed_interval
 from rkd.report.tables.main import MISSING, count_range, data_text, model_text, score_part
 from rkd.tasks import get
 

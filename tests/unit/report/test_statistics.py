@@ -10,7 +10,10 @@ from scipy import stats
 from rkd.errors import RkdError
 from rkd.metrics import scores as metrics
 from rkd.metrics.weighted import primary_scores, resampled_primary_scores
-from rkd.report.statistics import Comparison, Runs, average, compare, holm, pair, read_runs, seed_interval
+from rkd.report.statistics.comparison import Comparison, average, compare
+from rkd.report.statistics.intervals import seed_interval
+from rkd.report.statistics.predictions import Runs, pair, read_runs
+from rkd.report.statistics.verdicts import holm
 from rkd.tasks import get, primary_score
 
 RTE = get("rte")
