@@ -116,7 +116,7 @@ def minimum_detectable_effect(variances: Variances, seeds: int, power: float = P
     >>> round(minimum_detectable_effect(Variances(0.0, 1.0), seeds=1), 2)  # in standard errors
     2.8
     >>> round(minimum_detectable_effect(Variances(3.0, 0.0), seeds=3), 2)
-    5.58
+    5.65
     """
     error = _error(variances, seeds)
     if error == 0 or not math.isfinite(error):
