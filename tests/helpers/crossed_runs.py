@@ -29,22 +29,23 @@ def answers(task, n, count, rng):
     return labels, np.where(rng.random((count, n)) < 0.6, labels, rng.integers(0, task.num_labels, (count, n)))
 
 
-def crossed(rng, seeds, examples, seed_sd, shift=0.0, clusters=None):
-    """Right answers of two rows, (2, seeds, examples): examples are easy or hard, for one row more than the other.
+def crossed(rng, seeds, examples, seed_sd, shifts=(0.0, 0.0), clusters=None):
+    """Right answers of as many rows as shifts, (rows, seeds, examples): easy and hard examples, not the same for all.
 
     Examples of one cluster share half of the variance of their difficulty.
     """
-    difficulty = _normal(rng, _COMMON, (1, examples), clusters) + _normal(rng, _OWN, (2, examples), clusters)
-    ability = rng.normal(0, seed_sd, (2, seeds, 1)) + np.array([shift, 0.0])[:, None, None]
-    noise = rng.normal(0, _NOISE, (2, seeds, examples))
+    rows = len(shifts)
+    difficulty = _normal(rng, _COMMON, (1, examples), clusters) + _normal(rng, _OWN, (rows, examples), clusters)
+    ability = rng.normal(0, seed_sd, (rows, seeds, 1)) + np.array(shifts)[:, None, None]
+    noise = rng.normal(0, _NOISE, (rows, seeds, examples))
     return (_MEAN + difficulty[:, None] + ability + noise > 0).astype(float)
 
 
-def pair_of_rows(rng, seeds, examples, seed_sd, shift=0.0, clusters=None):
-    """`crossed` as the `Runs` of two rows on RTE."""
+def crossed_runs(rng, seeds, examples, seed_sd, shifts=(0.0, 0.0), clusters=None):
+    """`crossed` as the `Runs` of its rows on RTE."""
+    right = crossed(rng, seeds, examples, seed_sd, shifts, clusters)
     labels = np.ones(examples)
-    first, second = crossed(rng, seeds, examples, seed_sd, shift, clusters)
-    return runs("rte", labels, first, "row", clusters=clusters), runs("rte", labels, second, "base", clusters=clusters)
+    return [runs("rte", labels, one, f"row-{place}", clusters=clusters) for place, one in enumerate(right)]
 
 
 def shift_for(difference, seed_sd):

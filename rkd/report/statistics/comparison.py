@@ -17,7 +17,7 @@ bootstrap over examples, which works for any metric (see `rkd.metrics.weighted`)
 are added in quadrature (Howe; Zou and Donner), since σ² rests on S − 1 degrees of freedom and c on hundreds: with c = 0
 it is the paired t-test over seeds. p is the level at which the interval just reaches 0.
 
-Alternatives, all simulated (numbers: docs/statistics.md; the main ones: tests/unit/report/test_statistics.py):
+Alternatives, all simulated (numbers: docs/statistics.md; the main ones: tests/unit/report/statistics/test_comparison.py):
 a hierarchical bootstrap (seeds, then examples) understates the variance of 5 seeds by a fifth and knows no small-sample
 correction (1.96 standard errors instead of Student's 2.78); degrees of freedom estimated from the data (Satterthwaite,
 Hillis) call twice as many null differences significant as they should with 2 or 3 seeds.

@@ -37,7 +37,7 @@ from rkd.report.statistics.comparison import Comparison
 from rkd.report.statistics.intervals import LEVEL, seed_interval
 
 Values = NDArray[np.float64]
-_QUANTILES = 500  # of the confidence distribution of τ²
+_QUANTILES = 200  # of the confidence distribution of τ²
 
 
 class OverTasks(NamedTuple):

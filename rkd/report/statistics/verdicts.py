@@ -20,7 +20,7 @@ Rows with the same scores under every seed and every resample have no standard e
 difference on other examples might be: the verdict is open.
 
 References: Schuirmann (1987), Journal of Pharmacokinetics and Biopharmaceutics 15; Holm (1979), Scandinavian Journal of
-Statistics 6(2). Simulated error rates: docs/statistics.md and tests/unit/report/test_verdicts.py.
+Statistics 6(2). Simulated error rates: docs/statistics.md and tests/unit/report/statistics/test_verdicts.py.
 """
 
 from collections.abc import Sequence
