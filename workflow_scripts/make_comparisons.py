@@ -2,7 +2,7 @@
 
 from rkd.report.arguments import parser
 from rkd.report.provenance import origin
-from rkd.report.statistics import RESAMPLES
+from rkd.report.statistics.comparison import RESAMPLES
 from rkd.report.tables.base import write
 from rkd.report.tables.comparisons import BASELINES, comparisons
 from rkd.utils.command_line import at_least

@@ -17,7 +17,7 @@ from rkd.errors import RkdError
 from rkd.export import model_card
 from rkd.report.figures.tradeoffs import read_seconds
 from rkd.report.inputs import read_histories, read_metrics
-from rkd.report.statistics import Predictions
+from rkd.report.statistics.predictions import Predictions
 from rkd.report.tables.profiling import METHOD_NUMBERS, MODEL_NUMBERS, CostTable, EfficiencyTable, read_measurements
 from rkd.report.tables.provenance import provenance
 from rkd.runs.manifest import read_manifest

@@ -19,7 +19,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import MaxNLocator
 
 from rkd.report.provenance import with_outputs
-from rkd.report.statistics import Interval
+from rkd.report.statistics.intervals import Interval
 from rkd.tasks import Task
 from rkd.utils.files import atomic_path, write_json
 

@@ -24,7 +24,7 @@ from rkd.report.figures.style import (
 )
 from rkd.report.inputs import PRIMARY
 from rkd.report.names import score_name
-from rkd.report.statistics import Interval, seed_interval
+from rkd.report.statistics.intervals import Interval, seed_interval
 from rkd.runs.paths import run_of
 from rkd.runs.record import read_record
 from rkd.specs.jobs import TEACHER

@@ -12,7 +12,7 @@ from rkd.report.captions import data_text, model_text, selection_text
 from rkd.report.inputs import PRIMARY
 from rkd.report.names import score_name
 from rkd.report.rendering.grid import Cell, Grid, Note, Section
-from rkd.report.statistics import Interval, seed_interval
+from rkd.report.statistics.intervals import Interval, seed_interval
 from rkd.report.tables.base import MISSING, count_range, score_cell
 from rkd.specs.report import Axis, ReportSpec, is_number
 from rkd.tasks import get

@@ -12,7 +12,7 @@ from rkd.report.names import table_title
 from rkd.report.provenance import with_outputs
 from rkd.report.rendering.grid import Cell, Grid
 from rkd.report.rendering.html import table_page
-from rkd.report.statistics import Interval
+from rkd.report.statistics.intervals import Interval
 from rkd.utils.files import atomic_path, atomic_write_text, write_json
 
 MISSING = "–"  # printed where there is no number

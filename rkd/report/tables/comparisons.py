@@ -13,7 +13,9 @@ from rkd.errors import RkdError
 from rkd.report.captions import data_text, model_text, selection_text
 from rkd.report.names import AVERAGE, signed
 from rkd.report.rendering.grid import Cell, Grid, Note, Section
-from rkd.report.statistics import RESAMPLES, Comparison, Predictions, average, compare, holm
+from rkd.report.statistics.comparison import RESAMPLES, Comparison, average, compare
+from rkd.report.statistics.predictions import Predictions
+from rkd.report.statistics.verdicts import holm
 from rkd.report.tables.base import MISSING
 from rkd.runs.paths import run_of
 from rkd.specs.report import ReportSpec

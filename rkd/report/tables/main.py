@@ -16,7 +16,7 @@ from rkd.report.captions import data_text, model_text, selection_text
 from rkd.report.inputs import PRIMARY
 from rkd.report.names import AVERAGE, model_name
 from rkd.report.rendering.grid import Cell, Grid, Note, Section
-from rkd.report.statistics import seed_interval
+from rkd.report.statistics.intervals import seed_interval
 from rkd.report.tables import literature
 from rkd.report.tables.base import MISSING, count_range
 from rkd.specs.report import ReportSpec

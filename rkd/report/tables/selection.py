@@ -8,7 +8,7 @@ import pandas as pd
 
 from rkd.report.captions import data_text, model_text
 from rkd.report.rendering.grid import Cell, Grid, Note, Section
-from rkd.report.statistics import Interval, seed_interval
+from rkd.report.statistics.intervals import Interval, seed_interval
 from rkd.report.tables.base import MISSING, count_range, score_cell
 from rkd.specs.report import ReportSpec
 from rkd.tasks import get

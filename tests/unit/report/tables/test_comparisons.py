@@ -15,7 +15,9 @@ import pytest
 
 from rkd.errors import RkdError
 from rkd.report.inputs import read_histories
-from rkd.report.statistics import Predictions, compare, holm
+from rkd.report.statistics.comparison import compare
+from rkd.report.statistics.predictions import Predictions
+from rkd.report.statistics.verdicts import holm
 from rkd.report.tables.base import write
 from rkd.report.tables.comparisons import comparisons
 from rkd.report.tables.selection import selection

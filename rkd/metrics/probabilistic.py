@@ -1,0 +1,123 @@
+"""More of a classifier than its score, from logits and labels: likelihood, calibration, agreement with a teacher.
+
+The expected calibration error compares the confidence of the predicted class with how often it is right, in bins of
+equally many examples ("adaptive" bins; Nixon et al., 2019, CVPR Workshops; Nguyen and O'Connor, 2015, EMNLP). The 15
+equally wide bins of Guo et al. (2017, ICML) stay half empty with two classes, where no confidence is below 0.5, and put
+nearly all examples of a confident model into one.
+
+Any binned estimate is above 0 for a perfectly calibrated classifier, since the accuracy of a bin is noisy: with 15 bins
+by about 5 points on RTE's 277 examples, by 0.5 on QQP's 40 430. `calibration_noise` is that level for the confidences
+at hand. A calibration error is to be read against it, and only compared between classifiers on the same examples.
+
+None of these is defined for regression.
+"""
+
+import math
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.special import log_softmax
+
+from rkd.errors import RkdError
+
+BINS = 15
+
+Values = NDArray[np.float64]
+
+
+def negative_log_likelihood(logits: ArrayLike, labels: ArrayLike) -> float:
+    """Mean of −log p(label), in nats.
+
+    Args:
+        logits: shape (examples, classes).
+        labels: class ids, shape (examples,).
+
+    Raises:
+        RkdError: shapes, logits or labels are not those of a classifier.
+
+    >>> round(negative_log_likelihood([[0.0, 0.0], [0.0, 0.0]], [0, 1]), 3)
+    0.693
+    """
+    z, y = _checked(logits, labels)
+    return float(-log_softmax(z, axis=1)[np.arange(y.size), y].mean())
+
+
+def expected_calibration_error(logits: ArrayLike, labels: ArrayLike, bins: int = BINS) -> float:
+    """Mean over bins of |accuracy − mean confidence|, each bin by its number of examples. A fraction.
+
+    Args:
+        logits: shape (examples, classes).
+        labels: class ids, shape (examples,).
+        bins: number of bins of equally many examples, in the order of confidence; examples of equal confidence share a
+            bin, so that there may be fewer.
+
+    Raises:
+        RkdError: as `negative_log_likelihood`.
+
+    >>> expected_calibration_error([[0.0, 40.0]] * 4, [1, 1, 1, 0])  # certain, and right in three of four cases
+    0.25
+    """
+    z, y = _checked(logits, labels)
+    confidence, place = _binned(z, bins)
+    excess = (z.argmax(axis=1) == y) - confidence
+    return float(np.abs(np.bincount(place, excess)).sum() / y.size)
+
+
+def calibration_noise(logits: ArrayLike, bins: int = BINS) -> float:
+    """The expected calibration error of a perfectly calibrated classifier with the same confidences. A fraction.
+
+    Right answers of a bin are then independent draws with the confidences as chances; their sum is close to normal.
+
+    Args:
+        logits: shape (examples, classes).
+        bins: as in `expected_calibration_error`.
+
+    >>> round(calibration_noise([[0.0, 0.0]] * 100), 3)  # one bin: √(2/π) · √(0.25/100)
+    0.04
+    """
+    z, _ = _checked(logits, None)
+    confidence, place = _binned(z, bins)
+    deviation = np.sqrt(np.bincount(place, confidence * (1 - confidence)))
+    return float(math.sqrt(2 / math.pi) * deviation.sum() / len(z))
+
+
+def agreement(logits: ArrayLike, teacher_logits: ArrayLike) -> float:
+    """The fraction of examples on which student and teacher predict the same class.
+
+    Args:
+        logits, teacher_logits: shape (examples, classes) each.
+
+    Raises:
+        RkdError: different shapes, or logits that are not those of a classifier.
+
+    >>> agreement([[1.0, 0.0], [0.0, 1.0]], [[2.0, 1.0], [2.0, 1.0]])
+    0.5
+    """
+    student, _ = _checked(logits, None)
+    teacher, _ = _checked(teacher_logits, None)
+    if student.shape != teacher.shape:
+        raise RkdError(f"agreement: logits of shapes {student.shape} and {teacher.shape}; expected equal shapes")
+    return float((student.argmax(axis=1) == teacher.argmax(axis=1)).mean())
+
+
+def _binned(logits: Values, bins: int) -> tuple[Values, NDArray[np.intp]]:
+    """Confidence of the predicted class and number of its bin, shape (examples,) each."""
+    if bins < 1:
+        raise RkdError(f"calibration: {bins} bins; expected at least 1")
+    confidence: Values = np.exp(log_softmax(logits, axis=1).max(axis=1))
+    edges = np.quantile(confidence, np.arange(1, bins) / bins, method="inverted_cdf")
+    return confidence, np.searchsorted(edges, confidence, side="left")
+
+
+def _checked(logits: ArrayLike, labels: ArrayLike | None) -> tuple[Values, NDArray[np.int64]]:
+    z = np.asarray(logits, dtype=np.float64)
+    if z.ndim != 2 or z.shape[0] == 0 or z.shape[1] < 2:
+        raise RkdError(f"logits: shape {z.shape}; expected (examples, classes), at least 1 by 2")
+    if not np.isfinite(z).all():
+        raise RkdError("logits: NaN or infinite values; expected finite ones")
+    y = np.asarray([] if labels is None else labels, dtype=np.float64)
+    if labels is not None and y.shape != z.shape[:1]:
+        raise RkdError(f"labels: shape {y.shape}; expected {z.shape[:1]}, one per row of logits")
+    if not np.isin(y, np.arange(z.shape[1])).all():
+        raise RkdError(f"labels: values other than class ids; expected 0 to {z.shape[1] - 1}")
+    return z, y.astype(np.int64)

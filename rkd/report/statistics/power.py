@@ -1,0 +1,180 @@
+"""What could have been seen: power, minimum detectable effect, and the number of seeds that a margin needs.
+
+All follow from the two variance components of a comparison (`rkd.report.statistics.comparison`): σ² of the difference
+over seeds, and c, which all seeds share through the dev examples. With S seeds,
+
+    D̂  ~ N(D, σ²/S + c),   σ̂² ~ σ² χ²/(S − 1) with S − 1 degrees of freedom, independent of D̂
+    H  = √( t² σ̂²/S + z² c ),   the half-width of the interval, random through σ̂² alone
+    difference found:   |D̂| > H                  (t and z of the 95 % interval)
+    equivalence shown:  |D̂| < m − H              (t and z of the 90 % interval)
+
+so that the power is one integral over χ², which is computed and not simulated. With c = 0 it is the power of Student's
+t-test (non-central t); with σ = 0 the minimum detectable effect is the 2.80 standard errors of a normal test.
+
+The components are taken as known. Estimated from three seeds, σ may be half or twice the truth: pool several variants
+or tasks (`Variances.pooled`). The power is that of the next experiment of this size, given a difference that matters,
+not the power at the difference observed, which only restates p (Hoenig and Heisey, 2001, The American Statistician 55).
+
+This module needs neither torch nor pandas: a plan may import it.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import brentq
+from scipy.special import chdtri, ndtr, ndtri, stdtrit
+
+from rkd.report.statistics.intervals import LEVEL
+
+POWER = 0.8
+MOST_SEEDS = 1000
+_GRID = 2000  # midpoints of equal probability for the integral over χ²: three digits of power
+
+
+@dataclass(frozen=True)
+class Variances:
+    """The variance components of a difference between two variants. Squares of fractions.
+
+    Attributes:
+        seeds: σ², of the difference at one seed over seeds.
+        examples: c, of the difference over dev sets, which all seeds share.
+    """
+
+    seeds: float
+    examples: float
+
+    @classmethod
+    def pooled(cls, parts: "Sequence[Variances]") -> "Variances":
+        """Mean components of like comparisons: other variants on the same task, each with as many seeds."""
+        return cls(_mean([part.seeds for part in parts]), _mean([part.examples for part in parts]))
+
+    @classmethod
+    def average(cls, parts: "Sequence[Variances]") -> "Variances":
+        """Components of the difference on the average of tasks, from those of each task: seeds are independent."""
+        return cls(*(_mean(found) / len(parts) for found in zip(*((p.seeds, p.examples) for p in parts), strict=True)))
+
+    def error(self, seeds: int) -> float:
+        """Standard error of the difference with so many seeds."""
+        return math.sqrt(self.seeds / seeds + self.examples)
+
+
+def examples_variance(examples: int, differing: float) -> float:
+    """c of equal variants' accuracy from the number of dev examples alone, for a plan without any finished run.
+
+    An upper bound: `differing` counts all differences between two runs, c only those that all seeds share.
+
+    Args:
+        examples: number of dev examples.
+        differing: the fraction of them that only one of the two variants answers correctly.
+
+    >>> error = math.sqrt(examples_variance(277, 0.05))
+    >>> round(100 * minimum_detectable_effect(Variances(0.0, error**2), seeds=1), 1)
+    3.8
+    """
+    return differing / examples
+
+
+def difference_power(variances: Variances, seeds: int, difference: float, level: float = LEVEL) -> float:
+    """The chance that the interval leaves out 0, given the true difference.
+
+    Args:
+        variances: of the comparison.
+        seeds: number of them; one seed knows the examples' part only, as in `compare`.
+        difference: the true one, a fraction.
+        level: of the interval.
+    """
+    error, half = _error(variances, seeds), _half_widths(variances, seeds, 1 - level)
+    if error == 0:
+        return float(difference != 0)
+    return _mean(ndtr((difference - half) / error) + ndtr((-difference - half) / error))
+
+
+def equivalence_power(
+    variances: Variances, seeds: int, margin: float, difference: float = 0.0, level: float = LEVEL
+) -> float:
+    """The chance that the variants are called equivalent within ±margin, given the true difference.
+
+    Args:
+        variances, seeds: as in `difference_power`.
+        margin: of equivalence, a fraction.
+        difference: the true one, a fraction.
+        level: 1 − the level of each of the two one-sided tests.
+    """
+    error, half = _error(variances, seeds), _half_widths(variances, seeds, 2 * (1 - level))
+    if error == 0:
+        return float(abs(difference) < margin)
+    inside = ndtr((margin - half - difference) / error) - ndtr((half - margin - difference) / error)
+    return _mean(np.maximum(inside, 0.0))
+
+
+def minimum_detectable_effect(variances: Variances, seeds: int, power: float = POWER, level: float = LEVEL) -> float:
+    """The true difference that is found with chance `power`, a fraction; 0 without any variance.
+
+    >>> round(minimum_detectable_effect(Variances(0.0, 1.0), seeds=1), 2)  # in standard errors
+    2.8
+    >>> round(minimum_detectable_effect(Variances(3.0, 0.0), seeds=3), 2)
+    5.65
+    """
+    error = _error(variances, seeds)
+    if error == 0 or not math.isfinite(error):
+        return error
+    most = float(_half_widths(variances, seeds, 1 - level)[-1]) + 10 * error
+    return float(brentq(lambda x: difference_power(variances, seeds, x, level) - power, 0.0, most))
+
+
+def seeds_needed(
+    variances: Variances, margin: float, power: float = POWER, level: float = LEVEL, most: int = MOST_SEEDS
+) -> int | None:
+    """The least number of seeds at which the margin can be decided upon.
+
+    With it, variants that differ by the margin are told apart with chance `power`, and equal variants are called
+    equivalent within the margin with chance `power`.
+
+    Args:
+        variances: of the comparison.
+        margin: a fraction.
+        power, level: as in `difference_power`.
+        most: the largest number of seeds that is tried.
+
+    Returns:
+        At least 2; None if `most` seeds are too few. More seeds then do not help where the examples' part alone is too
+        large for the margin: a larger dev set or more tasks do.
+
+    >>> seeds_needed(Variances(seeds=0.01**2, examples=0.0), margin=0.01)
+    11
+    >>> seeds_needed(Variances(seeds=0.01**2, examples=0.01**2), margin=0.01)
+    """
+
+    def enough(seeds: int) -> bool:
+        found = difference_power(variances, seeds, margin, level)
+        return min(found, equivalence_power(variances, seeds, margin, level=level)) >= power
+
+    if not enough(most):
+        return None
+    low, high = 1, most  # the power grows with the number of seeds
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if enough(middle) else (middle, high)
+    return high
+
+
+def _error(variances: Variances, seeds: int) -> float:
+    return math.sqrt(variances.examples) if seeds == 1 else variances.error(seeds)
+
+
+def _half_widths(variances: Variances, seeds: int, p: float) -> NDArray[np.float64]:
+    """Half-widths of the two-sided interval with error `p`, equally probable and ascending."""
+    by_example = ndtri(p / 2) * math.sqrt(variances.examples)
+    if seeds == 1:
+        return np.array([abs(by_example)])
+    upper = 1 - (np.arange(_GRID) + 0.5) / _GRID
+    estimated = variances.seeds * chdtri(seeds - 1, upper) / (seeds - 1)
+    found: NDArray[np.float64] = np.hypot(stdtrit(seeds - 1, p / 2) * np.sqrt(estimated / seeds), by_example)
+    return found
+
+
+def _mean(values: Sequence[float] | NDArray[np.float64]) -> float:
+    return float(np.mean(values))
