@@ -150,12 +150,20 @@ def inner_loop(method: Value, target: Value, setting: Value) -> Iterator[Located
         yield setting.problem(f"{default}: with outer_target {target.value}, {variant} makes no inner update")
 
 
+@reads("{variant}.method", "{variant}.{option}")
+def positive(method: Value, option: Value) -> Iterator[Located]:
+    """Report a zero where a method needs a positive value."""
+    if option.path[-1] in METHODS[method.value].positive and not option.value > 0:
+        yield option.problem(f"a number above 0 for method {method.value}")
+
+
 SECTION_CHECKS = (
     reads("{role}.gradient_accumulation", "{role}.batch_size")(_divides),
     reads("{variant}.gradient_accumulation", "{variant}.batch_size")(_divides),
     reads("student.layer_map")(_once),
     reads("{variant}.layer_map")(_once),
     inner_loop,
+    positive,
 )
 CHECKS = (
     known_task,

@@ -295,7 +295,7 @@ def _settings(
 def _options(method: str, given: Mapping[str, Any]) -> dict[str, Any]:
     """The options that a method gets: the config's for ours, any of its own arguments for a user's."""
     if method in METHODS:
-        defaults = {key: OPTIONS[key] for key in METHODS[method].options}
+        defaults = {key: METHODS[method].defaults.get(key, OPTIONS[key]) for key in METHODS[method].options}
         _refuse_renamed("options", given)
         if unknown := [key for key in given if key not in defaults]:
             reads = ", ".join(defaults) or "none"

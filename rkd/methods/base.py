@@ -85,6 +85,7 @@ class Method(ABC):
             with `quiz_fraction`, that fraction of the training data is set aside, and `quiz` brings batches of it.
         read_with: options that are read only while another one has a certain value: (option, other, value) each.
         needs_teacher: whether its constructor takes a teacher after the student.
+        positive: options that must be above 0, where 0 has a meaning for other methods.
         trains_teacher: whether `step` changes the teacher.
         same_width: why the student must be as wide as its teacher, as the end of a message; empty where it need not.
         one_to_one: whether `layer_map` must give each student layer exactly one teacher layer.
@@ -105,6 +106,7 @@ class Method(ABC):
     options: ClassVar[tuple[str, ...]] = ()
     read_with: ClassVar[tuple[tuple[str, str, Any], ...]] = ()
     needs_teacher: ClassVar[bool] = True
+    positive: ClassVar[tuple[str, ...]] = ()
     trains_teacher: ClassVar[bool] = False
     same_width: ClassVar[str] = ""
     one_to_one: ClassVar[bool] = False

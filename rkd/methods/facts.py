@@ -38,6 +38,7 @@ class MethodFacts:
     options: tuple[str, ...]
     read_with: tuple[tuple[str, str, Any], ...]
     needs_teacher: bool
+    positive: tuple[str, ...]
     trains_teacher: bool
     same_width: str
     one_to_one: bool

@@ -55,6 +55,18 @@ class LGTM(OnlineKD):
         {'teacher': 0.1, 'quiz': 0.6, 'influence': 0.0002, 'loss': 1.2, 'task': 0.7, 'kd': 1.7}
     """
 
+    options = (
+        "alpha",
+        "temperature",
+        "regression_kd",
+        "teacher_lr",
+        "follow_weight",
+        "influence_weight",
+        "quiz_fraction",
+    )
+    positive = ("follow_weight",)
+    passes = (5, 3, 4, 2)
+
     def __init__(
         self,
         student: nn.Module,

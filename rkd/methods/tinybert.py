@@ -51,7 +51,7 @@ class TinyBERT(KD):
         {'loss': 4.1, 'embedding': 0.2, 'hidden': 1.9, 'attention': 2.0}
     """
 
-    options = ("layer_map", "intermediate_fraction")
+    options = ("layer_map", "intermediate_fraction", "hidden_weight", "attention_weight", "embedding_weight")
     one_to_one = True
 
     def __init__(

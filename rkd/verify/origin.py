@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from rkd.runs.paths import Run, located
+from rkd.verify.earlier import current_command
 from rkd.verify.finding import object_in
 
 RESULTS = "results/"
@@ -60,7 +61,7 @@ class Origin(NamedTuple):
             and all(isinstance(made.get(key), dict) for key in ("inputs", "code"))
             and (outputs is None or isinstance(outputs, dict))
         )
-        return cls(command, made["inputs"], made["code"], outputs) if whole else None
+        return cls(current_command(command), made["inputs"], made["code"], outputs) if whole else None
 
     @property
     def sources(self) -> dict[str, str]:

@@ -448,11 +448,10 @@ def test_a_task_of_2500_labels_is_prepared_trained_and_scored(tmp_path):
 
 
 def test_every_rule_hands_its_spec_or_config_over_on_standard_input():
-    for file in (ROOT / "rules").glob("*.smk"):
-        text = file.read_text()
-        for what in ("spec", "config"):
-            used = text.count(f"{{params.{what}:q}}")
-            assert used == text.count(f"<<< {{params.{what}:q}}") == text.count(f"--{what} -"), file
+    text = "\n".join(file.read_text() for file in (ROOT / "rules").glob("*.smk"))
+    for what in ("spec", "config"):
+        used = text.count(f"{{params.{what}:q}}")
+        assert used == text.count(f"<<< {{params.{what}:q}}") == text.count(f"--{what} -") > 0
 
 
 # Checkpoints and their lock.

@@ -183,7 +183,7 @@ def test_scores_and_two_texts(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"method": "reptil"}, "method: found 'reptil', expected one of finetune, kd, reptile"),
+        ({"method": "reptil"}, "method: found 'reptil', expected one of finetune, kd, lgtm"),
         ({"options": {"beta": 1.0}}, "options: found beta, which method kd does not read"),
         ({"options": {"alpha": 2}}, "alpha: found 2, expected a number from 0 to 1"),
         ({"epoch": 1}, r"settings: found the unknown epoch \(did you mean epochs\?\)"),

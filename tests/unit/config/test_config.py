@@ -128,7 +128,7 @@ BAD: list[tuple[str, str, str, str]] = [
         "variants.finetune.temperature",
         "2.0",
         "no temperature here: method finetune reads no distillation option; remove it, or choose a method"
-        " that reads it (kd, reptile, pkd, metadistil, online)",
+        " that reads it (kd, lgtm, metadistil, online, pkd, reptile)",
     ),
     (
         "variants: {kd: {layer_map: first}}",

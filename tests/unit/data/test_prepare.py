@@ -17,6 +17,7 @@ from rkd.data.prepare import content_hash, encode, prepare
 from rkd.data.tokenizer import build_tokenizer
 from rkd.errors import RkdError
 from rkd.models.tokenizer import load_tokenizer
+from rkd.specs.data import DataSpec
 from tests.helpers import ROOT, TIMEOUT
 
 ROWS = [120, 30, 20]
@@ -70,9 +71,10 @@ def test_scores_are_float32_and_nan_in_test(tmp_path: Path, config: str) -> None
 
 def test_same_input_same_manifest_in_another_process(tmp_path: Path, config: str) -> None:
     """Hash maps are seeded per process: the vocabulary must not depend on their order."""
-    spec = {"task": "cola", "source": "synthetic", "tokenizer": config, "synthetic_rows": ROWS, "vocab_size": 300}
-    script([json.dumps(spec)], tmp_path / "cola")
-    assert json.loads((tmp_path / "cola" / "manifest.json").read_text()) == prepare(out_dir=tmp_path / "here", **spec)
+    spec = DataSpec("cola", "synthetic", None, None, config, None, 300, 128, list(ROWS))
+    script([spec.json()], tmp_path / "cola")
+    here = prepare(out_dir=tmp_path / "here", **spec.as_dict())
+    assert json.loads((tmp_path / "cola" / "manifest.json").read_text()) == here
 
 
 def test_an_old_folder_is_replaced_and_nothing_is_left_beside(tmp_path: Path, config: str) -> None:
@@ -186,8 +188,8 @@ def script(arguments: list[str], out: Path) -> subprocess.CompletedProcess[str]:
 
 
 def test_script_tells_bad_input_in_one_line(tmp_path: Path, config: str) -> None:
-    spec = {"task": "rte", "source": "glue_dir", "path": str(tmp_path), "tokenizer": config, "revision": None}
-    result = script([json.dumps(spec)], tmp_path / "out")
+    spec = DataSpec("rte", "glue_dir", str(tmp_path), None, config, None, 300, 128, None)
+    result = script([spec.json()], tmp_path / "out")
     assert result.returncode == 2
     assert (
         result.stderr

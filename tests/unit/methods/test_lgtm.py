@@ -13,6 +13,7 @@ from tests.reference.lgtm import LiteralLGTM
 from tests.reference.methods import KD as KD_SETTINGS
 from tests.reference.methods import (
     TEACHER_LR,
+    Questions,
     assert_same,
     batches,
     follow_loss,
@@ -21,7 +22,6 @@ from tests.reference.methods import (
     restores_exactly,
     task_loss,
 )
-from tests.unit.methods.test_metadistil import Questions
 
 FOLLOW = 0.4
 
