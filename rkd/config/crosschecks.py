@@ -153,7 +153,7 @@ def inner_loop(method: Value, target: Value, setting: Value) -> Iterator[Located
 @reads("{variant}.method", "{variant}.{option}")
 def positive(method: Value, option: Value) -> Iterator[Located]:
     """Report a zero where a method needs a positive value."""
-    if option.path[-1] in METHODS[method.value].positive and not option.value > 0:
+    if option.path[-1] in METHODS[method.value].positive and option.value is not None and option.value <= 0:
         yield option.problem(f"a number above 0 for method {method.value}")
 
 

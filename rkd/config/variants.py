@@ -45,8 +45,20 @@ class Cell:
 def resolve(config: Mapping[str, Any], overrides: Mapping[str, Any]) -> Overrides:
     """All that decides how a variant is trained: its method, the settings that the method reads, and its student."""
     settings = {**config["student"], "student_model": config["student_model"], **overrides}
-    read = ("method", "student_model", *TRAINING_KEYS, *METHODS[overrides["method"]].options)
-    return without_unread({key: settings[key] for key in read})
+    method = METHODS[overrides["method"]]
+    read = ("method", "student_model", *TRAINING_KEYS)
+    options = with_defaults(overrides["method"], {key: settings[key] for key in method.options})
+    return without_unread({key: settings[key] for key in read} | options)
+
+
+def with_defaults(method: str, options: Mapping[str, Any]) -> Overrides:
+    """Replace null by the method's own default.
+
+    >>> with_defaults("lgtm", {"follow_weight": None})
+    {'follow_weight': 0.4}
+    """
+    defaults = METHODS[method].defaults
+    return {key: defaults.get(key) if value is None else value for key, value in options.items()}
 
 
 def without_unread(settings: Mapping[str, Any]) -> Overrides:

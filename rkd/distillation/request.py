@@ -15,7 +15,7 @@ from rkd.config.crosschecks import checked_section
 from rkd.config.problems import SectionError
 from rkd.config.python_values import is_model, plain_number, shown
 from rkd.config.schema import schema
-from rkd.config.variants import without_unread
+from rkd.config.variants import with_defaults, without_unread
 from rkd.errors import RkdError
 from rkd.labels import check_names, label_name, listed
 from rkd.methods import by_name
@@ -301,7 +301,7 @@ def _options(method: str, given: Mapping[str, Any]) -> dict[str, Any]:
             reads = ", ".join(defaults) or "none"
             problem = f"found {unknown[0]}, which method {method} does not read; expected some of {reads}"
             refuse([Wrong("options", problem)])
-        return without_unread(_section("options", {**defaults, **given}, method))
+        return without_unread(with_defaults(method, _section("options", {**defaults, **given}, method)))
     try:
         method_class = by_name(method)
     except RkdError as error:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from itertools import repeat
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -44,7 +44,7 @@ class OnlineKD(KD):
         {'teacher': 0.1, 'loss': 1.2, 'task': 0.7, 'kd': 1.7}
     """
 
-    options = ("alpha", "temperature", "regression_kd", "teacher_lr", "follow_weight")
+    options: ClassVar[tuple[str, ...]] = ("alpha", "temperature", "regression_kd", "teacher_lr", "follow_weight")
     trains_teacher = True
     passes = (1, 1, 2, 1)
 

@@ -14,6 +14,7 @@ import torch
 import yaml
 from transformers import AutoTokenizer
 
+from rkd.config.variants import with_defaults
 from rkd.data.prepare import prepare
 from rkd.methods import by_name
 from rkd.methods.facts import METHODS
@@ -61,7 +62,7 @@ class Place:
         settings |= {"epochs": 2, "batch_size": 4, "selection": "best", "weight_decay": 0.01, **training}
         keys = ("learning_rate", "epochs", "batch_size", "gradient_accumulation", "weight_decay", "warmup_ratio")
         keys += ("max_grad_norm", "adam_epsilon", "precision", "group_by_length", "selection")
-        options = {key: settings[key] for key in METHODS[method].options}
+        options = with_defaults(method, {key: settings[key] for key in METHODS[method].options})
         model = ModelSpec(str(self.folder / "student.json"))
         return RunSpec(self.task, row, method, 1, model, {key: settings[key] for key in keys}, options)
 

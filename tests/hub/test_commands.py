@@ -49,7 +49,8 @@ def rkd(hub: Hub, home: Path, *arguments: str, **more: str) -> subprocess.Comple
 def preparing(hub: Hub, home: Path, out: Path, **more: str) -> subprocess.Popen:
     """A job that prepares WNLI with BERT's tokenizer, just started."""
     spec = {"task": "wnli", "source": "hub", "revision": HUB_REVISION, "tokenizer": BERT, "max_length": 16}
-    spec |= {"tokenizer_revision": PINS[BERT]}
+    spec |= {"tokenizer_revision": PINS[BERT], "path": None, "vocab_size": 2000, "synthetic_rows": None}
+    spec |= {"custom_task": None, "tokenizer_content": None}
     script = ["workflow_scripts/prepare_data.py", "--spec", json.dumps(spec), "--out", str(out)]
     return subprocess.Popen(
         [sys.executable, "-c", OURS, repr(wnli_digests()), *script],

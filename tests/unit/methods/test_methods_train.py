@@ -9,6 +9,7 @@ import torch
 import yaml
 from transformers import AutoTokenizer
 
+from rkd.config.variants import with_defaults
 from rkd.data.glue_dir import read_split
 from rkd.data.prepare import prepare
 from rkd.errors import RkdError
@@ -32,7 +33,7 @@ def options_of(row, **more):
     """The options that the config gives to a row of the tables."""
     method, overrides = ROWS[row]
     settings = {**STUDENT_OPTIONS, **overrides, **more}
-    return method, {key: settings[key] for key in METHODS[method].options}
+    return method, with_defaults(method, {key: settings[key] for key in METHODS[method].options})
 
 
 # --- the training loop on tiny models ---------------------------------------------------------------------
@@ -90,7 +91,7 @@ def train(prepared, row, **more):
 def test_the_loop_trains_every_row(prepared, row):
     history = train(prepared, row)
     method = ROWS[row][0]
-    held_out = 4 if row in ("metadistil", "quiz-batch") else 0
+    held_out = 4 if row in ("metadistil", "lgtm", "quiz-batch") else 0
     assert [line["step"] for line in history] == [0, (40 - held_out) // 4, 2 * (40 - held_out) // 4]
     assert ("teacher" in history[-1]) == (method != "finetune")
     assert ("distance" in history[-1].get("teacher", {})) == (method == "reptile")
@@ -100,6 +101,7 @@ def test_the_loop_trains_every_row(prepared, row):
         "tinybert": ({"embedding", "hidden", "attention"}, {"kd"}),
         "metadistil": ({"quiz", "task", "kd"},) * 2,
         "online": ({"teacher", "task", "kd"},) * 2,
+        "lgtm": ({"teacher", "quiz", "influence", "task", "kd"},) * 2,
     }.get(method, ({"task", "kd"},) * 2)
     assert [set(line["train"]) - {"loss"} for line in history[1:]] == list(parts)
 
@@ -146,7 +148,7 @@ def test_real_minilm_learns_real_rows(real, row):
     student = loading.load(ModelSpec(student_folder), task, 30522, seed=1)
     method_name, options = options_of(row)
     options.pop("quiz_fraction", None)
-    if row in ("metadistil", "quiz-batch"):
+    if row in ("metadistil", "lgtm", "quiz-batch"):
         options["quiz"] = iter(lambda: quiz, None)
     arguments = {"student_lr": 5e-5, "total_steps": 20}
     before, teacher_before = [p.detach().clone() for p in student.parameters()], []

@@ -553,6 +553,7 @@ def test_the_settings_reach_the_method(place, data, teacher, monkeypatch):
     built = {}
 
     class Recorder(Counting):
+        needs_teacher = True
         needs_quiz = ReptileKD.needs_quiz
 
         def __init__(self, student, teacher, **arguments):

@@ -17,6 +17,7 @@ from rkd.report.statistics.power import (
     minimum_detectable_effect,
     seeds_needed,
 )
+from tests.helpers import TIMEOUT
 
 
 def comparison(differences, covariance):
