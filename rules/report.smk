@@ -147,7 +147,8 @@ for product in PRODUCTS:
             script=product.script,
             arguments=product.arguments,
             inputs=options_of_inputs,
-            spec=product.spec or "",
+            # A script without a spec does not read it; a here-string cannot be empty.
+            spec=product.spec or verbatim("{}"),
             code=code_digest(f"workflow_scripts/{product.script}"),
         shell:
             "python workflow_scripts/{params.script} {params.arguments} {params.inputs} <<< {params.spec:q} > {log} 2>&1"
