@@ -41,7 +41,13 @@ PHRASES = {
 CLAUSE = re.compile(r"(?:Where|What|Whatever|Whether|Of|Which|Whose|How)\b")
 
 # Old names are quoted where they are translated, and where the past is told.
-EXEMPT = ("CHANGELOG.md", "rkd/specs/renamed.py", "rkd/earlier.py", "results/published/", ".ci/wording")
+EXEMPT = (
+    "CHANGELOG.md",
+    "rkd/specs/renamed.py",
+    "results/published/",
+    "tests/unit/config/test_schema.py",
+    ".ci/wording",
+)
 DOCUMENTED = ("rkd/", "workflow_scripts/")
 SUFFIXES = {".py", ".md", ".smk", ".yaml", ".yml", ".rst", ".jinja", ".toml", ""}
 
@@ -59,7 +65,7 @@ def problems(name: str) -> Iterator[tuple[int, str, str]]:
     """Yield (line, kind, message) of each finding in a file."""
     text = (ROOT / name).read_text(encoding="utf-8")
     for number, line in enumerate(text.splitlines(), 1):
-        for pattern, better in () if "RENAMED" in line else OLD_NAMES.items():
+        for pattern, better in () if "renamed" in line.lower() else OLD_NAMES.items():
             if found := re.search(rf"(?<![\w-])(?:{pattern})(?![\w-])", line):
                 yield number, "name", f"{found[0]!r} is an old name; write {better}"
         for pattern, better in PHRASES.items():

@@ -251,7 +251,7 @@ def plan(
     flops_per_second: Annotated[float, typer.Option(help="Assumed where nothing was measured.")] = 5e10,
     as_json: Json = False,
 ) -> None:
-    """What the workflow would run here, and about how long its trainings take."""
+    """Say what the workflow would run here, and about how long its trainings take."""
     from rkd.workflow import forecast
 
     files = configfile or []
@@ -334,7 +334,7 @@ _NAMES = {
 
 
 def _as_given(command: Any, arguments: list[str], problem: Wrong) -> str:
-    """A problem with the option, or the argument in capitals, that the user gave."""
+    """Return the problem under the name that the user gave: an option, or an argument in capitals."""
     parameters = command.commands[next(each for each in arguments if each in command.commands)].params
     by_name = {each.name: each.opts[0] if each.opts[0].startswith("-") else each.name.upper() for each in parameters}
 
@@ -349,7 +349,7 @@ def _as_given(command: Any, arguments: list[str], problem: Wrong) -> str:
 
 @contextlib.contextmanager
 def _by_options(teacher_settings: Collection[str]) -> Iterator[None]:
-    """A block whose errors name settings and options as the command does.
+    """Translate names in errors to those of the command line.
 
     What does not fit the data or the models is found where they are read, by code that knows the keys of the config.
     """
@@ -372,7 +372,7 @@ def _by_options(teacher_settings: Collection[str]) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _importing() -> Iterator[None]:
-    """A block that imports what is heavy, once the arguments are right."""
+    """Import heavy libraries with garbage collection paused, once the arguments are valid."""
     with gc_paused():
         _logging()
         yield

@@ -129,7 +129,7 @@ def _same(one: Path, other: Path) -> bool:
 
 
 def model_card(result: Result, name: str) -> str:
-    """The card of a student: what it is, its data, method, metrics and limits, all from the run's own record.
+    """Return the model card of a student: data, method, metrics and limits, all from the run's own record.
 
     Names of the user's, of labels, columns and files, are set as Markdown shows them as they are.
     """
@@ -161,7 +161,7 @@ def model_card(result: Result, name: str) -> str:
 
 
 def _manifest(run: Path, task: str, sha256: str) -> dict[str, Any]:
-    """What the data of a run say of themselves; empty where they are gone or others are in their place."""
+    """Return the manifest of a run's data; empty if the data are gone or were replaced."""
     for folder in (run.parent / "data", *(parent / "data" / task for parent in run.absolute().parents[:4])):
         if (file := folder / "manifest.json").is_file():
             found = read_manifest(file)
@@ -272,7 +272,7 @@ def write_onnx(folder: Path, out: Path) -> float:
 
 @contextmanager
 def _quiet_exporter() -> Iterator[None]:
-    """A block in which torch's exporter does not tell what is of no concern here: operators of images, old names."""
+    """Silence warnings of torch's exporter that do not matter here: image operators, old names."""
     exporter = logging.getLogger("torch.onnx")
     before = exporter.level
     exporter.setLevel(logging.ERROR)

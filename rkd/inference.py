@@ -74,7 +74,7 @@ class Classifier:
         self.labels = [] if len(names) == 1 else names
 
     def predict(self, file: str | Path) -> pd.DataFrame:
-        """A row per row of the file: prediction, and for labels the probability of each, `p_LABEL`."""
+        """Predict every row of a file: the prediction and, for classes, each probability as `p_LABEL`."""
         arguments.refuse(arguments.data_file("file", file))
         task = self._task(self.label or "label", None)
         frame = pd.DataFrame({"prediction": []})
@@ -87,7 +87,7 @@ class Classifier:
         return pd.DataFrame({"prediction": [task.labels[int(index)] for index in decided], **columns})
 
     def evaluate(self, file: str | Path, metrics: Sequence[str] | None = None) -> dict[str, Any]:
-        """The metrics on a labelled file, by default all of the run's task, and `rows`."""
+        """Compute the metrics on a labelled file, by default all of the run's task, and `rows`."""
         arguments.refuse(arguments.data_file("file", file))
         if self.label is None:
             raise arguments.ArgumentError(arguments.NO_LABEL)

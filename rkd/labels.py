@@ -16,7 +16,7 @@ _NO_VALUE = ("nan", "none", "null", "na", "n/a", "<na>", "nat")
 
 
 def label_name(value: Any) -> str:
-    """The name by which a label is compared.
+    """Return the name by which labels are compared.
 
     White space at the ends does not count, a whole number has no decimal places, truth values are in lower case, and
     text is in Unicode's normal form C: `1`, `1.0`, `"1"` and `"1.0 "` are one label, and so are `True`, `"true"` and
@@ -38,7 +38,7 @@ def label_name(value: Any) -> str:
 
 
 def look(name: Any) -> str:
-    """A label's name without the characters that show nothing: names that look alike are not two labels.
+    """Remove invisible characters from a label's name: names that look alike are not two labels.
 
     >>> look("good\\u200b") == look("good ")
     True
@@ -47,7 +47,7 @@ def look(name: Any) -> str:
 
 
 def nearly(name: Any) -> str:
-    """A label's name without what people write in several ways: case, width, and the number of blanks.
+    """Normalise case, width and blanks of a label's name.
 
     >>> nearly("Very  Good"), nearly("１")
     ('very good', '1')
@@ -56,7 +56,7 @@ def nearly(name: Any) -> str:
 
 
 def is_missing(value: Any) -> bool:
-    """True for what stands for no value in a file: None, NaN, an empty text, white space, invisible characters.
+    """Return True for a missing value in a file: None, NaN, empty text, white space, invisible characters.
 
     >>> [is_missing(value) for value in (None, math.nan, " ", "nan", 0)]
     [True, True, True, False, False]
@@ -67,7 +67,7 @@ def is_missing(value: Any) -> bool:
 
 
 def reads_as_missing(name: str) -> bool:
-    """True for a label's name that programs write where there is no value, such as `nan` or `None`.
+    """Return True for a label's name that programs write for a missing value, such as `nan` or `None`.
 
     >>> reads_as_missing("NaN")
     True

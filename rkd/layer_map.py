@@ -1,4 +1,4 @@
-"""Which teacher layers a student layer stands for, and the pairs of parameters that follow from it."""
+"""Layer maps: the teacher layers of each student layer, and the pairs of parameters that follow."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -77,7 +77,7 @@ class LayerMap:
         return cls(targets, m)
 
     def one_to_one(self, layers: Sequence[int], method: str) -> list[int]:
-        """The one teacher layer of each of some student layers, for methods that compare layer with layer.
+        """Return the one teacher layer of each of some student layers, for one-to-one methods.
 
         Args:
             layers: student layers, counted from 0.

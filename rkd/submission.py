@@ -219,7 +219,7 @@ def _predicted(member: Member, frame: pd.DataFrame, file: str) -> str:
 
 
 def _writer(task: Task) -> Callable[[float], str]:
-    """How a prediction is spelled in the task's file."""
+    """Return the spelling of a prediction in the task's file."""
     if task.regression:
         return lambda score: f"{min(max(score, SCORES[0]), SCORES[1]):.3f}"
 
@@ -263,7 +263,7 @@ def submit(files: Iterable[str], out: str | Path, seed: int | None = None, fill_
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line; returns the exit code: 0 if the zip is fine, 1 if not. `RkdError` if there is none."""
+    """Run the command line and return the exit code: 0 for a valid zip, 1 for an invalid one. `RkdError` if missing."""
     options = ArgumentParser(prog="python -m rkd.submission", description="Check a GLUE submission.")
     commands = options.add_subparsers(required=True, metavar="validate")
     commands.add_parser("validate", help="check a zip").add_argument("zip", help="the file to check")

@@ -15,7 +15,7 @@ from rkd.errors import RkdError
 
 
 class SplitFile(NamedTuple):
-    """Where a split lies in the official release, and how many rows it has there."""
+    """The file of a split in the official release, and its number of rows there."""
 
     file: str  # relative to the GLUE folder, e.g. "MNLI/dev_matched.tsv"; empty for a task of one's own
     rows: int  # 0 for a task of one's own
@@ -87,7 +87,7 @@ class Task:
 
 
 def get(name: str, definition: Mapping[str, Any] | None = None) -> Task:
-    """The task called `name`.
+    """Return the task called `name`.
 
     Args:
         name: a GLUE task, a registered one, or with a definition any.
@@ -117,7 +117,7 @@ def register(task: Task) -> Task:
 
 
 def define(entry: Mapping[str, Any], *, training: bool = False) -> dict[str, Any]:
-    """The definition of a task of one's own: what a job that has its prepared data still needs to know, as JSON.
+    """Return a custom task's definition: all that a job needs beside the prepared data, as JSON.
 
     Args:
         entry: the task's entry in a checked config.

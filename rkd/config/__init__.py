@@ -1,1 +1,1 @@
-"""What a user may say: schema, checks, variants and loading."""
+"""The config: schema, checks, variants and loading."""

@@ -41,7 +41,7 @@ def ablation_problems(config: Config) -> dict[KeyPath, Problem]:
 
 
 def _at_value(path: KeyPath, problem: Problem, where: Mapping[str, KeyPath]) -> Located:
-    """A problem of a variant that an ablation made, told at the ablation's value."""
+    """Return a problem of a variant that an ablation made, at the path of the ablation's value."""
     if path[0] != "variants" or path[1] not in where:
         return path, problem
     return moved(problem, where[path[1]])
@@ -88,7 +88,7 @@ def _axis_problems(config: Config) -> Iterator[Located]:
 def _change_problems(
     config: Config, overrides: Mapping[str, Any], changes: Mapping[str, Any], path: KeyPath
 ) -> Iterator[Located]:
-    """The problems of what an axis changes at one of its values, at `path`.
+    """Yield the problems of the overrides that one value of an axis makes, at `path`.
 
     These are a parameter that no variant has, one that nothing would read, so that its values would all be one run,
     and a value that is none of the parameter's.

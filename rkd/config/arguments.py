@@ -33,7 +33,7 @@ class Wrong(NamedTuple):
     other: str = ""  # another argument that the problem is about, by its name in Python, too
 
     def text(self, called: Callable[[str], str] = str) -> str:
-        """The problem, with the other argument as it is called."""
+        """Return the problem with the other argument's name in this interface."""
         return self.problem.replace("{other}", called(self.other)) if self.other else self.problem
 
     def __str__(self) -> str:
@@ -74,7 +74,7 @@ def ruled(rules: Mapping[str, Any], values: Mapping[str, Any], argument: str = "
 
 
 def as_arguments(error: SectionError, name: Callable[[KeyPath], tuple[str, str]]) -> Iterator[Wrong]:
-    """The problems of a part of a config, as those of arguments.
+    """Yield the problems of a part of a config as problems of arguments.
 
     Args:
         error: the problems.
@@ -127,12 +127,12 @@ def columns(argument: str, value: Any) -> Iterator[Wrong]:
 
 
 def wrong_label(value: Any) -> Wrong:
-    """The problem of a label column that is no name."""
+    """Return the problem of a label column whose value is not a name."""
     return Wrong("label", f"found {shown(value)}; expected a column name, {_NAMED.replace('which are', 'which is')}")
 
 
 def model_reference(value: str | os.PathLike[str]) -> str:
-    """A reference to a model as the config has it; a run's folder stands for the model in it."""
+    """Return a model reference as the config writes it; a run's folder stands for the model in it."""
     if not isinstance(value, str) or os.path.isdir(value):
         path = Path(value).absolute()
         return str(path / "model" if (path / "model" / "config.json").is_file() else path)
@@ -237,13 +237,13 @@ def _creatable(argument: str, path: Path) -> Iterator[Wrong]:
     if place == path.absolute() and not place.is_dir():
         place = place.parent
     if not place.is_dir():
-        yield Wrong(argument, f"found {shown(path)}, but {place} is no folder; expected a path that can be made")
+        yield Wrong(argument, f"found {shown(path)}, but {place} is not a folder; expected a path that can be created")
     elif not os.access(place, os.W_OK | os.X_OK):
         yield Wrong(argument, f"found {shown(path)}, but {place} cannot be written into; expected a path that can")
 
 
 def task_entry(name: str, entry: Mapping[str, Any], called: Mapping[str, str] | None = None) -> dict[str, Any]:
-    """The entry of a task as the config's custom_tasks has it, complete, without a look at its files.
+    """Return the complete entry of a task for the config's custom_tasks, without reading its files.
 
     Args:
         name: the task's name.

@@ -30,7 +30,7 @@ _RESERVED = {"teacher": "the fine-tuned teacher", "student": "the model that stu
 
 
 def crosscheck(config: Config, bad: frozenset[KeyPath]) -> dict[KeyPath, Problem]:
-    """The problems of a config that the schema does not see, by path.
+    """Return the problems of a config that a schema cannot express, by path.
 
     Args:
         config: the config.
@@ -46,7 +46,7 @@ def crosscheck(config: Config, bad: frozenset[KeyPath]) -> dict[KeyPath, Problem
 
 
 def checked_section(section: str, values: Mapping[str, Any], method: str | None = None) -> Config:
-    """Some keys of a section (`teacher` or `student`) with the schema's number types.
+    """Return some keys of a section (`teacher` or `student`) with the schema's number types.
 
     Args:
         section: its name.
@@ -67,7 +67,7 @@ def checked_section(section: str, values: Mapping[str, Any], method: str | None 
 
 
 def _other_student(values: Values, name: str, overrides: Config) -> Iterator[Located]:
-    """The problems of a variant with a student of its own, which takes the place of the config's student."""
+    """Yield the problems of a variant that replaces the config's student with its own."""
     place: KeyPath = ("variants", name, "student_model")
     if place in values.bad:
         return
@@ -101,13 +101,13 @@ def known_task(task: Value, custom: Value) -> Iterator[Located]:
 def glue_folder(folder: Value) -> Iterator[Located]:
     """Report a folder that is not there."""
     if folder.value is not None and not os.path.isdir(place := os.path.expanduser(folder.value)):
-        hint = "this is no folder" if os.path.exists(place) else "there is nothing at this path"
+        hint = "this is not a folder" if os.path.exists(place) else "there is nothing at this path"
         yield folder.problem("an existing folder, or null", hint)
 
 
 @reads("names of variants.{variant}")
 def variant_name(overrides: Value) -> Iterator[Located]:
-    """Report a name that is no name, and one that stands for something else in the results."""
+    """Report an invalid name, and one that has another meaning in the results."""
     yield from name_problems(overrides.path, _RESERVED)
 
 

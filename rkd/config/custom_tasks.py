@@ -40,7 +40,7 @@ def checked_task(name: str, entry: Mapping[str, Any], *, files: bool = True) -> 
 
 
 def completed(name: str, entry: Mapping[str, Any]) -> Config:
-    """A custom task with all keys, its labels as text."""
+    """Return a custom task with all keys and its labels as text."""
     labels = [str(label) for label in entry.get("labels", ())]
     metrics = entry.get("metrics", list(DEFAULT_OF_LABELS if labels else DEFAULT_OF_SCORES))
     defaults = {"title": name, "dev": None, "test": None, "dev_fraction": 0.1, "dev_seed": 0, "scores": None}
@@ -54,19 +54,19 @@ def completed(name: str, entry: Mapping[str, Any]) -> Config:
 
 
 def file_problem(path: KeyPath, file: str) -> Problem | None:
-    """The problem of the data file at `path` of a config, None if it is there and of a known kind."""
+    """Return the problem of the data file at `path` of a config, or None if it exists and has a known format."""
     place = Path(os.path.expanduser(file))
     entry = schema()["properties"]["custom_tasks"]["additionalProperties"]["properties"]
     if place.suffix.lower() not in SUFFIXES:
         return located(path, file, entry["train"]["x-allowed"])[1]
     if not os.path.isfile(place):
-        hint = "this is no file" if os.path.exists(place) else "there is nothing at this path"
+        hint = "this is not a file" if os.path.exists(place) else "there is nothing at this path"
         return located(path, file, entry["train"]["x-allowed"], hint)[1]
     return None
 
 
 def _column_problem(file: str, text: tuple[str, ...], label: str, test: bool) -> str | None:
-    """The reason why a data file lacks a task's columns, None where it has them; a test file may have no labels."""
+    """Return why a data file lacks a task's columns, or None if it has them; a test file needs no labels."""
     place = Path(os.path.expanduser(file))
     state = place.stat()
     return _known_column_problem(place, text, label, test, (state.st_mtime_ns, state.st_size))
@@ -98,7 +98,7 @@ def kind(entry: Value) -> Iterator[Located]:
 
 
 def _fitting_metrics(labels: Value, scores: Value) -> list[str] | None:
-    """The metrics of a kind of task; None where `kind` reports it."""
+    """Return the metrics of a kind of task; None if `kind` is reported already."""
     if (labels.value is None) == (scores.value is None):
         return None
     classes = 0 if labels.value is None else len(labels.value)

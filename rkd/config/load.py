@@ -80,7 +80,7 @@ def check(config: Mapping[str, Any]) -> list[Problem]:
 
 
 def _read(config: Any) -> Any:
-    """The config without the variants, the ablations and the custom tasks that an overlay has set to null."""
+    """Return the config without the variants, ablations and custom tasks that an overlay set to null."""
     given = plain(config)
     if not isinstance(given, dict):
         return given
@@ -91,7 +91,7 @@ def _read(config: Any) -> Any:
 
 
 def restore_cli_types(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The config with the types that Snakemake's command line drops.
+    """Return the config with the types that Snakemake's command line drops.
 
     `--config 'seeds=[1, 2]'` arrives as a list of two texts: below the top level every text that YAML reads as a
     number, a truth value or null becomes that; at the top level Snakemake misses true, false and null.
@@ -117,7 +117,7 @@ def restore_cli_types(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def order_like(config: Mapping[str, Any], first: str | Path) -> dict[str, Any]:
-    """The config with its variants and ablations in the order of a file, others after them.
+    """Return the config with its variants and ablations in the order of a file, others after them.
 
     Snakemake puts what overlays name before all else, and tables have their rows in this order.
 
@@ -134,7 +134,7 @@ def order_like(config: Mapping[str, Any], first: str | Path) -> dict[str, Any]:
 
 
 def read_yaml(file: str | Path) -> dict[str, Any]:
-    """The keys of a config file, in YAML or JSON.
+    """Return the keys of a config file, in YAML or JSON.
 
     Raises:
         RkdError: the file is missing, unreadable or no YAML, with line and column, or holds something else than keys:

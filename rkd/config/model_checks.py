@@ -170,7 +170,7 @@ def fitting_layer_map(teacher: Value, student: Value, method: Value, layer_map: 
 
 
 def _fitting(layer_map: LayerMap, student: int, teacher: int) -> str | None:
-    """The expectation that this layer map fails at these depths; None when it fits."""
+    """Return the expectation that this layer map fails at these depths; None if it fits."""
     depths = f"{student} student and {teacher} teacher layers"
     if student > teacher:
         return f"a student no deeper than its teacher: no map fits {depths}"
@@ -185,7 +185,7 @@ def _fitting(layer_map: LayerMap, student: int, teacher: int) -> str | None:
 
 
 def _one_to_one(layer_map: LayerMap, student: int, teacher: int, method: str) -> str | None:
-    """The expectation of a method that compares layer with layer; None when this fitting layer map meets it."""
+    """Return the expectation of a one-to-one method that this layer map fails; None if it fails none."""
     if not METHODS[method].one_to_one:
         return None
     if isinstance(layer_map, list):

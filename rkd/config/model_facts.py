@@ -28,7 +28,7 @@ class Model:
 
     @classmethod
     def read(cls, reference: str, role: str) -> "Model":
-        """The model that a config names as its teacher or its student."""
+        """Return the model that a config names as its teacher or its student."""
         try:
             source = model_source.parse(reference)
             fields = source.read_config()

@@ -12,7 +12,7 @@ _A_NAME = (
 
 
 def name_problems(path: KeyPath, reserved: Mapping[str, str]) -> Iterator[Located]:
-    """The problems of the last key of a path as a name.
+    """Yield the problems of a path's last key as a name.
 
     Args:
         path: the path.

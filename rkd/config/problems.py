@@ -69,17 +69,17 @@ def refuse_section(problems: Mapping[KeyPath, Problem]) -> None:
 
 
 def located(path: KeyPath, value: Any, expected: str, suggestion: str = "") -> Located:
-    """The problem of a value, at its path."""
+    """Return the problem of a value, at its path."""
     return path, Problem(path_text(path), shown(value), expected, suggestion)
 
 
 def moved(problem: Problem, path: KeyPath) -> Located:
-    """A problem that is told at another path."""
+    """Return the problem at another path."""
     return path, type(problem)(path_text(path), problem.found, problem.expected, problem.suggestion)
 
 
 def path_text(path: KeyPath) -> str:
-    """A path as errors write it.
+    """Return a path as errors write it.
 
     >>> path_text(("variants", "My kd", "layer_map", 0))
     "variants.'My kd'.layer_map[0]"
@@ -95,12 +95,12 @@ def path_text(path: KeyPath) -> str:
 
 
 def path_order(path: KeyPath) -> tuple[tuple[int, str], ...]:
-    """The key by which paths are sorted: items of a list by number, all else as text."""
+    """Return the sort key of a path: list items sort by number, all else as text."""
     return tuple((part, "") if isinstance(part, int) else (0, str(part)) for part in path)
 
 
 def shown(value: Any) -> str:
-    """The value as a reader of YAML knows it, on one line and not too long.
+    """Return the value as YAML writes it, on one line and shortened.
 
     >>> shown(None), shown(True), shown("a"), shown([1])
     ('nothing (null)', 'true (a truth value)', "'a' (text)", '[1]')
@@ -115,12 +115,12 @@ def shown(value: Any) -> str:
 
 
 def short(text: str, limit: int = 120) -> str:
-    """The text, cut to a number of characters."""
+    """Return the text, truncated to a number of characters."""
     return text if len(text) <= limit else f"{text[: limit - 1]}…"
 
 
 def as_list(value: Any) -> str:
-    """A list of one value, as it is written in YAML.
+    """Return a list of one value as YAML writes it.
 
     >>> as_list("cola"), as_list("a b")
     ('[cola]', "['a b']")
@@ -129,7 +129,7 @@ def as_list(value: Any) -> str:
 
 
 def closest(word: Any, choices: Iterable[str]) -> str:
-    """A suggestion of the choice that is spelled like a word; empty where none is.
+    """Return a suggestion of the choice with the closest spelling; empty if none is close.
 
     >>> closest("reptil", ["kd", "reptile"])
     'did you mean reptile?'

@@ -7,7 +7,7 @@ from typing import Any
 
 
 def shown(value: Any) -> str:
-    """A value as an error shows it: numbers and words in full, of all others the type.
+    """Return a value as errors show it: numbers and words in full, of all others the type.
 
     >>> shown(0.5), shown("a.csv"), shown(["a"])
     ('0.5', "'a.csv'", 'a list')
@@ -24,7 +24,7 @@ def shown(value: Any) -> str:
 
 
 def plain_number(value: Any) -> Any:
-    """A number as Python's own where it is one of NumPy's; everything else as it is."""
+    """Convert a NumPy number to a Python number; return everything else unchanged."""
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
         return value
     return int(value) if isinstance(value, numbers.Integral) else float(value)

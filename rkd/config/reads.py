@@ -30,7 +30,7 @@ class Value:
     model: Model = field(default_factory=Model)
 
     def problem(self, expected: str, suggestion: str = "", *, found: str = "") -> Located:
-        """The problem of this value; `found` is the value itself by default."""
+        """Return a problem of this value; `found` is the value itself by default."""
         return self.path, Problem(path_text(self.path), found or shown(self.value), expected, suggestion)
 
 
@@ -85,7 +85,7 @@ def reads(*keys: str, **choices: Sequence[str]) -> Callable[[Callable[..., Itera
 
 
 def run(checks: Iterable[Check], values: "Values") -> dict[KeyPath, Problem]:
-    """The problems that checks find, by path; of two at one path the first."""
+    """Return the problems that checks find, by path; the first one at each path."""
     found: dict[KeyPath, Problem] = {}
     for check in checks:
         for path, problem in check.problems(values):
@@ -108,7 +108,7 @@ class Values:
         self._models = {} if models is None else models
 
     def without(self, paths: Iterable[KeyPath]) -> "Values":
-        """The same without further values, which have turned out to be wrong."""
+        """Return the same without further values that turned out to be wrong."""
         return Values(self.config, self.bad | frozenset(paths), self._models)
 
     @cached_property
@@ -141,7 +141,7 @@ class Values:
         return tuple(section) if isinstance(section, dict) else ()
 
     def read(self, key: str, chosen: Mapping[str, Any]) -> Value | None:
-        """The value of a key as `reads` has it; None where it is missing or has a problem."""
+        """Return the value of a key named by `reads`; None if it is missing or has a problem."""
         text, names = key.removeprefix(_NAMES), key.startswith(_NAMES)
         path = self._path(text.removesuffix("?"), chosen)
         if "*" in path:
@@ -184,7 +184,7 @@ class Values:
 
 
 def _filled(part: str, chosen: Mapping[str, Any]) -> Any:
-    """A part of a key with its placeholder replaced; one that is all of it keeps its type."""
+    """Replace the placeholder in a part of a key; a part that is only a placeholder keeps the value's type."""
     if match := _PLACEHOLDER.fullmatch(part):
         return chosen[match[1]]
     return _PLACEHOLDER.sub(lambda match: str(chosen[match[1]]), part)

@@ -48,7 +48,7 @@ _TYPE_NAMES = {
 
 @functools.cache
 def schema() -> dict[str, Any]:
-    """The JSON Schema of the config (draft 2020-12), parsed; not to be changed.
+    """Return the parsed JSON Schema of the config (draft 2020-12); do not modify it.
 
     The names of methods and metrics are those of `rkd.methods.facts` and `rkd.metrics.facts`.
     """
@@ -69,19 +69,19 @@ def schema() -> dict[str, Any]:
 
 
 def variant_keys() -> dict[str, Any]:
-    """The keys that a variant may override, with the rules of their values."""
+    """Return the keys that a variant may override, with the rules for their values."""
     rules: dict[str, Any] = schema()["properties"]["variants"]["additionalProperties"]["properties"]
     return {key: rule for key, rule in rules.items() if key != "method"}
 
 
 def distillation_options() -> list[str]:
-    """The options that only some methods read: those of student that teacher has not."""
+    """Return the options that only some methods read: keys of student that teacher lacks."""
     sections = schema()["properties"]
     return [key for key in sections["student"]["properties"] if key not in sections["teacher"]["properties"]]
 
 
 def allowed(rule: Rule) -> str:
-    """The range of a rule in words, as errors and the documentation have it.
+    """Describe the range of a rule in words, for errors and the documentation.
 
     >>> allowed({"type": "number", "exclusiveMinimum": 0, "maximum": 1})
     'a number above 0 and at most 1'
@@ -109,7 +109,7 @@ def _range(rule: Rule) -> str:
 
 
 def schema_problems(value: Any, rule: Rule | None = None) -> dict[KeyPath, Problem]:
-    """The problems that a rule finds in a value, by path; the rule of the whole config by default."""
+    """Return the problems that a rule finds in a value, by path; by default the rule of the whole config."""
     checker = _validator() if rule is None else _validator().evolve(schema=rule)
     problems: dict[KeyPath, Problem] = {}
     for error in checker.iter_errors(value):
@@ -160,7 +160,7 @@ def _finite(value: Any) -> bool:
 
 
 def plain(value: Any, depth: int = DEPTH) -> Any:
-    """The same with dict for every mapping and list for every tuple (Snakemake and callers may pass others).
+    """Convert every mapping to dict and every tuple to list (Snakemake and callers may pass others).
 
     Deeper levels than any config has are cut (YAML anchors can be circular), and whole numbers beyond the
     range of a float become infinite: both are then refused where they stand, whatever the key.
@@ -175,7 +175,7 @@ def plain(value: Any, depth: int = DEPTH) -> Any:
 
 
 def read_numbers(config: Config) -> Config:
-    """A config with the numbers that YAML 1.1 reads as text, such as 5e-5, where the schema asks for a number.
+    """Convert text such as 5e-5, which YAML 1.1 does not read as a number, where the schema asks for a number.
 
     >>> read_numbers({"checkpoint_minutes": "5e-1", "tracker": "5e-1"})
     {'checkpoint_minutes': 0.5, 'tracker': '5e-1'}
@@ -192,12 +192,12 @@ def read_numbers(config: Config) -> Config:
 
 
 def with_number_types(config: Config) -> Config:
-    """A config that has passed the checks with the number types of the schema, also in its ablations."""
+    """Return a checked config with the schema's number types, also in its ablations."""
     return _mapped_config(config, _number_type)
 
 
 def number_types(value: Any, rule: Rule) -> Any:
-    """A value that its rule allows, with the rule's number types."""
+    """Return an allowed value with the number types of its rule."""
     return _mapped(value, rule, _number_type)
 
 
@@ -208,7 +208,7 @@ def _number_type(value: Any, rule: Rule) -> Any:
 
 
 def _mapped_config(config: Config, change: Callable[[Any, Rule], Any]) -> Config:
-    """A config with its scalars changed by their rules; those of an axis have the rules of what it overrides."""
+    """Convert a config's scalars by their rules; values of an axis have the rules of what they override."""
     result: Config = _mapped(config, schema(), change)
     rules, axes = variant_keys(), result.get("ablations")
     for axis in axes.values() if isinstance(axes, dict) else ():
@@ -237,7 +237,7 @@ def _mapped(value: Any, rule: Rule, change: Callable[[Any, Rule], Any]) -> Any:
 
 
 def _of_error(error: Any) -> Iterator[Located]:
-    """The problems of one jsonschema error: one per unknown, missing or repeated item, else one."""
+    """Yield the problems of one jsonschema error: one per unknown, missing or repeated item, else one."""
     path, value, rule = tuple(error.absolute_path), error.instance, error.schema
     if error.validator == "additionalProperties":
         for key in value:
@@ -308,7 +308,7 @@ def renamed_key(key: Any, value: Any, known: Rule) -> str:
 
 
 def _homes(key: Any) -> list[str]:
-    """The places of the config at which a key of this name exists."""
+    """Return the places in the config where a key of this name exists."""
     sections = schema()["properties"]
     homes = [key] if key in sections else []
     return homes + [f"{name}.{key}" for name in ("teacher", "student") if key in sections[name]["properties"]]

@@ -62,7 +62,7 @@ def with_defaults(method: str, options: Mapping[str, Any]) -> Overrides:
 
 
 def without_unread(settings: Mapping[str, Any]) -> Overrides:
-    """The settings but for those that nothing reads because of the value that another one of them has.
+    """Drop the settings that nothing reads because of another setting's value.
 
     >>> without_unread({"outer_optimizer": "adamw", "outer_step_size": 0.001})
     {'outer_optimizer': 'adamw'}
@@ -72,7 +72,7 @@ def without_unread(settings: Mapping[str, Any]) -> Overrides:
 
 
 def expand(config: Mapping[str, Any]) -> tuple[dict[str, Overrides], list[Cell]]:
-    """The variants of a config with those that its ablations add, and the cells of all axes.
+    """Return the variants of a config, including those that its ablations add, and the cells of all axes.
 
     A cell with the settings of a variant that exists already, named or made by another axis, is that variant: it is
     trained once. An axis of which no task is run has no cells. A name that would be too long, or that other settings
@@ -103,7 +103,7 @@ def expand(config: Mapping[str, Any]) -> tuple[dict[str, Overrides], list[Cell]]
 
 
 def _free_name(name: str, changes: Overrides, taken: Mapping[str, Any]) -> str:
-    """A name that no other variant has; the same whatever else is in the config, unless its short form is taken."""
+    """Return a name that no other variant has, independent of the rest of the config unless the short form is taken."""
     if len(name) <= NAME_LENGTH and name not in taken:
         return name
     digest = hashlib.sha256(json.dumps(changes, sort_keys=True).encode()).hexdigest()
@@ -122,7 +122,7 @@ def _steps(entry: Mapping[str, Any]) -> Iterator[tuple[tuple[Any, ...], Any, str
 
 
 def _text(value: Any) -> str:
-    """A value as a part of a file name: [[1], [0, 3]] becomes 1_0.3."""
+    """Format a value for a file name: [[1], [0, 3]] becomes 1_0.3."""
     if isinstance(value, list):
         return "_".join(".".join(map(str, group)) if isinstance(group, list) else str(group) for group in value)
     return str(value)

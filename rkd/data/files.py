@@ -31,7 +31,7 @@ FLOAT32_MAX = float(np.finfo(np.float32).max)
 
 
 def read_splits(task: Task, own: Mapping[str, Any]) -> dict[str, Dataset]:
-    """The splits train, validation and, where there is a file for it, test of a task of one's own.
+    """Read the splits train, validation and, if there is a file for it, test of a custom task.
 
     `idx` is the row's number in its file, from 0. Without a dev file, `validation` is a share of the training rows,
     chosen by `dev_seed` alone. Rows of a test file without a label are unlabelled: -1, or NaN for scores.
@@ -59,14 +59,14 @@ def read_split(task: Task, split: str, file: Mapping[str, Any], scores: Any) -> 
 
 
 def read_texts(task: Task, path: Path) -> Dataset:
-    """The texts of a file as a split without labels, whatever other columns it has; errors as in `read_splits`."""
+    """Read a file's texts as a split without labels and ignore other columns; errors as in `read_splits`."""
     rows = _texts(task, path, str(path), read_columns(path, task.text_columns))
     rows["label"] = [_unlabelled(task)] * len(rows["idx"])
     return Dataset.from_dict(rows, features=features(task))
 
 
 def find_labels(file: Mapping[str, Any], column: str) -> list[str]:
-    """The names of the labels in a column: numbers in their order, then texts in theirs.
+    """Return the names of the labels in a column: sorted numbers, then sorted texts.
 
     Logs them with the number of rows of each, and warns about names that differ in case, width or blanks alone.
 
@@ -113,7 +113,7 @@ def find_labels(file: Mapping[str, Any], column: str) -> list[str]:
 
 
 def text_problem(value: Any) -> str | None:
-    """The reason why a value is no text that a tokenizer can read, or None.
+    """Return why a tokenizer cannot read a value as text, or None.
 
     >>> text_problem(7)
     'found 7 (int); expected text'
@@ -132,13 +132,13 @@ def text_problem(value: Any) -> str | None:
 
 
 def _place(file: Mapping[str, Any]) -> tuple[Path, str]:
-    """A file's path, and what errors call it."""
+    """Return a file's path, and its name in errors."""
     path = Path(os.path.expanduser(file["path"]))
     return path, file.get("where") or str(path)
 
 
 def _rows(task: Task, split: str, file: Mapping[str, Any], scores: Any) -> Columns:
-    """The texts under the task's own names, label and idx of every row."""
+    """Return the texts under the task's own names, label and idx of every row."""
     path, where = _place(file)
     label, test = task.label_column or "label", split == "test"
     columns = read_columns(path, [*task.text_columns, *([] if test else [label])], [label] if test else [], where)
@@ -162,7 +162,7 @@ def _rows(task: Task, split: str, file: Mapping[str, Any], scores: Any) -> Colum
 
 
 def _texts(task: Task, path: Path, where: str, columns: Columns) -> Columns:
-    """The text columns under the task's own names, and idx."""
+    """Return the text columns under the task's own names, and idx."""
     rows: Columns = {}
     for field, column in zip(task.text_fields, task.text_columns, strict=True):
         rows[field] = columns[column]
@@ -180,7 +180,7 @@ def _texts(task: Task, path: Path, where: str, columns: Columns) -> Columns:
 
 
 def _label_problem(value: Any) -> str | None:
-    """The reason why a value is no label where no labels are declared, or None."""
+    """Return why a value cannot be a label if no labels are declared, or None."""
     if not _is_label(value):
         return f"found {shown(value)} ({type(value).__name__}); expected a label"
     if reads_as_missing(label_name(value)):
@@ -195,7 +195,7 @@ def _unlabelled(task: Task) -> float:
 
 
 def _value_hint(task: Task, path: Path, value: Any) -> str:
-    """How to write what most likely is meant by a value that is no label or score of a task."""
+    """Suggest how to write a value that is not a label or score of a task."""
     text = value.strip() if isinstance(value, str) else ""
     if task.regression and re.fullmatch(r"[+-]?[0-9]+,[0-9]+", text):
         return f": write {text.replace(',', '.')}"
@@ -215,7 +215,7 @@ def _check_labelled(path: Path, where: str, column: str, values: Sequence[Any], 
 
 
 def _reader(task: Task, scores: Any) -> tuple[Callable[[Any], float | None], str]:
-    """A function from a value to its class id or score, None where it is none, and what is expected in words."""
+    """Return a function from a value to its class id or score (None if invalid), and the expectation in words."""
     if not task.regression:
         check_names(f"task '{task.name}', labels", task.labels)
         codes = {label_name(name): code for code, name in enumerate(task.labels)}
@@ -244,7 +244,7 @@ def _score(value: Any, low: float, high: float) -> float | None:
 
 
 def _is_fraction(value: Any) -> bool:
-    """True for a number that is not whole, such as a score."""
+    """Return True for a number that is not whole, such as a score."""
     if isinstance(value, bool):
         return False
     try:
@@ -260,7 +260,7 @@ def _label_order(name: str) -> tuple[bool, int, str]:
 
 
 def _share(train: Columns, share: float, seed: int, own: Mapping[str, Any]) -> tuple[Columns, Columns]:
-    """The training rows without the dev rows, and the dev rows, both in the order of the file."""
+    """Split rows into training and dev rows, both in the order of the file."""
     rows = len(train["idx"])
     size = round(share * rows)
     if not 0 < size < rows:

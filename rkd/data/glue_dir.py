@@ -82,7 +82,7 @@ def _read_rows(path: Path, task: Task, split: str) -> tuple[list[str], list[Exam
 
 
 def _read_lines(path: Path, embedded_breaks: bool) -> list[str]:
-    """The file's lines without line ends; `embedded_breaks`: a lone carriage return ends a line, too."""
+    """Return the file's lines without line ends; with `embedded_breaks` a lone carriage return ends a line, too."""
     if not path.exists():
         raise RkdError(f"{path}: file not found; expected a file of the official GLUE release")
     lines = [part for line in text_lines(path) for part in (line.split("\r") if embedded_breaks else [line])]

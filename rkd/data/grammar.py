@@ -95,13 +95,13 @@ def _wrong_verb(_: random.Random, words: list[str], verb: str) -> list[str]:
 
 
 def _swapped(rng: random.Random, words: list[str], _: str) -> list[str]:
-    """The first noun, or the verb, before the word it should follow."""
+    """Move the first noun, or the verb, before the word that it should follow."""
     at = rng.choice((0, len(words) - 3))
     return [*words[:at], words[at + 1], words[at], *words[at + 2 :]]
 
 
 def _dropped(_: random.Random, words: list[str], __: str) -> list[str]:
-    """The verb is missing."""
+    """Remove the verb."""
     return [*words[:-2], words[-1]]
 
 

@@ -22,7 +22,7 @@ HUB_REVISION = "bcdcba79d07bc864c1c254ccfcedcce55bcc9a8c"
 
 
 def read_splits(task: Task, splits: Sequence[str], revision: str | None = None) -> dict[str, Dataset]:
-    """The named splits of `task` at `revision` (a commit of the hub's dataset; ours by default).
+    """Load the named splits of `task` at `revision` (a commit of the hub's dataset; ours by default).
 
     They are those of the official files: the same texts, labels and order, `idx` counted from 0, and no label where
     GLUE publishes none. Classes are matched by their names.
@@ -39,7 +39,7 @@ def read_splits(task: Task, splits: Sequence[str], revision: str | None = None) 
 
 
 def files_of(task: Task, split: str, revision: str | None = None) -> hub.Snapshot:
-    """The files of a split and the data set's README.md, in the cache and checked.
+    """Return the files of a split and the dataset's README.md, cached and verified.
 
     Raises:
         RkdError: they cannot be had, or are not what the hub names.
@@ -53,7 +53,7 @@ def files_of(task: Task, split: str, revision: str | None = None) -> hub.Snapsho
 
 
 def _place(task: Task, split: str) -> tuple[str, str]:
-    """The configuration of a split on the hub, and its name there."""
+    """Return the configuration of a split on the hub, and its name there."""
     return ("ax", "test") if split == "ax" else (task.name, split)
 
 
@@ -80,7 +80,7 @@ def _read(task: Task, split: str, revision: str | None) -> Dataset:
 
 
 def _table(paths: Sequence[Path], task: Task, where: str) -> pa.Table:
-    """The columns that a task needs, from the files of a split."""
+    """Read the columns that a task needs from the files of a split."""
     path = paths[0]
     try:
         parts = []
@@ -156,7 +156,7 @@ def _class_names(table: pa.Table, readme: Path, config: str) -> list[str] | None
 
 
 def _names_in_readme(readme: Path, config: str) -> list[str] | None:
-    """The same from dataset_info in the YAML block that opens a data set's README.md."""
+    """Return the same from dataset_info in the YAML block at the top of a dataset's README.md."""
     text = readme.read_text(encoding="utf-8", errors="replace") if readme.is_file() else ""
     if not text.startswith("---\n"):
         return None

@@ -190,7 +190,7 @@ def _warn_about_blank_texts(raw: DatasetDict, fields: Sequence[str]) -> None:
 
 
 def _warn_about_own_data(raw: DatasetDict, task: tasks.Task, *, shared: bool) -> None:
-    """What is no error, but seldom meant: labels that are never trained or compared on, and dev examples that are
+    """Return warnings: labels that are never trained or evaluated on, and dev examples that are
     trained, too.
 
     Args:
@@ -235,7 +235,7 @@ def _write(
 
 @contextmanager
 def without_bars() -> Iterator[None]:
-    """A block, or as a decorator a function, in which `datasets` draws no progress bars, a dozen per table."""
+    """Silence the progress bars of `datasets`, a dozen per table; a context manager or decorator."""
     if datasets.are_progress_bars_disabled():
         yield
         return

@@ -24,7 +24,7 @@ def load_raw(
     seed: int = 0,
     custom_task: Mapping[str, Any] | None = None,
 ) -> DatasetDict:
-    """The texts and labels of a task: the hub's column names, `label` and `idx`, official splits.
+    """Load the texts and labels of a task: the hub's column names, `label` and `idx`, official splits.
 
     `label` is an int64 class id (-1 where unlabelled) or a float32 score (NaN where unlabelled). MNLI has the extra
     split `ax`. Row counts are checked against the official ones, except for synthetic data.

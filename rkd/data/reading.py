@@ -38,7 +38,7 @@ Columns = dict[str, list[Any]]
 
 
 def read_columns(path: Path, wanted: Sequence[str], optional: Sequence[str] = (), where: str | None = None) -> Columns:
-    """Some columns of a file, whose format its name tells.
+    """Read some columns of a file; its name tells the format.
 
     Args:
         path: a .csv, .tsv, .jsonl or .parquet file.
@@ -98,7 +98,7 @@ def check_columns(path: Path, wanted: Sequence[str], optional: Sequence[str] = (
 
 
 def is_blank_row(path: Path, number: int) -> bool:
-    """True for a row of a CSV or TSV file, counted from 1, without a value in any column, as spreadsheets leave them.
+    """Return True for a row of a CSV or TSV file (counted from 1) whose columns are all empty.
 
     >>> is_blank_row(Path("reviews.csv"), 2)
     False
@@ -110,7 +110,7 @@ def is_blank_row(path: Path, number: int) -> bool:
 
 
 def count_rows(path: Path) -> int:
-    """Number of rows of a file, with the errors of `read_columns` but for those about columns.
+    """Count the rows of a file; errors are those of `read_columns`, except those about columns.
 
     Values of JSON Lines and Parquet files are not looked at.
 
@@ -174,7 +174,7 @@ def _tsv_cell(where: str, text: str) -> str:
 
 
 def suffix(path: Path, where: str) -> str:
-    """The extension of a file's name in lower case; RkdError if it is none of `SUFFIXES`."""
+    """Return the extension of a file's name in lower case; RkdError if it is none of `SUFFIXES`."""
     found = path.suffix.lower()
     if found not in SUFFIXES:
         problem = f"unsupported file extension '{path.suffix}'" if found else "the file's name has no extension"
@@ -183,7 +183,7 @@ def suffix(path: Path, where: str) -> str:
 
 
 def chosen_columns(where: str, names: Sequence[Any], wanted: Sequence[str], optional: Sequence[str] = ()) -> list[str]:
-    """The wanted columns and the optional ones that are there; RkdError if any are missing or occur twice."""
+    """Return the wanted columns and the optional ones that exist; RkdError if any are missing or occur twice."""
     names = list(names)
     if missing := [name for name in dict.fromkeys(wanted) if name not in names]:
         found = listed(_short(repr(one), 80) for one in names) or "none"
@@ -196,7 +196,7 @@ def chosen_columns(where: str, names: Sequence[Any], wanted: Sequence[str], opti
 
 
 def _column_hint(where: str, wanted: Sequence[str], names: Sequence[Any]) -> str:
-    """What may be wrong with a header in which wanted columns are missing."""
+    """Suggest what may be wrong with a header that lacks wanted columns."""
     missing = [name for name in wanted if name not in names]
     alone = str(names[0]) if len(names) == 1 else ""
     kind = Path(where).suffix.lower()
@@ -211,12 +211,12 @@ def _column_hint(where: str, wanted: Sequence[str], names: Sequence[Any]) -> str
 
 
 def _plainly(name: Any) -> str:
-    """A name without what is overlooked most easily: case, and blanks around it."""
+    """Normalise a name: lower case, no surrounding blanks."""
     return str(name)[:200].strip().casefold()
 
 
 def shown(value: Any) -> str:
-    """A value as messages show it: on one line, at most 80 characters, surrogates escaped."""
+    """Format a value for messages: one line, at most 80 characters, surrogates escaped."""
     return "nothing" if value is None or value == "" else _short(repr(value), 80)
 
 
@@ -225,7 +225,7 @@ def _short(text: str, most: int) -> str:
 
 
 def text_lines(path: Path, where: str | None = None, *, ends: bool = False) -> Iterator[str]:
-    r"""The lines of a UTF-8 file, which only line feeds divide, without a byte order mark.
+    r"""Yield the lines of a UTF-8 file, separated by line feeds only, without a byte order mark.
 
     Args:
         path: the file.
@@ -265,7 +265,7 @@ def opened(path: Path, where: str) -> Iterator[BinaryIO]:
 
 
 def _separated(path: Path, where: str) -> tuple[list[str], Iterator[list[str]]]:
-    """The header and the rows of a CSV or TSV file, every row as wide as the header."""
+    """Return the header and the rows of a CSV or TSV file; every row is as wide as the header."""
     if path.suffix.lower() == ".csv":
         records = _csv_records(where, text_lines(path, where, ends=True))
     else:
@@ -367,7 +367,7 @@ def _parquet(path: Path, where: str, wanted: Sequence[str], optional: Sequence[s
 
 
 def _parquet_columns(where: str, schema: Any, wanted: Sequence[str], optional: Sequence[str]) -> list[str]:
-    """The chosen columns of a schema of pyarrow; RkdError if one holds neither text nor numbers."""
+    """Return the chosen columns of a pyarrow schema; RkdError if one holds neither text nor numbers."""
     names = chosen_columns(where, schema.names, wanted, optional)
     for name in names:
         if not _plain(schema.field(name).type):
@@ -393,7 +393,7 @@ def _parquet_file(path: Path, where: str) -> Iterator[Any]:
 
 
 def _plain(kind: Any) -> bool:
-    """True for types of text, numbers and truth values, and for columns of nothing."""
+    """Return True for types of text, numbers and truth values, and for empty columns."""
     import pyarrow.types as types
 
     if types.is_dictionary(kind):

@@ -73,7 +73,7 @@ def _distinct(task: tasks.Task, rng: random.Random) -> Iterator[Example]:
 
 
 def _columns(task: tasks.Task, split: str) -> list[str]:
-    """The official columns of a split's file."""
+    """Return the official columns of a split's file."""
     labelled = split not in task.test_splits
     if task.name == "cola" and labelled:
         return COLA_COLUMNS

@@ -11,7 +11,7 @@ _SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 
 
 def build_tokenizer(texts: Iterable[str], vocab_size: int) -> PreTrainedTokenizerBase:
-    """A lower-casing BERT tokenizer whose WordPiece vocabulary (at most `vocab_size` pieces) is trained on `texts`.
+    """Train a lower-casing BERT tokenizer: a WordPiece vocabulary of at most `vocab_size` pieces from `texts`.
 
     The same texts always give the same ids. Raises `RkdError` when `vocab_size` cannot even hold the characters.
 

@@ -1,4 +1,4 @@
-"""What an earlier distillation has left in a folder, and how a new one differs from it. No torch."""
+"""Earlier distillations in a folder, and how a new one differs from them. No torch."""
 
 import contextlib
 import json
@@ -78,7 +78,7 @@ class Earlier:
     def differences(
         self, run: Path, spec: RunSpec, manifest: Mapping[str, Any], teacher: Path | None, files: Mapping[str, str]
     ) -> list[str] | None:
-        """How a training differs from the finished one in its folder; empty if it does not, None if there is none.
+        """Compare a training with the finished one in its folder; empty if equal, None if there is none.
 
         Args:
             run: the folder of the run.
@@ -107,7 +107,7 @@ class Earlier:
 
 
 def _facts(manifest: Mapping[str, Any]) -> dict[str, Any]:
-    """What decides prepared data, by the names of the arguments of `rkd.distill`."""
+    """Return the settings that decide prepared data, by the names of the arguments of `rkd.distill`."""
     own = manifest.get("custom_task", {})
     files = {split: entry.get("sha256") for split, entry in own.get("files", {}).items()}
     return {
@@ -120,7 +120,7 @@ def _facts(manifest: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _settings(before: Mapping[str, Any], now: Mapping[str, Any], within: str = "") -> Iterator[str]:
-    """The values that differ, by the names that users know them by; of options only those that both have."""
+    """Yield the values that differ, by the names that users know; of options only those that both have."""
     for key in dict.fromkeys((*before, *now)):
         old, new = before.get(key), now.get(key)
         # Outside the workflow a variant is called as its method.

@@ -135,7 +135,7 @@ def _carry_out(request: Request, folder: Path, temporary: Any) -> Distilled:
 
 @contextmanager
 def _claimed(folder: Path) -> Iterator[None]:
-    """A block in which a distillation's folder is that of this process, with what it is known by from here on.
+    """Lock a distillation's folder for this process and write its identity into it.
 
     A process that is at work there is named and never stopped: it may be a notebook's.
     """
@@ -149,7 +149,7 @@ def _claimed(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def _own_words(folder: Path) -> Iterator[None]:
-    """A block whose errors name a model in memory as the user did, not by the folder that it was written to."""
+    """Make errors name a model in memory as the user did, not by the folder that it was written to."""
     try:
         yield
     except RkdError as error:

@@ -19,7 +19,7 @@ Model = PreTrainedModel | str | os.PathLike[str]
 
 
 def model_reference(model: Model, folder: Path, tokenizer: PreTrainedTokenizerBase | None) -> str:
-    """A model reference as the config has it; a model in memory is written to `folder`, a run stands for its model."""
+    """Return a model reference as the config writes it; a model in memory is saved to `folder` first."""
     if isinstance(model, PreTrainedModel):
         with atomic_path(folder) as temporary:  # nothing stays there of a model that was given before
             model.save_pretrained(temporary)

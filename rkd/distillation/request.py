@@ -152,7 +152,7 @@ class Request:
         object.__setattr__(self, key, value)
 
     def entry(self, labels: Sequence[str]) -> dict[str, Any]:
-        """The task as a checked entry of the config's custom_tasks, without its files.
+        """Return the task as a checked entry of the config's custom_tasks, without its files.
 
         Args:
             labels: the names of its labels; none for scores.
@@ -170,7 +170,7 @@ class Request:
         return arguments.task_entry(self.name, entry, {"train": "data"})
 
     def custom_task(self, labels: Sequence[str], files: Mapping[str, Mapping[str, str]]) -> tuple[dict[str, Any], ...]:
-        """The task's definition, and the same with its files, as `DataSpec.custom_task` has it."""
+        """Return the task's definition, and the same with its files for `DataSpec.custom_task`."""
         entry = self.entry(labels)
         definition = define(entry)
         return definition, {**definition, "files": files, "scores": entry["scores"]}
@@ -243,7 +243,7 @@ class Request:
                 yield from arguments.table(key, value, [*self.text, *wanted], optional)
 
     def _places(self) -> Iterator[Wrong]:
-        """Outputs that lie over what is read, or cannot be made."""
+        """Yield the problems of outputs that would overwrite an input or cannot be created."""
         read = {key: getattr(self, key) for key in (*_TABLES, "teacher", "student")}
         wrong = [] if self.out is None else list(arguments.output_folder("out", self.out, read, PARTS))
         there = self.out is not None and not wrong
@@ -260,7 +260,7 @@ class Request:
                 yield Wrong("tensorboard", problem, other="out")
 
     def _strange(self) -> Iterator[Wrong]:
-        """A folder of something else, among which the parts of a distillation would be spread."""
+        """Yield the problem of a folder that holds other files, or None."""
         out = Path(self.out)
         if any((out / file).is_file() for file in ("config.json", "run.json")):
             yield Wrong("out", f"found {shown(out)}, the folder of a model or run; expected one of its own")
@@ -271,7 +271,7 @@ class Request:
 
 
 def _may_lie_in(path: Path) -> bool:
-    """True for what a new distillation's folder may hold already: an empty folder, a log, what other programs hide."""
+    """Return True for entries that a new distillation's folder may hold: an empty folder, a log, a hidden file."""
     if path.name.startswith(".") and path.name not in PARTS:
         return True
     return not any(path.iterdir()) if path.is_dir() else path.suffix in (".log", ".out", ".err")
@@ -280,7 +280,7 @@ def _may_lie_in(path: Path) -> bool:
 def _settings(
     what: str, defaults: Mapping[str, Any], given: Mapping[str, Any], method: str | None = None
 ) -> dict[str, Any]:
-    """The defaults with what is given, whose names and values the config's schema must know."""
+    """Return the defaults updated by the given settings, checked by the config's schema."""
     _refuse_renamed(what, {key: value for key, value in given.items() if key not in defaults})
     for key in given:
         if key not in defaults:
@@ -293,7 +293,7 @@ def _settings(
 
 
 def _options(method: str, given: Mapping[str, Any]) -> dict[str, Any]:
-    """The options that a method gets: the config's for ours, any of its own arguments for a user's."""
+    """Return the options of a method: the config's for a built-in one, constructor arguments for a user's."""
     if method in METHODS:
         defaults = {key: METHODS[method].defaults.get(key, OPTIONS[key]) for key in METHODS[method].options}
         _refuse_renamed("options", given)

@@ -1,4 +1,4 @@
-"""What `rkd.distill` returns."""
+"""The result of `rkd.distill`."""
 
 from dataclasses import dataclass, field
 from functools import cached_property

@@ -51,7 +51,7 @@ def table_file(
 
 
 def _unwritable(where: str, frame: pd.DataFrame, error: Exception) -> str:
-    """The reason why a DataFrame cannot be written as Parquet."""
+    """Return why a DataFrame cannot be written as Parquet."""
     for column in frame:
         values = frame[column].dropna()
         for row, value in enumerate(frame[column], 1):

@@ -59,7 +59,7 @@ def register(name: str, method: Any) -> None:
 
 
 def by_name(method: str) -> Any:
-    """The class of a method by its name: that of its file here, a registered one, or an installed package's."""
+    """Return the class of a method by name: built in, registered, or from an installed package."""
     if _is_own(method):
         return _class_in(method)
     if method not in _REGISTERED:
@@ -76,7 +76,7 @@ def _is_own(name: str) -> bool:
 
 
 def _class_in(name: str) -> Any:
-    """The one method that a file here defines."""
+    """Return the one method that a file here defines."""
     module = import_module(f"{__name__}.{name}")
     found = [
         value
@@ -89,10 +89,10 @@ def _class_in(name: str) -> Any:
 
 
 def _base() -> Any:
-    """The class above all methods; by name, as what only asks for facts must not depend on it."""
+    """Return the base class of all methods; imported by name, because readers of facts must not depend on it."""
     return import_module(f"{__name__}.base").Method
 
 
 def _facts() -> Any:
-    """The facts about all methods; by name, as a training must not depend on what reads them."""
+    """Return the facts about all methods; imported by name, because a training must not depend on their reader."""
     return import_module(f"{__name__}.facts").METHODS

@@ -1,4 +1,4 @@
-"""What all methods share: the optimizer with its schedule, exact gradient accumulation and a saved state."""
+"""The base of all methods: optimizer and schedule, exact gradient accumulation, saved state."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
@@ -140,7 +140,7 @@ class Method(ABC):
 
     @classmethod
     def needs_quiz(cls, options: Mapping[str, Any]) -> bool:
-        """True if a method with these options takes a `quiz`: batches that its student does not train on."""
+        """Return True if a method with these options takes a `quiz`: batches that its student is not trained on."""
         met = (options.get(other) == value for option, other, value in cls.read_with if option == "quiz_fraction")
         return "quiz_fraction" in cls.options and all(met)
 
@@ -223,7 +223,7 @@ def first_adamw_step(
     max_grad_norm: float,
     epsilon: float,
 ) -> None:
-    """Where one AdamW step with fresh state, after clipping, would take each parameter; nothing is moved yet.
+    """Compute the result of a first AdamW step, after clipping, without applying it.
 
     From zero state both bias-corrected moments equal the gradient's own, so the step is
     θ·(1 − lr·wd) − lr·g / (|g| + ε) (Loshchilov and Hutter, 2019, with t = 1): no optimizer state is needed.
@@ -252,7 +252,7 @@ BLOCK = 1 << 17
 
 
 def blocks(*tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
-    """Views of some tensors of one shape, part by part, for several passes that each would wait for the memory.
+    """Yield chunks of some tensors of one shape, so that several passes over each chunk stay in the cache.
 
     On a GPU, and where a tensor is not contiguous, the tensors as they are.
     """

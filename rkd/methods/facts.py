@@ -20,7 +20,7 @@ TEACHER_METHOD = "finetune"
 
 @dataclass(frozen=True, kw_only=True)
 class MethodFacts:
-    """What a method reads and needs.
+    """The options and needs of a method.
 
     Attributes:
         name: its name in configs, that of its file.
@@ -47,7 +47,7 @@ class MethodFacts:
 
 
 def needs_teacher(method: str) -> bool:
-    """True for a method that learns from a teacher, as every registered one does."""
+    """Return True for a method that learns from a teacher, as every registered one does."""
     return method not in METHODS or METHODS[method].needs_teacher
 
 
@@ -64,7 +64,7 @@ def _read() -> Iterator[MethodFacts]:
 
 @cache
 def _classes(module: str) -> dict[str, _Class]:
-    """The subclasses of Method that a file defines or imports: their facts by class name."""
+    """Return the facts of the subclasses of Method that a file defines or imports, by class name."""
     tree = ast.parse((_FOLDER / f"{module}.py").read_text(encoding="utf-8"), module)
     summary = (ast.get_docstring(tree) or module).splitlines()[0]
     known: dict[str, _Class] = {}

@@ -66,7 +66,7 @@ class KD(Method):
         return self.known_logits.of(batch["row"], lambda: logits(self.teacher, batch))
 
     def soft_loss(self, student_logits: Tensor, teacher_logits: Tensor) -> Tensor:
-        """The distillation term: `kd_loss`, or `regression_kd_loss` for tasks with one output."""
+        """Return the distillation loss: `kd_loss`, or `regression_kd_loss` for tasks with one output."""
         if student_logits.shape[-1] > 1:
             return kd_loss(student_logits, teacher_logits, self.temperature)
         if self.regression_kd == "mse":
@@ -98,7 +98,7 @@ class LogitCache:
         self.logits = torch.empty(0, 1)  # (rows, classes) in the CPU's memory, NaN where there are none yet
 
     def of(self, rows: Tensor, compute: Callable[[], Tensor]) -> Tensor:
-        """The logits of a batch, shape (batch, classes), on the device of `rows`: computed if one of the rows is new.
+        """Return the logits of a batch, shape (batch, classes), on the device of `rows`; compute them if a row is new.
 
         Args:
             rows: the examples' row numbers, int64, shape (batch,).

@@ -20,7 +20,7 @@ REACH = 0.01
 
 
 class LGTM(OnlineKD):
-    """Three updates per batch, with L the objective of `KD` and L_T that of `OnlineKD`:
+    """LGTM: three updates per batch. L is the objective of `KD`, L_T that of `OnlineKD`.
 
     1. Pilot: θ'_S ← AdamW(θ_S, ∇_{θ_S} L(x, y; θ_S, θ_T)) from a copy of the student's live optimizer state. A
        held-out batch then tells which way is worse: v = ∇ L_task(x_q, y_q; θ'_S).
@@ -167,12 +167,12 @@ class LGTM(OnlineKD):
             return [logits_at(pilot.eval(), moved, micro_batch) for micro_batch, _ in micro_batches]
 
     def current_influence_weight(self) -> float:
-        """The number that w is at this step."""
+        """Return the value of w at this step."""
         if isinstance(self.influence_weight, str):
             return float(self.teacher_optimizer.adamw.param_groups[0]["lr"])
         return self.influence_weight
 
 
 def _norm(tensors: list[Any]) -> Tensor:
-    """The Euclidean norm of some tensors laid end to end, those that are None left out."""
+    """Return the Euclidean norm of the concatenated tensors; None counts as empty."""
     return torch.stack(torch._foreach_norm([tensor for tensor in tensors if tensor is not None])).norm()

@@ -18,7 +18,7 @@ MicroBatches = list[tuple[Batch, float]]
 
 
 class MetaDistil(KD):
-    """Three updates per batch, with L the objective of `KD` (Zhou et al., 2022, algorithm 1):
+    """MetaDistil: three updates per batch (Zhou et al., 2022, algorithm 1). L is the objective of `KD`.
 
     1. Pilot: θ'_S(θ_T) = θ_S − λ · ∇_{θ_S} L(x, y; θ_S, θ_T), an SGD step.
     2. Teacher: θ_T ← AdamW(θ_T, ∇_{θ_T} L_task(x_q, y_q; θ'_S(θ_T))) on a quiz batch, a derivative through the

@@ -16,7 +16,7 @@ from rkd.models.unpadded import logits
 
 
 class OnlineKD(KD):
-    """Two updates per batch, with L the objective of `KD` and λ the `follow_weight`:
+    """Online distillation: two updates per batch. L is the objective of `KD`, λ the `follow_weight`.
 
     1. Teacher: θ_T ← AdamW(θ_T, ∇_{θ_T} L_T(x, y; θ_T, θ_S)), learning rate `teacher_lr`, with
        L_T = (1 − λ) · L_task(z_T, y) + λ · KL(softmax(z_S) ‖ softmax(z_T)). z_S is a constant here.

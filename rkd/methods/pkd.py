@@ -14,7 +14,9 @@ from rkd.models.hidden_states import cls_states, config_of, encoder_layers
 
 
 class PKD(KD):
-    """Minimise L_KD + β · L_PT, with L_KD the objective of `KD` (Sun et al., 2019, equation 8) and
+    """Patient KD: minimise L_KD + β · L_PT (Sun et al., 2019, equation 8).
+
+    L_KD is the objective of `KD`, and
 
         L_PT = mean over student layers i = 1 … N−1 of MSE(h_i / ‖h_i‖₂, h_{map(i)} / ‖h_{map(i)}‖₂),
 

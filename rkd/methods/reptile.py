@@ -19,7 +19,7 @@ MicroBatches = list[tuple[Batch, float]]
 
 
 class ReptileKD(KD):
-    """Three updates per batch, with L the objective of `KD`:
+    """Reptile distillation: three updates per batch. L is the objective of `KD`.
 
     1. Inner: θ'_S ← one AdamW step with fresh state from θ_S on L(x, y; θ_S, θ_T), learning rate `student_lr`.
     2. Meta: θ_T ← AdamW(θ_T, θ_T − θ'_S) over the pairs of `layer_map`, learning rate `teacher_lr`.
@@ -260,7 +260,7 @@ class ReptileKD(KD):
 
 
 def _memory(parameters: list[nn.Parameter], gradients: list[Tensor | None]) -> list[Tensor]:
-    """The memory of gradients, to be written to, and memory of its own for each that has none or shares it."""
+    """Return writable memory for each gradient; allocate it for those that have none or share it."""
     taken: set[int] = set()
     result = []
     for parameter, gradient in zip(parameters, gradients, strict=True):

@@ -15,7 +15,7 @@ from rkd.models.unpadded import logits
 
 
 class TinyBERT(KD):
-    """Two stages, one after the other; the labels are never read:
+    """TinyBERT's two stages, one after the other. The labels are never read.
 
     1. Intermediate layers: minimise
        w_E · MSE(E_S·W, E_T) + Σ_i [ w_H · MSE(H_S^i·W, H_T^map(i)) + w_A · MSE(A_S^i, A_T^map(i)) ],
@@ -140,7 +140,7 @@ class TinyBERT(KD):
         return losses
 
     def soft_loss(self, student_logits: Tensor, teacher_logits: Tensor) -> Tensor:
-        """The soft cross-entropy, or the squared difference of the scores for tasks with one output."""
+        """Return the soft cross-entropy, or the squared difference of the scores for tasks with one output."""
         if student_logits.shape[-1] > 1:
             return soft_cross_entropy(student_logits, teacher_logits)
         return super().soft_loss(student_logits, teacher_logits)

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 
 class MetricFacts(NamedTuple):
-    """What is known of a metric beside its computation."""
+    """Facts about a metric, apart from its computation."""
 
     title: str  # in captions and axes
     header: str  # at the head of a column
@@ -16,7 +16,7 @@ class MetricFacts(NamedTuple):
     classes: int | None = None  # the one number of classes that it is defined for
 
     def suits(self, classes: int | None) -> bool:
-        """True if the metric is defined for a task with so many classes; 0 is regression, None not known yet."""
+        """Return True if the metric is defined for a task with so many classes; 0 is regression, None not known yet."""
         return self.of_scores == (classes == 0) and (classes is None or self.classes in (None, classes))
 
 

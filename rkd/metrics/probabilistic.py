@@ -64,7 +64,7 @@ def expected_calibration_error(logits: ArrayLike, labels: ArrayLike, bins: int =
 
 
 def calibration_noise(logits: ArrayLike, bins: int = BINS) -> float:
-    """The expected calibration error of a perfectly calibrated classifier with the same confidences. A fraction.
+    """Return the expected calibration error of a perfectly calibrated classifier with the same confidences.
 
     Right answers of a bin are then independent draws with the confidences as chances; their sum is close to normal.
 
@@ -82,7 +82,7 @@ def calibration_noise(logits: ArrayLike, bins: int = BINS) -> float:
 
 
 def agreement(logits: ArrayLike, teacher_logits: ArrayLike) -> float:
-    """The fraction of examples on which student and teacher predict the same class.
+    """Return the fraction of examples on which student and teacher predict the same class.
 
     Args:
         logits, teacher_logits: shape (examples, classes) each.

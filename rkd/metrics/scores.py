@@ -36,7 +36,7 @@ Values = NDArray[np.float64]
 
 
 def compute(task: str | Task, predictions: ArrayLike, labels: ArrayLike) -> dict[str, float]:
-    """The task's metrics, in the order of `Task.metrics`.
+    """Compute the task's metrics, in the order of `Task.metrics`.
 
     Args:
         task: a task's name, or a `Task`.
@@ -55,12 +55,12 @@ def compute(task: str | Task, predictions: ArrayLike, labels: ArrayLike) -> dict
     task = get(task) if isinstance(task, str) else task
     predicted, true = _checked(task, "predictions", predictions), _checked(task, "labels", labels)
     if predicted.size != true.size:
-        raise RkdError(f"{task.name}: {predicted.size} predictions but {true.size} labels; expected as many")
+        raise RkdError(f"{task.name}: {predicted.size} predictions but {true.size} labels; expected equal lengths")
     return {name: _METRICS[name](predicted, true) for name in task.metrics}
 
 
 def from_predictions(task: str | Task, frame: "pd.DataFrame") -> dict[str, Any]:
-    """The scores of one run: what its metrics file says beside who made it.
+    """Compute the scores of one run for its metrics file.
 
     Args:
         task: a task's name, or a `Task`.
@@ -95,7 +95,7 @@ def from_predictions(task: str | Task, frame: "pd.DataFrame") -> dict[str, Any]:
 
 
 def metrics_file(spec: "MetricsSpec", frame: "pd.DataFrame") -> dict[str, Any]:
-    """The content of a metrics file: the run that made the predictions, and their scores.
+    """Return the content of a metrics file: the run that made the predictions, and their scores.
 
     Args:
         spec: the run; its fields stand in the file.
@@ -108,7 +108,7 @@ def metrics_file(spec: "MetricsSpec", frame: "pd.DataFrame") -> dict[str, Any]:
 
 
 def _labelled_tests(task: Task, frame: "pd.DataFrame") -> list[str]:
-    """The test splits of a task of one's own of which every example has a label."""
+    """Return the test splits of a custom task in which every example has a label."""
     labels = {split: frame.loc[frame["split"] == split, "label"] for split in (task.test_splits if task.own else ())}
     return [split for split, found in labels.items() if not found.empty and found.notna().all()]
 

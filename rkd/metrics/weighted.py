@@ -26,7 +26,7 @@ _CELLS = 1 << 19  # weights in memory at a time
 def resampled_primary_scores(
     task: Task, labels: Values, predictions: Values, resamples: int, rng: np.random.Generator
 ) -> Values:
-    """The primary score of each run under each of `resamples` bootstrap samples of the examples.
+    """Compute the primary score of each run under each of `resamples` bootstrap samples of the examples.
 
     Args:
         task: decides the metrics.

@@ -63,7 +63,7 @@ _HEADS = ("classifier.weight", "classifier.out_proj.weight", "score.weight", "lo
 
 
 def read_object(file: Path, what: str) -> dict[str, Any]:
-    """The JSON object in a file; `what` says in errors what it should hold."""
+    """Read the JSON object in a file; `what` says in errors what it should hold."""
     if not file.is_file():
         raise RkdError(f"{file}: not found, expected {what}")
     try:
@@ -76,7 +76,7 @@ def read_object(file: Path, what: str) -> dict[str, Any]:
 
 
 def read_config(folder: Path) -> dict[str, Any]:
-    """The config of the model in a folder.
+    """Read the config of the model in a folder.
 
     Raises:
         RkdError: it is missing or damaged, or it makes transformers load something else than the folder's own weights.
@@ -142,7 +142,7 @@ def check_classes(fields: Mapping[str, Any], where: str) -> None:
 
 
 def _class_names(fields: Mapping[str, Any], where: str) -> list[str] | None:
-    """The names in a config's `id2label` in the order of the outputs; None where it has none."""
+    """Return the names in a config's `id2label` in the order of the outputs; None if it has none."""
     if (names := fields.get("id2label")) is None:
         return None
     keys = list(map(str, names)) if isinstance(names, Mapping) else []
@@ -168,7 +168,7 @@ def _listed(value: Any) -> list[Any]:
 
 
 def newest_checkpoint(folder: Path) -> Path | None:
-    """The newest of the folders checkpoint-N that transformers' Trainer leaves in its output folder, if any."""
+    """Return the newest checkpoint-N folder that transformers' Trainer left in its output folder, if any."""
     steps = {}
     for path in folder.glob("checkpoint-*"):
         if (number := re.fullmatch(r"checkpoint-(\d+)", path.name)) and (path / "config.json").is_file():
@@ -177,7 +177,7 @@ def newest_checkpoint(folder: Path) -> Path | None:
 
 
 def weight_files(folder: Path) -> list[Path]:
-    """The files that transformers loads a folder's weights from; for weights in parts, their index first.
+    """Return the files that transformers loads a folder's weights from; sharded weights have their index first.
 
     Raises:
         RkdError: there are none, or a part is missing or lies outside the folder.
@@ -239,7 +239,7 @@ def _sha256_of(path: str, *_state: int) -> str:
 
 @dataclass(frozen=True)
 class Facts:
-    """What a config says of its model; None where it says nothing.
+    """Facts that a config states about its model; None if it does not.
 
     Attributes:
         depth: transformer layers.
@@ -259,7 +259,7 @@ class Facts:
 
 
 def facts(fields: Mapping[str, Any]) -> Facts:
-    """The facts in a config.json, by any of the names that they have in transformers.
+    """Return the facts in a config.json, under any of the names that transformers gives them.
 
     >>> facts({"model_type": "roberta", "max_position_embeddings": 514, "pad_token_id": 1}).positions
     512
@@ -290,7 +290,7 @@ def check_weights(folder: Path) -> None:
 
 
 def outputs(folder: Path) -> int | None:
-    """Outputs of the classifier in a folder's weights; None where it has none, or that cannot be told cheaply."""
+    """Return the number of outputs of the classifier in a folder's weights; None if unknown or costly to find."""
     for file in weight_files(folder):
         found = shapes(file) if file.suffix == ".safetensors" else {}
         for name in _HEADS:

@@ -1,4 +1,4 @@
-"""What a classifier computes on its way to the logits: hidden states and attention scores, caught by forward hooks.
+"""Hidden states and attention scores of a classifier, captured by forward hooks.
 
 Hooks leave the forward pass as it is: the one of `rkd.models.unpadded` where only first tokens are asked for, and
 any attention implementation. Attention scores are recomputed from the query and key projections that a layer makes
@@ -20,7 +20,7 @@ from rkd.models.unpadded import Batch, Unpadding, accepted, logits, to_float32
 
 @dataclass(frozen=True)
 class States:
-    """What every layer computed for a batch.
+    """Outputs of every layer for a batch.
 
     Attributes:
         hidden: the embeddings' output, then that of every layer; each (batch, length, hidden).
@@ -33,12 +33,12 @@ class States:
 
 
 def config_of(model: nn.Module) -> Any:
-    """The Hugging Face config of a model."""
+    """Return the Hugging Face config of a model."""
     return cast(Any, model).config
 
 
 def encoder_layers(model: nn.Module) -> list[nn.Module]:
-    """The transformer layers of a classifier, from the first to the last.
+    """Return the transformer layers of a classifier, from first to last.
 
     Raises:
         RkdError: the architecture has no layers like those of BERT, RoBERTa or DistilBERT.
@@ -52,7 +52,7 @@ def encoder_layers(model: nn.Module) -> list[nn.Module]:
 
 
 def cls_states(model: nn.Module, batch: Batch, layers: Iterable[int]) -> tuple[Tensor, Tensor]:
-    """The logits, and the hidden states of each example's first token after some layers.
+    """Return the logits, and the hidden states of each example's first token after some layers.
 
     Args:
         model: a sequence classifier with the layers of BERT, RoBERTa or DistilBERT.
@@ -99,7 +99,7 @@ def _scores(query: Tensor, key: Tensor, heads: int) -> Tensor:
 
 
 def _output(layer: nn.Module, model: nn.Module) -> nn.Module:
-    """The module whose output is the layer's: `output` in BERT and RoBERTa, `output_layer_norm` in DistilBERT."""
+    """Return the module that ends a layer: `output` in BERT and RoBERTa, `output_layer_norm` in DistilBERT."""
     for name in ("output", "output_layer_norm"):
         if hasattr(layer, name):
             return getattr(layer, name)
@@ -121,7 +121,7 @@ def _unknown(model: nn.Module) -> RkdError:
 
 @contextmanager
 def _caught(modules: list[nn.Module]) -> Iterator[list[Tensor]]:
-    """The outputs of modules, in the order in which they are called within the block."""
+    """Collect the outputs of modules in the order in which they are called within the block."""
     outputs: list[Tensor] = []
     handles = [module.register_forward_hook(lambda _m, _i, output: outputs.append(output)) for module in modules]
     try:

@@ -89,7 +89,7 @@ class Snapshot:
     sha256: Mapping[str, str]
 
     def record(self) -> dict[str, Any]:
-        """The entry for run.json."""
+        """Return the entry for run.json."""
         return {"name": self.name, "revision": self.commit, "sha256": dict(self.sha256)}
 
 
@@ -106,7 +106,7 @@ class _File:
 def snapshot(
     name: str, revision: str | None, parts: tuple[tuple[str, ...], ...] = MODEL, kind: Kind = "model"
 ) -> Snapshot:
-    """The files of a repository at a revision that `parts` names.
+    """Return the files of a repository at a revision that `parts` names.
 
     What is in the cache is not asked for again. A file whose content is not the one that the hub names is fetched once
     more.
@@ -145,7 +145,7 @@ def snapshot(
 
 @functools.cache
 def resolve(name: str, revision: str | None = None, kind: Kind = "model") -> str:
-    """The commit that a revision means: one answer in a process, also if a branch moves meanwhile.
+    """Resolve a revision to a commit; the answer stays the same in a process even if a branch moves.
 
     A commit is itself, without a request. For a branch or tag the hub is asked; where it gives no answer, the commit
     counts that it named last, and a line of the log says so.
@@ -170,7 +170,7 @@ def resolve(name: str, revision: str | None = None, kind: Kind = "model") -> str
 
 
 def local(source: ModelSource, revision: str | None = None, parts: tuple[tuple[str, ...], ...] = MODEL) -> ModelSource:
-    """The model as a folder, where it is one on the hub: its files are in the cache then, whole and checked.
+    """Download a hub model into the cache, verify it and return its folder; return other references unchanged.
 
     Args:
         source: any model reference; all but those of the hub are returned as they are.
@@ -183,7 +183,7 @@ def local(source: ModelSource, revision: str | None = None, parts: tuple[tuple[s
 
 
 def commit_of(reference: str, revision: str | None = None) -> str | None:
-    """The commit of a model reference that names the hub; None for others."""
+    """Return the commit of a model reference that names the hub; None for others."""
     source = parse(reference)
     return resolve(source.location, revision or source.revision) if source.kind == "hub" else None
 
@@ -212,7 +212,7 @@ class _Place:
         return _list_of(self.name, self.kind, self.revision)
 
     def ask(self) -> tuple[str, dict[str, _File]]:
-        """The commit and its files, asked of the hub and kept in the cache."""
+        """Ask the hub for the commit and its files, and keep the answer in the cache."""
 
         def ask() -> tuple[str, dict[str, _File]]:
             api = HfApi()
@@ -271,7 +271,7 @@ class _Place:
         )
 
     def _answered(self, ask: Callable[[], T]) -> T:
-        """The hub's answer, asked for up to four times where that may help; any failure becomes one error of ours."""
+        """Request something from the hub, up to four times if that may help; any failure becomes one RkdError."""
         try:
             return _patiently(ask)
         except _FAILURES as error:
@@ -324,12 +324,12 @@ class _Place:
 
 
 def _git_digest(content: bytes) -> str:
-    """The name that Git gives to a file's content, which is how the hub names small files."""
+    """Return Git's hash of a file's content, which is how the hub identifies small files."""
     return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
 
 
 def _passes(error: BaseException) -> bool:
-    """True for a failure that another try may mend."""
+    """Return True for a failure that a retry may fix."""
     if isinstance(error, HfHubHTTPError):
         return error.response.status_code in _PASSING
     cut_short = isinstance(error, OSError) and "Consistency check failed" in str(error)
@@ -361,7 +361,7 @@ def _patiently(ask: Callable[[], T]) -> T:
 
 
 def _reason(error: BaseException | None) -> str:
-    """The first line of what an error says, without the numbers of requests."""
+    """Return the first line of an error, without request ids."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return re.sub(r" \((Request ID|Amzn Trace ID|Amz CF ID): [^)]*\)", "", lines[0]) if lines else type(error).__name__
 
@@ -371,7 +371,7 @@ def _storage(name: str, kind: Kind) -> Path:
 
 
 def _first(files: Iterable[str], alternatives: tuple[str, ...]) -> list[str]:
-    """The files of the first alternative that there are some of."""
+    """Return the files of the first alternative that has any."""
     for pattern in alternatives:
         depth = pattern.count("/")
         if found := [file for file in files if file.count("/") == depth and fnmatch.fnmatchcase(file, pattern)]:
@@ -392,7 +392,7 @@ def _list_text(files: Mapping[str, _File]) -> str:
 
 
 def _read_list(path: Path) -> dict[str, _File] | None:
-    """The files of a commit from the cache; None where they are not there, or are no such list."""
+    """Return the cached file list of a commit; None if it is missing or invalid."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         if content["format_version"] != 1:

@@ -37,7 +37,7 @@ PADDING_TOLERANCE = 1e-3
 def load(
     spec: ModelSpec, task: Task, vocab_size: int, seed: int, *, pad_token_id: int | None = None
 ) -> PreTrainedModel:
-    """A classifier for `task` with its first weights, in float32 on the CPU.
+    """Load or initialise a classifier for `task`, in float32 on the CPU.
 
     Args:
         spec: where the weights come from.
@@ -89,7 +89,7 @@ def load_for(
 
 
 def load_finetuned(where: Path | str) -> PreTrainedModel:
-    """A trained classifier with its own head, in float32 on the CPU, from its folder."""
+    """Load a trained classifier with its own head from its folder, in float32 on the CPU."""
     folder = Path(where)
     if not (folder / "config.json").is_file():
         checkpoint = files.newest_checkpoint(folder)
@@ -187,7 +187,7 @@ def check_reading(
 
 
 def positions_of(model: PreTrainedModel) -> int | None:
-    """The longest input in tokens, None where there is no limit.
+    """Return the maximum input length in tokens, or None if there is no limit.
 
     Read from the table of positions; where there is none, as with relative and rotary positions, from the config.
 
@@ -216,7 +216,7 @@ def vocabulary_size(tokenizer: PreTrainedTokenizerBase) -> int:
 
 
 def _tables(model: PreTrainedModel, *names: str) -> list[nn.Embedding]:
-    """The embeddings of a model that have one of these names."""
+    """Return the embeddings of a model that have one of these names."""
     found = [(name.rpartition(".")[2], module) for name, module in model.named_modules()]
     return [module for name, module in found if name in names and isinstance(module, nn.Embedding)]
 
@@ -258,14 +258,14 @@ def shipped_vocabulary(spec: ModelSpec) -> dict[str, int] | None:
 
 
 def count_parameters(model: nn.Module) -> dict[str, int]:
-    """Number of parameters: `total`, and `without_embeddings` (all but token, position and type embeddings)."""
+    """Count parameters: `total`, and `without_embeddings` (all but token, position and type embeddings)."""
     total = sum(p.numel() for p in model.parameters())
     embeddings = sum(m.weight.numel() for m in model.modules() if isinstance(m, nn.Embedding))
     return {"total": total, "without_embeddings": total - embeddings}
 
 
 def depth(model: PreTrainedModel) -> int:
-    """Number of transformer layers."""
+    """Return the number of transformer layers."""
     return model.config.num_hidden_layers
 
 
@@ -293,7 +293,7 @@ def _read_config(source: ModelSource, pad_token_id: int | None) -> PretrainedCon
 
 
 def _from_pretrained(where: str, *, task: Task | None, **arguments: Any) -> PreTrainedModel:
-    """A checkpoint whose weights belong to its config; for a `task` its pooler and its classifier may be fresh."""
+    """Load a checkpoint whose weights fit its config; for a `task`, pooler and classifier may be newly initialised."""
     # Only safetensors, or torch's weights-only unpickling for old .bin files; never code from a repository.
     model, report = _reading(
         where,
@@ -400,7 +400,7 @@ def _verify(source: ModelSource, spec: ModelSpec) -> None:
 
 
 def _take_layers(teacher: PreTrainedModel, layers: tuple[int, ...]) -> PreTrainedModel:
-    """A student made of some of the teacher's layers, and of everything outside the layers."""
+    """Build a student from some of the teacher's layers and everything outside the layers."""
     config = type(teacher.config).from_dict(teacher.config.to_dict())
     if max(layers) >= config.num_hidden_layers:
         raise RkdError(f"teacher-layers: layer {max(layers)} asked for; the teacher has {config.num_hidden_layers}")

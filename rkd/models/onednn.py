@@ -17,7 +17,7 @@ from torch.overrides import TorchFunctionMode
 
 @cache
 def available() -> bool:
-    """Whether oneDNN takes over. The same for every run on a machine: nothing is timed to decide it."""
+    """Return whether oneDNN is used. The answer is the same for every run on a machine: nothing is timed."""
     built = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
     return built and torch.backends.cpu.get_cpu_capability().startswith("AVX512")
 
@@ -99,5 +99,5 @@ def product_flops(x: Any, weight: Any, *_: Any, **__: Any) -> int:
 
 
 def counted() -> dict[Any, Any]:
-    """What `FlopCounterMode(custom_mapping=…)` has to know to count these products."""
+    """Return the custom_mapping with which `FlopCounterMode` counts these products."""
     return {torch.ops.mkldnn._linear_pointwise: product_flops} if available() else {}

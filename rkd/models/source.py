@@ -1,4 +1,4 @@
-"""Where a model comes from: reads a model reference without loading, importing or downloading anything.
+"""Model references: parsed without loading, importing or downloading anything.
 
 A reference is one line of text:
 
@@ -67,7 +67,7 @@ class ModelSource:
     revision: str | None = None
 
     def path(self) -> Path | None:
-        """The local folder (the file for kind `config`), or None for `hub` and `teacher-layers`.
+        """Return the local folder (the file for kind `config`), or None for `hub` and `teacher-layers`.
 
         Raises RkdError when there is no such folder or file, or the package is not installed.
         """
@@ -86,11 +86,11 @@ class ModelSource:
         return None
 
     def folder(self) -> Path | None:
-        """The local folder with the model's weights, or None where it has none. Raises as `path` does."""
+        """Return the local folder with the model's weights, or None. Raises as `path` does."""
         return self.path() if self.kind in ("folder", "package") else None
 
     def read_config(self) -> dict[str, Any] | None:
-        """The model's transformers config, or None where there is no local one (`hub`, `teacher-layers`).
+        """Return the model's transformers config, or None if there is no local one (`hub`, `teacher-layers`).
 
         Raises RkdError when the place is missing, or its config is missing, is not a JSON object or is refused by
         `rkd.models.files.check_config`.
@@ -118,7 +118,7 @@ class ModelSource:
         return None if folder is None else files.tokenizer_content(folder)
 
     def known_sha256(self) -> str | None:
-        """The sha256 that model.safetensors of a packaged model known to rkd must have, else None."""
+        """Return the expected SHA-256 of a known packaged model's model.safetensors, else None."""
         return KNOWN_SHA256.get(self.location) if self.kind == "package" else None
 
 

@@ -17,7 +17,7 @@ _SAMPLE = "A first text, of 2 words \U0010fffd"
 
 
 def load_tokenizer(location: str | Path) -> PreTrainedTokenizerBase:
-    """The fast tokenizer in a folder, for one on the hub in its cache (`rkd.models.hub.local`). Remote code never runs.
+    """Load the fast tokenizer in a folder, or in the hub's cache (`rkd.models.hub.local`). Remote code never runs.
 
     The side on which it cuts a text stays its own: all that reads texts here asks it to cut, and so do others.
 
@@ -85,7 +85,7 @@ def shortest(tokenizer: PreTrainedTokenizerBase) -> int:
 
 
 def _check_length(tokenizer: PreTrainedTokenizerBase, where: str) -> None:
-    """Refuse a `model_max_length` that is no number of tokens, or leaves no room for a text."""
+    """Refuse a `model_max_length` that is not a number of tokens, or leaves no room for text."""
     found, least = tokenizer.model_max_length, shortest(tokenizer)
     whole = type(found) is int or (isinstance(found, float) and found.is_integer())
     if not whole or found < least:

@@ -43,19 +43,19 @@ def logits(model: Any, batch: Batch, unpadded: bool = True) -> Tensor:
 
 
 def accepted(model: Any, batch: Batch) -> Batch:
-    """The inputs of a batch that the model's `forward` has: not every architecture knows token types."""
+    """Select the inputs of a batch that the model's `forward` takes: not every architecture has token types."""
     names = ("input_ids", "attention_mask", "token_type_ids")
     known = inspect.signature(model.forward).parameters
     return {name: batch[name] for name in names if name in batch and name in known}
 
 
 def to_float32(z: Tensor) -> Tensor:
-    """A model's output in float32 where autocast gives fewer bits: losses are computed from full numbers."""
+    """Convert a model's output to float32 if autocast gives fewer bits: losses are computed in full precision."""
     return z.float() if z.dtype in (torch.bfloat16, torch.float16) else z
 
 
 class Unpadding:
-    """Where each real token of a padded batch lies, and the way there and back.
+    """Positions of the real tokens of a padded batch, and the conversion in both directions.
 
     Tokens lie example by example, the shortest first. Attention is computed by groups of examples of similar length,
     each padded to its own longest. The first token is repeated at the end up to a round number of tokens (see
@@ -135,7 +135,7 @@ class _Group:
 
 
 def round_up_tokens(tokens: int) -> int:
-    """The next number of five significant bits, a sixteenth more at most; 16 or a multiple of it below 512.
+    """Round up to a number of five significant bits, a sixteenth more at most; below 512 to a multiple of 16.
 
     oneDNN compiles each shape of a product and keeps what it has compiled: milliseconds and a megabyte for each, and
     numbers of tokens as they come are new in every batch.
@@ -147,12 +147,12 @@ def round_up_tokens(tokens: int) -> int:
     return -(-tokens // step) * step
 
 
-# What one more group costs, in scores of one head: as long as the machine takes to compute them in vain.
+# Overhead of one more group, in attention scores of one head.
 GROUP_COST = 1000
 
 
 def group_sizes(lengths: list[int]) -> list[int]:
-    """How many examples go into each group, so that padding and the number of groups cost least together.
+    """Choose how many examples go into each group, so that padding and overhead per group cost least together.
 
     Args:
         lengths: tokens of each example, ascending.

@@ -1,4 +1,4 @@
-"""What models and methods cost, measured: parameters, FLOPs, latency, throughput; seconds and memory per step."""
+"""Measured cost of models and methods: parameters, FLOPs, latency, throughput; seconds and memory per step."""
 
 import gc
 import statistics
@@ -216,7 +216,7 @@ def _status(name: str) -> int:
 
 
 def _embedding(model: nn.Module) -> nn.Module:
-    """The word embeddings: the one part that every forward pass goes through once, unpadded or not."""
+    """Return the word embeddings, the one module that every forward pass calls once, unpadded or not."""
     embedding: nn.Module = model.get_input_embeddings()  # type: ignore[operator]
     return embedding
 

@@ -17,7 +17,7 @@ _SHARED: dict[str, dict[str, Any]] = {
 
 
 def parser(description: str | None, *names: str) -> ArgumentParser:
-    """A parser with some of the shared arguments, all required; @FILE stands for arguments in FILE, one per line.
+    """Return a parser with some of the shared arguments, all required; @FILE reads arguments from FILE, one per line.
 
     Args:
         description: the script's docstring.

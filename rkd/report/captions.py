@@ -10,7 +10,7 @@ _SELECTION = {"best": "best epoch on dev", "held-out": "best epoch on held-out t
 
 
 def data_text(spec: ReportSpec, what: str = "GLUE dev scores (×100)") -> str:
-    """A caption's sentence on the data, which tells synthetic ones and a user's own plainly."""
+    """Return a caption's sentence on the data; it names synthetic and custom data plainly."""
     glue = ", ".join(get(task).title for task in spec.tasks if not get(task).own)
     own = ", ".join(get(task).title for task in spec.tasks if get(task).own)
     if not (own or spec.synthetic):
@@ -31,12 +31,12 @@ def data_text(spec: ReportSpec, what: str = "GLUE dev scores (×100)") -> str:
 
 
 def model_text(spec: ReportSpec) -> str:
-    """A caption's sentence on the models."""
+    """Return a caption's sentence on the models."""
     return f"Teacher: {model_name(spec.teacher_model)}; student: {model_name(spec.student_model)}."
 
 
 def selection_text(spec: ReportSpec) -> str:
-    """A caption's sentence on which epoch's model is scored."""
+    """Return a caption's sentence on the epoch whose model is scored."""
     teacher, student = (
         _SELECTION.get(rule, f"epoch by the rule '{rule}'") for rule in (spec.selection.teacher, spec.selection.student)
     )

@@ -1,4 +1,4 @@
-"""What a report is about, and the files it is made from, as tidy data frames."""
+"""Readers of a report's input files, as tidy data frames."""
 
 import math
 from collections.abc import Iterable

@@ -18,7 +18,7 @@ _TITLES = {
 
 
 def score_name(task: Task) -> str:
-    """The task's primary score in print.
+    """Return the task's primary score in print.
 
     >>> score_name(get("mnli")), score_name(get("mrpc"))
     ('Accuracy (matched)', 'Accuracy–F1 mean')
@@ -29,12 +29,12 @@ def score_name(task: Task) -> str:
 
 
 def model_name(name: str) -> str:
-    """A model's name in print: the last part of an absolute path, a hub name as it is."""
+    """Return a model's name in print: the last part of an absolute path, a hub name as it is."""
     return PurePath(name).name if PurePath(name).is_absolute() else name
 
 
 def table_title(stem: str) -> str:
-    """The title of a table, from its file name.
+    """Return a table's title from its file name.
 
     >>> table_title("main"), table_title("ablation_layer-map")
     ('Main table', 'Ablation: layer-map')
@@ -44,5 +44,5 @@ def table_title(stem: str) -> str:
 
 
 def signed(value: float) -> str:
-    """A number of points with its sign in typographic form, none for what rounds to 0."""
+    """Format points with a typographic sign; no sign if they round to 0."""
     return f"{value:+z.1f}".replace("-", "−").replace("+0.0", "0.0")

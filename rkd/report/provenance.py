@@ -1,4 +1,4 @@
-"""How a table, a figure or the page was made, recorded beside it for `rkd.verify` to repeat."""
+"""Provenance of tables, figures and the page: recorded beside each, for `rkd.verify` to repeat."""
 
 import sys
 from collections.abc import Iterable, Mapping
@@ -11,7 +11,7 @@ from rkd.workflow.code_digest import ROOT, code_digests
 
 
 def origin(script: str, inputs: Iterable[str | Path], project_files: Iterable[str] = ()) -> dict[str, Any]:
-    """The origin of what the running script writes.
+    """Return the provenance of what the running script writes.
 
     Args:
         script: the script's own `__file__`.
@@ -38,5 +38,5 @@ def origin(script: str, inputs: Iterable[str | Path], project_files: Iterable[st
 
 
 def with_outputs(made: Mapping[str, Any], files: Iterable[Path]) -> dict[str, Any]:
-    """An origin with `outputs`, SHA-256 by name of the files that were written beside its record."""
+    """Return a provenance with `outputs`, the SHA-256 of the files written beside its record, by name."""
     return {**made, "outputs": {file.name: sha256(file) for file in files}}

@@ -1,4 +1,4 @@
-"""Where the files of a run lie in a folder of results, and which run a path belongs to."""
+"""Paths of a run's files in a folder of results, and the run that a path belongs to."""
 
 import os
 import re

@@ -15,7 +15,7 @@ _KINDS |= {int: "a whole number", float: "a number"}
 
 
 def canonical_json(value: Any) -> str:
-    """The one JSON text of a value: sorted keys, no spaces. Snakemake compares it to decide on a re-run."""
+    """Return the canonical JSON of a value: sorted keys, no spaces. Snakemake compares it to decide on a re-run."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
@@ -35,7 +35,7 @@ class Spec:
         return {key: value for key, value in found.items() if value or key not in _OPTIONAL}
 
     def json(self) -> str:
-        """The canonical JSON text of all fields."""
+        """Return the canonical JSON text of all fields."""
         return canonical_json(self.as_dict())
 
     @classmethod

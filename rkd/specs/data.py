@@ -8,7 +8,7 @@ from rkd.specs.base import Spec
 
 @dataclass(frozen=True)
 class DataSpec(Spec):
-    """How one task's data are read and tokenised; the arguments of `rkd.data.prepare.prepare`.
+    """The settings of one task's data; the arguments of `rkd.data.prepare.prepare`.
 
     Attributes:
         tokenizer_content: the digest of a local tokenizer's files; None for one on the hub and for a vocabulary that is

@@ -29,7 +29,7 @@ TRAINING_KEYS = (
 
 @dataclass(frozen=True)
 class ModelSpec(Spec):
-    """Where a model's first weights come from.
+    """The source of a model's initial weights.
 
     Attributes:
         source: the model reference, see `rkd.models.source`.

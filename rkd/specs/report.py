@@ -73,7 +73,7 @@ class Axis:
 
 @dataclass(frozen=True)
 class ReportSpec(Spec):
-    """What a table or figure shows, and what its caption has to say.
+    """The content of a table or figure and of its caption.
 
     Attributes:
         variants: the variants to show, in the order of the config.
@@ -129,12 +129,12 @@ class ReportSpec(Spec):
         return {TEACHER: "Teacher"} | {variant.name: variant.label for variant in self.variants}
 
     def is_synthetic(self, task: str) -> bool:
-        """True when the project's own grammar made the task's data."""
+        """Return True if the project's own grammar made the task's data."""
         return self.synthetic and not get(task).own
 
     @property
     def heading(self) -> str:
-        """What a figure says above its panels: which of them show synthetic data."""
+        """Return a figure's heading: it names the panels with synthetic data."""
         made_up = [get(task).title for task in self.tasks if self.is_synthetic(task)]
         if not made_up:
             return ""
@@ -166,7 +166,7 @@ class ReportSpec(Spec):
 
 
 def is_number(value: Any) -> bool:
-    """True for whole numbers and floats, which a scale can show; False for truth values."""
+    """Return True for whole numbers and floats, which a scale can show; False for truth values."""
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 

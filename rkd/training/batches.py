@@ -48,7 +48,7 @@ class Split:
         return len(self.labels)
 
     def batch(self, rows: Tensor) -> dict[str, Tensor]:
-        """The examples `rows` as one batch.
+        """Return the examples `rows` as one batch.
 
         Returns:
             `input_ids`, `attention_mask` and perhaps `token_type_ids`, int64, shape (rows, longest), and `labels`,
@@ -107,7 +107,7 @@ def load_prepared(folder: Path) -> tuple[dict[str, Any], Any, dict[str, Split]]:
 
 
 def load_splits(folder: Path, pad_token_id: int) -> dict[str, Split]:
-    """The splits of a prepared task, by name.
+    """Load the splits of a prepared task, by name.
 
     Args:
         folder: a prepared task, for example results/data/mrpc.

@@ -1,7 +1,7 @@
-"""The state of a training run on disk, so that a stopped or killed run goes on where it was, to the same last bit.
+"""The state of a training run on disk: a stopped or killed run continues where it was and ends with the same bits.
 
-A run has one folder. In it `checkpoint.json` names the file with the state and that file's checksum; it is replaced
-last and at once, so that whatever moment a process dies at, the folder holds one whole checkpoint: the old or the new.
+A run has one folder. In it `checkpoint.json` names the file with the state and that file's checksum. It is replaced
+last and atomically. A valid checkpoint therefore exists no matter when the process dies: the old one or the new one.
 """
 
 import contextlib
@@ -38,7 +38,7 @@ _OURS = re.compile(r"step-\d+\.pt|\.(step-\d+\.pt|checkpoint\.json)\.\d+\.(tmp|o
 
 @dataclass
 class Progress:
-    """Where a training stands, beside the models and optimizers of its method.
+    """The position of a training, beside the models and optimizers of its method.
 
     Attributes:
         epoch: the epoch under way, counted from 1.
@@ -125,7 +125,7 @@ class Checkpoint:
             os.close(self._lock)
 
     def usable(self) -> bool:
-        """True when `restore` will find a checkpoint of this very run."""
+        """Return True if `restore` will find a checkpoint of this run."""
         with contextlib.suppress(_Unusable):
             return self.folder is not None and _state(self.folder, self.identity) is not None
         return False
@@ -201,7 +201,7 @@ class Checkpoint:
 
     @contextlib.contextmanager
     def interruptible(self) -> Iterator[None]:
-        """A block that changes nothing of what a checkpoint holds: signals end it at once.
+        """End at once on a signal within the block, because it changes nothing that a checkpoint holds.
 
         Raises:
             Interrupted: there was a signal.
@@ -251,7 +251,7 @@ class _Unusable(Exception):
 
 
 def _state(folder: Path, identity: Any) -> Path | None:
-    """The state in a checkpoint's folder, if it is whole and of this run; None where there is no checkpoint."""
+    """Read the state in a checkpoint's folder, if it is complete and of this run; None if there is no checkpoint."""
     if not (folder / "checkpoint.json").exists():
         return None
     try:
@@ -280,7 +280,7 @@ def fingerprint(model: nn.Module) -> str:
 
 
 def _random_states() -> dict[str, Any]:
-    """The states of all global generators, in types that torch loads without pickle."""
+    """Return the states of all global generators, in types that torch loads without pickle."""
     numpy = np.random.get_state(legacy=False)
     assert isinstance(numpy, dict)
     key = torch.from_numpy(numpy["state"]["key"].astype(np.int64))

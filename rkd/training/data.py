@@ -61,7 +61,7 @@ def planned_data(spec: RunSpec, data: Path, sha256: str | None) -> tuple[dict[st
 
 
 def set_aside(spec: RunSpec, task: Task, splits: dict[str, Split]) -> TrainingData:
-    """The data of a run: its splits, without the training rows that it needs for something else.
+    """Load the data of a run: its splits, without the training rows that are set aside.
 
     Args:
         splits: those of the prepared task.

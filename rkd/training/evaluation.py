@@ -48,7 +48,7 @@ def scores(task: Task, z: dict[str, Tensor], splits: dict[str, Split]) -> dict[s
 
 
 def dev_primary_score(task: Task, dev: dict[str, dict[str, float]]) -> float:
-    """The number that models of the task are ranked by, from `scores`; NaN where undefined."""
+    """Return the score by which models of the task are ranked, from `scores`; NaN if undefined."""
     return primary_score(task, dev[task.primary_split])
 
 
@@ -71,7 +71,7 @@ def predictions_frame(task: Task, z: dict[str, Tensor], splits: dict[str, Split]
 
 
 def soft_label_statistics(z_s: Tensor, z_t: Tensor, temperature: float) -> dict[str, float]:
-    """How far the student is from the soft labels, and how soft they are.
+    """Compute the student's distance from the soft labels, and their entropy.
 
     Args:
         z_s, z_t: student and teacher logits, shape (rows, classes).

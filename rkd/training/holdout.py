@@ -94,7 +94,7 @@ class QuizBatches:
         self.order = self.split.shuffled(self.batch_size, self.seed, epoch=1 + self.drawn // self.per_pass)
 
     def state_dict(self) -> dict[str, Any]:
-        """The position: how many batches have been drawn."""
+        """Return the position: the number of batches drawn."""
         return {"drawn": self.drawn}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:

@@ -169,7 +169,7 @@ def build_run(
 
 
 def _headline(spec: RunSpec, method: Method, data: TrainingData) -> str:
-    """The first line of a run's log."""
+    """Return the first line of a run's log."""
     sizes = ", ".join(f"{name} {rows}" for name, rows in data.sizes().items())
     parameters = loading.count_parameters(method.student)["total"] / 1e6
     return f"{loop.named(spec)}: {spec.method}, {parameters:.1f}M parameters; rows: {sizes}"

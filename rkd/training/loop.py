@@ -57,7 +57,7 @@ def train(
             z_t = all_logits(method.teacher, "teacher", data.dev, device)
 
     def evaluated(epoch: int, losses: dict[str, float]) -> dict[str, Any]:
-        """The evaluation after an epoch, noted in the history."""
+        """Evaluate after an epoch and add the result to the history."""
         with checkpoint.interruptible():
             record = evaluate(method, task, data, device, z_t)
         at.history.append(_told(record, epoch=epoch, step=at.step, seconds=checkpoint.seconds(at), train=losses))
@@ -154,7 +154,7 @@ def evaluate(
 
 
 def _rank(score: float) -> float:
-    """What dev scores are compared by: an undefined one (NaN) is below every other."""
+    """Return the sort key of a dev score: an undefined one (NaN) is below every other."""
     return -math.inf if math.isnan(score) else score
 
 
@@ -200,7 +200,7 @@ def check_weights(method: Method, who: str, when: str) -> None:
 
 
 def named(spec: RunSpec) -> str:
-    """The name of a run in messages.
+    """Return the name of a run in messages.
 
     >>> named(spec)
     'mrpc/kd/seed-1'
@@ -218,7 +218,7 @@ def batch_of(split: Split, rows: Tensor, device: torch.device) -> dict[str, Tens
 
 
 def _told(record: dict[str, Any], *, epoch: int, step: int, seconds: float, train: dict[str, float]) -> dict[str, Any]:
-    """A line of the history from an evaluation, which is also told in one line of the log."""
+    """Return the history line of an evaluation, and log it in one line."""
     told = " ".join(f"{name} {value:.4f}" for name, value in train.items())
     log.info("epoch %d step %d dev %.2f %s (%.0f s)", epoch, step, 100 * record["primary_score"], told, seconds)
     for warning in record["warnings"]:

@@ -9,7 +9,7 @@ from rkd.errors import RkdError
 
 
 def has_bf16(device: torch.device) -> bool:
-    """Whether the device multiplies bfloat16 numbers itself: where they are emulated, they are slower than float32."""
+    """Return whether the device multiplies bfloat16 natively: emulated, it is slower than float32."""
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     return any(found is True and name.endswith("bf16") for name, found in torch.cpu.get_capabilities().items())
@@ -29,7 +29,7 @@ def check(precision: str, device: torch.device) -> None:
 
 
 def autocast(precision: str, device: torch.device) -> AbstractContextManager[Any]:
-    """The context of a training step: nothing for "fp32", for "bf16" autocast, with all weights kept in float32.
+    """Return the context of a training step: empty for "fp32", autocast for "bf16" with weights kept in float32.
 
     Autocast would keep its rounded copies of the weights until the context ends, even those of a teacher that has
     moved meanwhile, and the student would learn from the teacher as it was. So it is told to keep none.

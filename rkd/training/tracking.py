@@ -15,7 +15,7 @@ from rkd.errors import RkdError
 
 
 def accelerator(folder: Path | None, device: torch.device) -> Accelerator:
-    """An Accelerator whose `log`, after `begin`, writes files for TensorBoard, or does nothing where `folder` is None.
+    """Return an Accelerator whose `log`, after `begin`, writes TensorBoard files, or nothing if `folder` is None.
 
     Args:
         device: where the training runs.
@@ -46,7 +46,7 @@ def begin(accelerator: Accelerator, folder: Path, *, continued: bool) -> None:
 
 
 def scalars(record: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
-    """The finite numbers of a record of the history, by path.
+    """Return the finite numbers of a record of the history, by path.
 
     >>> scalars({"epoch": 1, "train": {"loss": 0.5}, "warnings": []})
     {'epoch': 1.0, 'train/loss': 0.5}

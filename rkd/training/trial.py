@@ -58,8 +58,8 @@ def trial(
 
     Raises:
         RkdError: names every run that cannot be trained, and says why: models that do not fit each other or the data,
-            too few rows to set aside, a precision that the device does not have, a loss that is no number, too little
-            memory.
+            too few rows to set aside, a precision that the device does not have, a loss that is not a number, too
+            little memory.
 
     Example:
         >>> trial(plan.teacher("mrpc", 1), [plan.student("mrpc", "kd", 1)], Path("results/data/mrpc"))
@@ -101,7 +101,7 @@ def _step(
     splits: dict[str, Split],
     device: torch.device,
 ) -> None:
-    """The first step of a run, by copies of the models."""
+    """Take the first step of a run with copies of the models."""
     data, size = set_aside(spec, task, splits), min(ROWS, spec.training["batch_size"])
     method = build_run(spec, copy.deepcopy(student), copy.deepcopy(teacher), data, device, quiz_batch_size=size)
     method.student.train()

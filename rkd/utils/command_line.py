@@ -28,7 +28,7 @@ class ArgumentParser(argparse.ArgumentParser):
 
 
 def named(option: str, pairs: Sequence[str], expected: str) -> dict[str, str]:
-    """The values of an option that takes NAME=VALUE any number of times, by name.
+    """Parse the values of a repeatable option NAME=VALUE, by name.
 
     Args:
         option: the option's name, for errors.
@@ -49,7 +49,7 @@ def named(option: str, pairs: Sequence[str], expected: str) -> dict[str, str]:
 
 
 def at_least(lowest: int) -> Callable[[str], int]:
-    """The type of an argument that is a whole number from `lowest` on.
+    """Return an argument type for whole numbers from `lowest` on.
 
     >>> at_least(1)("3")
     3

@@ -12,7 +12,7 @@ _TURNING = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
 
 def visible(text: str) -> str:
-    r"""The text with control characters spelled out, except line breaks and tabs.
+    r"""Escape control characters, except line breaks and tabs.
 
     Spelled out are also halves of a surrogate pair, which no file can hold, and marks that turn the direction of text.
 
@@ -23,7 +23,7 @@ def visible(text: str) -> str:
 
 
 def one_line(text: str) -> str:
-    r"""The text on one line: control characters spelled out, runs of white space as one blank.
+    r"""Return the text on one line: control characters escaped, runs of white space as one blank.
 
     >>> one_line(" two\n lines\x00")
     'two lines\\x00'
@@ -32,7 +32,7 @@ def one_line(text: str) -> str:
 
 
 def has_control(text: str, allowed: str = "") -> bool:
-    r"""True for text with control characters, line breaks or halves of a surrogate pair, but for those `allowed`.
+    r"""Return True for text with control characters, line breaks or lone surrogates, except those `allowed`.
 
     >>> has_control("Größe {x} $"), has_control("a\tb"), has_control("a\tb", allowed="\t")
     (False, True, False)
@@ -41,7 +41,7 @@ def has_control(text: str, allowed: str = "") -> bool:
 
 
 def markdown(text: str) -> str:
-    r"""The text in GitHub's Markdown, for a table cell, a list item or a paragraph of its own.
+    r"""Escape text for GitHub's Markdown, for a table cell, a list item or a paragraph of its own.
 
     An underscore inside a word is plain text there and reads better bare.
 
@@ -53,7 +53,7 @@ def markdown(text: str) -> str:
 
 
 def markdown_code(text: str) -> str:
-    """The text as a code span in Markdown, outside of tables.
+    """Return the text as a code span in Markdown, outside of tables.
 
     >>> markdown_code("a`b")
     '``a`b``'
@@ -65,7 +65,7 @@ def markdown_code(text: str) -> str:
 
 
 def latex(text: str) -> str:
-    r"""The text in LaTeX's text mode, also at the start of a table row.
+    r"""Escape text for LaTeX's text mode, also at the start of a table row.
 
     >>> print(latex("R&D_1: 50 % [x]"))
     R\&D\_1: 50 \% {[}x{]}

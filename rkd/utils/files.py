@@ -57,7 +57,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
 
 @contextmanager
 def _writing(path: Path) -> Iterator[None]:
-    """A block whose failures to write become one clear error that names `path`."""
+    """Turn failures to write into one clear error that names `path`."""
     try:
         yield
     except Exception as error:
@@ -67,7 +67,7 @@ def _writing(path: Path) -> Iterator[None]:
 
 
 def _write_failure(error: BaseException | None) -> str | None:
-    """What the system said when a file could not be written, None for other errors."""
+    """Return what the system said when a file could not be written; None for other errors."""
     if isinstance(error, FileNotFoundError | RkdError) or error is None:
         return None
     if isinstance(error, OSError):
@@ -99,7 +99,7 @@ def _settle(path: Path) -> None:
 
 
 def _umask() -> int:
-    """The umask of this process, which can only be read by setting it."""
+    """Return the umask of this process, which can only be read by setting it."""
     umask = os.umask(0o077)
     os.umask(umask)
     return umask

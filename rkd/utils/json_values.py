@@ -91,7 +91,7 @@ def checked(schema: dict[str, Any] | Draft202012Validator, value: Any, where: st
 
 
 def _told(problem: Any) -> str:
-    """What is wrong with a value, in the words of the project where jsonschema's are those of its own."""
+    """Describe what is wrong with a value, in the project's words if jsonschema's are its own jargon."""
     if problem.validator == "required":
         missing = next(key for key in problem.validator_value if key not in problem.instance)
         return f"the key '{missing}' is missing; found {_short(', '.join(problem.instance)) or 'no key'}"

@@ -78,7 +78,7 @@ def lock(path: Path, doing: str, identity: Any = None, *, take_over: bool = Fals
 
 @contextlib.contextmanager
 def locked(path: Path, doing: str) -> Iterator[None]:
-    """A block that holds a lock, for work that no process may be stopped in; the lock file is gone afterwards.
+    """Hold a lock within the block; the lock file is removed afterwards.
 
     Raises:
         RkdError: another process is there, or the file cannot be written.
@@ -105,7 +105,7 @@ def differences(a: Any, b: Any, name: str = "") -> list[str]:
 
 
 def _open(path: Path) -> int:
-    """The lock file, open; it and its folder are made where they are missing."""
+    """Open the lock file; create it and its folder if they are missing."""
     for _ in range(100):
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -118,7 +118,7 @@ def _open(path: Path) -> int:
             raise _unwritable(path, error) from None
         if not stat.S_ISREG(os.fstat(lock).st_mode):
             os.close(lock)
-            raise RkdError(f"{path}: found something that is no file; expected a lock file, or nothing")
+            raise RkdError(f"{path}: exists and is not a file; expected a lock file, or nothing")
         return lock
     raise RkdError(f"{path}: cannot be written: its folder disappears again and again")
 
@@ -137,7 +137,7 @@ class _Holder:
 
 
 def _holder(file: int) -> _Holder | None:
-    """What a lock file says; None while it names no process."""
+    """Read a lock file; None while it names no process."""
     content = os.pread(file, os.fstat(file).st_size, 0)
     named = re.fullmatch(rb"(?:(.*)\n)?(\S+) ([1-9]\d{0,9})\n", content)
     if named is None:
@@ -182,7 +182,7 @@ def _is_running(pid: int) -> bool:
 
 
 def _has_open(pid: int, path: Path) -> bool:
-    """True when a process has a file open, or the system does not tell: no other process is sent a signal."""
+    """Return True if a process has a file open, or if the system does not tell: only a sure holder gets a signal."""
     try:
         files = list(Path(f"/proc/{pid}/fd").iterdir())
     except OSError:

@@ -27,7 +27,7 @@ _ARITHMETIC_VARIABLES = (
 
 
 def processor_name() -> str:
-    """The CPU's model name as the operating system tells it."""
+    """Return the CPU's model name as reported by the operating system."""
     try:
         for line in Path("/proc/cpuinfo").read_text().splitlines():
             if line.startswith("model name"):
@@ -38,7 +38,7 @@ def processor_name() -> str:
 
 
 def git_state(folder: Path) -> dict[str, Any]:
-    """The commit that `folder` is at and whether it has uncommitted changes; empty outside a git checkout."""
+    """Return the commit of `folder` and whether it has uncommitted changes; empty outside a Git checkout."""
     try:
         commit, status = (
             subprocess.run(["git", *command], cwd=folder, capture_output=True, text=True, check=True).stdout
@@ -50,7 +50,7 @@ def git_state(folder: Path) -> dict[str, Any]:
 
 
 def arithmetic(device: Any) -> dict[str, Any]:
-    """The instructions that a device computes with, which decide the last bits of all numbers.
+    """Return the instruction set of a device, which decides the last bits of all numbers.
 
     Libraries choose their routines for matrix products and sums by the vector instructions of the processor, and by
     some variables of the environment.
@@ -98,7 +98,7 @@ class Stopwatch:
 
 
 def provenance(started: Stopwatch, device: str, threads: int) -> dict[str, Any]:
-    """Where, with what and for how long a run was made: the part of run.json that is not the spec.
+    """Return the machine, software and time of a run: the part of run.json that is not the spec.
 
     Args:
         started: made at the start of the run.

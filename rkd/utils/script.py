@@ -13,7 +13,7 @@ from rkd.errors import RkdError
 
 
 def text_argument(value: str) -> str:
-    """An argument of the command line, or for "-" what comes on standard input, where there is no limit on its length.
+    """Return a command-line argument, or for "-" the standard input, whose length is not limited.
 
     A single argument ends at 128 KiB, which a task with some thousand labels exceeds.
 

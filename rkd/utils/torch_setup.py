@@ -14,7 +14,7 @@ from rkd.errors import RkdError
 
 @contextmanager
 def gc_paused() -> Iterator[None]:
-    """A block that imports large libraries, in about half the processor time that they would take outside.
+    """Pause garbage collection during heavy imports; this halves their CPU time.
 
     The million objects that they make stay to the end of the process, so no garbage is looked for among them: not
     meanwhile, not in later collections, not at the end.
@@ -76,7 +76,7 @@ def reuse_memory() -> None:
 
 
 def choose_device(name: str) -> Any:
-    """The `torch.device` that a device of the config means: "auto" is a GPU where torch sees one, else the CPU.
+    """Return the `torch.device` of a config's device: "auto" is a GPU if torch sees one, else the CPU.
 
     Raises:
         RkdError: "cuda" without a GPU, or another name.

@@ -97,14 +97,14 @@ _KINDS = {
 
 @dataclass(frozen=True)
 class Checked:
-    """What was verified: the number of runs, metrics files and so on, and all findings."""
+    """The result of a verification: the number of runs, metrics files and so on, and all findings."""
 
     counts: Mapping[str, int]
     findings: tuple[Finding, ...]
 
     @property
     def mismatches(self) -> list[Finding]:
-        """What contradicts its record."""
+        """Return the findings that contradict a record."""
         return [one for one in self.findings if one.kind == MISMATCH]
 
     def __str__(self) -> str:
@@ -174,7 +174,7 @@ def _files(path: Path) -> Iterable[Path]:
 
 
 def _unit(file: Path) -> _Unit | None:
-    """What a file belongs to, None where it is no part of results."""
+    """Return the unit that a file belongs to, or None if it is not a part of results."""
     for name, kind in _KINDS.items():
         if place := kind.place(file):
             return _Unit(name, *place)
@@ -182,7 +182,7 @@ def _unit(file: Path) -> _Unit | None:
 
 
 def _checked(unit: _Unit) -> Findings:
-    """The findings on one unit, one of which may be that its record is missing or damaged."""
+    """Yield the findings on one unit, among them a missing or damaged record."""
     kind, record = _KINDS[unit.kind], unit.record
     if not record.exists():
         yield finding(kind.lost, record, "is not there, but files that it should describe are")
@@ -191,7 +191,7 @@ def _checked(unit: _Unit) -> Findings:
 
 
 def _whatever_it_holds(record: Path, findings: Findings) -> Findings:
-    """The findings that a record leads to; one more where it holds what no check expects."""
+    """Yield the findings on a record; one more if it holds something that no check expects."""
     try:
         yield from findings
     except _DAMAGE as error:
@@ -199,7 +199,7 @@ def _whatever_it_holds(record: Path, findings: Findings) -> Findings:
 
 
 def _strays(paths: Iterable[Path], roots: Iterable[Path]) -> Findings:
-    """Findings on files in the folders of results that belong to nothing there."""
+    """Yield findings on files in the folders of results that belong to nothing there."""
     for root in sorted(roots):
         for file in (file for name in _FOLDERS for file in visible_files(root / name)):
             if any(file.is_relative_to(path) for path in paths) and (
@@ -209,7 +209,7 @@ def _strays(paths: Iterable[Path], roots: Iterable[Path]) -> Findings:
 
 
 def _witnesses(units: Mapping[_Unit, None]) -> Findings:
-    """Findings on files that a table, a figure or the page which is not verified itself was made from."""
+    """Yield findings on files that a table, a figure or the page which is not verified itself was made from."""
     for root in sorted({unit.root for unit in units}):
         for record in (file for name in MADE for file in sorted((root / name).glob("*.json"))):
             unit = _unit(record)

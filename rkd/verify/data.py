@@ -14,7 +14,7 @@ _MANIFEST = ("task", "source", "path", "revision", "hub_name", "seed", "syntheti
 
 
 def check_data(path: Path, root: Path) -> Findings:
-    """Findings on a prepared task: what its manifest says of itself, and its files."""
+    """Yield findings on a prepared task: its manifest and its files."""
     manifest = object_in(path)
     if manifest is None:
         yield finding(MISMATCH, path, "is no JSON object")
@@ -42,7 +42,7 @@ def check_data(path: Path, root: Path) -> Findings:
 
 
 def _consistent_source(path: Path, manifest: Mapping[str, Any]) -> Findings:
-    """Findings on what a manifest says of the source of its data, by the name of the source."""
+    """Yield findings on a manifest's source of data, by the name of the source."""
     source, synthetic = manifest["source"], manifest["synthetic"]
     hub, made = source == "hub", source == "synthetic"
     if synthetic is not made:
@@ -56,13 +56,13 @@ def _consistent_source(path: Path, manifest: Mapping[str, Any]) -> Findings:
 
 
 def _older_digest(manifest: Mapping[str, Any]) -> str:
-    """What the sha256 of a manifest was before it listed its files."""
+    """Return the SHA-256 of a manifest in the form before it listed its files."""
     decisive = {key: manifest[key] for key in ("task", "splits", "max_length", "custom_task") if key in manifest}
     return _sha256_of(decisive | {"tokenizer": manifest["tokenizer"]["sha256"]})
 
 
 def _tokenizer(file: Path, described: Mapping[str, Any]) -> Findings:
-    """Findings on a tokenizer whose vocabulary is not the one that the manifest describes."""
+    """Yield findings on a tokenizer whose vocabulary is not the one that the manifest describes."""
     if not file.is_file():
         yield finding(UNCHECKED, file, "is not there")
         return

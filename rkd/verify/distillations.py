@@ -1,4 +1,4 @@
-"""What `rkd distill` wrote against its records: a student, perhaps a teacher, and their data."""
+"""Verification of what `rkd distill` wrote: a student, perhaps a teacher, and their data."""
 
 from pathlib import Path
 
@@ -22,7 +22,7 @@ PARTS = ("data", "tables", "teacher", "student")
 
 
 def check_distillation(path: Path, root: Path) -> Findings:
-    """Findings on a distillation: student, teacher and data, by their records, and the user's files."""
+    """Yield findings on a distillation: student, teacher and data, by their records, and the user's files."""
     data, teacher = root / "data", root / "teacher"
     own_teacher = (teacher / "run.json").is_file()  # one that was fine-tuned here
     for file in (path, *([teacher / "run.json"] if own_teacher else [])):
@@ -51,7 +51,7 @@ def check_distillation(path: Path, root: Path) -> Findings:
 
 
 def _same_tables(path: Path) -> Findings:
-    """Findings on the user's files that are not those which were prepared."""
+    """Yield findings on the user's files that are not those which were prepared."""
     own = (object_in(path) or {}).get("custom_task") or {}
     for entry in own["files"].values():
         file = Path(entry["path"]).absolute()

@@ -1,4 +1,4 @@
-"""What verification finds, and the comparisons that all its checks share."""
+"""Findings of a verification, and the comparisons that its checks share."""
 
 import hashlib
 import json
@@ -43,7 +43,7 @@ Findings = Iterator[Finding]
 
 
 def finding(kind: str, path: Path, text: str) -> Finding:
-    """A finding on a file, which is named from the working directory where it lies below it."""
+    """Return a finding on a file, which is named from the working directory where it lies below it."""
     shown = path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
     return Finding(kind, printable(shown.as_posix()), printable(text))
 
@@ -55,7 +55,7 @@ def printable(text: str) -> str:
 
 @cache
 def object_in(path: Path) -> dict[str, Any] | None:
-    """The JSON object in a file, with today's keys; None where there is none."""
+    """Return the JSON object in a file, with today's keys; None where there is none."""
     try:
         content = current(read_json(path))
     except RkdError:
@@ -71,7 +71,7 @@ def digest(path: Path) -> str:
 
 @cache
 def installed(package: str) -> str | None:
-    """The version of a package that is installed here, None where there is none."""
+    """Return the version of an installed package, or None."""
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
@@ -79,7 +79,7 @@ def installed(package: str) -> str | None:
 
 
 def same_files(folder: Path, recorded: Mapping[str, str], kind: str, who: str) -> Findings:
-    """Findings on files that lack the content which `who` recorded, or are not there.
+    """Yield findings on files that are missing or lack the content that `who` recorded.
 
     A file whose whole part published results leave out cannot be checked; any other one that is not there is as wrong
     as one with other content, and of the same `kind`.
@@ -106,7 +106,7 @@ def visible_files(folder: Path) -> Iterator[Path]:
 
 
 def same_code(path: Path, recorded: Mapping[str, str] | None, script: str, *modules: str) -> Findings:
-    """A finding where the code that a record names is not the code that is here, or cannot be compared."""
+    """Yield a finding if the code that a record names differs from the code here or cannot be compared."""
     try:
         now = code_digests(script, *modules)
     except FileNotFoundError:
@@ -128,7 +128,7 @@ def project_digest(name: str) -> str:
 
 
 def differences(kind: str, file: Path, found: Any, expected: Any, who: str) -> Findings:
-    """Findings on the places in which two JSON values differ."""
+    """Yield findings on the places where two JSON values differ."""
     different = [
         finding(kind, file, f"{'.'.join(key)}: found {_told(ours)}; {who} {_told(theirs)}")
         for key, ours, theirs in _different(found, expected)
@@ -137,7 +137,7 @@ def differences(kind: str, file: Path, found: Any, expected: Any, who: str) -> F
 
 
 def first(kind: str, file: Path, findings: list[Finding]) -> Findings:
-    """The first few of the findings on a file, and how many more there are."""
+    """Yield the first few findings on a file, and the number of the others."""
     yield from islice(findings, SHOWN)
     if len(findings) > SHOWN:
         yield finding(kind, file, f"{len(findings) - SHOWN} more places differ")
@@ -149,7 +149,7 @@ def _told(value: Any) -> str:
 
 
 def _different(found: Any, expected: Any, key: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any, Any]]:
-    """Where two JSON values differ; numbers may differ in their last digits, as another machine's do."""
+    """Yield the places where two JSON values differ; numbers may differ in their last digits between machines."""
     if isinstance(found, dict) and isinstance(expected, dict):
         for name in dict.fromkeys([*found, *expected]):
             yield from _different(found.get(name, _NOTHING), expected.get(name, _NOTHING), (*key, str(name)))
@@ -161,7 +161,7 @@ def _different(found: Any, expected: Any, key: tuple[str, ...] = ()) -> Iterator
 
 
 def equal(found: Any, expected: Any) -> bool:
-    """Whether two JSON values or cells are the same, floating-point numbers but for their last digits."""
+    """Return whether two JSON values or cells are equal, floats except for their last digits."""
     if isinstance(found, float) or isinstance(expected, float):
         numbers = all(isinstance(value, int | float) and not isinstance(value, bool) for value in (found, expected))
         return numbers and math.isclose(found, expected, rel_tol=1e-9, abs_tol=1e-12)

@@ -39,7 +39,7 @@ _SHOWN = 40  # characters of a line on each side of the first difference
 
 
 def check_made(path: Path, root: Path) -> Findings:
-    """Findings on a table, a figure or the page, named by its record."""
+    """Yield findings on a table, a figure or the page, named by its record."""
     section, record = path.parent.name, object_in(path)
     # The first version's tables did not say how they were made, nor what was printed.
     if section == "tables" and record is not None and not {"origin", "printed"} & record.keys():
@@ -66,7 +66,7 @@ def check_made(path: Path, root: Path) -> Findings:
 
 
 def _same_outputs(path: Path, made: Origin, kind: Section) -> Findings:
-    """Findings on the files beside a record, by the SHA-256 there."""
+    """Yield findings on the files beside a record, by the SHA-256 there."""
     if made.outputs is None:
         yield finding(UNCHECKED, path, "does not name the SHA-256 of the files beside it")
         return
@@ -78,7 +78,7 @@ def _same_outputs(path: Path, made: Origin, kind: Section) -> Findings:
 
 
 def _same_again(path: Path, root: Path, record: Mapping[str, Any], made: Origin, kind: str) -> Findings:
-    """Findings on files that are not what their command makes now, in a folder of its own that sees these results.
+    """Yield findings on files that differ from what their command makes now, in a separate folder.
 
     Args:
         kind: of what differs without being known by its SHA-256: other code makes other files.
@@ -142,13 +142,13 @@ def _run(words: list[str], folder: Path) -> str:
 
 
 def _same_record(file: Path, found: Mapping[str, Any], expected: Mapping[str, Any], kind: str) -> Findings:
-    """Findings on a record but for what `check_made` has seen of its origin: command, code and outputs."""
+    """Yield findings on a record, except on command, code and outputs, which `check_made` covers."""
     ours, theirs = ({**each, "origin": _read_by(each["origin"], found["origin"])} for each in (found, expected))
     yield from differences(kind, file, ours, theirs, "its sources give")
 
 
 def _read_by(made: Mapping[str, Any], recorded: Mapping[str, Any]) -> dict[str, Any]:
-    """The part of an origin that is compared: names of keys, and inputs; older records have no files of the project."""
+    """Return the compared part of a provenance: names of keys, and inputs; older records lack project files."""
     inputs = {
         name: known if name.startswith(RESULTS) else ""
         for name, known in made["inputs"].items()
@@ -196,7 +196,7 @@ def _same_lines(kind: str, file: Path, made: Path) -> Findings:
 
 
 def _near(line: str | None, other: str | None) -> str:
-    """The part of a line in which it begins to differ from another."""
+    """Return the part of a line around its first difference from another."""
     if line is None:
         return "no such line"
     pairs = enumerate(zip(line, other or "", strict=False))

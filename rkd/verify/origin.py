@@ -1,4 +1,4 @@
-"""How a table, a figure or the page was made, as the record beside it tells."""
+"""The recorded provenance of a table, a figure or the page."""
 
 import re
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ RESULTS = "results/"
 
 
 class Section(NamedTuple):
-    """What a folder of tables, figures or the page holds."""
+    """The files in a folder of tables, figures or the page."""
 
     script: re.Pattern[str]  # nothing else is ever run because a record says so
     suffixes: tuple[str, ...]  # of the files beside the record
@@ -37,7 +37,7 @@ MADE = tuple(SECTIONS)  # the folders of what has such a record
 
 
 class Origin(NamedTuple):
-    """How a table, a figure or the page was made, as its record tells it."""
+    """The provenance of a table, a figure or the page, from its record."""
 
     command: list[str]
     inputs: dict[str, str]  # SHA-256 by file
@@ -46,7 +46,7 @@ class Origin(NamedTuple):
 
     @classmethod
     def of(cls, section: str, record: Mapping[str, Any]) -> "Origin | None":
-        """The origin in a record of `section`, None where there is none that can be checked."""
+        """Read the provenance in a record of `section`; None if there is none that can be checked."""
         made, kind = record.get("origin"), SECTIONS[section]
         if not isinstance(made, dict):
             return None
@@ -74,14 +74,14 @@ class Origin(NamedTuple):
         return {file: known for file, known in self.inputs.items() if not file.startswith(RESULTS)}
 
     def argument(self, option: str) -> str | None:
-        """What follows an option of the command, None where it has no such option."""
+        """Return the value of an option of the command, or None."""
         return self.command[self.command.index(option) + 1] if option in self.command[:-1] else None
 
     def runs(self) -> dict[Run, None]:
-        """The runs that the inputs are of."""
+        """Return the runs that the inputs belong to."""
         return dict.fromkeys(place[1] for place in map(located, self.sources) if place is not None)
 
 
 def origin_in(record: Path) -> Origin | None:
-    """The origin that a file tells, None where there is none."""
+    """Read the provenance in a file, or None."""
     return Origin.of(record.parent.name, object_in(record) or {})

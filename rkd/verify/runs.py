@@ -44,12 +44,12 @@ _FIRST_VERSION = "code_sha256"
 
 
 def first_version(record: Mapping[str, Any]) -> bool:
-    """Whether a run.json is of the version that recorded neither outputs nor single files of code."""
+    """Return whether a run.json is of the version that recorded neither outputs nor single files of code."""
     return _FIRST_VERSION in record
 
 
 def same_outcomes(records: Collection[Path], roots: Iterable[Path]) -> Findings:
-    """Findings on runs that end in what another run of the same results ends in, as a copy under another name does.
+    """Yield findings on runs with the outputs of another run in the same results, such as a copy under another name.
 
     A history holds the seconds of every epoch, so no two trainings write the same one. Weights and predictions may be
     those of another variant, whose settings make no difference, but never those of another seed or task. Runs whose
@@ -87,7 +87,7 @@ def _outcome(path: Path) -> Iterator[tuple[str, str]]:
 
 
 def check_run(path: Path, root: Path) -> Findings:
-    """Findings on a run: its record, outputs and place, and whether code, data, teacher and packages are the same."""
+    """Yield findings on a run: record, outputs, place, code, data, teacher and packages."""
     folder, record = path.parent, object_in(path)
     if record is None or not isinstance(record.get("spec"), dict):
         yield finding(MISMATCH, path, "is no run record (a JSON object with a spec)")
@@ -112,12 +112,12 @@ def _place(folder: Path, root: Path) -> Run:
     """Return the run that a folder of results must hold, by its path."""
     found = located(folder.relative_to(root))
     if found is None:
-        raise RkdError(f"{folder}: is no folder of a run")
+        raise RkdError(f"{folder}: is not the folder of a run")
     return found[1]
 
 
 def check_record(path: Path, record: Mapping[str, Any], data_folder: Path) -> Findings:
-    """Findings on a run wherever it lies: its record and outputs, its data, the models it started from, packages."""
+    """Yield findings on a run in any place: record, outputs, data, initial models and packages."""
     spec, old = record["spec"], first_version(record)
     lacking = [key for key in _KEYS if key not in record]
     lacking += [f"spec.{each.name}" for each in fields(RunSpec) if each.name not in spec]
@@ -137,7 +137,7 @@ def check_record(path: Path, record: Mapping[str, Any], data_folder: Path) -> Fi
 
 
 def _consistent(path: Path, record: Mapping[str, Any], spec: Mapping[str, Any]) -> Findings:
-    """Findings on what a record says twice."""
+    """Yield findings on values that a record states twice and differently."""
     training = spec.get("training") or {}
     if record.get("precision") != training.get("precision"):
         told = f"precision is {record.get('precision')}, that of its spec {training.get('precision')}"
@@ -148,7 +148,7 @@ def _consistent(path: Path, record: Mapping[str, Any], spec: Mapping[str, Any]) 
 
 
 def _whole(path: Path, outputs: Any) -> Findings:
-    """Findings on the files of a run: those that its record lists, and no others."""
+    """Yield findings on the files of a run: exactly those that its record lists."""
     if not isinstance(outputs, dict):
         yield finding(MISMATCH, path, "lists no SHA-256 of outputs")
         return
@@ -159,14 +159,14 @@ def _whole(path: Path, outputs: Any) -> Findings:
 
 
 def unlisted(path: Path, known: set[str]) -> Findings:
-    """Findings on files in the folder of a record that it does not list."""
+    """Yield findings on files that the record in their folder does not list."""
     for file in visible_files(path.parent):
         if file.relative_to(path.parent).as_posix() not in known:
             yield finding(MISMATCH, file, f"{path.name} does not list it")
 
 
 def _same_data(path: Path, folder: Path, data: Mapping[str, Any], outputs: Mapping[str, str]) -> Findings:
-    """Findings on prepared data that are not those of a run, by the run's record."""
+    """Yield findings on prepared data that differ from those in a run's record."""
     files = data.get("files", {})
     yield from same_files(folder, files, CHANGED, "the run")
     for part in sorted({name.split("/")[0] for name in files}):
@@ -186,7 +186,7 @@ def _same_data(path: Path, folder: Path, data: Mapping[str, Any], outputs: Mappi
 
 
 def same_teacher(path: Path, folder: Path, recorded: Mapping[str, str], kind: str = CHANGED) -> Findings:
-    """Findings on a teacher that is not the one a student learned from, by the student's record."""
+    """Yield findings on a teacher that differs from the one in a student's record."""
     yield from same_files(folder / "model", recorded, kind, "the run")
     outputs = (object_in(folder / "run.json") or {}).get("outputs")
     if isinstance(outputs, dict):  # known even where the weights are not kept
@@ -198,7 +198,7 @@ def same_teacher(path: Path, folder: Path, recorded: Mapping[str, str], kind: st
 
 
 def _same_models(path: Path, model: Any) -> Findings:
-    """Findings on local models that are not what a run started from, by the digest in its spec."""
+    """Yield findings on local models that differ from those a run started from, by the digest in its spec."""
     while isinstance(model, dict):
         if (known := model.get("content")) is not None:
             try:
@@ -212,7 +212,7 @@ def _same_models(path: Path, model: Any) -> Findings:
 
 
 def _same_commits(path: Path, model: Any, recorded: Any) -> Findings:
-    """Findings on a record of the hub's models that does not fit the spec: each of them once, at its pinned commit."""
+    """Yield findings on recorded hub models that contradict the spec: each once, at its pinned commit."""
     wanted = []
     while isinstance(model, dict):
         with contextlib.suppress(RkdError):  # what is no model reference came from nowhere
@@ -235,5 +235,5 @@ def _same_commits(path: Path, model: Any, recorded: Any) -> Findings:
 
 @cache
 def model_content(source: str) -> str | None:
-    """The digest of a local model by its reference, None for one that is not local; read once in a verification."""
+    """Return the digest of a local model, or None if it is not local; read once in a verification."""
     return model_source.parse(source).content()

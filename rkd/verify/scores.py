@@ -19,7 +19,7 @@ _NOT_TRAINED = ("title", "metrics")
 
 
 def check_metrics(path: Path, root: Path) -> Findings:
-    """Findings on a metrics file: the numbers that its predictions give, and the run that they are of."""
+    """Yield findings on a metrics file: the numbers of its predictions, and their run."""
     recorded = object_in(path)
     if recorded is None:
         yield finding(MISMATCH, path, "is no JSON object")
@@ -48,7 +48,7 @@ def check_metrics(path: Path, root: Path) -> Findings:
 
 
 def _same_run(path: Path, recorded: Mapping[str, Any], record: Mapping[str, Any], place: Run) -> Findings:
-    """Findings on what a metrics file says of its run, by the run's record."""
+    """Yield findings on a metrics file that contradicts its run's record."""
     spec, data = record["spec"], record["data"]
     expected = {**place._asdict(), "method": spec["method"], "synthetic": data["source"] == "synthetic"}
     found = {key: recorded.get(key) for key in expected}

@@ -17,7 +17,7 @@ from rkd.workflow.plan import Plan
 
 
 def same_settings(path: Path, root: Path, made: Origin) -> Findings:
-    """Findings on settings that are told beside numbers but are not those of the runs which gave them."""
+    """Yield findings on printed settings that differ from those of the runs behind the numbers."""
     told = []
     if (text := made.argument("--spec")) is not None:
         told += list(_told_by_spec(root, current(parse_json(text, path.name)), made.runs()))
@@ -31,7 +31,7 @@ def same_settings(path: Path, root: Path, made: Origin) -> Findings:
 
 
 def _told_by_spec(root: Path, spec: Mapping[str, Any], runs: Iterable[Run]) -> Iterator[str]:
-    """What a table's or figure's spec says that its runs do not."""
+    """Yield findings on a table's or figure's spec that contradicts its runs."""
     methods = {variant["name"]: variant["method"] for variant in spec["variants"]}
     selections = {key: rule.split("/") for key, rule in spec["selection"].items()}
     students = set()
@@ -57,7 +57,7 @@ def _told_by_spec(root: Path, spec: Mapping[str, Any], runs: Iterable[Run]) -> I
 
 
 def _told_by_plan(root: Path, plan: Plan) -> Iterator[str]:
-    """What the page's config says that the runs do not."""
+    """Yield findings on the page's config that contradicts the runs."""
     planned = [Run(*run) for run in plan.runs()]
     for place, record in _records(root, planned):
         teacher = place.variant == TEACHER
@@ -77,7 +77,7 @@ def _told_by_plan(root: Path, plan: Plan) -> Iterator[str]:
 
 
 def _records(root: Path, runs: Iterable[Run]) -> Iterator[tuple[Run, dict[str, Any]]]:
-    """The records of those runs that have one, and of the teachers that they learned from, each once."""
+    """Yield the existing records of runs and of their teachers, each once."""
     seen: set[Run] = set()
     for run in runs:
         for place in (run, run.teacher):

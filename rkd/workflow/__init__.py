@@ -1,1 +1,1 @@
-"""What Snakemake uses: the plan, the digest of a job's code, the slots of GPUs."""
+"""The parts that Snakemake uses: the plan, the digest of a job's code, GPU slots."""

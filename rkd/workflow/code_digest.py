@@ -1,4 +1,4 @@
-"""Which files of this project a job runs, read from their import statements, and what their code is."""
+"""The digest of the code that a job runs, from the import statements of its files."""
 
 import ast
 import hashlib
@@ -12,7 +12,7 @@ _LOG_METHODS = ("debug", "info", "warning", "error", "exception", "critical", "l
 
 
 def code_inputs(script: str, *modules: str) -> list[str]:
-    """The files of this project whose code a job runs: its script, `modules`, and all that they import from rkd.
+    """Return the project files that a job runs: its script, `modules`, and all that they import from rkd.
 
     The list is read from the import statements themselves, so it can be neither too long nor forgotten. A package
     without modules, such as `rkd.report.templates`, is imported for its other files: they belong to the list.
@@ -50,7 +50,7 @@ def code_digest(script: str, *modules: str) -> str:
 
 
 def code_digests(script: str, *modules: str) -> dict[str, str]:
-    """The digest of each file of `code_inputs`, as run.json records it: which file has changed since?
+    """Return the digest of each file of `code_inputs`; run.json records them to tell which file has changed.
 
     Example:
         >>> code_digests("workflow_scripts/compute_metrics.py")["rkd/__init__.py"]
@@ -75,7 +75,7 @@ def _tree(path: Path) -> ast.Module:
 
 
 def _structure(node: Any, in_message: bool = False) -> Any:
-    """A syntax tree as nested tuples; text inside a message is left out.
+    """Convert a syntax tree to nested tuples, without the text of messages.
 
     `ast.dump` would nearly do, but what it writes differs between Python versions.
     """
@@ -98,7 +98,7 @@ def _structure(node: Any, in_message: bool = False) -> Any:
 
 
 def _makes_message(node: ast.AST) -> bool:
-    """Whether all text inside a node is for people: it is raised, logged, or given to an exception's constructor.
+    """Return whether all text in a node is a message: raised, logged, or given to an exception's constructor.
 
     Loggers are called `log` or `logger`, and exceptions end in Error, Exception or Warning, throughout the project.
     """
@@ -135,7 +135,7 @@ def _imports(path: Path) -> tuple[Path, ...]:
 
 
 def _absolute(statement: ast.ImportFrom, path: Path) -> str:
-    """The absolute name of the module that `from MODULE import …` in the file `path` imports from."""
+    """Return the absolute name of the module in `from MODULE import …` in the file `path`."""
     if not statement.level:
         return statement.module or ""
     package = path.resolve().relative_to(ROOT.resolve()).parts[: -statement.level]
@@ -143,7 +143,7 @@ def _absolute(statement: ast.ImportFrom, path: Path) -> str:
 
 
 def _statements(block: list[Any]) -> Iterator[ast.AST]:
-    """The statements of a block and of all blocks in it, but for what type checkers alone see."""
+    """Yield the statements of a block and of all nested blocks, except those that only type checkers see."""
     for statement in block:
         yield statement
         hidden = isinstance(statement, ast.If) and isinstance(statement.test, ast.Name)
@@ -154,7 +154,7 @@ def _statements(block: list[Any]) -> Iterator[ast.AST]:
 
 
 def _module_files(module: str) -> list[Path]:
-    """The file of an rkd module and the `__init__.py` of every package on the way to it; empty for other names."""
+    """Return the file of an rkd module and the `__init__.py` of its packages; empty for other names."""
     parts = module.split(".")
     if parts[0] != "rkd":
         return []

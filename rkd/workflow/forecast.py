@@ -1,4 +1,4 @@
-"""What the workflow would run for a config, and about how long its trainings take. Behind `rkd plan`. No torch."""
+"""Forecast of a workflow: its jobs and the time of its trainings. Behind `rkd plan`. No torch."""
 
 import functools
 import math
@@ -53,7 +53,7 @@ class Training:
 
 
 def planned_jobs(arguments: Sequence[str]) -> list[Job]:
-    """The jobs of a dry run of Snakemake in the working directory, with its own arguments.
+    """Return the jobs of a dry run of Snakemake in the working directory, with its own arguments.
 
     Raises:
         RkdError: no workflow is here, or it refuses the config.
@@ -83,7 +83,7 @@ def _wildcards(body: str) -> dict[str, str]:
 
 
 def merged_config(files: Iterable[Path], changes: Mapping[str, Any]) -> Plan:
-    """The plan of config.yaml with overlays and single keys over it, as Snakemake merges them."""
+    """Return the plan of config.yaml with overlays and single keys over it, as Snakemake merges them."""
     from snakemake.utils import update_config
 
     config = read_yaml("config.yaml")
@@ -93,7 +93,7 @@ def merged_config(files: Iterable[Path], changes: Mapping[str, Any]) -> Plan:
 
 
 def estimate(plan: Plan, jobs: Iterable[Job], results: Path, flops_per_second: float) -> list[Training]:
-    """Steps and seconds of every training among the jobs.
+    """Estimate steps and seconds of every training among the jobs.
 
     Seconds per step are the median of finished runs with the same method, models, batch size and precision, those of
     the same task before others; without any, FLOPs (2 · parameters · tokens forward, twice that backward) at
@@ -138,7 +138,7 @@ def summary(jobs: Sequence[Job], trainings: Sequence[Training], flops_per_second
 
 
 def format_summary(found: Mapping[str, Any]) -> str:
-    """A summary in words."""
+    """Summarise a forecast in words."""
     if not found["total"]:
         return "nothing to do"
     jobs = ", ".join(

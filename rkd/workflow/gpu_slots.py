@@ -43,7 +43,7 @@ _GO_ON = f"set {VISIBLE} to the GPUs to use, or `device: cpu`"
 
 
 def candidates(gpus: Sequence[str] | None, environment: Mapping[str, str]) -> list[str]:
-    """The GPUs that jobs of this machine, or of this Slurm job, may take, as CUDA_VISIBLE_DEVICES names them.
+    """Return the GPUs that jobs of this machine or Slurm job may use, as CUDA_VISIBLE_DEVICES names them.
 
     Args:
         gpus: the config's `gpus`; None: all that nvidia-smi lists.
@@ -72,7 +72,7 @@ def candidates(gpus: Sequence[str] | None, environment: Mapping[str, str]) -> li
 def take(
     gpus: Sequence[str], jobs_per_gpu: int, folder: Path, environment: Mapping[str, str]
 ) -> tuple[str, int] | None:
-    """A free slot, the first of every GPU before any second one: its GPU and the open, locked file; None: all taken.
+    """Take a free slot, first slots of all GPUs before second ones: return the GPU and the locked file, or None.
 
     It is held until the file is closed, by this process and all that inherit it.
 
@@ -83,7 +83,7 @@ def take(
         environment: `os.environ`.
 
     Raises:
-        RkdError: a slot is no file that can be locked.
+        RkdError: a slot is not a file that can be locked.
     """
     if jobs_per_gpu < 1:
         raise RkdError(f"jobs_per_gpu: found {jobs_per_gpu}; expected a number of at least 1")
@@ -101,7 +101,7 @@ def take(
 
 
 def _locked(path: Path) -> int | None:
-    """The lock file, open and locked; None where another process has locked it."""
+    """Open and lock a lock file; None if another process has locked it."""
     try:
         file = _opened(path)
     except OSError as error:
@@ -125,7 +125,7 @@ def _locked(path: Path) -> int | None:
 
 
 def _opened(path: Path) -> int:
-    """The open lock file, made where there is none.
+    """Open the lock file; create it if it is missing.
 
     All users may write to its folder: no link is followed, no pipe waited for, and nothing written.
     """
@@ -137,7 +137,7 @@ def _opened(path: Path) -> int:
         folder = path.parent.lstat()
         trusted = folder.st_uid in (0, os.geteuid()) or folder.st_mode & stat.S_ISVTX
         if not stat.S_ISDIR(folder.st_mode) or not trusted:
-            raise OSError(errno.EPERM, f"{path.parent} is no folder in which users leave each other's files alone")
+            raise OSError(errno.EPERM, f"{path.parent} is not a folder that keeps users from each other's files")
         with contextlib.suppress(FileExistsError):
             os.close(os.open(path, flags | os.O_CREAT | os.O_EXCL, 0o666))
     # Apart, as Linux refuses O_CREAT for a file of another user in such a folder.
@@ -153,7 +153,7 @@ def _opened(path: Path) -> int:
 
 @contextlib.contextmanager
 def _open_to_all() -> Iterator[None]:
-    """A block in which files and folders get the mode that is asked for, whatever the user's umask."""
+    """Ignore the user's umask within the block: files and folders get exactly the requested mode."""
     before = os.umask(0)
     try:
         yield
@@ -175,7 +175,7 @@ def wait(gpus: Sequence[str], jobs_per_gpu: int, folder: Path, environment: Mapp
 
 
 def _listed() -> list[str]:
-    """The numbers of this machine's GPUs in the order of their slots (PCI), as nvidia-smi lists them."""
+    """Return the indices of this machine's GPUs in PCI order, as nvidia-smi lists them."""
     if shutil.which("nvidia-smi") is None:
         return []
     query = ["nvidia-smi", "--query-gpu=index", "--format=csv,noheader"]
@@ -208,14 +208,14 @@ def _listed() -> list[str]:
 
 
 def _count(text: str) -> int:
-    """The value of --jobs-per-gpu."""
+    """Parse the value of --jobs-per-gpu."""
     if re.fullmatch("[0-9]{1,4}", text) and int(text) > 0:
         return int(text)
     raise RkdError(f"--jobs-per-gpu: found {text}; expected a whole number of at least 1")
 
 
 def _names(text: str) -> list[str] | None:
-    """The value of --gpus; None: all."""
+    """Parse the value of --gpus; None means all."""
     names = [name.strip() for name in text.split(",")]
     if text != "all" and not all(names):
         raise RkdError(f"--gpus: found {text!r}; expected `all`, or GPUs with commas between them, such as 0,2")

@@ -16,7 +16,7 @@ SUBMISSION = "submission/{variant}.zip"
 
 
 def run_folder(variant: str) -> str:
-    """The template of the folder of a variant's runs, or of the teacher's.
+    """Return the template of the folder of a variant's runs, or of the teacher's.
 
     >>> run_folder("teacher").format(task="mrpc", seed=1)
     'teachers/mrpc/seed-1'
@@ -25,7 +25,7 @@ def run_folder(variant: str) -> str:
 
 
 def log(rule: str, job: str = "") -> str:
-    """The log of a rule's job.
+    """Return the log of a rule's job.
 
     Args:
         rule: the name of the rule.
@@ -38,12 +38,12 @@ def log(rule: str, job: str = "") -> str:
 
 
 def run_log(variant: str) -> str:
-    """The template of the log of a variant's runs, or of the teacher's."""
+    """Return the template of the log of a variant's runs, or of the teacher's."""
     if variant == "teacher":
         return log("finetune_teacher", "{task}/seed-{seed}")
     return log("train_student", "{task}/{variant}/seed-{seed}")
 
 
 def benchmark(rule: str, job: str = "") -> str:
-    """The resources that a rule's job took; arguments as those of `log`."""
+    """Return the file of the resources that a rule's job took; arguments as for `log`."""
     return f"benchmarks/{rule}{'/' if job else ''}{job}.tsv"

@@ -60,12 +60,12 @@ class Plan:
         return any(self.is_synthetic(task) for task in self.tasks)
 
     def is_synthetic(self, task: str) -> bool:
-        """True when the task's data are made up by our own grammar."""
+        """Return True when the task's data are made up by our own grammar."""
         return self._source(task) == "synthetic"
 
     @property
     def needs_hub(self) -> bool:
-        """Whether data or models come from the Hugging Face hub; without that, no job has a reason to use a network."""
+        """Return whether data or models come from the Hugging Face hub; otherwise no job needs a network."""
         return bool(self.hub_models) or any(self._source(task) == "hub" for task in self.tasks)
 
     @property
@@ -87,13 +87,13 @@ class Plan:
         return "glue_dir" if self.config["glue_dir"] else self.config["data_source"]
 
     def files(self, task: str) -> dict[str, str]:
-        """The user's files of a task by split; empty for GLUE's."""
+        """Return the user's files of a task by split; empty for GLUE's."""
         entry = self.config["custom_tasks"].get(task, {})
         keys = {"train": "train", "validation": "dev", "test": "test"}
         return {split: entry[key] for split, key in keys.items() if entry.get(key) is not None}
 
     def _own_data(self, task: str) -> dict[str, Any] | None:
-        """What decides the data of a task of one's own; files by their content and format, wherever they lie."""
+        """Return the settings of a custom task's data; files count by content and format, not by path."""
         if task not in self.config["custom_tasks"]:
             return None
         entry, files = self.config["custom_tasks"][task], self.files(task)
@@ -110,7 +110,7 @@ class Plan:
         return define(entry, training=training) if entry else None
 
     def data(self, task: str) -> DataSpec:
-        """How `task` is prepared."""
+        """Return the spec of a task's data."""
         config, source = self.config, self._source(task)
         rows = config["synthetic_rows"]
         return DataSpec(
@@ -128,7 +128,7 @@ class Plan:
         )
 
     def teacher(self, task: str, seed: int) -> RunSpec:
-        """The fine-tuning of the teacher."""
+        """Return the spec of a teacher's fine-tuning."""
         return RunSpec(
             task,
             "teacher",
@@ -155,16 +155,16 @@ class Plan:
         )
 
     def trials(self, task: str) -> str:
-        """The students of a task, of one seed, a line of JSON each: what is tried before a teacher is trained."""
+        """Return the specs of a task's students for one seed, as JSON lines, to try before the teacher is trained."""
         names = dict.fromkeys(name for place, name, _ in self.runs() if place == task and name != "teacher")
         return "".join(f"{self.student(task, name, self.seeds[0]).json()}\n" for name in names)
 
     def method(self, variant: str) -> str:
-        """The training method of a variant."""
+        """Return the training method of a variant."""
         return str(self._overrides[variant]["method"])
 
     def needs_teacher(self, variant: str) -> bool:
-        """Whether the variant's method learns from the fine-tuned teacher."""
+        """Return whether the variant's method learns from the fine-tuned teacher."""
         return METHODS[self.method(variant)].needs_teacher
 
     @property
@@ -174,11 +174,11 @@ class Plan:
 
     @property
     def report_only(self) -> bool:
-        """Whether tables and figures are made from the runs that there are, without training any."""
+        """Return whether tables and figures are made from existing runs, without training any."""
         return bool(self.config["report_only"])
 
     def has_own_student(self, variant: str) -> bool:
-        """Whether the variant starts from another student than the config's."""
+        """Return whether the variant starts from another student than the config's."""
         return (
             self._overrides[variant].get("student_model", self.config["student_model"]) != self.config["student_model"]
         )
@@ -205,7 +205,7 @@ class Plan:
         return [(task, name, seed) for task, name in dict.fromkeys(places) for seed in self.seeds]
 
     def step_cost(self, task: str) -> StepCostSpec:
-        """The variants whose steps are timed, all on one batch and with the config's student."""
+        """Return the variants to time, all on one batch and with the config's student."""
         keys = ("weight_decay", "max_grad_norm", "adam_epsilon", "gradient_accumulation")
         timed = []
         for name in (name for name in self.variants if not self.has_own_student(name)):
@@ -220,13 +220,13 @@ class Plan:
         return sorted({f"rkd.methods.{self.method(name)}" for name in self.variants})
 
     def metrics(self, task: str, variant: str, seed: int) -> MetricsSpec:
-        """What a metrics file says beside its numbers."""
+        """Return the spec of a metrics file: all that it says beside its numbers."""
         method = TEACHER_METHOD if variant == "teacher" else self.method(variant)
         own = self._own_task(task, training=False)
         return MetricsSpec(task, variant, method, seed, self.is_synthetic(task), own)
 
     def report(self, axis: str | None = None) -> ReportSpec:
-        """What tables and figures need to know beside the numbers: order, names, selection.
+        """Return the spec of tables and figures: order, names, selection.
 
         Args:
             axis: the axis of ablation to show; then the report is about all variants, else about those that the config

@@ -1,4 +1,4 @@
-"""What failed in a run of Snakemake, gathered from its log: one line per job, with the reason and where to read on."""
+"""Failed jobs of a Snakemake run, from its log: one line per job, with the reason and the log to read."""
 
 import re
 from pathlib import Path
@@ -29,7 +29,7 @@ def failed_jobs(text: str, folder: str | Path = ".") -> list[str]:
 
 
 def _reason(log: Path) -> str:
-    """The last line that names an error, else the last of all."""
+    """Return the last line that names an error, else the last line."""
     try:
         lines = [line.strip() for line in log.read_text(encoding="utf-8", errors="replace").splitlines()]
     except OSError:

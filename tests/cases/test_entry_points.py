@@ -87,7 +87,7 @@ ODD = [
     ({"--dev": "a.txt"}, "--dev: found 'a.txt', expected a .csv, .tsv, .jsonl or .parquet file"),
     ({"--test": "broken.csv"}, "--test: found 'broken.csv', expected a .csv"),
     ({"--out": "a.txt"}, "--out: found 'a.txt', a file; expected a folder"),
-    ({"--out": "a.txt/below"}, "a.txt is no folder; expected a path that can be made"),
+    ({"--out": "a.txt/below"}, "a.txt is not a folder; expected a path that can be created"),
     ({"--out": "model"}, "--out: found 'model', the folder of a model or run"),
     (
         {"--out": "."},
@@ -287,8 +287,8 @@ def test_predict_writes_nothing_into_the_model(project, run_folder, mine, ends):
     [
         ("a.doc", "--out: found 'a.doc'; expected a file with the ending .csv, .tsv, .jsonl, .parquet"),
         ("folder.csv", "--out: found 'folder.csv', a folder; expected a file"),
-        ("mine.csv/x.csv", "mine.csv is no folder"),
-        ("/dev/null/x.csv", "/dev/null is no folder"),
+        ("mine.csv/x.csv", "mine.csv is not a folder"),
+        ("/dev/null/x.csv", "/dev/null is not a folder"),
     ],
 )
 def test_predict_refuses_what_cannot_be_written(out, error, project, mine, ends):

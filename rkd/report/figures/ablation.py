@@ -32,7 +32,7 @@ _REFERENCE_DASHES = ((0, (7, 4)), (0, (1.2, 1.2)))
 
 
 def ablation_figure(table: AblationTable, references: Sequence[str] = REFERENCES) -> Figure:
-    """The dev primary score by value: a panel per task, dots with 95 % intervals over seeds.
+    """Draw the dev primary score by value: a panel per task, dots with 95 % intervals over seeds.
 
     Numbers lie on a linear or, over a factor of 10 or more, logarithmic scale and are joined by a line; other values
     are dots in the order of the config.

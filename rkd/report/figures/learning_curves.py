@@ -29,7 +29,7 @@ from rkd.tasks import Task, get
 
 
 def learning_curves(spec: ReportSpec, histories: pd.DataFrame, teachers: pd.DataFrame) -> Figure:
-    """The dev primary score by training step: one panel per task, one line per variant.
+    """Draw the dev primary score by training step: one panel per task, one line per variant.
 
     A line is the mean over seeds, its band spans the lowest to the highest seed. Only steps at which every
     seed of the variant was evaluated count: elsewhere the mean would jump with the number of seeds. Undefined

@@ -53,14 +53,14 @@ def variant_styles(names: Sequence[str]) -> dict[str, dict[str, Any]]:
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """An empty figure, in inches; no window system is needed."""
+    """Create an empty figure, sized in inches; no window system is needed."""
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
     return figure
 
 
 def panels(count: int, xlabel: str) -> tuple[Figure, list[Axes]]:
-    """A figure with `count` panels, up to three in a row; `xlabel` is written below each column."""
+    """Create a figure with `count` panels, up to three in a row; `xlabel` is written below each column."""
     columns = {1: 1, 2: 2, 4: 2}.get(count, 3)
     rows = math.ceil(count / columns)
     figure = new_figure(WIDTH if count > 1 else WIDTH * 0.75, 2.2 * rows + 0.2)
@@ -121,7 +121,7 @@ def frame_scores(axes: Axes, scores: Sequence[Interval], levels: Sequence[float]
 
 
 def bars_text(scores: Sequence[Interval], cut: bool) -> str:
-    """The note on bars: what they are, and whether some are longer than the frame."""
+    """Return the note on error bars: what they are, and whether some leave the frame."""
     if all(one.n < 2 for one in scores):
         return "One seed, no interval."
     long = " Thin bars that leave the frame are longer than it." if cut else ""

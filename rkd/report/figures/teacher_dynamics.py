@@ -67,7 +67,7 @@ def teacher_dynamics(spec: ReportSpec, histories: pd.DataFrame) -> Figure:
 
 
 def _with_trainable_teacher(histories: pd.DataFrame) -> pd.DataFrame:
-    """The variants of which a run tells a distance, or of a teacher that changes; a frozen one never does."""
+    """Return the variants with a trainable teacher, as the runs tell: a distance, or scores that change."""
     quantities = [name for name in QUANTITIES if name in histories]
     runs = histories.groupby(["task", "variant", "seed"])[quantities].nunique()
     changing = runs.drop(columns=DISTANCE, errors="ignore").gt(1).any(axis="columns")

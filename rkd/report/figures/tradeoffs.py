@@ -1,4 +1,4 @@
-"""What a score costs: dev score against seconds of training, and against latency."""
+"""Scores against cost: dev score against seconds of training, and against latency."""
 
 import math
 from collections.abc import Callable, Iterable
@@ -57,7 +57,7 @@ def read_seconds(paths: Iterable[str | Path]) -> pd.DataFrame:
 
 
 def read_efficiency(path: str | Path) -> pd.DataFrame:
-    """An efficiency table's CSV: the columns row, task and latency_ms of each line.
+    """Read the columns row, task and latency_ms of an efficiency table's CSV.
 
     Raises:
         RkdError: the file is missing or broken, or lacks a column.

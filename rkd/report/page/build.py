@@ -72,7 +72,7 @@ class Missing(NamedTuple):
 
 
 def page(plan: Plan, results: Path, citation: Path, tables: Sequence[str], figures: Sequence[str]) -> str:
-    """The HTML page, with everything in it: it can be moved, mailed and read without the network.
+    """Return the self-contained HTML page: it can be moved, mailed and read without a network.
 
     Args:
         plan: what was to be run.
@@ -116,7 +116,7 @@ def page(plan: Plan, results: Path, citation: Path, tables: Sequence[str], figur
 
 
 def sources(plan: Plan, results: Path, tables: Iterable[str], figures: Iterable[str]) -> list[Path]:
-    """The files that a page is made from, and the records of the runs and data that it tells of: those that there are.
+    """Return the existing files that a page is made from, and the existing records of its runs and data.
 
     Args:
         plan, results, tables, figures: as for `page`.
@@ -132,7 +132,7 @@ def sources(plan: Plan, results: Path, tables: Iterable[str], figures: Iterable[
 
 
 def missing(plan: Plan, results: Path) -> list[Missing]:
-    """The planned runs without a run.json, in the order of the plan, and the last line of their logs."""
+    """Return the planned runs without a run.json, in the order of the plan, with the last line of their logs."""
     found = []
     for run in (Run(*each) for each in plan.runs()):
         if not (run.folder(results) / "run.json").exists():
@@ -151,7 +151,7 @@ def _told(log: Path) -> tuple[str, str]:
 
 
 def warnings(plan: Plan, results: Path) -> list[str]:
-    """What the training loop warned of at the last evaluation of students, with the number of runs it is true for."""
+    """Return the warnings of the students' last evaluations, each with its number of runs."""
     counts: dict[str, list[str]] = {}
     total: dict[str, int] = {}
     for run in (Run(*each) for each in plan.runs()):
@@ -184,7 +184,7 @@ def _data(plan: Plan) -> str:
 
 
 def _changes(plan: Plan, variant: str) -> str:
-    """What a row overrides of the section student."""
+    """Return the overrides of the section student in a row."""
     overrides = {key: value for key, value in plan.config["variants"][variant].items() if key != "method"}
     return ", ".join(f"{key}: {json.dumps(value, ensure_ascii=False)}" for key, value in overrides.items())
 
@@ -218,7 +218,7 @@ def _files(folder: Path, name: str, suffixes: Iterable[str]) -> Iterator[File]:
 
 
 def _citations(path: Path) -> list[tuple[str, str]]:
-    """(What it is, BibTeX) of the software and of the paper, from CITATION.cff."""
+    """Return (kind, BibTeX) of the software and of the paper, from CITATION.cff."""
     try:
         found = yaml.safe_load(path.read_text(encoding="utf-8"))
         paper = found["preferred-citation"]

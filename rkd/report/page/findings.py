@@ -1,4 +1,4 @@
-"""What the differences between rows show and what they do not, in words made from the table of comparisons."""
+"""Findings of the report: sentences on what the differences show, made from the table of comparisons."""
 
 import csv
 import math
@@ -33,7 +33,7 @@ class Difference(NamedTuple):
 
 
 def read_differences(path: str | Path) -> list[Difference]:
-    """The lines of comparisons.csv; `RkdError` if the file is missing or lacks a column."""
+    """Read the lines of comparisons.csv; `RkdError` if the file is missing or lacks a column."""
     try:
         with open(path, encoding="utf-8", newline="") as file:
             lines = list(csv.DictReader(file))
@@ -46,7 +46,7 @@ def read_differences(path: str | Path) -> list[Difference]:
 
 
 def verdict(differences: Sequence[Difference]) -> str:
-    """How many differences are more than chance, in one sentence.
+    """Say in one sentence how many differences are more than chance.
 
     >>> verdict([Difference("reptile", "kd", "cola", 1.0, -2.0, 4.0, 0.4, 0.4)])
     'None of the 1 tested differences can be told from chance at 5 % after the correction for multiple tests.'
@@ -63,7 +63,7 @@ def verdict(differences: Sequence[Difference]) -> str:
 
 
 def sentence(one: Difference, labels: Mapping[str, str]) -> str:
-    """A difference in words: size, interval, and whether it is more than chance."""
+    """Describe a difference in words: size, interval, and whether it is more than chance."""
     names = labels.get(one.variant, one.variant), labels.get(one.baseline, one.baseline)
     if math.isnan(one.difference):
         return f"{names[0]} against {names[1]} {one.place}: no score to compare."
@@ -83,7 +83,7 @@ def sentence(one: Difference, labels: Mapping[str, str]) -> str:
 
 
 def summary(differences: Sequence[Difference]) -> list[Difference]:
-    """The differences on average, or on each task where there is no average."""
+    """Return the differences of the average, or of each task if there is no average."""
     return [one for one in differences if one.task == AVERAGE] or list(differences)
 
 

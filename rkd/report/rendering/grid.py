@@ -8,7 +8,7 @@ from rkd.utils.escape import latex, markdown
 
 
 class Cell(NamedTuple):
-    """What is printed in one cell: text, perhaps ± a deviation, perhaps a mark that a note explains."""
+    """Content of one cell: text, perhaps ± a deviation, perhaps a mark that a note explains."""
 
     text: str
     deviation: str = ""
@@ -74,7 +74,7 @@ class Grid:
         return "\n".join([markdown(self.caption), "", head, rule, *body, "", *notes, ""])
 
     def latex(self, label: str) -> str:
-        r"""A `table*` with booktabs rules, a \midrule between sections; its first line says what it needs."""
+        r"""Return a `table*` with booktabs rules and a \midrule between sections; its first line names the packages."""
         titles, rules, start = "", [], 2
         for title, group in self.groups:
             end = start + len(group) - 1

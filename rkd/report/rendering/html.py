@@ -13,7 +13,7 @@ from rkd.utils.escape import visible
 
 @cache
 def environment() -> Environment:
-    """The templates of rkd/report/templates, which escape every text; an unknown name in one is an error."""
+    """Return the templates of rkd/report/templates; they escape all text, and unknown names are errors."""
     return Environment(
         loader=PackageLoader(templates.__name__, "."),
         autoescape=True,
@@ -26,12 +26,12 @@ def environment() -> Environment:
 
 
 def _shown(value: Any) -> Any:
-    """What a template prints for a value: of text, HTML has no way to hold control characters."""
+    """Format a value for a template; HTML cannot hold control characters."""
     return visible(value) if isinstance(value, str) and not hasattr(value, "__html__") else value
 
 
 def table_page(grid: Grid, title: str) -> str:
-    """A page of its own with one table, readable without the network.
+    """Return a page with one table, readable without a network.
 
     >>> print(table_page(grid, "Main table").splitlines()[0])
     <!doctype html>
@@ -40,7 +40,7 @@ def table_page(grid: Grid, title: str) -> str:
 
 
 def grid_of(printed: Mapping[str, Any]) -> Grid:
-    """The `Grid` that a sidecar JSON keeps under "printed"; the inverse of `dataclasses.asdict`."""
+    """Read the `Grid` that a sidecar JSON keeps under "printed"; the inverse of `dataclasses.asdict`."""
     sections = tuple(
         Section(section["title"], tuple(tuple(Cell(*cell) for cell in line) for line in section["lines"]))
         for section in printed["sections"]

@@ -84,7 +84,7 @@ def resampled_by_cluster(
 
 
 def _draws(clusters: int, units: int, resamples: int, rng: np.random.Generator) -> Iterator[Values]:
-    """How often each cluster is drawn, shape (some resamples, clusters)."""
+    """Yield how often each cluster is drawn, shape (some resamples, clusters)."""
     most = max(1, _CELLS // max(clusters, units))
     for start in range(0, resamples, most):
         size = min(most, resamples - start)

@@ -1,4 +1,4 @@
-"""How sure are the differences? Intervals over seeds, paired comparisons over seeds and examples, Holm's correction.
+"""Intervals over seeds, paired comparisons over seeds and examples, Holm's correction.
 
 A comparison of two variants is a fully crossed design: every seed of both variants answers every dev example, so that
 scores vary with the seed (initial weights, order of the data) and with the examples that the dev set happens to hold.
@@ -129,7 +129,7 @@ class Comparison:
         return self.difference - half, self.difference + half
 
     def _level_at(self, distance: float) -> float:
-        """The two-sided p at which the interval's half-width is `distance`."""
+        """Return the two-sided p at which the interval's half-width is `distance`."""
         smallest = 1e-100
         if self._half_width(smallest) <= distance:
             return 0.0
@@ -137,7 +137,7 @@ class Comparison:
         return math.exp(log_p)
 
     def _half_width(self, p: float) -> float:
-        """Of the interval that leaves out the truth with chance `p`."""
+        """Return the half-width of the interval with error probability `p`."""
         z, by_seed = float(ndtri(p / 2)), 0.0
         if not self.examples_only:
             by_seed = float(stdtrit(len(self.seeds) - 1, p / 2)) * math.sqrt(self._seed_variance / len(self.seeds))
@@ -202,7 +202,7 @@ def resampled(runs: Predictions, predictions: Values, resamples: int, seed: int)
 
 
 def average(comparisons: Sequence[Comparison]) -> Comparison:
-    """The comparison of the mean over tasks: seed by seed, while the tasks' examples are independent.
+    """Return the comparison of the mean over tasks: seed by seed, while the tasks' examples are independent.
 
     Args:
         comparisons: of the same two variants and the same seeds, one per task.

@@ -60,7 +60,7 @@ class Gap:
         return float(np.mean(self.gains) / np.mean(self.gaps)) if self.defined() else math.nan
 
     def defined(self, level: float = LEVEL) -> bool:
-        """True if the teacher is better than the baseline, by the interval of their difference."""
+        """Return True if the teacher is better than the baseline, by the interval of their difference."""
         gap = float(np.mean(self.gaps))
         return gap > 0 and gap**2 > self._squared_half_widths(level)[1, 1]
 
@@ -75,7 +75,7 @@ class Gap:
         return float((b - root) / a), float((b + root) / a)
 
     def _squared_half_widths(self, level: float) -> Values:
-        """The quadratic form t² Σ/S + z² C, shape (2, 2)."""
+        """Return the quadratic form t² Σ/S + z² C, shape (2, 2)."""
         p, count = (1 - level) / 2, len(self.seeds)
         found: Values = float(ndtri(p)) ** 2 * _nearest_covariance(np.array(self.covariance))
         if count > 1:
@@ -118,7 +118,7 @@ def gap_closed(
 
 
 def average_gap(gaps: Sequence[Gap]) -> Gap:
-    """The gap of the mean over tasks: seed by seed, while the tasks' examples are independent.
+    """Return the gap of the mean over tasks: seed by seed, while the tasks' examples are independent.
 
     Args:
         gaps: of the same variants and the same seeds, one per task.
@@ -154,7 +154,7 @@ def _shared(gains: Values, gaps: Values) -> Values:
 
 
 def _nearest_covariance(matrix: Values) -> Values:
-    """The matrix without its negative eigenvalues: an estimated covariance counts as 0 where it is below."""
+    """Set the negative eigenvalues of an estimated covariance matrix to 0."""
     if np.isnan(matrix).any():
         return matrix
     values, vectors = np.linalg.eigh((matrix + matrix.T) / 2)

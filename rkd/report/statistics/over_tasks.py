@@ -1,4 +1,4 @@
-"""What a difference says beyond the tasks at hand: an interval for a new task, and the probability of improvement.
+"""Inference beyond the tasks at hand: an interval for a new task, and the probability of improvement.
 
 The average over tasks with its interval (`comparison.average`) is about exactly these tasks: another seed, another dev
 set. Whether a method helps on *a task like these* is a wider question, and tasks are few. With D̂_t the difference on
@@ -114,7 +114,7 @@ class Improvement(NamedTuple):
 def probability_of_improvement(
     variants: Sequence[ArrayLike], baselines: Sequence[ArrayLike], level: float = LEVEL
 ) -> Improvement:
-    """The mean over tasks of P(variant > baseline) + ½ P(variant = baseline), for independent runs on these dev sets.
+    """Return the mean over tasks of P(variant > baseline) + ½ P(variant = baseline), for independent runs.
 
     The interval is about these tasks and dev sets: it tells what other seeds would change.
 
@@ -151,7 +151,7 @@ def _mann_whitney_variance(p: float, m: int, n: int) -> float:
 
 
 def _tau2(d: Values, v: Values, q: float, top: float) -> float:
-    """The τ² at which the generalised Q statistic is `q`; it falls with τ²."""
+    """Return the τ² at which the generalised Q statistic is `q`; it falls with τ²."""
 
     def excess(tau2: float) -> float:
         weights = 1 / (v + tau2)

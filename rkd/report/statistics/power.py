@@ -1,4 +1,4 @@
-"""What could have been seen: power, minimum detectable effect, and the number of seeds that a margin needs.
+"""Power, minimum detectable effect, and the number of seeds that a margin needs.
 
 All follow from the two variance components of a comparison (`rkd.report.statistics.comparison`): σ² of the difference
 over seeds, and c, which all seeds share through the dev examples. With S seeds,
@@ -57,7 +57,7 @@ class Variances:
         return cls(*(_mean(found) / len(parts) for found in zip(*((p.seeds, p.examples) for p in parts), strict=True)))
 
     def error(self, seeds: int) -> float:
-        """Standard error of the difference with so many seeds."""
+        """Return the standard error of the difference with this many seeds."""
         return math.sqrt(self.seeds / seeds + self.examples)
 
 
@@ -78,7 +78,7 @@ def examples_variance(examples: int, differing: float) -> float:
 
 
 def difference_power(variances: Variances, seeds: int, difference: float, level: float = LEVEL) -> float:
-    """The chance that the interval leaves out 0, given the true difference.
+    """Return the probability that the interval excludes 0, given the true difference.
 
     Args:
         variances: of the comparison.
@@ -95,7 +95,7 @@ def difference_power(variances: Variances, seeds: int, difference: float, level:
 def equivalence_power(
     variances: Variances, seeds: int, margin: float, difference: float = 0.0, level: float = LEVEL
 ) -> float:
-    """The chance that the variants are called equivalent within ±margin, given the true difference.
+    """Return the probability of the verdict equivalent within ±margin, given the true difference.
 
     Args:
         variances, seeds: as in `difference_power`.
@@ -111,7 +111,7 @@ def equivalence_power(
 
 
 def minimum_detectable_effect(variances: Variances, seeds: int, power: float = POWER, level: float = LEVEL) -> float:
-    """The true difference that is found with chance `power`, a fraction; 0 without any variance.
+    """Return the true difference that is detected with probability `power`, a fraction; 0 without any variance.
 
     >>> round(minimum_detectable_effect(Variances(0.0, 1.0), seeds=1), 2)  # in standard errors
     2.8
@@ -128,7 +128,7 @@ def minimum_detectable_effect(variances: Variances, seeds: int, power: float = P
 def seeds_needed(
     variances: Variances, margin: float, power: float = POWER, level: float = LEVEL, most: int = MOST_SEEDS
 ) -> int | None:
-    """The least number of seeds at which the margin can be decided upon.
+    """Return the smallest number of seeds that decides the margin.
 
     With it, variants that differ by the margin are told apart with chance `power`, and equal variants are called
     equivalent within the margin with chance `power`.

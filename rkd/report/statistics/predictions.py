@@ -64,7 +64,7 @@ class Predictions:
         )
 
     def of(self, seeds: Sequence[int]) -> "Predictions":
-        """The same with some of the seeds only."""
+        """Return the same with only some of the seeds."""
         chosen = [self.seeds.index(seed) for seed in seeds]
         return replace(
             self,

@@ -57,7 +57,7 @@ def holm(p: ArrayLike) -> Values:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What may be said of one difference.
+    """The verdict on one difference.
 
     Attributes:
         kind: better and worse are differences from 0 that are not shown to be smaller than the margin.

@@ -37,7 +37,7 @@ class AblationTable:
         return pd.DataFrame(lines, columns=names)
 
     def sidecar(self) -> dict[str, object]:
-        """The metrics files that each number is the mean of."""
+        """Return the metrics files that each number is the mean of."""
         cells = [
             {**line, "files": list(self.files[line["variant"], line["task"]])}
             for line in self.frame().to_dict("records")
@@ -45,7 +45,7 @@ class AblationTable:
         return {"caption": self._caption(), "unit": "points", "cells": cells}
 
     def grid(self) -> Grid:
-        """The table as it is printed: a line per value, a column per task."""
+        """Return the printed table: a line per value, a column per task."""
         groups = tuple((get(task).title, (score_name(get(task)),)) for task in self.axis.tasks)
         texts = value_texts([value for value, _ in self.axis.values])
         lines = tuple(
@@ -101,7 +101,7 @@ def ablation_table(spec: ReportSpec, metrics: pd.DataFrame) -> AblationTable:
 
 
 def value_text(value: Any) -> str:
-    """A value as it is printed: numbers short, lists as JSON."""
+    """Format a value for print: numbers short, lists as JSON."""
     if isinstance(value, bool | None.__class__ | list):
         return json.dumps(value)
     return f"{value:g}" if isinstance(value, int | float) else str(value)

@@ -1,4 +1,4 @@
-"""What all tables share: what a table must offer, how its numbers are printed, and the files that it is written to."""
+"""The base of all tables: their interface, the format of their numbers, and their files."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -15,7 +15,7 @@ from rkd.report.rendering.html import table_page
 from rkd.report.statistics.intervals import Interval
 from rkd.utils.files import atomic_path, atomic_write_text, write_json
 
-MISSING = "–"  # printed where there is no number
+MISSING = "–"  # printed for a missing number
 
 
 class Printable(Protocol):
@@ -25,10 +25,10 @@ class Printable(Protocol):
         """All numbers at full precision."""
 
     def sidecar(self) -> dict[str, object]:
-        """Where each number comes from."""
+        """Return the sources of each number."""
 
     def grid(self) -> Grid:
-        """The table as it is printed."""
+        """Return the printed table."""
 
 
 def write(
@@ -60,7 +60,7 @@ def score_cell(score: Interval | None) -> Cell:
 
 
 def count_range(counts: Sequence[int]) -> str:
-    """The least and the largest of ascending counts: "5", "1–3"."""
+    """Format the smallest and the largest of ascending counts: "5", "1–3"."""
     if not counts:
         return MISSING
     return str(counts[0]) if counts[0] == counts[-1] else f"{counts[0]}–{counts[-1]}"

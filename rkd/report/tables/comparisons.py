@@ -55,7 +55,7 @@ class Comparisons:
         return frame.assign(p_holm=holm(frame["p"].to_numpy(dtype=float)))
 
     def sidecar(self) -> dict[str, object]:
-        """The predictions files that each comparison is made of."""
+        """Return the predictions files that each comparison is made of."""
         cells = [
             {
                 **{name: line[name] for name in _TRACED},
@@ -68,7 +68,7 @@ class Comparisons:
         return {"caption": self._caption(), "unit": "points", "resamples": self.resamples, "cells": cells}
 
     def grid(self) -> Grid:
-        """The table as it is printed: a section per baseline, a line per row and task."""
+        """Return the printed table: a section per baseline, a line per row and task."""
         lines = {(x["row"], x["baseline"], x["task"]): x for x in self.frame().to_dict("records")}
         labels = self.spec.labels()
         baselines = dict.fromkeys(baseline for _, baseline, _ in self.planned)

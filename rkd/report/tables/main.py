@@ -41,7 +41,7 @@ class Column(NamedTuple):
 
     @property
     def part(self) -> str:
-        """What distinguishes the split from the task's other dev splits: "matched", "mismatched" or ""."""
+        """Return the name that tells the split from the task's other dev splits: "matched", "mismatched" or ""."""
         return self.split.removeprefix("validation").strip("_")
 
     @property
@@ -105,7 +105,7 @@ class Table:
         return pd.DataFrame(scores, columns=names).astype({"n": "Int64"})
 
     def sidecar(self) -> dict[str, object]:
-        """Where each measured number comes from: the metrics files it is the mean of."""
+        """Return the metrics files that each measured number is the mean of."""
         keys = ("row", "task", "metric", "mean", "std", "low", "high", "n", "files")
         scores = [asdict(score) for row in self.of_kind("measured") for score in row.scores.values()]
         return {
@@ -115,7 +115,7 @@ class Table:
         }
 
     def grid(self) -> Grid:
-        """The table as it is printed."""
+        """Return the printed table."""
         footnotes = list(dict.fromkeys(row.note for row in self.rows if row.note))
         groups = tuple((task.title, tuple(c.header for c in group)) for task, group in by_task(self.columns))
         ends = ("Avg.", "Seeds") if len(averaged(self.columns)) > 1 else ("Seeds",)
@@ -167,7 +167,7 @@ def main_table(spec: ReportSpec, metrics: pd.DataFrame) -> Table:
 
 
 def columns(tasks: Iterable[str]) -> tuple[Column, ...]:
-    """The score columns of some tasks; F1 before accuracy, as papers print the pair.
+    """Return the score columns of some tasks; F1 before accuracy, as papers print the pair.
 
     >>> [column.header for column in columns(["mrpc", "mnli"])]
     ['F1', 'Acc', 'm', 'mm']
@@ -187,7 +187,7 @@ def by_task(shown: Sequence[Column]) -> list[tuple[Task, list[Column]]]:
 
 
 def averaged(shown: Sequence[Column]) -> list[Task]:
-    """The tasks that the average is over, see `rkd.tasks.averaged`; printed if there are at least two."""
+    """Return the tasks in the average, see `rkd.tasks.averaged`; it is printed if there are at least two."""
     tasks = [task for task, _ in by_task(shown)]
     names = averaged_names(task.name for task in tasks)
     return [task for task in tasks if task.name in names]

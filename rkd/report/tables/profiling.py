@@ -55,7 +55,7 @@ def read_measurements(paths: Iterable[str | Path], numbers: tuple[str, ...]) -> 
 
 
 def _schema(numbers: tuple[str, ...]) -> dict[str, Any]:
-    """The JSON Schema of a measurement whose rows have these numbers."""
+    """Return the JSON Schema of a measurement whose rows have these numbers."""
     text, size = {"type": "string"}, {"type": "integer", "minimum": 1}
     number: dict[str, Any] = {"type": "number", "minimum": 0}
     row: dict[str, Any] = {"row": text} | {
@@ -92,11 +92,11 @@ class EfficiencyTable:
         return pd.DataFrame(lines, columns=["row", "task", "length", *MODEL_NUMBERS, "speedup"])
 
     def sidecar(self) -> dict[str, object]:
-        """The measurement files."""
+        """Return the measurement files."""
         return {"caption": self._caption(), "files": {one.file: one.content for one in self.measurements}}
 
     def grid(self) -> Grid:
-        """The table as it is printed."""
+        """Return the printed table."""
         heads = ("Params, M", "w/o emb., M", "GFLOPs", "Latency, ms", "Examples/s", "Speed-up")
         sections = []
         frame = self.frame()
@@ -147,7 +147,7 @@ class CostTable:
         }
 
     def sidecar(self) -> dict[str, object]:
-        """The measurement, and MetaDistil's cost by Reptile's."""
+        """Return the measurement, and the cost of MetaDistil divided by that of Reptile."""
         return {
             "caption": self._caption(),
             "metadistil_by_reptile": self.ratio(),
@@ -155,7 +155,7 @@ class CostTable:
         }
 
     def grid(self) -> Grid:
-        """The table as it is printed."""
+        """Return the printed table."""
         heads = ("s/step", "relative to kd", "Memory, MiB", "Student fwd", "Teacher fwd", "Backward", "GFLOPs")
         lines = tuple(self._line(line) for line in self.frame().to_dict("records"))
         return Grid((("", heads),), (Section("", lines),), self._caption(), tuple(map(Note, self._remarks())))

@@ -36,7 +36,7 @@ class Provenance:
         return self.runs
 
     def sidecar(self) -> dict[str, object]:
-        """The run.json files of each line of the printed table."""
+        """Return the run.json files of each line of the printed table."""
         cells = [
             {**dict(zip(PLACE, key, strict=True)), "runs": len(group), "files": group["file"].tolist()}
             for key, group in self._places()
@@ -44,7 +44,7 @@ class Provenance:
         return {"caption": self._caption(), "cells": cells}
 
     def grid(self) -> Grid:
-        """The table as it is printed: a line per commit, versions and machine."""
+        """Return the printed table: a line per commit, versions and machine."""
         heads = ("Python", "torch", "transformers", "Machine", "Device", "Threads", "Runs", "Hours", "First", "Last")
         lines = tuple(tuple(self._line(key, group)) for key, group in self._places())
         return Grid((("", heads),), (Section("", lines),), self._caption(), tuple(map(Note, self._remarks())), "Commit")

@@ -35,14 +35,14 @@ class Selection:
         return pd.DataFrame(lines, columns=["row", "task", "selection", "mean", "std", "low", "high", "n"])
 
     def sidecar(self) -> dict[str, object]:
-        """The history files that each number is the mean of."""
+        """Return the history files that each number is the mean of."""
         cells = [
             {**line, "files": list(self.files[line["row"], line["task"]])} for line in self.frame().to_dict("records")
         ]
         return {"caption": self._caption(), "unit": "points", "cells": cells}
 
     def grid(self) -> Grid:
-        """The table as it is printed: a line per row, a column per rule of every task."""
+        """Return the printed table: a line per row, a column per rule of every task."""
         groups = tuple((get(task).title, self.rules) for task in self.spec.tasks)
         lines = tuple((Cell(label), *self._line(name)) for name, label in self._rows().items())
         return Grid((*groups, ("", ("Seeds",))), (Section("", lines),), self._caption(), tuple(self._notes()))

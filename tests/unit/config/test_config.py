@@ -164,7 +164,7 @@ BAD: list[tuple[str, str, str, str]] = [
     ),
     # paths, models, checksums
     ("glue_dir: ./no/such/folder", "glue_dir", "'./no/such/folder'", "there is nothing at this path"),
-    ("glue_dir: config.yaml", "glue_dir", "'config.yaml'", "this is no folder"),
+    ("glue_dir: config.yaml", "glue_dir", "'config.yaml'", "this is not a folder"),
     ("glue_dir: ''", "glue_dir", "'' (text)", "an existing folder, or null"),
     ("teacher_model: ./nowhere", "teacher_model", "'./nowhere'", "does not exist or is not a folder"),
     ("student_model: no.json", "student_model", "'no.json'", "model config file 'no.json' does not exist"),

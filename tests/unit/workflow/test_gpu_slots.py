@@ -335,7 +335,7 @@ def test_no_link_is_followed_and_no_pipe_waited_for(tmp_path: Path) -> None:
     os.close(taken[1])
     assert precious.read_text() == "mine"
     (tmp_path / "link").symlink_to(folder)
-    with pytest.raises(RkdError, match="is no folder in which users leave each other's files alone"):
+    with pytest.raises(RkdError, match="is not a folder that keeps users from each other's files"):
         gpu_slots.take(["0"], 1, tmp_path / "link", {})
 
 
