@@ -19,6 +19,7 @@ INSTALLED_SLURM := $(VENV)/.installed-slurm
 INSTALLED_DOCS := $(VENV)/.installed-docs
 LOCK := requirements.lock
 SNAKEFILES := Snakefile rules
+FAST_TESTS := $(addprefix tests/unit/,config specs utils workflow metrics report methods/test_methods.py)
 
 .DEFAULT_GOAL := help
 .PHONY: help results test test-fast test-slurm soak benchmark lint format hooks docs lock audit clean
@@ -33,6 +34,9 @@ results: $(INSTALLED) ## Run the workflow and show the main table (ARGS="…" go
 
 test: $(INSTALLED_TEST) ## Run the tests (ARGS="…" goes to pytest)
 	@$(IN_VENV) HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 pytest -n $(TEST_JOBS) --dist loadscope $(ARGS)
+
+test-fast: $(INSTALLED_TEST) ## Run the tests of config, plan, statistics and methods: under a minute on two cores
+	@$(IN_VENV) HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 pytest -q -n $(TEST_JOBS) $(FAST_TESTS) $(ARGS)
 
 test-slurm: $(INSTALLED_SLURM) ## Run the workflow on a Slurm of its own: root, slurm-wlm and munge (ARGS="-k small": minutes)
 	@$(IN_VENV) HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 RKD_TEST_SLURM=1 pytest tests/slurm $(ARGS)

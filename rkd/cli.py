@@ -16,6 +16,7 @@ from rkd.config.arguments import ArgumentError, Wrong
 from rkd.errors import RkdError
 from rkd.methods.facts import METHODS
 from rkd.utils.files import jsonable
+from rkd.utils.option_values import AsSnakemake, labels_of, pairs, score_range
 from rkd.utils.script import run_script
 from rkd.utils.torch_setup import gc_paused
 
@@ -55,35 +56,43 @@ def distill(
     student: Annotated[str, typer.Option(help="Folder, hub name, *.json config, or teacher-layers:1,3.")],
     text: Annotated[list[str], typer.Option(help="Text column; give it twice for pairs.")],
     label: Annotated[str, typer.Option(help="Column of the label or score.")],
-    out: Annotated[Path, typer.Option(help="Folder for everything; a stopped run goes on from here.")],
-    dev: Annotated[Path | None, typer.Option(help="Labelled rows to compare on; else a share of the data.")] = None,
+    out: Annotated[Path, typer.Option(help="Folder for everything; an interrupted run continues from here.")],
+    dev: Annotated[
+        Path | None, typer.Option(help="Labelled rows for evaluation; by default a fraction of the data.")
+    ] = None,
     test: Annotated[Path | None, typer.Option(help="Rows to predict.")] = None,
     method: Annotated[str, typer.Option(help=f"{', '.join(METHODS)}.")] = "reptile",
     option: Annotated[list[str] | None, typer.Option("--option", "-o", help="KEY=VALUE of the method.")] = None,
     setting: Annotated[list[str] | None, typer.Option("--setting", "-s", help="KEY=VALUE of the training.")] = None,
     labels: Annotated[
-        str | None, typer.Option(help='Labels in the teacher\'s order, divided by commas: good,bad,"yes, but".')
+        str | None, typer.Option(help='Labels in the teacher\'s order, separated by commas: good,bad,"yes, but".')
     ] = None,
     scores: Annotated[str | None, typer.Option(help="Regression: LOW,HIGH or any.")] = None,
     metric: Annotated[list[str] | None, typer.Option(help="Metric; by default accuracy, or correlations.")] = None,
     finetune_teacher: Annotated[bool, typer.Option(help="Fine-tune a pretrained teacher first.")] = False,
     teacher_setting: Annotated[list[str] | None, typer.Option(help="KEY=VALUE of that fine-tuning.")] = None,
     seed: int = 1,
-    max_length: Annotated[int, typer.Option(help="Tokens at which a text is cut.")] = 128,
-    vocab_size: Annotated[int, typer.Option(help="Of the vocabulary built for two *.json configs.")] = 2000,
+    max_length: Annotated[
+        int, typer.Option(help="Maximum length of a text in tokens; longer ones are truncated.")
+    ] = 128,
+    vocab_size: Annotated[
+        int, typer.Option(help="Size of the vocabulary that is built if both models are *.json configs.")
+    ] = 2000,
     device: Device = "auto",
     threads: Annotated[int | None, typer.Option(help="CPU threads.")] = None,
-    tensorboard: Annotated[Path | None, typer.Option(help="Folder for what TensorBoard shows.")] = None,
+    tensorboard: Annotated[Path | None, typer.Option(help="Folder for TensorBoard files.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Distil a teacher into a student on a file of yours."""
+    """Distil a teacher into a student on your own data."""
     from rkd.api import distill as function
     from rkd.distillation.request import Request
 
-    settings = _pairs("--setting", setting)
+    settings = pairs("--setting", setting)
     for key in settings:
         if key in inspect.signature(function).parameters:
-            raise RkdError(f"--setting: found {key}, which is no setting of the training; see the options of --help")
+            raise RkdError(
+                f"--setting: found {key}, which is an option of its own; expected a training setting (see --help)"
+            )
     request = Request(
         data=data,
         teacher=teacher,
@@ -93,11 +102,11 @@ def distill(
         dev=dev,
         test=test,
         method=method,
-        options=_pairs("--option", option),
-        labels=_labels(labels),
-        scores=_scores(scores),
+        options=pairs("--option", option),
+        labels=labels_of(labels),
+        scores=score_range(scores),
         metrics=metric or None,
-        finetune_teacher=_pairs("--teacher-setting", teacher_setting) or finetune_teacher,
+        finetune_teacher=pairs("--teacher-setting", teacher_setting) or finetune_teacher,
         out=out,
         seed=seed,
         max_length=max_length,
@@ -109,7 +118,7 @@ def distill(
     )
     with _importing():
         from rkd.distillation.job import carry_out
-    with _by_options(_pairs("--teacher-setting", teacher_setting)):
+    with _by_options(pairs("--teacher-setting", teacher_setting)):
         result = carry_out(request)
     lines = [_numbers(split, found) for split, found in result.metrics["splits"].items()]
     lines.append(f"student: {result.folder}")
@@ -126,7 +135,7 @@ def predict(
     model: ModelFolder,
     data: Annotated[Path, typer.Argument(metavar="DATA", help="Rows to predict: .csv, .tsv, .jsonl or .parquet.")],
     text: Text = None,
-    out: Annotated[Path | None, typer.Option(help="File to write; else the answers are printed as CSV.")] = None,
+    out: Annotated[Path | None, typer.Option(help="File to write; by default predictions are printed as CSV.")] = None,
     device: Device = "auto",
     as_json: Json = False,
 ) -> None:
@@ -180,7 +189,9 @@ def export(
     out: Annotated[
         Path, typer.Argument(metavar="OUT", help="Folder to write: new, empty, or an unchanged export of this run.")
     ],
-    onnx: Annotated[bool, typer.Option("--onnx", help="ONNX too, with the same logits (extra onnx).")] = False,
+    onnx: Annotated[
+        bool, typer.Option("--onnx", help="Also write ONNX with the same logits (needs the extra onnx).")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Write a student as a folder that transformers.pipeline opens, with a model card."""
@@ -204,7 +215,7 @@ def verify(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Recompute hashes, metrics and tables of results and say what does not match (exit code 1)."""
+    """Recompute hashes, metrics and tables of results and report mismatches (exit code 1)."""
     from dataclasses import asdict
 
     from rkd.verify import verify as check
@@ -216,28 +227,8 @@ def verify(
         raise typer.Exit(1)
 
 
-class _AsSnakemake(typer.core.TyperCommand):
-    """A command whose `--configfile` and `--config` take several values each, as those of `snakemake` do."""
-
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Repeat the option before each further value: files by their endings, settings by their equals sign."""
-        belongs = {
-            "--configfile": lambda text: text.endswith((".yaml", ".yml", ".json")),
-            "--config": lambda text: "=" in text,
-        }
-        spread: list[str] = []
-        option = ""
-        for text in args:
-            if text.startswith("-"):
-                option = text.partition("=")[0]
-            elif option in belongs and spread[-1] != option and belongs[option](text):
-                spread.append(option)
-            spread.append(text)
-        return super().parse_args(ctx, spread)
-
-
 @app.command(
-    cls=_AsSnakemake,
+    cls=AsSnakemake,
     epilog=_examples(
         "rkd plan",
         "rkd plan --configfile configs/cpu.yaml mine.yaml --config glue_dir=data/glue --json",
@@ -248,10 +239,10 @@ def plan(
     targets: Annotated[list[str] | None, typer.Argument(help="Targets of the workflow; by default all.")] = None,
     configfile: Annotated[list[Path] | None, typer.Option(help="Overlays on config.yaml, one or several.")] = None,
     config: Annotated[list[str] | None, typer.Option(help="KEY=VALUE over the files, one or several.")] = None,
-    flops_per_second: Annotated[float, typer.Option(help="Assumed where nothing was measured.")] = 5e10,
+    flops_per_second: Annotated[float, typer.Option(help="Assumed speed where none was measured.")] = 5e10,
     as_json: Json = False,
 ) -> None:
-    """Say what the workflow would run here, and about how long its trainings take."""
+    """Show what the workflow would run here, and estimate the time of its trainings."""
     from rkd.workflow import forecast
 
     files = configfile or []
@@ -268,14 +259,14 @@ def _plan_of(files: list[Path], config: list[str] | None) -> Any:
     from rkd.workflow.forecast import merged_config
 
     try:
-        return merged_config(files, _pairs("--config", config))
+        return merged_config(files, pairs("--config", config))
     except ConfigError as error:
         print(f"error: {error}", file=sys.stderr)  # one line for each problem, as `snakemake` prints them
         raise typer.Exit(2) from None
 
 
 @app.command(
-    cls=_AsSnakemake,
+    cls=AsSnakemake,
     epilog=_examples("rkd fetch configs/paper.yaml", "rkd fetch configs/cpu.yaml --config 'tasks=[mrpc]' --json"),
 )
 def fetch(
@@ -283,7 +274,7 @@ def fetch(
     config: Annotated[list[str] | None, typer.Option(help="KEY=VALUE over the files, one or several.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Bring what a config takes from the hub into the cache, and check it: jobs then need no network."""
+    """Download a config's data and models from the hub and verify them: jobs then need no network."""
     _logging()
     from dataclasses import asdict
 
@@ -310,7 +301,7 @@ def _run(arguments: list[str]) -> None:
     except ArgumentError as error:
         raise RkdError("; ".join(_as_given(command, arguments, problem) for problem in error.problems)) from None
     except Exception as error:
-        # The command line's own errors know how they are told; typer has no name of its own for them.
+        # Click's own errors format themselves; typer has no public name for their class.
         if not hasattr(error, "format_message"):
             raise
         if type(error).__name__ == "NoArgsIsHelpError":
@@ -322,7 +313,7 @@ def _run(arguments: list[str]) -> None:
     raise SystemExit(code if isinstance(code, int) else 0)
 
 
-# The arguments of Python that the command calls otherwise.
+# Python arguments that have another name on the command line.
 _NAMES = {
     "metrics": "metric",
     "options": "option",
@@ -351,11 +342,11 @@ def _as_given(command: Any, arguments: list[str], problem: Wrong) -> str:
 def _by_options(teacher_settings: Collection[str]) -> Iterator[None]:
     """Translate names in errors to those of the command line.
 
-    What does not fit the data or the models is found where they are read, by code that knows the keys of the config.
+    Code that reads data and models knows only the keys of the config.
     """
     from rkd.distillation.request import OPTIONS, TRAINING
 
-    def told(found: re.Match[str]) -> str:
+    def renamed(found: re.Match[str]) -> str:
         of_teacher = found["teacher"] and found["key"] in teacher_settings
         settings = "--teacher-setting" if of_teacher else "--setting"
         return f"{found['before']}{'--option' if found['key'] in OPTIONS else settings} {found['key']}: "
@@ -364,7 +355,7 @@ def _by_options(teacher_settings: Collection[str]) -> Iterator[None]:
         yield
     except RkdError as error:
         keys = "|".join([*TRAINING, *OPTIONS])
-        text = re.sub(rf"(?P<before>(?:^|: |; )(?P<teacher>teacher: )?)(?P<key>{keys}): ", told, str(error))
+        text = re.sub(rf"(?P<before>(?:^|: |; )(?P<teacher>teacher: )?)(?P<key>{keys}): ", renamed, str(error))
         if text == str(error):
             raise
         raise RkdError(text) from error
@@ -396,54 +387,3 @@ def _tell(as_json: bool, found: Any, text: str) -> None:
 def _numbers(what: str, found: dict[str, Any]) -> str:
     values = ", ".join(f"{name} {value:.4f}" for name, value in found.items() if name != "rows")
     return f"{what}: {values} ({found['rows']} rows)"
-
-
-def _pairs(option: str, given: list[str] | None) -> dict[str, Any]:
-    """KEY=VALUE texts as a mapping; values are read as YAML."""
-    import yaml
-
-    result = {}
-    for text in given or ():
-        key, equals, value = text.partition("=")
-        if not (key and equals):
-            raise RkdError(f"{option}: found '{text}', expected KEY=VALUE")
-        try:
-            result[key] = yaml.safe_load(value)
-        except yaml.YAMLError:
-            raise RkdError(f"{option}: found '{text}', expected a number, a word or a list after {key}=") from None
-        if isinstance(result[key], str):
-            with contextlib.suppress(ValueError):  # YAML 1.1 reads 5e-5 as text
-                result[key] = float(value)
-    return result
-
-
-# A label in quotes, in which a quote is written twice, or one without; then a comma or the end.
-_LABEL = re.compile(r'\s*(?:"((?:[^"]|"")*)"|([^\s,"][^,]*|))\s*(,|\Z)')
-
-
-def _labels(text: str | None) -> list[str] | None:
-    """Labels divided by commas, without the blanks around them; one that holds a comma stands in double quotes.
-
-    >>> _labels('good, bad, "yes, but"')
-    ['good', 'bad', 'yes, but']
-    """
-    if text is None:
-        return None
-    labels, at = [], 0
-    while found := _LABEL.match(text, at):
-        quoted, plain, end = found.groups()
-        labels.append(plain.strip() if quoted is None else quoted.replace('""', '"'))
-        if not end:
-            return labels
-        at = found.end()
-    raise RkdError(f"--labels: found '{text}'; expected labels divided by commas, \"in quotes\" those that hold one")
-
-
-def _scores(text: str | None) -> Any:
-    if text in (None, "any"):
-        return text
-    try:
-        low, high = map(float, str(text).split(","))
-    except ValueError:
-        raise RkdError(f"--scores: found '{text}', expected LOW,HIGH or any") from None
-    return (low, high)

@@ -96,7 +96,7 @@ def check_names(where: str, names: Iterable[Any]) -> None:
 
 
 def listed(names: Iterable[Any], most: int = 20) -> str:
-    """Names on one line, divided by commas; of more than `most` only the first.
+    """Names on one line, separated by commas; of more than `most` only the first.
 
     >>> listed(["a", "b", "c"], most=2)
     'a, b, … (3 in all)'

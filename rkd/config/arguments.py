@@ -28,7 +28,7 @@ class Wrong(NamedTuple):
     """
 
     argument: str
-    problem: str  # "found 0, expected …"; {other} in it stands for the other argument
+    problem: str  # "found 0; expected …"; {other} in it stands for the other argument
     key: str = ""
     other: str = ""  # another argument that the problem is about, by its name in Python, too
 
@@ -50,8 +50,8 @@ NO_LABEL = Wrong("label", "found no column; expected the one that holds the labe
 class ArgumentError(RkdError):
     """Wrong arguments, by the names that they have in Python; the command renames them after its options.
 
-    >>> str(ArgumentError(Wrong("seed", "found -1, expected a whole number from 0 to 4294967295")))
-    'seed: found -1, expected a whole number from 0 to 4294967295'
+    >>> str(ArgumentError(Wrong("seed", "found -1; expected a whole number from 0 to 4294967295")))
+    'seed: found -1; expected a whole number from 0 to 4294967295'
     """
 
     def __init__(self, *problems: Wrong) -> None:
@@ -85,7 +85,7 @@ def as_arguments(error: SectionError, name: Callable[[KeyPath], tuple[str, str]]
         # Quotes are of YAML alone.
         hint = f"; {problem.suggestion}" if problem.suggestion and "quotes" not in problem.suggestion else ""
         found = "None" if problem.found == "nothing (null)" else problem.found
-        yield Wrong(argument, f"found {found}, expected {problem.expected}{hint}", key)
+        yield Wrong(argument, f"found {found}; expected {problem.expected}{hint}", key)
 
 
 def table(argument: str, value: Any, wanted: Sequence[str] = (), optional: Sequence[str] = ()) -> Iterator[Wrong]:
@@ -108,7 +108,7 @@ def data_file(argument: str, value: Any, wanted: Sequence[str] = (), optional: S
         yield Wrong(argument, f"found {shown(value)}; expected the path of a .csv, .tsv, .jsonl or .parquet file")
     elif problem := custom_tasks.file_problem((argument,), os.fspath(value)):
         hint = f"; {problem.suggestion}" if problem.suggestion else ""
-        yield Wrong(argument, f"found {shown(value)}, expected {problem.expected}{hint}")
+        yield Wrong(argument, f"found {shown(value)}; expected {problem.expected}{hint}")
     elif wanted:
         try:
             check_columns(Path(os.path.expanduser(value)), wanted, optional, str(value))

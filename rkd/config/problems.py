@@ -24,7 +24,7 @@ class Problem:
     suggestion: str = ""
 
     def __str__(self) -> str:
-        line = f"{self.path}: found {self.found}, expected {self.expected}"
+        line = f"{self.path}: found {self.found}; expected {self.expected}"
         return one_line(f"{line}; {self.suggestion}" if self.suggestion else line)
 
 

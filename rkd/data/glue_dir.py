@@ -51,7 +51,7 @@ def read_split(task: Task, split: str, folder: Path, official_counts: bool = Tru
     columns, rows = _read_rows(path, task, split)
     expected = task.splits[split].rows
     if official_counts and len(rows) != expected:
-        raise RkdError(f"{path}: found {len(rows)} rows, expected {expected} (the official {task.title} {split} split)")
+        raise RkdError(f"{path}: found {len(rows)} rows; expected {expected} (the official {task.title} {split} split)")
     data: dict[str, list[Any]] = {}
     for field, column in zip(task.text_fields, task.text_columns, strict=True):
         position = _position(columns, column, path)
@@ -77,7 +77,7 @@ def _read_rows(path: Path, task: Task, split: str) -> tuple[list[str], list[Exam
         rows = [row for row in rows if len(row.cells) >= len(columns)]
     for row in rows:
         if len(row.cells) != len(columns):
-            raise RkdError(f"{path}, line {row.line}: found {len(row.cells)} columns, expected {len(columns)}")
+            raise RkdError(f"{path}, line {row.line}: found {len(row.cells)} columns; expected {len(columns)}")
     return columns, rows
 
 
@@ -90,7 +90,7 @@ def _read_lines(path: Path, embedded_breaks: bool) -> list[str]:
         raise RkdError(f"{path}: the file is empty")
     for number, content in enumerate(lines, 1):
         if len(content) > LONGEST_LINE:
-            raise RkdError(f"{path}, line {number}: found {len(content)} characters, expected at most {LONGEST_LINE}")
+            raise RkdError(f"{path}, line {number}: found {len(content)} characters; expected at most {LONGEST_LINE}")
     return lines
 
 
@@ -113,5 +113,5 @@ def _label(task: Task, text: str, path: Path, line: int) -> float | int:
     except ValueError:
         score = math.nan
     if not 0 <= score <= 5:
-        raise RkdError(f"{path}, line {line}: found score '{text}', expected a number from 0 to 5")
+        raise RkdError(f"{path}, line {line}: found score '{text}'; expected a number from 0 to 5")
     return score

@@ -65,7 +65,7 @@ def _read(task: Task, split: str, revision: str | None) -> Dataset:
         raise RkdError(f"{where}: found no file {config}/{name}-*.parquet; expected one or more")
     table = _table([snapshot.folder / file for file in files], task, where)
     if table.num_rows != (expected := task.splits[split].rows):
-        raise RkdError(f"{where}: found {table.num_rows} rows, expected {expected}")
+        raise RkdError(f"{where}: found {table.num_rows} rows; expected {expected}")
     data: dict[str, Any] = {field: _texts(table, field, where) for field in task.text_fields}
     if split in task.test_splits:  # the hub writes -1, and for MRPC the answers
         data["label"] = [math.nan if task.regression else -1] * expected

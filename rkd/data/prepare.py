@@ -85,7 +85,7 @@ def prepare(
     encoder = _tokenizer(tokenizer, tokenizer_revision, raw, fields, vocab_size)
     if not (least := shortest(encoder)) <= max_length <= encoder.model_max_length:
         raise RkdError(
-            f"max_length: found {max_length}, expected {least} to {encoder.model_max_length} for '{tokenizer}'"
+            f"max_length: found {max_length}; expected {least} to {encoder.model_max_length} for '{tokenizer}'"
         )
     _warn_about_blank_texts(raw, fields)
     if custom_task is not None:
@@ -153,7 +153,7 @@ def _tokenizer(
         if "train" not in raw:
             raise RkdError(f"tokenizer '{reference}': a vocabulary is trained on the train split, which is not read")
         return build_tokenizer((text for field in fields for text in raw["train"][field]), vocab_size)
-    raise RkdError(f"tokenizer: found '{reference}', expected a hub name, folder, package or .json config")
+    raise RkdError(f"tokenizer: found '{reference}'; expected a hub name, folder, package or .json config")
 
 
 def _tokenizer_content(reference: str, expected: str | None) -> str | None:

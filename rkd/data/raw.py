@@ -69,7 +69,7 @@ def load_raw(
             synthetic.write(Path(folder), name, rows, seed)
             read = {split: glue_dir.read_split(task, split, Path(folder), official_counts=False) for split in names}
             return DatasetDict(read)
-    raise RkdError(f"source: found '{source}', expected one of {', '.join(SOURCES)}")
+    raise RkdError(f"source: found '{source}'; expected one of {', '.join(SOURCES)}")
 
 
 def _split_names(task: tasks.Task, splits: Sequence[str] | None) -> tuple[str, ...]:

@@ -201,7 +201,7 @@ def _column_hint(where: str, wanted: Sequence[str], names: Sequence[Any]) -> str
     alone = str(names[0]) if len(names) == 1 else ""
     kind = Path(where).suffix.lower()
     if kind == ".csv" and any(character in alone for character in "\t;|"):
-        return "; fields of a .csv file are divided by commas"
+        return "; fields of a .csv file are separated by commas"
     if kind == ".tsv" and any(f'"{name}"' in names for name in missing):
         return "; quotes in a .tsv file are part of its fields"
     plain = {_plainly(name): name for name in reversed(names) if name not in wanted}

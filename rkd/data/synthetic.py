@@ -30,7 +30,7 @@ def write(folder: Path, task: str, rows: Sequence[int] = ROWS, seed: int = 0) ->
     >>> write(Path("synthetic"), "cola", rows=(100, 20, 20))
     """
     if len(rows) != 3 or min(rows) < 1:
-        raise RkdError(f"rows: found {list(rows)}, expected three numbers of at least 1 (train, dev, test)")
+        raise RkdError(f"rows: found {list(rows)}; expected three numbers of at least 1 (train, dev, test)")
     entry = tasks.get(task)
     train, dev, test = rows
     examples = _distinct(entry, random.Random(f"{task}-{seed}"))

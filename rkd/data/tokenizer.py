@@ -26,7 +26,7 @@ def build_tokenizer(texts: Iterable[str], vocab_size: int) -> PreTrainedTokenize
     inner = sorted({f"##{letter}" for word in words for letter in word[1:]})
     needed = len(_SPECIAL) + len(inner) + len({letter for word in words for letter in word})
     if vocab_size < needed:
-        raise RkdError(f"vocab_size: found {vocab_size}, expected at least {needed}, the single letters of the data")
+        raise RkdError(f"vocab_size: found {vocab_size}; expected at least {needed}, the single letters of the data")
     learner = Tokenizer(models.WordPiece(unk_token="[UNK]"))
     learner.normalizer, learner.pre_tokenizer = normalizer, splitter
     trainer = trainers.WordPieceTrainer(vocab_size=vocab_size, special_tokens=_SPECIAL + inner, show_progress=False)

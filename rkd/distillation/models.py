@@ -57,7 +57,7 @@ def ready_teacher(
     generic = theirs == [f"LABEL_{index}" for index in range(len(theirs))]
     if regression:
         if len(theirs) != 1:
-            raise RkdError(f"teacher {reference}: found {len(theirs)} outputs, expected one, for scores")
+            raise RkdError(f"teacher {reference}: found {len(theirs)} outputs; expected one, for scores")
         theirs = ["score"]
     elif generic and given and len(names) == len(theirs):
         theirs = names

@@ -65,7 +65,7 @@ class Request:
 
     >>> Request(data="a.csv", teacher="org/bert", student="teacher-layers:1", text="text", label="mood", seed=-1)
     Traceback (most recent call last):
-    rkd.config.arguments.ArgumentError: seed: found -1, expected a whole number from 0 to 4294967295
+    rkd.config.arguments.ArgumentError: seed: found -1; expected a whole number from 0 to 4294967295
     """
 
     data: Any
@@ -287,7 +287,7 @@ def _settings(
             near = difflib.get_close_matches(str(key), [*defaults, *OPTIONS], n=1)
             hint = f" (did you mean {near[0]}?)" if near else ""
             hint = " (give it in {other})" if key in OPTIONS else hint
-            problem = f"found the unknown {key}{hint}, expected some of {', '.join(defaults)}"
+            problem = f"found the unknown {key}{hint}; expected some of {', '.join(defaults)}"
             refuse([Wrong(what, problem, other="options" if key in OPTIONS else "")])
     return _section(what, {**defaults, **{key: plain_number(value) for key, value in given.items()}}, method)
 

@@ -54,7 +54,7 @@ def register(name: str, method: Any) -> None:
     if _is_own(name):
         raise RkdError(f"method '{name}' is one of rkd's own; expected another name")
     if not (isinstance(method, type) and issubclass(method, _base())):
-        raise RkdError(f"method '{name}': found {method!r}, expected a subclass of rkd.methods.base.Method")
+        raise RkdError(f"method '{name}': found {method!r}; expected a subclass of rkd.methods.base.Method")
     _REGISTERED[name] = method
 
 
@@ -67,7 +67,7 @@ def by_name(method: str) -> Any:
             register(method, entry_point.load())
     if method not in _REGISTERED:
         known = ", ".join([*_facts(), *_REGISTERED])
-        raise RkdError(f"method: found '{method}', expected one of {known}, or one given to rkd.methods.register")
+        raise RkdError(f"method: found '{method}'; expected one of {known}, or one given to rkd.methods.register")
     return _REGISTERED[method]
 
 

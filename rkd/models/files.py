@@ -65,13 +65,13 @@ _HEADS = ("classifier.weight", "classifier.out_proj.weight", "score.weight", "lo
 def read_object(file: Path, what: str) -> dict[str, Any]:
     """Read the JSON object in a file; `what` says in errors what it should hold."""
     if not file.is_file():
-        raise RkdError(f"{file}: not found, expected {what}")
+        raise RkdError(f"{file}: not found; expected {what}")
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:  # ValueError: bad UTF-8 or bad JSON
         raise RkdError(f"{file}: cannot be read as JSON: {error}") from None
     if not isinstance(content, dict):
-        raise RkdError(f"{file}: found a JSON {type(content).__name__}, expected an object with {what}")
+        raise RkdError(f"{file}: found a JSON {type(content).__name__}; expected an object with {what}")
     return content
 
 

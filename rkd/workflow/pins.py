@@ -56,7 +56,7 @@ def check(installed: Callable[[str], str] = metadata.version) -> None:
             problems.append(f"{name}: not installed; expected {_readable(expected)}")
             continue
         if not expected.contains(found.partition("+")[0], prereleases=True):
-            problems.append(f"{name}: found {found}, expected {_readable(expected)}")
+            problems.append(f"{name}: found {found}; expected {_readable(expected)}")
     if problems:
         raise RkdError(
             f"packages: {'; '.join(problems)}. `make results` or `pip install --constraint requirements.lock "

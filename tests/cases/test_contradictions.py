@@ -177,7 +177,7 @@ def test_lengths_without_room_for_a_pair_are_refused(tmp_path):
     assert told(Classifier, small, "text").startswith(f"{small}: reads 4 tokens at most; expected at least 5: ")
     text = told(prepare, "rte", tmp_path / "rte", source="synthetic", tokenizer=str(save(tmp_path / "bert", "bert")),
                 max_length=4)  # fmt: skip
-    assert text.startswith("max_length: found 4, expected 5 to ")
+    assert text.startswith("max_length: found 4; expected 5 to ")
 
 
 def test_a_healthy_run_of_short_texts_warns_of_nothing(tmp_path, bert, library_says, monkeypatch):

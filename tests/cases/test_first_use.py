@@ -207,7 +207,7 @@ def test_too_few_labels_are_told_in_words(frame, error):
 
 def test_two_spellings_of_a_label_are_shown_as_they_were_written(project):
     entry = {"train": str(project / "dev.csv"), "text": ["text"], "label": "mood", "labels": ["gut", "gut "]}
-    with pytest.raises(RkdError, match=r"labels\[1\]: found 'gut ', which is one label with 'gut', expected every"):
+    with pytest.raises(RkdError, match=r"labels\[1\]: found 'gut ', which is one label with 'gut'; expected every"):
         load({"custom_tasks": {"moods": entry}, "tasks": ["moods"]})
 
 

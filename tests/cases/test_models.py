@@ -373,7 +373,7 @@ def test_pairs_need_a_second_token_type(tmp_path):
         keys = {"teacher_model": "configs/models/bert-4x128.json", f"{role}_model": str(tmp_path / "one.json")}
         problems = load.check(plan_of().config | keys | {"teacher_sha256": None})
         assert any(
-            "with type_vocab_size 1, expected at least 2: the examples of rte are pairs" in str(p) for p in problems
+            "with type_vocab_size 1; expected at least 2: the examples of rte are pairs" in str(p) for p in problems
         )
 
 
@@ -487,7 +487,7 @@ def test_a_classifier_of_other_outputs_is_told_with_both_numbers(tmp_path, bert,
     text = told(distil, three)
     assert text.startswith(f"teacher {three}: found 3 outputs (a, b, c), the task has 2 (bad, good); expected")
     problems = load.check(plan_of().config | {"teacher_model": str(three), "student_model": "teacher-layers:0"})
-    assert any("with a classifier of 3 outputs, expected one with the 2 of rte" in str(problem) for problem in problems)
+    assert any("with a classifier of 3 outputs; expected one with the 2 of rte" in str(problem) for problem in problems)
     edit(three / "config.json", id2label={"0": "bad", "1": "good"}, label2id={"bad": 0, "good": 1})
     assert told(distil, three) == f"{three}: its classifier has 3 outputs; its config.json has 2 (bad, good)"
 

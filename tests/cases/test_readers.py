@@ -266,7 +266,7 @@ def test_names_that_are_one_label_by_the_rule_are_one_error(tmp_path):
     )  # fmt: skip
     entry = {"train": "x.csv", "text": ["text"], "label": "mood"}
     message = error_of(checked_task, "moods", {**entry, "labels": ["bad", "bad "]}, files=False)
-    assert message.endswith("labels[1]: found 'bad ', which is one label with 'bad', expected every label only once")
+    assert message.endswith("labels[1]: found 'bad ', which is one label with 'bad'; expected every label only once")
     assert "expected a name that is not blank" in error_of(
         checked_task, "moods", {**entry, "labels": ["bad", " "]}, files=False
     )
@@ -309,7 +309,7 @@ BAD: dict[str, tuple[str, str | bytes, str]] = {
     "a quote that is never closed": ("d.csv", 'text,mood\na,bad\n"b,bad\nc,bad\n', ", line 3: unexpected end of data; "
         "expected fields as CSV has them (a quote inside a quoted field is written twice)"),
     "semicolons": ("d.csv", "text;mood\na;bad\n", ": columns 'text', 'mood' are missing; found 'text;mood'; "
-        "fields of a .csv file are divided by commas"),
+        "fields of a .csv file are separated by commas"),
     "a quoted header of TSV": ("d.tsv", '"text"\t"mood"\n"a"\t"bad"\n', ": columns 'text', 'mood' are missing; found "
         "'\"text\"', '\"mood\"'; quotes in a .tsv file are part of its fields"),
     "a tab in a text of TSV": ("d.tsv", "text\tmood\na\tb\tbad\n", ", row 1 (line 2): found 3 fields; expected 2, as "

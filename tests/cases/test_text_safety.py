@@ -152,7 +152,7 @@ def test_an_axis_and_a_task_with_one_target_are_one_error(tmp_path, monkeypatch)
     heat = {"variant": "kd", "parameter": "temperature", "values": [1.0, 2.0]}
     [problem] = check_in_root({**config, "ablations": {"x_all": heat}})
     assert str(problem) == (
-        "ablations.x_all: found the name 'x_all' (text), expected another name: in the results this is the target "
+        "ablations.x_all: found the name 'x_all' (text); expected another name: in the results this is the target "
         "ablation_x_all of a task"
     )
     assert check_in_root({**config, "ablations": {"x": heat}}) == []
@@ -189,8 +189,8 @@ def here(monkeypatch: pytest.MonkeyPatch) -> None:
         ("- 1", "error: {file}: found [1]; expected keys and values (KEY: VALUE)\n"),
         ("a: \udc80", "error: {file}: 'utf-8' codec can't decode byte 0x80 in position 3: invalid start byte; "
          "expected YAML in UTF-8\n"),
-        ("tasks: [colla]\nseeds: []", "error: The config has 2 problems:\n- seeds: found [], expected a list of at "
-         "least one, none of them twice\n- tasks[0]: found 'colla' (text), expected one of cola, sst2, mrpc, stsb, "
+        ("tasks: [colla]\nseeds: []", "error: The config has 2 problems:\n- seeds: found []; expected a list of at "
+         "least one, none of them twice\n- tasks[0]: found 'colla' (text); expected one of cola, sst2, mrpc, stsb, "
          "qqp, mnli, qnli, rte, wnli; did you mean cola?\n"),
         ("seeds: [" + 5000 * "1" + "]", "error: {file}: Exceeds the limit"),
         ("seeds: &a [*a]", "error: The config has 1 problem:\n- seeds[0]: found ["),
@@ -246,9 +246,9 @@ HELD_OUT = "ablations.a.parameter: found 'held_out_fraction'"
          "expected another key: held_out_fraction is read with selection held-out alone, here selection is best"),
         ({"parameter": "held_out_fraction", "values": [0.1, 0.2]}, f"{HELD_OUT} (text)"),
         ({"settings": {"s": {"held_out_fraction": 0.1}}}, "ablations.a.settings.s.held_out_fraction: found 'held_out_"),
-        ({"parameter": "temperature", "values": [1, "x"]}, "ablations.a.values[1]: found 'x' (text), expected a"),
+        ({"parameter": "temperature", "values": [1, "x"]}, "ablations.a.values[1]: found 'x' (text); expected a"),
         ({"settings": {"s": {"alpha": 0.2}, "t": {"alpha": 0.2}}}, "ablations.a.settings.t: found the same run as "
-         "ablations.a.settings.s, expected a value that makes another run"),
+         "ablations.a.settings.s; expected a value that makes another run"),
         ({"settings": {"s": {"temperature": 2}, "t": {"temperature": 2.0}}}, "ablations.a.settings.t: found the same"),
         ({"settings": {"S {x}": {"alpha": 0.2}}}, "ablations.a.settings.'S {x}': found the name 'S {x}' (text), "
          "expected a name of lower-case letters"),
@@ -297,7 +297,7 @@ def test_names_that_stand_for_something_else_are_refused(section, name, meaning)
     [problem] = check(config)
     assert (
         str(problem)
-        == f"variants.{name}: found the name '{name}' (text), expected another name: in the results this is {meaning}"
+        == f"variants.{name}: found the name '{name}' (text); expected another name: in the results this is {meaning}"
     )
 
 

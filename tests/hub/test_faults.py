@@ -400,7 +400,7 @@ WRONG = {
     "a row has no label": (rows(label=-1), r"row 7: found label -1; expected a class number below 2"),
     "a label is flipped": (rows(label=FLIPPED_LABEL), DIGEST),
     "a text is changed": (rows(sentence1="x"), DIGEST),
-    "a row is missing": (wnli_rows("train")[1:], r"found 634 rows, expected 635"),
+    "a row is missing": (wnli_rows("train")[1:], r"found 634 rows; expected 635"),
 }
 NAMED = {
     "class names are swapped": (["entailment", "not_entailment"], DIGEST),

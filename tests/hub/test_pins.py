@@ -75,7 +75,7 @@ def test_a_revision_in_the_name_is_the_same_spec_as_one_in_its_own_key() -> None
 def test_two_revisions_of_one_model_are_a_contradiction() -> None:
     [problem] = check(config(student_model=f"org/a@{PIN}", student_revision=OTHER))
     assert str(problem) == (
-        f"student_revision: found '{OTHER}' (text), expected null, or {PIN}, which student_model names"
+        f"student_revision: found '{OTHER}' (text); expected null, or {PIN}, which student_model names"
     )
 
 

@@ -183,14 +183,14 @@ def test_scores_and_two_texts(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"method": "reptil"}, "method: found 'reptil', expected one of finetune, kd, lgtm"),
+        ({"method": "reptil"}, "method: found 'reptil'; expected one of finetune, kd, lgtm"),
         ({"options": {"beta": 1.0}}, "options: found beta, which method kd does not read"),
-        ({"options": {"alpha": 2}}, "alpha: found 2, expected a number from 0 to 1"),
+        ({"options": {"alpha": 2}}, "alpha: found 2; expected a number from 0 to 1"),
         ({"epoch": 1}, r"settings: found the unknown epoch \(did you mean epochs\?\)"),
         ({"alpha": 0.5}, r"settings: found the unknown alpha \(give it in options\)"),
-        ({"epochs": 0}, "epochs: found 0, expected a whole number from 1 to 100000"),
+        ({"epochs": 0}, "epochs: found 0; expected a whole number from 1 to 100000"),
         ({"text": "txt"}, "data: column 'txt' is missing; found 'text', 'mood'"),
-        ({"metrics": ["pearson"]}, r"metrics: found 'pearson' \(text\), expected one of accuracy"),
+        ({"metrics": ["pearson"]}, r"metrics: found 'pearson' \(text\); expected one of accuracy"),
         ({"labels": ["good", "fine"]}, "column 'mood': found 'bad'; expected one of the labels good, fine"),
         ({"finetune_teacher": False}, "teacher: found .*, a model config without weights"),
     ],

@@ -528,7 +528,7 @@ def test_an_installed_package_without_the_lock_is_held_to_its_ranges(
     monkeypatch.setattr(pins, "pins", lambda: found)
     versions = {"torch": "2.14.1+cu126", "snakemake": "9.30", "pyyaml": "6.0.4"}
     pins.check(versions.__getitem__)
-    with pytest.raises(RkdError, match=r"packages: snakemake: found 10\.0, expected <10,>=9\.25"):
+    with pytest.raises(RkdError, match=r"packages: snakemake: found 10\.0; expected <10,>=9\.25"):
         pins.check({**versions, "snakemake": "10.0"}.__getitem__)
 
 

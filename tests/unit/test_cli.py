@@ -108,7 +108,7 @@ def test_export_opens_in_a_pipeline_and_is_read_by_evaluate(project, capsys):
     [
         (["distill", "--data", "x.csv"], "Missing option '--teacher'."),
         (["predict", "nowhere/x", "x.csv", "--text", "a"], "nowhere/x@main: "),
-        (["predict", "nowhere/x", "y.csv", "--text", "a"], "DATA: found 'y.csv', expected a .csv, .tsv, .jsonl or"),
+        (["predict", "nowhere/x", "y.csv", "--text", "a"], "DATA: found 'y.csv'; expected a .csv, .tsv, .jsonl or"),
         (["export", "nowhere", "out"], "nowhere: no finished run"),
         (["verify", "nowhere"], "nowhere: does not exist"),
         (["distil"], "No such command 'distil'."),
@@ -127,12 +127,12 @@ def test_errors_are_one_line_and_exit_code_2(arguments, error, capsys, tmp_path,
     ("changes", "error"),
     [
         ({"--option": "beta=1"}, "--option: found beta, which method kd does not read"),
-        ({"--option": "alpha"}, "--option: found 'alpha', expected KEY=VALUE"),
-        ({"--setting": "epochs=none"}, "--setting epochs: found 'none' (text), expected a whole number"),
-        ({"--scores": "low"}, "--scores: found 'low', expected LOW,HIGH or any"),
+        ({"--option": "alpha"}, "--option: found 'alpha'; expected KEY=VALUE"),
+        ({"--setting": "epochs=none"}, "--setting epochs: found 'none' (text); expected a whole number"),
+        ({"--scores": "low"}, "--scores: found 'low'; expected LOW,HIGH or any"),
         (
             {"--data": "nowhere.csv"},
-            "--data: found 'nowhere.csv', expected a .csv, .tsv, .jsonl or .parquet file; there is nothing at this",
+            "--data: found 'nowhere.csv'; expected a .csv, .tsv, .jsonl or .parquet file; there is nothing at this",
         ),
         ({"--label": "moods"}, "column 'moods' is missing; found 'text', 'mood'"),
     ],
@@ -145,7 +145,7 @@ def test_errors_of_distill(changes, error, project, capsys, tmp_path):
 
 def test_a_setting_that_is_an_option_is_told(project, capsys):
     assert run(*distill_arguments(project), "-s", "seed=2") == 2
-    assert "--setting: found seed, which is no setting of the training" in capsys.readouterr().err
+    assert "--setting: found seed, which is an option of its own" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("command", ["distill", "predict", "evaluate", "export", "plan", "verify"])

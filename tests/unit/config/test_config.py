@@ -41,7 +41,7 @@ def line_of(error: ConfigError, path: str) -> str:
     return lines[0]
 
 
-# overlay, path, found, expected or suggestion
+# overlay, path, found; expected or suggestion
 BAD: list[tuple[str, str, str, str]] = [
     # types
     ("student: {alpha: a lot}", "student.alpha", "'a lot' (text)", "a number from 0 to 1"),
@@ -227,7 +227,7 @@ def test_a_bad_value_is_told_with_path_found_and_expected(overlay: str, path: st
     with pytest.raises(ConfigError) as caught:
         load(merged(overlay))
     line = line_of(caught.value, path)
-    told_found, told_expected = line.split(", expected ", 1)
+    told_found, told_expected = line.split("; expected ", 1)
     assert found in told_found
     assert expected in told_expected
     assert [problem.path for problem in caught.value.problems] == [path], "one mistake, one line"
@@ -330,7 +330,7 @@ def test_other_vocabulary_size_is_refused(tmp_path: Path) -> None:
     )
     told = only_problem(with_models(teacher, student))
     assert told.startswith("student_model: ")
-    assert "with vocab_size 60, expected a model with the teacher's 50" in told
+    assert "with vocab_size 60; expected a model with the teacher's 50" in told
 
 
 def test_random_student_of_a_pretrained_teacher_must_have_its_vocabulary_size(tmp_path: Path) -> None:
@@ -347,7 +347,7 @@ def test_other_width_is_refused_only_where_parameters_are_compared(tmp_path: Pat
     teacher = save_config(tmp_path / "t")
     student = save_config(tmp_path / "s", hidden_size=16, num_hidden_layers=2)
     told = only_problem(with_models(teacher, student))
-    assert "with width 16, expected the teacher's width 8: reptile pairs their parameters" in told
+    assert "with width 16; expected the teacher's width 8: reptile pairs their parameters" in told
     assert check(with_models(teacher, student, "variants: {reptile: null}")) == []
 
 
@@ -390,7 +390,7 @@ def test_a_package_that_rkd_does_not_know_needs_its_checksum(tmp_path: Path, mon
     good = with_models("package:some_weights/model", "teacher-layers:1,3", f"teacher_sha256: '{SHA}'")
     assert check(good) == []
     told = only_problem({**good, "teacher_sha256": None})
-    assert told.startswith("teacher_sha256: found nothing (null), expected the sha256 of model.safetensors")
+    assert told.startswith("teacher_sha256: found nothing (null); expected the sha256 of model.safetensors")
 
 
 def test_a_known_package_has_its_checksum_and_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -403,7 +403,7 @@ def test_a_known_package_has_its_checksum_and_no_other(tmp_path: Path, monkeypat
     config = with_models(f"package:{location}", "teacher-layers:1,3")
     assert load(config)["teacher_sha256"] == known
     told = only_problem({**config, "teacher_sha256": SHA})
-    assert told.startswith(f"teacher_sha256: found '{SHA}' (text), expected null, or {known}")
+    assert told.startswith(f"teacher_sha256: found '{SHA}' (text); expected null, or {known}")
 
 
 def test_a_checksum_for_a_hub_model_is_refused() -> None:

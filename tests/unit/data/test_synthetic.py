@@ -125,5 +125,5 @@ def test_more_rows_than_sentences() -> None:
 
 @pytest.mark.parametrize("rows", [(0, 1, 1), (10, 10)])
 def test_rows_must_be_three_positive_numbers(rows: tuple) -> None:
-    with pytest.raises(RkdError, match=r"rows: found \[.*\], expected three numbers of at least 1"):
+    with pytest.raises(RkdError, match=r"rows: found \[.*\]; expected three numbers of at least 1"):
         load_raw("cola", "synthetic", rows=rows)

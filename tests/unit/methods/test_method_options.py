@@ -88,7 +88,7 @@ def test_models_that_do_not_fit(tmp_path):
     assert str(found["student_model"]).endswith("the teacher's width 128: a compares their hidden states")
     assert problems("variants: {reptile: null, b: {method: tinybert}}", f"student_model: {narrow}") == {}
     found = problems(rows, f"student_model: {shallow}")
-    assert str(found["student_model"]).endswith("with 1 layer, expected at least 2 layers: a leaves the last one out")
+    assert str(found["student_model"]).endswith("with 1 layer; expected at least 2 layers: a leaves the last one out")
 
 
 def test_a_run_holds_what_its_method_reads():

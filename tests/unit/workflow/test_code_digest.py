@@ -270,7 +270,7 @@ def check(values, mode="strict"):
         error = FitError("too many " + "values")
         return {"error": error, "label": "lenient"}
     if len(values) > 3:
-        raise FitError(f"found {len(values)} values, expected 3")
+        raise FitError(f"found {len(values)} values; expected 3")
     raise SystemExit(2)
 """
 
@@ -283,8 +283,8 @@ def check(values, mode="strict"):
         ('f"mode {mode}: slow"', '"slow"'),
         ('"old values"', '"values of an old kind"'),
         ('"too many "', '"more than three "'),
-        ('f"found {len(values)} values, expected 3"', 'f"values: found {len(values)}; expected 3"'),
-        ('f"found {len(values)} values, expected 3"', '"too many values"'),
+        ('f"found {len(values)} values; expected 3"', 'f"values: found {len(values)}; expected 3"'),
+        ('f"found {len(values)} values; expected 3"', '"too many values"'),
     ],
 )
 def test_a_reworded_message_is_no_change(tmp_path, old, new):

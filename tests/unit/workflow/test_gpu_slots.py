@@ -79,7 +79,7 @@ def test_the_config_goes_before_what_nvidia_smi_lists(tmp_path: Path) -> None:
     nvidia_smi(tmp_path, "0", "1")
     assert gpu_slots.candidates(None, {}) == ["0", "1"]
     assert gpu_slots.candidates(["1"], {}) == ["1"]
-    with pytest.raises(RkdError, match=r"gpus: found 2, expected GPUs of this machine: 0, 1"):
+    with pytest.raises(RkdError, match=r"gpus: found 2; expected GPUs of this machine: 0, 1"):
         gpu_slots.candidates(["1", "2"], {})
 
 
