@@ -22,7 +22,7 @@ class ReptileKD(KD):
     """Reptile distillation: three updates per batch. L is the objective of `KD`.
 
     1. Inner: θ'_S ← one AdamW step with fresh state from θ_S on L(x, y; θ_S, θ_T), learning rate `student_lr`.
-    2. Meta: θ_T ← AdamW(θ_T, θ_T − θ'_S) over the pairs of `layer_map`, learning rate `teacher_lr`.
+    2. Outer: θ_T ← AdamW(θ_T, θ_T − θ'_S) over the pairs of `layer_map`, learning rate `teacher_lr`.
     3. Student: θ_S ← AdamW(θ_S, ∇ L(x, y; θ_S, θ_T)) with the updated teacher.
 
     Every gradient is clipped to `max_grad_norm`. One dropout mask per batch serves updates 1 and 3, which therefore
@@ -123,7 +123,7 @@ class ReptileKD(KD):
         elif outer_target == "student":
             self.ahead = {p: p.detach() for p in student.parameters()}
         else:
-            self.ahead = {}  # from look_ahead to the meta update
+            self.ahead = {}  # from look_ahead to the outer update
         self.no_decay = no_decay(student)
         self.mapped = [teacher_parameter for _, teacher_parameter in self.pairs]
         self.last_pair = dict(self.pairs)
@@ -139,12 +139,12 @@ class ReptileKD(KD):
         micro_batches = self.micro_batches(batch)
         replay = RngState(self.student)
 
-        # 1. Inner update: where would the student go with the teacher as it is?
+        # 1. Inner update: one look-ahead step of the student with the current teacher.
         forwards: Iterable[Tensor] | None = self.look_ahead(micro_batches, replay)
 
-        # 2. Meta update: the teacher follows, its pseudo-gradient is θ_T − θ'_S.
+        # 2. Outer update: the teacher steps along its pseudo-gradient θ_T − θ'_S.
         self.pseudo_gradients()
-        self.meta_update()
+        self.outer_update()
 
         # 3. Student update: the real step, with the updated teacher's logits.
         losses = LossAverager()
@@ -162,11 +162,11 @@ class ReptileKD(KD):
         """Put θ'_S into `ahead`: clipped AdamW steps from zero state.
 
         Args:
-            micro-batches: the student's batch.
+            micro_batches: the student's batch.
             replay: where the random generators stood before it.
 
         Returns:
-            z_S of each micro_batch with its graph, where update 3 needs the same and memory allows to keep it.
+            z_S of each micro-batch with its graph, if update 3 needs it and memory allows to keep it.
         """
         if not self.looks_ahead:
             return None
@@ -218,7 +218,7 @@ class ReptileKD(KD):
     def gradients(
         self, model: nn.Module, micro_batches: MicroBatches, retain_graph: bool = False
     ) -> tuple[list[Tensor | None], list[Tensor]]:
-        """∇ L(x, y; θ, θ_T) for every parameter of the student or its copy, and the logits of each micro_batch."""
+        """∇ L(x, y; θ, θ_T) for every parameter of the student or its copy, and the logits of each micro-batch."""
         parameters = [p for p in model.parameters() if p.requires_grad]
         gradients: list[Tensor | None] = [None] * len(parameters)
         forwards = []
@@ -240,7 +240,7 @@ class ReptileKD(KD):
         if self.looks_ahead:
             self.ahead = {}
 
-    def meta_update(self) -> None:
+    def outer_update(self) -> None:
         """Step along the pseudo-gradients, or by as much in a random direction."""
         if self.signs is None:
             self.teacher_optimizer.step()

@@ -95,7 +95,7 @@ class LiteralReptileKD:
         nn.utils.clip_grad_norm_(ahead.parameters(), self.max_grad_norm)
         inner.step()
 
-        # 2. Meta update of the teacher.
+        # 2. Outer update of the teacher.
         theirs = dict(self.teacher.named_parameters())
         for name, parameter in ahead.named_parameters():
             for target in self.targets[name]:

@@ -328,15 +328,15 @@ def test_inner_steps_replay_the_dropout_mask_of_the_student():
 
 
 def recorded_pulls(method):
-    """A list that every meta update adds its pseudo-gradients to."""
+    """A list that every outer update adds its pseudo-gradients to."""
     found = []
-    meta_update = method.meta_update
+    outer_update = method.outer_update
 
     def recording():
         found.extend(p.grad.clone() for p in method.mapped)
-        meta_update()
+        outer_update()
 
-    method.meta_update = recording
+    method.outer_update = recording
     return found
 
 
