@@ -14,11 +14,11 @@ import pytest
 import torch
 
 import rkd
-from rkd import cli
 from rkd.errors import RkdError
 from rkd.export import export
 from rkd.inference import Classifier, write_table
 from rkd.runs.result import read_result
+from rkd.utils.option_values import labels_of
 from rkd.utils.script import run_script
 from tests.helpers import ROOT, TIMEOUT
 from tests.helpers.commands import SCRIPTS, Ends, check_one_error, distill_arguments
@@ -50,7 +50,7 @@ ODD = [
     ({"--seed": 10**23}, "--seed: found 100000000000000000000000; expected a whole number"),
     ({"--seed": "1.5"}, "Invalid value for '--seed'"),
     ({"--threads": 0}, "--threads: found 0; expected a whole number from 1 to 4096"),
-    ({"--threads": -1}, "--threads: found -1, expected"),
+    ({"--threads": -1}, "--threads: found -1; expected"),
     ({"--max-length": 0}, "--max-length: found 0; expected a whole number from 8"),
     ({"--vocab-size": -5}, "--vocab-size: found -5; expected a whole number from 100"),
     ({"--device": "tpu"}, "--device: found 'tpu' (text); expected one of auto, cpu, cuda"),
@@ -204,7 +204,7 @@ ARGUMENTS = [
     ({"name": "no good name"}, "name: found the name 'no good name'"),
     ({"name": "cola"}, "name: found the name 'cola'.*another name"),
     ({"dev_fraction": 1}, "dev_fraction: found 1; expected a number above 0 and below 1"),
-    ({"dev_seed": -1}, "dev_seed: found -1, expected"),
+    ({"dev_seed": -1}, "dev_seed: found -1; expected"),
     ({"seed": "1"}, r"seed: found '1' \(text\); expected a whole number from 0 to 4294967295$"),
     ({"seed": True}, "seed: found true .*; expected a whole number"),
     ({"threads": 1.5}, "threads: found 1.5; expected a whole number"),
@@ -246,9 +246,9 @@ def test_a_gpu_that_is_not_there_is_told_first(project, tmp_path, ends):
 
 
 def test_labels_may_stand_among_blanks_and_hold_commas():
-    assert cli._labels("good, bad") == ["good", "bad"]
-    assert cli._labels('good, "bad, very" ,so-so') == ["good", "bad, very", "so-so"]
-    assert cli._labels('"say ""no""",yes') == ['say "no"', "yes"]
+    assert labels_of("good, bad") == ["good", "bad"]
+    assert labels_of('good, "bad, very" ,so-so') == ["good", "bad, very", "so-so"]
+    assert labels_of('"say ""no""",yes') == ['say "no"', "yes"]
 
 
 # --- nothing is written over what is read --------------------------------------------------------------------
