@@ -242,7 +242,7 @@ HELD_OUT = "ablations.a.parameter: found 'held_out_fraction'"
 @pytest.mark.parametrize(
     ("axis", "expected"),
     [
-        ({"parameter": "held_out_fraction", "values": ["x"]}, f"{HELD_OUT} (text), "
+        ({"parameter": "held_out_fraction", "values": ["x"]}, f"{HELD_OUT} (text); "
          "expected another key: held_out_fraction is read with selection held-out alone, here selection is best"),
         ({"parameter": "held_out_fraction", "values": [0.1, 0.2]}, f"{HELD_OUT} (text)"),
         ({"settings": {"s": {"held_out_fraction": 0.1}}}, "ablations.a.settings.s.held_out_fraction: found 'held_out_"),
@@ -250,7 +250,7 @@ HELD_OUT = "ablations.a.parameter: found 'held_out_fraction'"
         ({"settings": {"s": {"alpha": 0.2}, "t": {"alpha": 0.2}}}, "ablations.a.settings.t: found the same run as "
          "ablations.a.settings.s; expected a value that makes another run"),
         ({"settings": {"s": {"temperature": 2}, "t": {"temperature": 2.0}}}, "ablations.a.settings.t: found the same"),
-        ({"settings": {"S {x}": {"alpha": 0.2}}}, "ablations.a.settings.'S {x}': found the name 'S {x}' (text), "
+        ({"settings": {"S {x}": {"alpha": 0.2}}}, "ablations.a.settings.'S {x}': found the name 'S {x}' (text); "
          "expected a name of lower-case letters"),
     ],
 )  # fmt: skip
