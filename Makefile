@@ -28,9 +28,10 @@ help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 results: $(INSTALLED) ## Run the workflow and show the main table (ARGS="…" goes to snakemake)
-	@$(IN_VENV) snakemake --cores all $(ARGS)
-	@printf '\nReport:  %s\nTables:  %s\nFigures: %s\n\n' results/report/index.html results/tables results/figures
-	@if [ -f results/tables/main.md ]; then cat results/tables/main.md; fi
+	@$(IN_VENV) RKD_EXPERIMENT_FILE=$(VENV)/.experiment snakemake --cores all $(ARGS)
+	@folder=results/$$(cat $(VENV)/.experiment) && \
+	    printf '\nReport:  %s\nTables:  %s\nFigures: %s\n\n' $$folder/report/index.html $$folder/tables $$folder/figures && \
+	    if [ -f $$folder/tables/main.md ]; then cat $$folder/tables/main.md; fi
 
 test: $(INSTALLED_TEST) ## Run the tests (ARGS="…" goes to pytest)
 	@$(IN_VENV) HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 pytest -n $(TEST_JOBS) --dist loadscope $(ARGS)

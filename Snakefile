@@ -55,12 +55,12 @@ rule all:
 
 rule teachers:
     input:
-        expand(f"{TEACHER}/run.json", task=PLAN.tasks, seed=PLAN.seeds),
+        runs(f"{RUN}/run.json", [TEACHER]),
 
 
 rule students:
     input:
-        expand(f"{STUDENT}/run.json", task=PLAN.tasks, variant=PLAN.variants, seed=PLAN.seeds),
+        runs(f"{RUN}/run.json", PLAN.variants),
 
 
 rule tables:

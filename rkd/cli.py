@@ -182,7 +182,9 @@ def evaluate(
 
 
 @app.command(
-    epilog=_examples("rkd export distilled/student my-student", "rkd export results/students/mrpc/kd/seed-1 out --onnx")
+    epilog=_examples(
+        "rkd export distilled/student my-student", "rkd export results/runs/mrpc/kd-012345abcd/seed-1 out --onnx"
+    )
 )
 def export(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a finished run.")],
@@ -206,7 +208,7 @@ def export(
 
 
 @app.command(
-    epilog=_examples("rkd verify", "rkd verify results/students/mrpc results/tables --json", "rkd verify distilled")
+    epilog=_examples("rkd verify", "rkd verify results/runs/mrpc results/demo/tables --json", "rkd verify distilled")
 )
 def verify(
     paths: Annotated[
@@ -287,6 +289,55 @@ def fetch(
             print(each, flush=True)
     if as_json or not found:
         _tell(as_json, [asdict(each) for each in found], "nothing to fetch: this config takes nothing from the hub")
+
+
+@app.command(epilog=_examples("rkd runs", "rkd runs --json"))
+def runs(
+    results: Annotated[Path, typer.Argument(help="Folder of results.")] = Path("results"),
+    as_json: Json = False,
+) -> None:
+    """List the finished runs: score, start, digest, task, variant, seed, and settings that differ between runs."""
+    from dataclasses import asdict
+
+    from rkd.workflow.store import stored_runs
+
+    found = stored_runs(results)
+    _tell(as_json, [asdict(each) for each in found], "\n".join(map(str, found)) or f"{results}: no finished runs")
+
+
+@app.command(epilog=_examples("rkd prune config.yaml configs/cpu.yaml", "rkd prune config.yaml --yes"))
+def prune(
+    configs: Annotated[
+        list[str], typer.Argument(help="Configs whose runs stay: config.yaml, overlays on it, or several joined by +.")
+    ],
+    yes: Annotated[bool, typer.Option("--yes", help="Remove them; by default they are only listed.")] = False,
+    as_json: Json = False,
+) -> None:
+    """List runs, checkpoints, data and metrics in results that no given config plans; remove them with --yes."""
+    from rkd.workflow.store import remove, unplanned
+
+    plans = [_plan_of([Path(file) for file in each.split("+")], None) for each in configs]
+    found = unplanned(Path("results"), plans)
+    if yes:
+        remove(found)
+    size = sum(each.size for each in found) / 2**20
+    end = "removed" if yes else "would be removed by --yes"
+    lines = [*map(str, found), f"{len(found)} folders or files, {size:.1f} MiB {end}" if found else "nothing to remove"]
+    listed = [{"folder": each.folder.as_posix(), "bytes": each.size} for each in found]
+    _tell(as_json, {"removed": yes, "folders": listed}, "\n".join(lines))
+
+
+@app.command(epilog=_examples("rkd keep cpu", 'rkd keep cpu --command "snakemake --cores 4 --configfile my.yaml"'))
+def keep(
+    experiment: Annotated[str, typer.Argument(help="Name of the experiment, that of its folder in results.")],
+    command: Annotated[str, typer.Option(help="The command that made it, for the README.")] = "",
+    as_json: Json = False,
+) -> None:
+    """Copy the small files of an experiment to results/published/NAME, with a README to fill in."""
+    from rkd.workflow.store import keep as copy
+
+    folder = copy(experiment, Path("results"), command)
+    _tell(as_json, {"folder": str(folder)}, f"{folder}: write the findings into README.md")
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -7,6 +7,7 @@ import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 # Aliased: a line that starts with `report` is parsed as Snakemake's `report:` directive.
 from snakemake.io import report as in_report
@@ -22,8 +23,10 @@ try:
     import rkd
     from rkd.config.load import load, order_like, restore_cli_types
     from rkd.errors import RkdError
+    from rkd.runs import paths
+    from rkd.specs.identity import DIGEST
+    from rkd.specs.jobs import TEACHER
     from rkd.utils.files import atomic_write_text, sha256
-    from rkd.workflow import paths
     from rkd.workflow.code_digest import code_digest
     from rkd.workflow.pins import check as check_versions
     from rkd.workflow.plan import Plan
@@ -61,44 +64,56 @@ GPU_RESOURCES = {
     "jobs_per_gpu": PLAN.config["jobs_per_gpu"],
 }
 
-# The one place that says where results lie; the templates below it are those of rkd/workflow/paths.py.
+# The one place that says where results lie; the templates are those of rkd/runs/paths.py. Experiments share the store of
+# data and runs; all else has a folder per experiment.
 RESULTS = "results"
+EXPERIMENT = f"{RESULTS}/{PLAN.experiment}"
 DATA = f"{RESULTS}/{paths.DATA}"
-TEACHER = f"{RESULTS}/{paths.TEACHER}"
-STUDENT = f"{RESULTS}/{paths.STUDENT}"
-METRICS = f"{RESULTS}/{paths.METRICS}"
-TRIALS = f"{RESULTS}/{paths.TRIALS}"
+RUN = f"{RESULTS}/{paths.RUN}"
 CHECKPOINTS = f"{RESULTS}/{paths.CHECKPOINTS}"
-TRACKER = f"{RESULTS}/{paths.TRACKER}"
-TABLES = f"{RESULTS}/{paths.TABLES}"
-FIGURES = f"{RESULTS}/{paths.FIGURES}"
-PAGE = f"{RESULTS}/{paths.PAGE}"
-SUBMISSION = f"{RESULTS}/{paths.SUBMISSION}"
-# What tells the jobs of a training rule apart, in the paths of their logs.
-TEACHER_JOB, STUDENT_JOB = "{task}/seed-{seed}", "{task}/{variant}/seed-{seed}"
-ROWS = ["teacher", *PLAN.variants]
+METRICS = f"{EXPERIMENT}/{paths.METRICS}"
+TRIALS = f"{EXPERIMENT}/{paths.TRIALS}"
+TRACKER = f"{EXPERIMENT}/{paths.TRACKER}"
+TABLES = f"{EXPERIMENT}/{paths.TABLES}"
+FIGURES = f"{EXPERIMENT}/{paths.FIGURES}"
+PAGE = f"{EXPERIMENT}/{paths.PAGE}"
+SUBMISSION = f"{EXPERIMENT}/{paths.SUBMISSION}"
+JOB = paths.JOB
+ROWS = [TEACHER, *PLAN.variants]
+
+# `make results` shows the table of the experiment that ran, whichever config named it.
+if file := os.environ.get("RKD_EXPERIMENT_FILE"):
+    atomic_write_text(file, PLAN.experiment)
+
+if earlier := [name for name in paths.EARLIER if os.path.isdir(f"{RESULTS}/{name}")]:
+    print(
+        f"note: {RESULTS}/ has {', '.join(earlier)} of an earlier version, which are not used; to keep them, "
+        f"mkdir {RESULTS}-earlier && mv {' '.join(f'{RESULTS}/{name}' for name in earlier)} {RESULTS}-earlier",
+        file=sys.stderr,
+    )
 
 
 wildcard_constraints:
     task="|".join(map(re.escape, PLAN.tasks)),
-    variant="|".join(map(re.escape, ["teacher", *PLAN.all_variants])),
+    variant="|".join(map(re.escape, [TEACHER, *PLAN.all_variants])),
+    digest=DIGEST,
     axis="|".join(map(re.escape, PLAN.axes)) or "none",
     seed="[0-9]+",
 
 
 def log_of(rule, job=""):
-    """The log of a rule's jobs."""
-    return f"{RESULTS}/{paths.log(rule, job)}"
+    """Return the log of a rule's jobs."""
+    return f"{EXPERIMENT}/{paths.log(rule, job)}"
 
 
 def benchmark_of(rule, job=""):
-    """The file of the resources that a rule's jobs took."""
-    return f"{RESULTS}/{paths.benchmark(rule, job)}"
+    """Return the file of the resources that a rule's jobs took."""
+    return f"{EXPERIMENT}/{paths.benchmark(rule, job)}"
 
 
 def measurement(kind, task="{task}"):
     """The file of a measurement, "efficiency" of models or "cost" of training steps."""
-    return f"{RESULTS}/{paths.MEASUREMENT}".format(kind=kind, task=task)
+    return f"{EXPERIMENT}/{paths.MEASUREMENT}".format(kind=kind, task=task)
 
 
 def table(name):
@@ -120,7 +135,20 @@ def reported(files, category, title, caption):
 
 def runs(pattern, variants, tasks=None):
     """One file of every run of the variants; in the report-only mode of those that there are."""
-    files = expand(pattern, task=PLAN.tasks if tasks is None else tasks, variant=variants, seed=PLAN.seeds)
+    return files_of(
+        pattern,
+        [
+            PLAN.run(task, variant, seed)
+            for task in (PLAN.tasks if tasks is None else tasks)
+            for variant in variants
+            for seed in PLAN.seeds
+        ],
+    )
+
+
+def files_of(pattern, planned):
+    """One file of every planned run; in the report-only mode of those that there are."""
+    files = [pattern.format(**run._asdict()) for run in planned]
     return [file for file in files if os.path.exists(file)] if PLAN.report_only else files
 
 
@@ -131,33 +159,22 @@ def axis_runs(axis):
 
 def measured_models(wildcards):
     """The models whose speed is measured: the teacher, the students' one, and students that differ."""
-    seed = PLAN.seeds[0]
-    rows = {"teacher": TEACHER, "student": STUDENT.replace("{variant}", PLAN.variants[0])}
-    rows |= {name: STUDENT.replace("{variant}", name) for name in PLAN.all_variants if PLAN.has_own_student(name)}
-    return {row: f"{folder}/model".format(task=wildcards.task, seed=seed) for row, folder in rows.items()}
+    rows = {"teacher": TEACHER, "student": PLAN.variants[0]}
+    rows |= {name: name for name in PLAN.all_variants if PLAN.has_own_student(name)}
+    return {row: f"{folder_of(wildcards.task, variant, PLAN.seeds[0])}/model" for row, variant in rows.items()}
 
 
-def folder_of(variant):
+def folder_of(task, variant, seed):
     """The folder of a run of a variant, or of the teacher."""
-    return f"{RESULTS}/{paths.run_folder(variant)}"
-
-
-def all_runs(name):
-    """A file that every training run leaves, by the runs of the plan; in the report-only mode of those that there are."""
-    files = [
-        f"{folder_of(variant)}/{name}".format(task=task, variant=variant, seed=seed)
-        for task, variant, seed in PLAN.runs()
-    ]
-    return [file for file in files if os.path.exists(file)] if PLAN.report_only else files
+    return RUN.format(**PLAN.run(task, variant, seed)._asdict())
 
 
 def lost_logs():
     """Logs of the runs without a result, in the report-only mode: the report tells what they end with."""
     logs = []
-    for task, variant, seed in PLAN.runs() if PLAN.report_only else []:
-        run = {"task": task, "variant": variant, "seed": seed}
-        if not os.path.exists(f"{folder_of(variant)}/run.json".format(**run)):
-            logs.append(f"{RESULTS}/{paths.run_log(variant)}".format(**run))
+    for run in PLAN.runs() if PLAN.report_only else []:
+        if not os.path.exists(f"{RUN}/run.json".format(**run._asdict())):
+            logs.append(str(run.log(Path(EXPERIMENT))))
     return [log for log in logs if os.path.exists(log)]
 
 
@@ -169,9 +186,9 @@ def digests(*files):
 AXES = [axis for axis in PLAN.axes if axis_runs(axis)]
 # Only what there are runs for: without a trainable teacher it has no dynamics, and the report-only mode may lack anything.
 STUDENT_METRICS, ALL_METRICS = runs(METRICS, PLAN.variants), runs(METRICS, ROWS)
-HISTORIES = runs(f"{STUDENT}/history.jsonl", PLAN.variants)
-PREDICTIONS = runs(f"{STUDENT}/predictions.parquet", PLAN.variants)
-RECORDS = runs(f"{STUDENT}/run.json", PLAN.variants)
+HISTORIES = runs(f"{RUN}/history.jsonl", PLAN.variants)
+PREDICTIONS = runs(f"{RUN}/predictions.parquet", PLAN.variants)
+RECORDS = runs(f"{RUN}/run.json", PLAN.variants)
 TABLE_NAMES = [
     "main",
     *(["comparisons"] if PREDICTIONS else []),
@@ -181,7 +198,7 @@ TABLE_NAMES = [
 ]
 FIGURE_NAMES = [
     *(["learning_curves"] if HISTORIES else []),
-    *(["teacher_dynamics"] if runs(f"{STUDENT}/history.jsonl", PLAN.with_trainable_teacher) else []),
+    *(["teacher_dynamics"] if runs(f"{RUN}/history.jsonl", PLAN.with_trainable_teacher) else []),
     *(["cost"] if STUDENT_METRICS and RECORDS else []),
     *(f"ablation_{axis}" for axis in AXES),
 ]
@@ -190,8 +207,13 @@ FIGURE_FILES = [file for name in FIGURE_NAMES for file in figure(name)]
 ABLATION_FILES = [file for axis in AXES for draw in (table, figure) for file in draw(f"ablation_{axis}")]
 if PLAN.report_only and not ALL_METRICS:
     sys.exit(
-        f"error: report_only: found no metrics of this config's runs in {RESULTS}/metrics; expected those of one run at least"
+        f"error: report_only: found no metrics of this config's runs in {EXPERIMENT}/metrics; expected those of one run at least"
     )
+
+
+def teachers(template):
+    """A template of the path of a run, for teachers only."""
+    return template.replace("{variant}", TEACHER)
 
 
 def trained(folder):
@@ -216,7 +238,17 @@ def verbatim(value):
 
 def data_folder(wildcards):
     """The folder of a task's prepared data."""
-    return DATA.format(task=wildcards.task)
+    return DATA.format(task=wildcards.task, digest=PLAN.data_digest(wildcards.task))
+
+
+def data_manifest(wildcards):
+    """The manifest of a task's prepared data."""
+    return f"{data_folder(wildcards)}/manifest.json"
+
+
+def data_files(wildcards):
+    """The dataset and tokenizer of a task. The manifest names their content: their age does not matter."""
+    return [ancient(f"{data_folder(wildcards)}/{part}") for part in ("dataset", "tokenizer")]
 
 
 def own_files(wildcards, output):
@@ -232,13 +264,36 @@ def teacher_of(wildcards):
     """The fine-tuned teacher's record and weights, for the methods that learn from one."""
     if not PLAN.needs_teacher(wildcards.variant):
         return []
+    folder = folder_of(wildcards.task, TEACHER, int(wildcards.seed))
     # The record names the content of the weights: their age does not matter.
-    return [f"{TEACHER}/run.json", ancient(f"{TEACHER}/model/model.safetensors")]
+    return [f"{folder}/run.json", ancient(f"{folder}/model/model.safetensors")]
 
 
-def teacher_option(wildcards):
-    """The part of the command that names the teacher."""
-    return f"--teacher {TEACHER}/model".format(**wildcards) if PLAN.needs_teacher(wildcards.variant) else ""
+def teacher_option(wildcards, output):
+    """The part of the command that names the teacher. The run's folder decides it, so it is not compared."""
+    if not PLAN.needs_teacher(wildcards.variant):
+        return ""
+    return f"--teacher {folder_of(wildcards.task, TEACHER, int(wildcards.seed))}/model"
+
+
+def student_spec(wildcards, output):
+    """The spec of a student. Its digest is in the path of the run, so it is not compared as a parameter."""
+    return PLAN.student(wildcards.task, wildcards.variant, int(wildcards.seed)).json()
+
+
+def teacher_spec(wildcards, output):
+    """The spec of a teacher, likewise."""
+    return PLAN.teacher(wildcards.task, int(wildcards.seed)).json()
+
+
+def data_spec(wildcards, output):
+    """The spec of a task's data, likewise."""
+    return PLAN.data(wildcards.task).json()
+
+
+def not_compared(value):
+    """A parameter that does not decide a result, such as a folder of the experiment: see `own_files`."""
+    return lambda wildcards, output: value.format(**wildcards)
 
 
 def submitted(wildcards):
@@ -248,12 +303,7 @@ def submitted(wildcards):
             f"error: submissions: found synthetic data for {', '.join(synthetic)}; expected the official test sets: "
             "data_source: hub, or glue_dir: PATH"
         )
-    return runs(f"{STUDENT}/predictions.parquet", [wildcards.variant], PLAN.glue_tasks)
-
-
-def predictions_of(wildcards):
-    """The predictions of a teacher or a student."""
-    return f"{folder_of(wildcards.variant)}/predictions.parquet"
+    return runs(f"{RUN}/predictions.parquet", [wildcards.variant], PLAN.glue_tasks)
 
 
 @dataclass

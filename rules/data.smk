@@ -7,14 +7,14 @@ rule prepare_data:
         dataset=directory(f"{DATA}/dataset"),
         tokenizer=directory(f"{DATA}/tokenizer"),
     log:
-        log_of("prepare_data", "{task}"),
+        log_of("prepare_data", "{task}-{digest}"),
     benchmark:
-        benchmark_of("prepare_data", "{task}")
+        benchmark_of("prepare_data", "{task}-{digest}")
     localrule: True
     conda:
         "../environment.yaml"
     params:
-        spec=lambda wildcards: PLAN.data(wildcards.task).json(),
+        spec=data_spec,
         files=own_files,
         folder=DATA,
         code=code_digest("workflow_scripts/prepare_data.py"),

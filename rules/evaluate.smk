@@ -3,13 +3,13 @@
 
 rule compute_metrics:
     input:
-        predictions=predictions_of,
+        predictions=f"{RUN}/predictions.parquet",
     output:
         METRICS,
     log:
-        log_of("compute_metrics", STUDENT_JOB),
+        log_of("compute_metrics", JOB),
     benchmark:
-        benchmark_of("compute_metrics", STUDENT_JOB)
+        benchmark_of("compute_metrics", JOB)
     localrule: True
     conda:
         "../environment.yaml"
@@ -28,4 +28,4 @@ for task in PLAN.tasks:
         name:
             f"{task}_all"
         input:
-            expand(METRICS, task=task, variant=ROWS, seed=PLAN.seeds),
+            runs(METRICS, ROWS, [task]),

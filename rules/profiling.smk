@@ -4,7 +4,7 @@
 
 rule measure_efficiency:
     input:
-        data=f"{DATA}/manifest.json",
+        data=data_manifest,
         models=lambda wildcards: [f"{folder}/model.safetensors" for folder in measured_models(wildcards).values()],
     output:
         measurement("efficiency"),
@@ -31,8 +31,8 @@ rule measure_efficiency:
 
 rule measure_cost:
     input:
-        data=f"{DATA}/manifest.json",
-        teacher=f"{TEACHER}/model/model.safetensors".replace("{seed}", str(PLAN.seeds[0])),
+        data=data_manifest,
+        teacher=lambda wildcards: f"{folder_of(wildcards.task, TEACHER, PLAN.seeds[0])}/model/model.safetensors",
     output:
         measurement("cost"),
     log:

@@ -41,7 +41,7 @@ PRODUCTS = [
         ("Learning curves", "dev score by step"),
         "learning_curves",
         "plot_learning_curves.py",
-        {"histories": HISTORIES, "teacher_metrics": runs(METRICS, ["teacher"])},
+        {"histories": HISTORIES, "teacher_metrics": runs(METRICS, [TEACHER])},
         spec=SPEC,
         reads=STYLE,
     ),
@@ -91,7 +91,7 @@ PRODUCTS = [
         ("Provenance", "commits, versions, machines"),
         "provenance",
         "make_provenance.py",
-        {"runs": all_runs("run.json")},
+        {"runs": files_of(f"{RUN}/run.json", PLAN.runs())},
         options=f"--planned {len(PLAN.runs())}",
     ),
     # Made of measurements, so only when asked for: see rules/profiling.smk.

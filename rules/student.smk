@@ -3,17 +3,18 @@
 
 rule train_student:
     input:
-        data=f"{DATA}/manifest.json",
-        # The manifest names their content: their age does not matter.
-        dataset=ancient(f"{DATA}/dataset"),
-        tokenizer=ancient(f"{DATA}/tokenizer"),
+        manifest=data_manifest,
+        data=data_files,
         teacher=teacher_of,
     output:
-        **trained(STUDENT),
+        **trained(RUN),
     log:
-        log_of("train_student", STUDENT_JOB),
+        log_of("train_student", JOB),
     benchmark:
-        benchmark_of("train_student", STUDENT_JOB)
+        benchmark_of("train_student", JOB)
+    wildcard_constraints:
+        # Never the teacher's folder, which the rule in rules/teacher.smk makes.
+        variant="|".join(map(re.escape, PLAN.all_variants)),
     conda:
         "../environment.yaml"
     threads: config["threads"]
@@ -23,12 +24,12 @@ rule train_student:
         checkpoint_minutes=str(config["checkpoint_minutes"]),
         tracker=config["tracker"],
     params:
-        spec=lambda wildcards: PLAN.student(wildcards.task, wildcards.variant, int(wildcards.seed)).json(),
+        spec=student_spec,
         # No output: what a job leaves here when it is stopped is what its next start goes on from.
         checkpoints=CHECKPOINTS,
-        tracker=TRACKER,
+        tracker=not_compared(TRACKER),
         data=data_folder,
-        folder=STUDENT,
+        folder=RUN,
         teacher=teacher_option,
         code=student_code,
     shell:

@@ -3,16 +3,14 @@
 
 rule finetune_teacher:
     input:
-        data=f"{DATA}/manifest.json",
-        # The manifest names their content: their age does not matter.
-        dataset=ancient(f"{DATA}/dataset"),
-        tokenizer=ancient(f"{DATA}/tokenizer"),
+        manifest=data_manifest,
+        data=data_files,
     output:
-        **trained(TEACHER),
+        **trained(teachers(RUN)),
     log:
-        log_of("finetune_teacher", TEACHER_JOB),
+        log_of("finetune_teacher", teachers(JOB)),
     benchmark:
-        benchmark_of("finetune_teacher", TEACHER_JOB)
+        benchmark_of("finetune_teacher", teachers(JOB))
     conda:
         "../environment.yaml"
     threads: config["threads"]
@@ -22,14 +20,14 @@ rule finetune_teacher:
         checkpoint_minutes=str(config["checkpoint_minutes"]),
         tracker=config["tracker"],
     params:
-        spec=lambda wildcards: PLAN.teacher(wildcards.task, int(wildcards.seed)).json(),
+        spec=teacher_spec,
         # No output: what a job leaves here when it is stopped is what its next start goes on from.
-        checkpoints=CHECKPOINTS.replace("{variant}", "teacher"),
-        tracker=TRACKER.replace("{variant}", "teacher"),
+        checkpoints=teachers(CHECKPOINTS),
+        tracker=not_compared(teachers(TRACKER)),
         data=data_folder,
-        folder=TEACHER,
+        folder=teachers(RUN),
         # No input either: other students train no teacher anew.
-        trials=TRIALS,
+        trials=not_compared(TRIALS),
         code=code_digest("workflow_scripts/train.py", "rkd.methods.finetune"),
     shell:
         "python -m rkd.workflow.gpu_slots --device {resources.device} --gpus {resources.gpu_names} --jobs-per-gpu {resources.jobs_per_gpu} -- "

@@ -5,6 +5,7 @@ from importlib import import_module
 from pathlib import Path
 
 from rkd.specs.arguments import add_spec
+from rkd.specs.identity import check_folder
 from rkd.specs.jobs import RunSpec
 from rkd.training.out_of_memory import explain_out_of_memory
 from rkd.utils.command_line import ArgumentParser, at_least
@@ -35,6 +36,7 @@ def main() -> None:
         from rkd.training.job import run
 
     spec = arguments.spec
+    inputs = check_folder(spec, arguments.out, arguments.data, arguments.teacher)
     data = read_unchanged(arguments.data)["sha256"]  # what is tried is what is trained on
     if arguments.trials is not None:  # also of a teacher that goes on: its students may be others than at its start
         where = {"device": arguments.device, "threads": arguments.threads, "data_sha256": data}
@@ -47,6 +49,7 @@ def main() -> None:
             arguments.out,
             teacher=arguments.teacher,
             data_sha256=data,
+            inputs=inputs,
             device=arguments.device,
             threads=arguments.threads,
             checkpoints=arguments.checkpoints,

@@ -6,7 +6,7 @@ from typing import Any
 
 from rkd.config.custom_tasks import TASK_CHECKS
 from rkd.config.model_checks import MODEL_CHECKS, readable
-from rkd.config.names import name_problems
+from rkd.config.names import name_problems, value_problems
 from rkd.config.problems import (
     KeyPath,
     Located,
@@ -20,12 +20,17 @@ from rkd.config.problems import (
 from rkd.config.reads import Value, Values, reads, run
 from rkd.config.schema import Config, checked_keys, schema
 from rkd.methods.facts import METHODS
+from rkd.runs.paths import EARLIER, STORE
 from rkd.tasks import TASKS
 
 # Without ax, which has no training data: it is an extra test split of mnli.
 TRAINABLE_TASKS = tuple(name for name, task in TASKS.items() if task.trainable)
 
 # Names that stand for something else in the results.
+_OTHER_FOLDERS = {
+    **dict.fromkeys(STORE, "a folder that all experiments share"),
+    **dict.fromkeys(EARLIER, "a folder of earlier versions"),
+}
 _RESERVED = {"teacher": "the fine-tuned teacher", "student": "the model that students start from"}
 
 
@@ -105,6 +110,12 @@ def glue_folder(folder: Value) -> Iterator[Located]:
         yield folder.problem("an existing folder, or null", hint)
 
 
+@reads("experiment")
+def experiment_name(name: Value) -> Iterator[Located]:
+    """Report an invalid name, and the name of another folder in the results."""
+    yield from value_problems(name.path, name.value, _OTHER_FOLDERS)
+
+
 @reads("names of variants.{variant}")
 def variant_name(overrides: Value) -> Iterator[Located]:
     """Report an invalid name, and one that has another meaning in the results."""
@@ -168,6 +179,7 @@ SECTION_CHECKS = (
 CHECKS = (
     known_task,
     *TASK_CHECKS,
+    experiment_name,
     glue_folder,
     variant_name,
     read_option,

@@ -25,6 +25,7 @@ from rkd.models import source as model_source
 from rkd.models.tokenizer import load_tokenizer, save_tokenizer, shortest
 from rkd.runs.prepared import content_digest, file_digests
 from rkd.utils.files import atomic_path, write_json
+from rkd.utils.known_files import known_sha256
 
 logger = logging.getLogger(__name__)
 
@@ -48,6 +49,7 @@ def prepare(
     splits: Sequence[str] | None = None,
     custom_task: Mapping[str, Any] | None = None,
     tokenizer_content: str | None = None,
+    glue_files: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """Write `dataset/`, `tokenizer/` and `manifest.json` to `out_dir`, and return the manifest.
 
@@ -69,6 +71,7 @@ def prepare(
         synthetic_rows: (train, dev, test) rows of synthetic data; `rkd.data.synthetic.ROWS` by default.
         synthetic_seed: seed of synthetic data.
         tokenizer_content: what `rkd.models.source.ModelSource.tokenizer_content` must give; None checks nothing.
+        glue_files: SHA-256 that files in the GLUE folder `path` must have, by split; None checks nothing.
 
     Raises:
         RkdError: bad data (see `load_raw`), a tokenizer that does not load or is not the one that its digest names, or
@@ -80,6 +83,7 @@ def prepare(
     """
     raw = load_raw(task, source, path, revision, splits, synthetic_rows or synthetic.ROWS, synthetic_seed, custom_task)
     known = tasks.get(task, custom_task)
+    _check_glue_files(known, path, glue_files or {})
     fields = known.text_fields
     content = _tokenizer_content(tokenizer, tokenizer_content)
     encoder = _tokenizer(tokenizer, tokenizer_revision, raw, fields, vocab_size)
@@ -139,7 +143,7 @@ def encode(
     if any(cut.values()):
         side = "start" if tokenizer.truncation_side == "left" else "end"
         counts = ", ".join(f"{count} of {encoded[name].num_rows} rows in {name}" for name, count in cut.items())
-        logger.warning("texts are cut at their %s to %d tokens: %s", side, max_length, counts)
+        logger.warning("texts are truncated at their %s to %d tokens: %s", side, max_length, counts)
     return encoded
 
 
@@ -154,6 +158,15 @@ def _tokenizer(
             raise RkdError(f"tokenizer '{reference}': a vocabulary is trained on the train split, which is not read")
         return build_tokenizer((text for field in fields for text in raw["train"][field]), vocab_size)
     raise RkdError(f"tokenizer: found '{reference}'; expected a hub name, folder, package or .json config")
+
+
+def _check_glue_files(task: tasks.Task, folder: str | None, expected: Mapping[str, str]) -> None:
+    for split, digest in expected.items():
+        file = Path(folder or "") / task.splits[split].file
+        if (found := known_sha256(file)) != digest:
+            raise RkdError(
+                f"{file}: its SHA-256 is {found}; expected {digest}, as when the runs were planned: start again"
+            )
 
 
 def _tokenizer_content(reference: str, expected: str | None) -> str | None:

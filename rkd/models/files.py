@@ -16,7 +16,7 @@ from typing import Any
 
 from rkd.errors import RkdError
 from rkd.labels import label_name
-from rkd.utils.files import sha256
+from rkd.utils.known_files import known_sha256
 
 # What transformers loads from a folder: the first of these that is there.
 _WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
@@ -228,13 +228,8 @@ def _together(files: Iterable[Path]) -> str:
 
 
 def _remembered(file: Path) -> str:
-    """SHA-256 of a file that is read once in a process, unless it changes."""
-    return _sha256_of(str(file.absolute()), *_state(file))
-
-
-@functools.cache
-def _sha256_of(path: str, *_state: int) -> str:
-    return sha256(path)
+    """SHA-256 of a file that is read once, unless it changes."""
+    return known_sha256(file)
 
 
 @dataclass(frozen=True)

@@ -43,8 +43,7 @@ def read_metrics(paths: Iterable[str | Path]) -> pd.DataFrame:
 def read_histories(paths: Iterable[str | Path]) -> pd.DataFrame:
     """Read history.jsonl files, one row per evaluation.
 
-    Task, variant and seed come from the path: …/students/{task}/{variant}/seed-{seed}/history.jsonl, or
-    …/teachers/{task}/seed-{seed}/history.jsonl, whose variant is "teacher".
+    Task, variant and seed come from the path: …/runs/{task}/{variant}-{digest}/seed-{seed}/history.jsonl.
 
     Returns:
         A frame with the columns task, variant, seed, file, epoch, step, primary_score (a fraction, NaN where
@@ -86,7 +85,7 @@ def _history(file: str) -> pd.DataFrame:
     frame = pd.json_normalize(read_history(file))
     for column in {"primary_score", "held_out"} & set(frame):
         frame[column] = pd.to_numeric(frame[column])
-    run = pd.DataFrame({**place._asdict(), "file": file}, index=frame.index)
+    run = pd.DataFrame({**place.columns(), "file": file}, index=frame.index)
     return pd.concat([run, frame], axis="columns")
 
 

@@ -40,7 +40,7 @@ def read_metrics(file: str | Path) -> dict[str, Any]:
     Raises:
         RkdError: the file is missing or no metrics file.
 
-    >>> read_metrics("results/metrics/mrpc/kd/seed-1.json")["primary_score"]
+    >>> read_metrics("results/demo/metrics/mrpc/kd-0123456789/seed-1.json")["primary_score"]
     0.8123
     """
     found: dict[str, Any] = checked(_METRICS, current(read_json(file)), str(file))
@@ -59,7 +59,7 @@ def metrics_of(reference: str | os.PathLike[str]) -> list[str]:
     Raises:
         RkdError: the run's record or metrics file is damaged.
 
-    >>> metrics_of("results/students/mrpc/kd/seed-1")
+    >>> metrics_of("results/runs/mrpc/kd-0123456789/seed-1")
     ['accuracy', 'f1']
     """
     if (folder := folder_of(reference)) is None:
@@ -67,7 +67,9 @@ def metrics_of(reference: str | os.PathLike[str]) -> list[str]:
     task = task_of(spec_of(folder), folder.absolute() / "run.json")
     if task.own and (place := located(folder.absolute())) is not None:
         results, run = place
-        if (file := run.metrics(results)).is_file():
+        experiments = [results, *sorted(results.glob("*/metrics"))]
+        files = (run.metrics(each.parent if each.name == "metrics" else each) for each in experiments)
+        if (file := next(filter(Path.is_file, files), None)) is not None:
             scored = checked(
                 object_schema(["custom_task"], custom_task=DEFINITION), current(read_json(file)), str(file)
             )

@@ -1,4 +1,14 @@
-"""Paths of a run's files in a folder of results, and the run that a path belongs to."""
+"""Paths of a run's files in a folder of results, and the run that a path belongs to.
+
+`results/` holds a store, which all experiments share, and a folder per experiment:
+
+    results/data/TASK-DIGEST/                          prepared data
+    results/runs/TASK/VARIANT-DIGEST/seed-SEED/        a training run; the variant of a teacher is "teacher"
+    results/EXPERIMENT/metrics/TASK/VARIANT-DIGEST/seed-SEED.json
+    results/EXPERIMENT/{tables,figures,report,submission,logs,…}/
+
+A digest covers all settings that decide the content (`rkd.specs.identity`): other settings have another folder.
+"""
 
 import os
 import re
@@ -6,47 +16,96 @@ from pathlib import Path
 from typing import NamedTuple
 
 from rkd.errors import RkdError
+from rkd.specs.identity import DIGEST
 from rkd.specs.jobs import TEACHER
 from rkd.tasks import get
 
+# Templates; names in braces are wildcards of Snakemake. Below results/:
+JOB = "{task}/{variant}-{digest}/seed-{seed}"
+RUN = f"runs/{JOB}"
+CHECKPOINTS = f".checkpoints/{JOB}"
+DATA = "data/{task}-{digest}"
+# Below results/EXPERIMENT/:
+METRICS = f"metrics/{JOB}.json"
+TRACKER = f"tracker/{JOB}"
+TRIALS = ".trials/{task}.jsonl"  # specs of a task's students: each is tried for a step before the teacher is trained
+MEASUREMENT = "measurements/{kind}/{task}.json"
+TABLES = "tables"
+FIGURES = "figures"
+PAGE = "report/index.html"
+SUBMISSION = "submission/{variant}.zip"
+# Folders of results/ that are not experiments; those in the second line are of earlier versions.
+STORE = ("data", "runs", "published")
+EARLIER = ("teachers", "students", "metrics", "tables", "figures", "report", "logs")
+
 _PLACE = re.compile(
-    r"(?:(?:students|metrics)/(?P<task>[^/]+)/(?P<variant>[^/]+)|teachers/(?P<teacher_task>[^/]+))/seed-(?P<seed>\d+)"
+    rf"(?:(?:runs|[^/]+/metrics|metrics)/(?P<task>[^/]+)/(?P<variant>[^/]+)-(?P<digest>{DIGEST})"
+    r"|(?:students|metrics)/(?P<old_task>[^/]+)/(?P<old_variant>[^/]+)|teachers/(?P<teacher_task>[^/]+))/seed-(?P<seed>\d+)"
     r"(?:/.*|\.json)?",
     re.DOTALL,
 )
 
 
-class Run(NamedTuple):
-    """One run of a workflow: its task, variant (`TEACHER` for a teacher) and seed.
+def log(rule: str, job: str = "") -> str:
+    """Return the template of the log of a rule's job, below the experiment.
 
-    >>> Run("mrpc", "kd", 1).folder(Path("results"))
-    PosixPath('results/students/mrpc/kd/seed-1')
+    Args:
+        rule: the name of the rule.
+        job: the part of the path that tells its jobs apart; empty for a rule of one job.
+
+    >>> log("report")
+    'logs/report.log'
+    """
+    return f"logs/{rule}{'/' if job else ''}{job}.log"
+
+
+def benchmark(rule: str, job: str = "") -> str:
+    """Return the file of the resources that a rule's job took; arguments as for `log`."""
+    return f"benchmarks/{rule}{'/' if job else ''}{job}.tsv"
+
+
+class Run(NamedTuple):
+    """One run of a workflow: its task, variant (`TEACHER` for a teacher), seed, and the digest of its settings.
+
+    The digest is empty for runs of earlier versions, whose folders have none.
+
+    >>> Run("mrpc", "kd", 1, "0123456789").folder(Path("results"))
+    PosixPath('results/runs/mrpc/kd-0123456789/seed-1')
     """
 
     task: str
     variant: str
     seed: int
+    digest: str = ""
+
+    def columns(self) -> dict[str, str | int]:
+        """Return task, variant and seed by name, as the columns of a table."""
+        return {"task": self.task, "variant": self.variant, "seed": self.seed}
 
     def folder(self, results: Path) -> Path:
         """Path of the run's folder."""
-        is_teacher = self.variant == TEACHER
-        above = f"teachers/{self.task}" if is_teacher else f"students/{self.task}/{self.variant}"
+        if self.digest:
+            return results / RUN.format(**self._asdict())
+        above = f"teachers/{self.task}" if self.variant == TEACHER else f"students/{self.task}/{self.variant}"
         return results / above / f"seed-{self.seed}"
 
-    def metrics(self, results: Path) -> Path:
-        """Path of the run's metrics file."""
-        return results / "metrics" / self.task / self.variant / f"seed-{self.seed}.json"
+    def metrics(self, experiment: Path) -> Path:
+        """Path of the run's metrics file in an experiment's folder."""
+        if self.digest:
+            return experiment / METRICS.format(**self._asdict())
+        return experiment / "metrics" / self.task / self.variant / f"seed-{self.seed}.json"
 
-    def log(self, results: Path) -> Path:
-        """Path of the log of the job that trains the run."""
-        is_teacher = self.variant == TEACHER
-        above = f"finetune_teacher/{self.task}" if is_teacher else f"train_student/{self.task}/{self.variant}"
-        return results / "logs" / above / f"seed-{self.seed}.log"
-
-    @property
-    def teacher(self) -> "Run":
-        """The run of the teacher with the same task and seed."""
-        return Run(self.task, TEACHER, self.seed)
+    def log(self, experiment: Path) -> Path:
+        """Path of the log of the job that trains the run, in an experiment's folder."""
+        rule = "finetune_teacher" if self.variant == TEACHER else "train_student"
+        if self.digest:
+            return experiment / log(rule, JOB.format(**self._asdict()))
+        return (
+            experiment
+            / "logs"
+            / rule
+            / self.folder(Path()).relative_to(self.folder(Path()).parts[0]).with_suffix(".log")
+        )
 
 
 def located(path: str | os.PathLike[str]) -> tuple[Path, Run] | None:
@@ -55,20 +114,28 @@ def located(path: str | os.PathLike[str]) -> tuple[Path, Run] | None:
     Args:
         path: a run's folder, a path in it, or its metrics file.
 
-    >>> located("results/metrics/mrpc/kd/seed-1.json")
-    (PosixPath('results'), Run(task='mrpc', variant='kd', seed=1))
+    >>> located("results/demo/metrics/mrpc/kd-0123456789/seed-1.json")
+    (PosixPath('results'), Run(task='mrpc', variant='kd', seed=1, digest='0123456789'))
     """
     text = Path(path).as_posix()
     for start in (0, *(slash.end() for slash in re.finditer("/", text))):
         if found := _PLACE.fullmatch(text, start):
-            run = Run(found["task"] or found["teacher_task"], found["variant"] or TEACHER, int(found["seed"]))
-            return Path(text[:start]), run
+            task = found["task"] or found["old_task"] or found["teacher_task"]
+            variant = found["variant"] or found["old_variant"] or TEACHER
+            return Path(text[:start]), Run(task, variant, int(found["seed"]), found["digest"] or "")
     return None
+
+
+def store_of(experiment: Path) -> Path:
+    """Return the folder whose runs/ and data/ an experiment uses: the folder above, or itself if it holds all."""
+    alone = any((experiment / name).is_dir() for name in ("runs", "students", "teachers"))
+    return experiment if alone else experiment.parent
 
 
 def runs_in(results: Path) -> list[Run]:
     """Return the runs with a run.json in a folder of results, sorted by their paths."""
-    records = sorted((*results.glob("teachers/*/seed-*/run.json"), *results.glob("students/*/*/seed-*/run.json")))
+    patterns = ("runs/*/*/seed-*", "teachers/*/seed-*", "students/*/*/seed-*")
+    records = sorted(record for pattern in patterns for record in results.glob(f"{pattern}/run.json"))
     found = (located(record.relative_to(results)) for record in records)
     return [run for _, run in filter(None, found)]
 
@@ -79,12 +146,12 @@ def run_of(file: str | os.PathLike[str]) -> Run:
     Raises:
         RkdError: the file lies elsewhere, or its task is unknown.
 
-    >>> run_of("results/students/mrpc/kd/seed-1/predictions.parquet")
-    Run(task='mrpc', variant='kd', seed=1)
+    >>> run_of("results/runs/mrpc/kd-0123456789/seed-1/predictions.parquet")
+    Run(task='mrpc', variant='kd', seed=1, digest='0123456789')
     """
     place = located(Path(file).parent)
     if place is None or Path(file).parent.name != f"seed-{place[1].seed}":
-        raise RkdError(f"{file}: expected a path like students/TASK/VARIANT/seed-N/FILE or teachers/TASK/seed-N/FILE")
+        raise RkdError(f"{file}: expected a path like runs/TASK/VARIANT-DIGEST/seed-N/FILE")
     run = place[1]
     return run._replace(task=get(run.task).name)
 

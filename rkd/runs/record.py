@@ -36,6 +36,7 @@ _RECORD = object_schema(
     spec=_SPEC,
     data=object_schema(["sha256"], sha256=NON_EMPTY, source={"type": ["string", "null"]}, files=_DIGESTS),
     teacher=_DIGESTS,
+    inputs={"type": ["object", "null"], "additionalProperties": {"type": ["string", "null"]}},
     code=_DIGESTS,
     outputs=_DIGESTS,
     parameters=object_schema(["total"], total={"type": "integer", "minimum": 1}),
@@ -64,7 +65,7 @@ def read_record(file: str | Path, *needed: str) -> dict[str, Any]:
     Raises:
         RkdError: the file is missing, no JSON object, or lacks one of the keys.
 
-    >>> read_record("results/students/mrpc/kd/seed-1/run.json", "spec")["spec"]["method"]
+    >>> read_record("results/runs/mrpc/kd-0123456789/seed-1/run.json", "spec")["spec"]["method"]
     'kd'
     """
     record: dict[str, Any] = checked(_RECORD, current(read_json(file)), str(file))

@@ -15,6 +15,7 @@ class DataSpec(Spec):
             built from the data.
         custom_task: a custom task's definition (see `rkd.tasks.define`), `files` (format and SHA-256 by split; the
             place decides nothing), `scores`, `dev_fraction` and `dev_seed`.
+        glue_files: SHA-256 of the files in a GLUE folder by split, of those that exist.
     """
 
     title: ClassVar[str] = "data spec"
@@ -30,3 +31,4 @@ class DataSpec(Spec):
     synthetic_rows: list[int] | None
     custom_task: dict[str, Any] | None = None
     tokenizer_content: str | None = None
+    glue_files: dict[str, str] | None = None

@@ -35,6 +35,7 @@ def run(
     *,
     teacher: Path | None = None,
     data_sha256: str | None = None,
+    inputs: dict[str, str | None] | None = None,
     device: str = "auto",
     threads: int = 1,
     code: dict[str, str] | None = None,
@@ -48,10 +49,11 @@ def run(
 
     Args:
         spec: what to train.
-        data: a prepared task, for example results/data/mrpc.
+        data: a prepared task, for example results/data/mrpc-0123456789.
         out: the run's folder.
         teacher: folder of the fine-tuned teacher's model, for the methods that need one.
         data_sha256: what the manifest of the data must have as its `sha256`, where the caller knows it.
+        inputs: digests of the data's and the teacher's settings, to be recorded; see `rkd.specs.identity`.
         device: "auto", "cpu" or "cuda".
         threads: CPU threads.
         code: digests of the source files, to be recorded; see `rkd.workflow.code_digest.code_digests`.
@@ -118,6 +120,7 @@ def run(
                     "files": manifest["files"],
                 },
                 "teacher": digests(teacher) if teacher else None,
+                "inputs": inputs,
                 "hub": loading.hub_files(spec.model),
                 "code": code,
                 "outputs": digests(folder),

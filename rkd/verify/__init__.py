@@ -27,7 +27,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from rkd.errors import RkdError
-from rkd.runs.paths import distilled_record, is_distillation
+from rkd.runs.paths import distilled_record, is_distillation, store_of
+from rkd.specs.identity import DIGEST
 from rkd.verify.data import check_data
 from rkd.verify.distillations import PARTS, check_distillation
 from rkd.verify.finding import (
@@ -50,7 +51,7 @@ from rkd.verify.scores import check_metrics
 __all__ = ["CHANGED", "MISMATCH", "UNCHECKED", "Checked", "Finding", "verify"]
 
 _TITLES = {MISMATCH: "does not match", CHANGED: "changed since", UNCHECKED: "not checked"}
-_FOLDERS = ("teachers", "students", "metrics", "data", *MADE)
+_FOLDERS = ("runs", "teachers", "students", "metrics", "data", *MADE)
 # What damage to a record can lead a check to; anything else is an error of the check.
 _DAMAGE = (RkdError, OSError, TypeError, AttributeError, LookupError, ValueError, ArithmeticError, RecursionError)
 
@@ -82,7 +83,9 @@ def _in_distillation(file: Path) -> tuple[Path, Path] | None:
 
 # In this order: a variant may be called `tables`, and a model hold any file.
 _KINDS = {
-    "runs": _kind(r"(?:teachers|students/[^/]+)/[^/]+/seed-\d+", "/.+", "{}/run.json", check_run),
+    "runs": _kind(
+        rf"(?:runs/[^/]+/[^/]+-{DIGEST}|teachers/[^/]+|students/[^/]+/[^/]+)/seed-\d+", "/.+", "{}/run.json", check_run
+    ),
     "metrics files": _kind(r"metrics/[^/]+/[^/]+/seed-\d+", r"\.json", "{}.json", check_metrics),
     "prepared tasks": _kind(
         "data/[^/]+", r"/(?:manifest\.json|(?:dataset|tokenizer)/.+)", "{}/manifest.json", check_data
@@ -208,11 +211,18 @@ def _strays(paths: Iterable[Path], roots: Iterable[Path]) -> Findings:
                 yield finding(MISMATCH, file, "belongs to no run, metrics file, prepared task, table, figure or page")
 
 
+def _experiments(root: Path) -> set[Path]:
+    """Return the folders of experiments that use the runs of a folder."""
+    return {root, *(folder.parent for name in MADE for folder in store_of(root).glob(f"*/{name}"))}
+
+
 def _witnesses(units: Mapping[_Unit, None]) -> Findings:
     """Yield findings on files that a table, a figure or the page which is not verified itself was made from."""
-    for root in sorted({unit.root for unit in units}):
+    for root in sorted({each for unit in units for each in _experiments(unit.root)}):
         for record in (file for name in MADE for file in sorted((root / name).glob("*.json"))):
             unit = _unit(record)
             if unit is not None and unit not in units and (made := origin_in(record)) is not None:
-                ours = {name: known for name, known in made.sources.items() if _unit(root / name) in units}
-                yield from _whatever_it_holds(record, same_files(root, ours, MISMATCH, f"{record.name}, made from it,"))
+                store = store_of(root)
+                ours = {name: known for name, known in made.sources(root).items() if _unit(store / name) in units}
+                same = same_files(store, ours, MISMATCH, f"{record.name}, made from it,")
+                yield from _whatever_it_holds(record, same)

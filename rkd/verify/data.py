@@ -2,12 +2,14 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from rkd.runs.paths import is_distillation
 from rkd.runs.prepared import PARTS, content_digest
+from rkd.specs.identity import DIGEST
 from rkd.verify.finding import MISMATCH, UNCHECKED, Findings, finding, object_in, same_files, visible_files
 
 _MANIFEST = ("task", "source", "path", "revision", "hub_name", "seed", "synthetic", "splits", "tokenizer")
@@ -22,7 +24,8 @@ def check_data(path: Path, root: Path) -> Findings:
     if lacking := [key for key in (*_MANIFEST, "max_length", "sha256") if key not in manifest]:
         yield finding(MISMATCH, path, f"lacks {', '.join(lacking)}")
         return
-    if manifest["task"] != path.parent.name and not is_distillation(path.parents[1]):
+    named = re.sub(f"-{DIGEST}$", "", path.parent.name)
+    if manifest["task"] != named and not is_distillation(path.parents[1]):
         yield finding(MISMATCH, path, f"its task is {manifest['task']}, its folder {path.parent.name}")
     yield from _consistent_source(path, manifest)
     files = manifest.get("files")

@@ -14,6 +14,7 @@ from itertools import zip_longest
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from rkd.runs.paths import store_of
 from rkd.verify.finding import (
     CHANGED,
     MISMATCH,
@@ -49,11 +50,13 @@ def check_made(path: Path, root: Path) -> Findings:
     if record is None or made is None:
         yield finding(MISMATCH, path, "is no record: expected a JSON object with `origin` (command, inputs and code)")
         return
-    kind = SECTIONS[section]
-    if (found := made.argument(kind.option)) != (expected := kind.value.format(path.stem)):
+    kind, store = SECTIONS[section], store_of(root)
+    name = made.experiment if store == root else root.name
+    expected = kind.value.format(experiment=name and f"{name}/", stem=path.stem)
+    if (found := made.argument(kind.option)) != expected:
         yield finding(MISMATCH, path, f"its command writes to {found}; it lies in {expected}")
     yield from _same_outputs(path, made, kind)
-    sources = list(same_files(root, made.sources, MISMATCH, f"{path.name}, made from it,"))
+    sources = list(same_files(store, made.sources(root), MISMATCH, f"{path.name}, made from it,"))
     code = [
         *same_code(path, made.code, made.command[0]),
         *same_files(ROOT, made.project_files, CHANGED, f"{path.name}, made with it,"),
@@ -114,13 +117,24 @@ def _as_recorded(file: Path, made: Origin) -> bool:
 
 def _made_again(folder: Path, root: Path, made: Origin, option: str) -> str:
     """Run a record's command in `folder`, where `made` gets its files; returns what went wrong."""
-    (folder / "results").symlink_to(root)
+    _link_results(folder / "results", root, made.experiment)
     citation = made.argument("--citation")
     if citation is not None and PurePosixPath(citation).name == citation:
         (folder / citation).symlink_to(ROOT / citation)
     # Whatever the record says, nothing is written elsewhere: of an option's values the last one counts.
     name = "" if option == "--out-dir" else f"/{PurePosixPath(made.argument(option) or '').name}"
     return _run([str(ROOT / made.command[0]), *made.command[1:], option, f"made{name}"], folder)
+
+
+def _link_results(place: Path, root: Path, experiment: str) -> None:
+    """Make the results of an experiment appear where its commands expect them."""
+    store = store_of(root)
+    if store != root or not experiment:
+        place.symlink_to(store)
+        return
+    place.mkdir()
+    for name, target in {experiment: root, **{name: root / name for name in ("runs", "data")}}.items():
+        (place / name).symlink_to(target)
 
 
 def _run(words: list[str], folder: Path) -> str:

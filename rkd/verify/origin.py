@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from rkd.runs.paths import Run, located
+from rkd.runs.paths import Run, located, store_of
 from rkd.verify.earlier import current_command
 from rkd.verify.finding import object_in
 
@@ -26,12 +26,17 @@ SECTIONS = {
         re.compile(r"workflow_scripts/make_(?!report|submission)[a-z_]+\.py"),
         (".csv", ".md", ".tex", ".html"),
         "--out-dir",
-        "results/tables",
+        "results/{experiment}tables",
     ),
     "figures": Section(
-        re.compile(r"workflow_scripts/plot_[a-z_]+\.py"), (".pdf", ".png"), "--out", "results/figures/{}"
+        re.compile(r"workflow_scripts/plot_[a-z_]+\.py"),
+        (".pdf", ".png"),
+        "--out",
+        "results/{experiment}figures/{stem}",
     ),
-    "report": Section(re.compile(r"workflow_scripts/make_report\.py"), (".html",), "--out", "results/report/{}.html"),
+    "report": Section(
+        re.compile(r"workflow_scripts/make_report\.py"), (".html",), "--out", "results/{experiment}report/{stem}.html"
+    ),
 }
 MADE = tuple(SECTIONS)  # the folders of what has such a record
 
@@ -64,9 +69,24 @@ class Origin(NamedTuple):
         return cls(current_command(command), made["inputs"], made["code"], outputs) if whole else None
 
     @property
-    def sources(self) -> dict[str, str]:
-        """The inputs in the folder of results, by their path in it."""
-        return {file.removeprefix(RESULTS): known for file, known in self.inputs.items() if file.startswith(RESULTS)}
+    def experiment(self) -> str:
+        """The name of the experiment that it was written for; empty in earlier versions."""
+        for option, section in (("--out-dir", 0), ("--out", 1)):
+            words = (self.argument(option) or "").split("/")
+            if words[0] == RESULTS.strip("/") and len(words) == 3 + section:
+                return words[1]
+        return ""
+
+    def sources(self, folder: Path) -> dict[str, str]:
+        """Return the inputs in the results, by their path in the store.
+
+        Args:
+            folder: the folder of the experiment; one that was kept holds the runs too (`rkd.runs.paths.store_of`).
+        """
+        found = {file.removeprefix(RESULTS): known for file, known in self.inputs.items() if file.startswith(RESULTS)}
+        if self.experiment and store_of(folder) == folder:
+            found = {name.removeprefix(f"{self.experiment}/"): known for name, known in found.items()}
+        return found
 
     @property
     def project_files(self) -> dict[str, str]:
@@ -79,7 +99,7 @@ class Origin(NamedTuple):
 
     def runs(self) -> dict[Run, None]:
         """Return the runs that the inputs belong to."""
-        return dict.fromkeys(place[1] for place in map(located, self.sources) if place is not None)
+        return dict.fromkeys(place[1] for place in map(located, self.inputs) if place is not None)
 
 
 def origin_in(record: Path) -> Origin | None:

@@ -13,8 +13,10 @@ from rkd.errors import RkdError
 from rkd.methods.facts import needs_teacher
 from rkd.models import source as model_source
 from rkd.models.source import COMMIT
-from rkd.runs.paths import Run, located, runs_in
-from rkd.specs.jobs import RunSpec
+from rkd.runs.paths import DATA, Run, located, runs_in
+from rkd.specs.base import read
+from rkd.specs.identity import run_digest
+from rkd.specs.jobs import TEACHER, RunSpec
 from rkd.tasks import get, register
 from rkd.verify.finding import (
     CHANGED,
@@ -30,6 +32,7 @@ from rkd.verify.finding import (
     visible_files,
 )
 
+_NOT_SCORED = "is not there: the run has not been scored"
 _KEYS = (
     *("spec", "data", "teacher", "code", "outputs", "precision", "parameters", "resumed", "packages", "python"),
     *("system", "processor", "device", "threads", "git", "started", "seconds", "peak_memory_mib"),
@@ -96,16 +99,37 @@ def check_run(path: Path, root: Path) -> Findings:
     if spec.get("custom_task"):
         register(get(str(spec.get("task")), spec["custom_task"]))  # a task that is not GLUE's is known from here on
     place = _place(folder, root)
-    for key, here in place._asdict().items():
+    for key, here in place.columns().items():
         if spec.get(key) != here or type(spec.get(key)) is not type(here):
             yield finding(MISMATCH, path, f"its spec has {key} {spec.get(key)}, its folder {here}")
-    yield from check_record(path, record, root / "data" / place.task)
+    inputs = record.get("inputs") or {}
+    if place.digest:
+        yield from _same_digest(path, spec, inputs, place.digest)
+    yield from check_record(path, record, _data_folder(root, place, inputs))
     if record.get("teacher"):
-        yield from same_teacher(path, place.teacher.folder(root), record["teacher"])
+        teacher = Run(place.task, TEACHER, place.seed, str(inputs.get("teacher")) if place.digest else "")
+        yield from same_teacher(path, teacher.folder(root), record["teacher"])
     code, script = record.get("code"), "workflow_scripts/train.py"
     yield from same_code(path, code, script, f"rkd.methods.{spec.get('method')}")
-    if not place.metrics(root).is_file():
-        yield finding(UNCHECKED, place.metrics(root), "is not there: the run has not been scored")
+    scored = [root, *(folder.parent for folder in root.glob("*/metrics"))]
+    if not any(place.metrics(each).is_file() for each in scored):
+        told = path if place.digest else place.metrics(root)
+        yield finding(UNCHECKED, told, "has no metrics file in any experiment" if place.digest else _NOT_SCORED)
+
+
+def _data_folder(root: Path, place: Run, inputs: Mapping[str, Any]) -> Path:
+    return root / (DATA.format(task=place.task, digest=inputs.get("data")) if place.digest else f"data/{place.task}")
+
+
+def _same_digest(path: Path, spec: Mapping[str, Any], inputs: Mapping[str, Any], named: str) -> Findings:
+    """Yield a finding if the settings of a run are not those that its folder is named after."""
+    try:
+        found = run_digest(read(RunSpec, spec, "its spec"), str(inputs.get("data")), inputs.get("teacher"))
+    except RkdError as error:
+        yield finding(UNCHECKED, path, f"its digest: {error}")
+        return
+    if found != named:
+        yield finding(MISMATCH, path, f"its settings, data and teacher have the digest {found}; its folder {named}")
 
 
 def _place(folder: Path, root: Path) -> Run:

@@ -7,7 +7,7 @@ from typing import Any
 
 from rkd.errors import RkdError
 from rkd.metrics.scores import metrics_file
-from rkd.runs.paths import Run
+from rkd.runs.paths import Run, located, store_of
 from rkd.specs.base import read
 from rkd.specs.metrics import MetricsSpec
 from rkd.utils.files import jsonable
@@ -24,8 +24,11 @@ def check_metrics(path: Path, root: Path) -> Findings:
     if recorded is None:
         yield finding(MISMATCH, path, "is no JSON object")
         return
-    place = Run(path.parent.parent.name, path.parent.name, int(path.stem.removeprefix("seed-")))
-    run = place.folder(root)
+    located_at = located(path)
+    if located_at is None:
+        raise RkdError(f"{path}: is not the metrics file of a run")
+    place = located_at[1]
+    run = place.folder(store_of(root))
     record, predictions = object_in(run / "run.json"), run / "predictions.parquet"
     if record is None:
         yield finding(UNCHECKED, path, "is of no run: its run.json is not there")
@@ -50,7 +53,7 @@ def check_metrics(path: Path, root: Path) -> Findings:
 def _same_run(path: Path, recorded: Mapping[str, Any], record: Mapping[str, Any], place: Run) -> Findings:
     """Yield findings on a metrics file that contradicts its run's record."""
     spec, data = record["spec"], record["data"]
-    expected = {**place._asdict(), "method": spec["method"], "synthetic": data["source"] == "synthetic"}
+    expected = {**place.columns(), "method": spec["method"], "synthetic": data["source"] == "synthetic"}
     found = {key: recorded.get(key) for key in expected}
     yield from differences(MISMATCH, path, found, expected, "its run has")
     ours, theirs = (

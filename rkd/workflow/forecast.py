@@ -19,7 +19,7 @@ from rkd.methods.facts import METHODS
 from rkd.models.source import parse
 from rkd.runs.history import read_history
 from rkd.runs.manifest import read_manifest
-from rkd.runs.paths import runs_in
+from rkd.runs.paths import DATA, runs_in
 from rkd.runs.record import read_record
 from rkd.specs.jobs import TEACHER, ModelSpec, RunSpec
 from rkd.tasks import get
@@ -171,7 +171,7 @@ def _duration(seconds: float) -> str:
 
 def _rows(plan: Plan, task: str, results: Path) -> int | None:
     """Training rows of a task: as prepared, else as planned."""
-    manifest = results / "data" / task / "manifest.json"
+    manifest = results / DATA.format(task=task, digest=plan.data_digest(task)) / "manifest.json"
     if manifest.is_file():
         return int(read_manifest(manifest)["splits"]["train"]["rows"])
     if plan.is_synthetic(task):

@@ -1,6 +1,5 @@
 """From a checked config to runs: what is trained, and from which spec. No torch, no pandas."""
 
-import functools
 import json
 from collections.abc import Mapping
 from functools import cached_property
@@ -11,13 +10,15 @@ from rkd.config.variants import expand, resolve, without_unread
 from rkd.errors import RkdError
 from rkd.methods.facts import METHODS, TEACHER_METHOD
 from rkd.models import source as model_source
+from rkd.runs.paths import Run
 from rkd.specs.data import DataSpec
-from rkd.specs.jobs import TRAINING_KEYS, ModelSpec, RunSpec
+from rkd.specs.identity import data_digest, run_digest
+from rkd.specs.jobs import TEACHER, TRAINING_KEYS, ModelSpec, RunSpec
 from rkd.specs.metrics import MetricsSpec
 from rkd.specs.profiling import StepCostSpec, TimedVariant
 from rkd.specs.report import Axis, ReportSpec, Selection, Variant
-from rkd.tasks import define
-from rkd.utils.files import sha256
+from rkd.tasks import define, get
+from rkd.utils.known_files import known_sha256
 
 # The keys of a config that say where and how jobs run, not what they compute.
 WHERE_JOBS_RUN = ("checkpoint_minutes", "device", "gpus", "jobs_per_gpu", "threads", "tracker")
@@ -42,13 +43,25 @@ class Plan:
         self.variants: list[str] = list(config["variants"])
         self._overrides, self.cells = expand(config)
         self._student_models: dict[str, ModelSpec] = {}
+        self._digests: dict[tuple[str, str], str] = {}
+        self._data_digests: dict[str, str] = {}
+
+    @property
+    def experiment(self) -> str:
+        """The name of the experiment, that of its folder in the results."""
+        return str(self.config["experiment"])
 
     @classmethod
     def from_json(cls, text: str) -> "Plan":
         """Parse what `page` wrote; `RkdError` if the text holds no checked config."""
         try:
             config = json.loads(text)
-            return cls(config)
+            digests = config.pop("digests", {})
+            plan = cls(config)
+            plan._data_digests.update(digests.get("data", {}))
+            for task, known in digests.get("runs", {}).items():
+                plan._digests.update({(task, variant): digest for variant, digest in known.items()})
+            return plan
         except (ValueError, RecursionError) as error:
             raise RkdError(f"config: not JSON: {error}; expected the checked config") from None
         except (KeyError, TypeError, AttributeError) as error:
@@ -100,7 +113,9 @@ class Plan:
         shared = {} if "validation" in files else {key: entry[key] for key in ("dev_fraction", "dev_seed")}
         return {
             **define(entry, training=True),
-            "files": {split: {"format": Path(path).suffix, "sha256": _sha256(path)} for split, path in files.items()},
+            "files": {
+                split: {"format": Path(path).suffix, "sha256": known_sha256(path)} for split, path in files.items()
+            },
             "scores": entry.get("scores"),
             **shared,
         }
@@ -125,7 +140,35 @@ class Plan:
             synthetic_rows=[rows["train"], rows["dev"], rows["test"]] if source == "synthetic" else None,
             custom_task=self._own_data(task),
             tokenizer_content=self._tokenizer_content,
+            glue_files=self._glue_files(task) if source == "glue_dir" else None,
         )
+
+    def _glue_files(self, task: str) -> dict[str, str]:
+        """SHA-256 of a task's files in the GLUE folder; a missing one is reported by the job that reads it."""
+        folder = Path(self.config["glue_dir"]).expanduser()
+        files = {split: folder / known.file for split, known in get(task).splits.items()}
+        return {split: known_sha256(file) for split, file in files.items() if file.is_file()}
+
+    def data_digest(self, task: str) -> str:
+        """Return the digest of the settings that decide a task's data."""
+        if task not in self._data_digests:
+            self._data_digests[task] = data_digest(self.data(task))
+        return self._data_digests[task]
+
+    def digest(self, task: str, variant: str) -> str:
+        """Return the digest of the settings that decide a variant's runs on a task, or the teacher's."""
+        if (task, variant) not in self._digests:
+            if variant == TEACHER:
+                spec, teacher = self.teacher(task, self.seeds[0]), None
+            else:
+                spec = self.student(task, variant, self.seeds[0])
+                teacher = self.digest(task, TEACHER) if self.needs_teacher(variant) else None
+            self._digests[task, variant] = run_digest(spec, self.data_digest(task), teacher)
+        return self._digests[task, variant]
+
+    def run(self, task: str, variant: str, seed: int) -> Run:
+        """Return a run with the digest of its settings."""
+        return Run(task, variant, seed, self.digest(task, variant))
 
     def teacher(self, task: str, seed: int) -> RunSpec:
         """Return the spec of a teacher's fine-tuning."""
@@ -156,7 +199,7 @@ class Plan:
 
     def trials(self, task: str) -> str:
         """Return the specs of a task's students for one seed, as JSON lines, to try before the teacher is trained."""
-        names = dict.fromkeys(name for place, name, _ in self.runs() if place == task and name != "teacher")
+        names = dict.fromkeys(run.variant for run in self.runs() if run.task == task and run.variant != TEACHER)
         return "".join(f"{self.student(task, name, self.seeds[0]).json()}\n" for name in names)
 
     def method(self, variant: str) -> str:
@@ -198,11 +241,11 @@ class Plan:
             for name, found in cells.items()
         }
 
-    def runs(self) -> list[tuple[str, str, int]]:
-        """(task, variant, seed) of every training run, the teachers ("teacher") first."""
+    def runs(self) -> list[Run]:
+        """Return every training run, the teachers first."""
         places = [(task, name) for name in ("teacher", *self.variants) for task in self.tasks]
         places += [(task, cell.variant) for cell in self.cells for task in cell.tasks]
-        return [(task, name, seed) for task, name in dict.fromkeys(places) for seed in self.seeds]
+        return [self.run(task, name, seed) for task, name in dict.fromkeys(places) for seed in self.seeds]
 
     def step_cost(self, task: str) -> StepCostSpec:
         """Return the variants to time, all on one batch and with the config's student."""
@@ -248,12 +291,19 @@ class Plan:
         )
 
     def page(self, *, compared: bool = False) -> str:
-        """JSON of the config, which the report page shows. Variants keep their order, in which tables have their rows.
+        """Return the config, which the report page shows, and the digests of runs and data as JSON.
+
+        Variants keep their order, in which tables have their rows.
 
         Args:
             compared: leave out what says where jobs run and files lie: when that alone changes, nothing is made anew.
         """
         config = dict(sorted(self.config.items()))
+        # Given, so that its reader needs no local models: their content is part of the digests.
+        runs: dict[str, dict[str, str]] = {}
+        for run in self.runs():
+            runs.setdefault(run.task, {})[run.variant] = run.digest
+        config["digests"] = {"data": {task: self.data_digest(task) for task in self.tasks}, "runs": runs}
         if compared:
             config = {key: value for key, value in config.items() if key not in WHERE_JOBS_RUN}
             places = ("train", "dev", "test")
@@ -291,8 +341,3 @@ class Plan:
 def _pick(settings: Mapping[str, Any], keys: tuple[str, ...]) -> dict[str, Any]:
     """Those of the keys that the settings have."""
     return {key: settings[key] for key in keys if key in settings}
-
-
-@functools.cache
-def _sha256(path: str) -> str:
-    return sha256(path)

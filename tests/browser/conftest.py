@@ -50,10 +50,10 @@ def reported(browser: Chrome, tmp_path_factory: pytest.TempPathFactory) -> Workf
     }
     workflow.overlay(config)
     workflow.snakemake()
-    lost = workflow.folder / "results/students/mrpc/reptile/seed-1"
+    lost, scored = workflow.run("reptile"), workflow.metrics("reptile")
     shutil.rmtree(lost)
-    (workflow.folder / "results/metrics/mrpc/reptile/seed-1.json").unlink()
-    log = workflow.folder / "results/logs/train_student/mrpc/reptile/seed-1.log"
+    scored.unlink()
+    log = workflow.experiment / f"logs/train_student/mrpc/{lost.parent.name}/seed-1.log"
     log.write_text("12:00:00 epoch 1\nRuntimeError: out of <memory>\n")
     workflow.overlay({**config, "report_only": True})
     workflow.snakemake()
@@ -63,7 +63,7 @@ def reported(browser: Chrome, tmp_path_factory: pytest.TempPathFactory) -> Workf
 @pytest.fixture(scope="session")
 def moved(reported: Workflow, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The page alone, in a folder of its own."""
-    return Path(shutil.copy2(reported.folder / "results/report/index.html", tmp_path_factory.mktemp("moved")))
+    return Path(shutil.copy2(reported.experiment / "report/index.html", tmp_path_factory.mktemp("moved")))
 
 
 @pytest.fixture

@@ -16,9 +16,8 @@ from rkd.models import source as model_source
 from rkd.verify import made, verify
 from rkd.verify.finding import visible_files
 from tests.helpers import results_tree
+from tests.helpers.results_tree import DATA, KD, KD_METRICS, METRICS, TEACHER
 from tests.helpers.seeds import SOAK
-
-KD = "students/cola/kd/seed-1"
 
 
 @pytest.fixture(scope="module")
@@ -79,14 +78,14 @@ def changes(value: Any, key: tuple[Any, ...] = ()) -> Iterator[tuple[str, Callab
 # Each record, and the part that is verified when it is changed: less than all results, so that no other part helps but
 # the tables, figures and the page that were made from it.
 RECORDS = {
-    "teachers/cola/seed-1/run.json": "teachers/cola/seed-1",
+    f"{TEACHER}/run.json": TEACHER,
     f"{KD}/run.json": KD,
-    "metrics/cola/kd/seed-1.json": "metrics/cola/kd/seed-1.json",
-    "data/cola/manifest.json": "data/cola",
-    "tables/main.json": "tables/main.json",
-    "tables/provenance.json": "tables/provenance.json",
-    "figures/learning_curves.json": "figures/learning_curves.json",
-    "report/index.json": "report",
+    KD_METRICS: KD_METRICS,
+    f"{DATA}/manifest.json": DATA,
+    "demo/tables/main.json": "demo/tables/main.json",
+    "demo/tables/provenance.json": "demo/tables/provenance.json",
+    "demo/figures/learning_curves.json": "demo/figures/learning_curves.json",
+    "demo/report/index.json": "demo/report",
 }
 
 
@@ -132,7 +131,8 @@ def test_every_file_that_is_deleted_or_has_another_bit_is_found(results: Path) -
 
 def test_every_file_too_many_is_found(results: Path) -> None:
     unseen = []
-    folders = [folder for folder in results.rglob("*") if folder.is_dir()]
+    # An experiment's own folder may hold more, such as logs.
+    folders = [folder for folder in results.rglob("*") if folder.is_dir() and folder.name != "demo"]
     for file in (folder / name for folder in folders for name in ("other.json", "other.txt", "model.bin", "run")):
         if file.is_dir():
             continue
@@ -238,10 +238,10 @@ def test_variants_of_one_seed_may_end_in_the_same_weights_and_predictions(result
 def test_what_a_metrics_file_says_of_its_run_is_compared_with_the_run(
     results: Path, key: str, value: Any, told: str
 ) -> None:
-    for folder in ("tables", "report"):  # no table helps
+    for folder in ("demo/tables", "demo/report"):  # no table helps
         shutil.rmtree(results / folder)
-    edited(results / "metrics/cola/kd/seed-1.json", lambda metrics: metrics.update({key: value}))
-    assert told in mismatches(results / "metrics")
+    edited(results / KD_METRICS, lambda metrics: metrics.update({key: value}))
+    assert told in mismatches(results / "demo/metrics")
 
 
 @pytest.mark.parametrize(
@@ -255,26 +255,26 @@ def test_what_a_metrics_file_says_of_its_run_is_compared_with_the_run(
     ],
 )
 def test_the_flags_of_a_manifest(results: Path, change: Callable[[dict[str, Any]], object], told: str) -> None:
-    edited(results / "data/cola/manifest.json", change)
+    edited(results / f"{DATA}/manifest.json", change)
     assert told in mismatches(results / "data")
 
 
 def test_other_files_of_prepared_data(results: Path) -> None:
-    flipped(results / "data/cola/dataset/data.arrow", 7)
-    edited(results / "data/cola/tokenizer/tokenizer.json", lambda tokenizer: tokenizer.update(normalizer=None, x=1))
+    flipped(results / f"{DATA}/dataset/data.arrow", 7)
+    edited(results / f"{DATA}/tokenizer/tokenizer.json", lambda tokenizer: tokenizer.update(normalizer=None, x=1))
     told = mismatches(results / "data")
     for name in ("dataset/data.arrow", "tokenizer/tokenizer.json"):
-        assert f"results/data/cola/{name}: sha256 is " in told
-        assert f"changed since: results/data/cola/{name}: sha256 is " in str(verify([results / KD]))
+        assert f"results/{DATA}/{name}: sha256 is " in told
+        assert f"changed since: results/{DATA}/{name}: sha256 is " in str(verify([results / KD]))
 
 
 def test_prepared_data_whose_manifest_lists_no_files_have_at_least_its_vocabulary(results: Path) -> None:
     """As those of published results, which are older."""
-    manifest = results / "data/cola/manifest.json"
+    manifest = results / f"{DATA}/manifest.json"
     edited(manifest, lambda content: content.pop("files"))
     edited(manifest, lambda content: content.update(sha256=older_digest(content)))
     assert "manifest.json: lists no SHA-256 of its files" in str(verify([manifest]))
-    file = results / "data/cola/tokenizer/tokenizer.json"
+    file = results / f"{DATA}/tokenizer/tokenizer.json"
     assert "tokenizer.json" not in mismatches(results / "data")
     edited(file, lambda tokenizer: tokenizer["model"]["vocab"].update(c=3))
     assert "tokenizer.json: vocab_size of its vocabulary is 4; the manifest has 3" in mismatches(results / "data")
@@ -292,8 +292,8 @@ def test_another_model_at_the_place_that_a_run_started_from(results: Path) -> No
     shutil.copy(results_tree.ROOT / "configs/models/bert-2x128.json", model)
     started = {"source": str(model), "content": model_source.parse(str(model)).content()}
     edited(results / KD / "run.json", lambda run: run["spec"]["model"].update(started))
-    shutil.rmtree(results / "tables")
-    shutil.rmtree(results / "report")
+    shutil.rmtree(results / "demo/tables")
+    shutil.rmtree(results / "demo/report")
     assert verify([results / KD]).findings == ()
     edited(model, lambda config: config.update(num_hidden_layers=1))
     assert "run.json: model small.json: its digest is " in str(verify([results / KD]))
@@ -302,23 +302,23 @@ def test_another_model_at_the_place_that_a_run_started_from(results: Path) -> No
 
 
 def test_deleted_metrics(results: Path) -> None:
-    (results / "metrics/cola/kd/seed-1.json").unlink()
-    assert "metrics/cola/kd/seed-1.json: is not there" in mismatches(results)
-    assert "seed-1.json: is not there: the run has not been scored" in str(verify([results / KD]))
+    (results / KD_METRICS).unlink()
+    assert f"{KD_METRICS}: is not there" in mismatches(results)
+    assert "run.json: has no metrics file in any experiment" in str(verify([results / KD]))
 
 
 def test_a_sidecar_without_inputs(results: Path) -> None:
-    shutil.rmtree(results / "report")
-    edited(results / "tables/main.json", lambda sidecar: sidecar["origin"]["inputs"].clear())
-    assert "main.json: origin.inputs.results/metrics/cola/teacher/seed-1.json: found nothing" in mismatches(results)
-    edited(results / "tables/main.json", lambda sidecar: sidecar["origin"].pop("inputs"))
+    shutil.rmtree(results / "demo/report")
+    edited(results / "demo/tables/main.json", lambda sidecar: sidecar["origin"]["inputs"].clear())
+    assert f"main.json: origin.inputs.results/{METRICS['teacher']}: found nothing" in mismatches(results)
+    edited(results / "demo/tables/main.json", lambda sidecar: sidecar["origin"].pop("inputs"))
     assert "main.json: is no record" in mismatches(results)
 
 
 def test_the_page_is_compared_with_what_its_command_makes(results: Path) -> None:
-    page = results / "report/index.html"
+    page = results / "demo/report/index.html"
     page.write_text(page.read_text(encoding="utf-8").replace("Synthetic data, not GLUE", "GLUE", 1), encoding="utf-8")
-    told = mismatches(results / "report")
+    told = mismatches(results / "demo/report")
     assert "index.html: sha256 is" in told
     assert "index.html: line " in told
     assert "GLUE" in told
@@ -328,17 +328,17 @@ def test_the_page_is_compared_with_what_its_command_makes(results: Path) -> None
 def test_a_page_made_of_other_sources(results: Path) -> None:
     with (results / KD / "history.jsonl").open("a") as history:
         history.write('{"epoch": 2, "step": 9, "primary_score": 1.0}\n')
-    told = mismatches(results / "report")
+    told = mismatches(results / "demo/report")
     assert "history.jsonl: sha256 is" in told
     assert "index.json, made from it, recorded" in told
 
 
 def test_a_figure_that_was_drawn_anew_with_its_record_is_told_by_the_page(results: Path) -> None:
-    figure = results / "figures/learning_curves.png"
+    figure = results / "demo/figures/learning_curves.png"
     flipped(figure, 100)
-    record = results / "figures/learning_curves.json"
+    record = results / "demo/figures/learning_curves.json"
     edited(record, lambda content: content["origin"]["outputs"].update({figure.name: made.digest(figure.absolute())}))
-    told = str(verify([results / "figures"]))
+    told = str(verify([results / "demo/figures"]))
     assert "is drawn in another way here, of the same sources" in told
     assert "index.json, made from it, recorded" in told
 
@@ -347,12 +347,12 @@ def test_a_figure_that_was_drawn_anew_with_its_record_is_told_by_the_page(result
     ("change", "told"),
     [
         (lambda spec: spec.update(student_model="other"), "says student other; its runs have "),
-        (lambda spec: spec.update(teacher_model="other"), "says teacher other; teachers/cola/seed-1 has "),
-        (lambda spec: spec["selection"].update(student="last"), "says selection last of students; students/cola/kd/"),
-        (lambda spec: spec["selection"].update(teacher="last"), "says selection last of teachers; teachers/cola/"),
+        (lambda spec: spec.update(teacher_model="other"), "says teacher other"),
+        (lambda spec: spec["selection"].update(student="last"), f"says selection last of students; {KD} has"),
+        (lambda spec: spec["selection"].update(teacher="last"), f"says selection last of teachers; {TEACHER} has"),
         (
             lambda spec: spec["variants"][0].update(method="pkd"),
-            "says method pkd of kd; students/cola/kd/seed-1 has kd",
+            f"says method pkd of kd; {KD} has kd",
         ),
     ],
 )
@@ -360,24 +360,24 @@ def test_a_table_that_tells_settings_which_never_ran(
     results: Path, change: Callable[[dict[str, Any]], object], told: str
 ) -> None:
     """As by `report_only: true` with another config: all of the table agrees with itself."""
-    shutil.rmtree(results / "report")
+    shutil.rmtree(results / "demo/report")
     spec = results_tree.plan().report().as_dict()
     change(spec)
-    metrics = [f"results/metrics/cola/{row}/seed-1.json" for row in results_tree.RUNS]
+    metrics = [f"results/{path}" for path in METRICS.values()]
     results_tree.script(
-        "make_main_table.py", "--spec", json.dumps(spec), "--out-dir", "results/tables", "--metrics", *metrics
+        "make_main_table.py", "--spec", json.dumps(spec), "--out-dir", "results/demo/tables", "--metrics", *metrics
     )
-    assert f"main.json: {told}" in mismatches(results / "tables")
+    assert f"main.json: {told}" in mismatches(results / "demo/tables")
 
 
 def test_a_page_that_tells_settings_which_never_ran(results: Path) -> None:
-    config = results_tree.plan().config
+    config = json.loads(results_tree.plan().page())
     told = {**config, "student": {**config["student"], "epochs": 9}}
     arguments = ("--results", "results", "--citation", "CITATION.cff", "--tables", "main", "--figures")
     shutil.copy(results_tree.ROOT / "CITATION.cff", ".")
-    page = ("--out", "results/report/index.html")
+    page = ("--out", "results/demo/report/index.html")
     results_tree.script("make_report.py", "--config", json.dumps(told), *arguments, *page)
-    assert "index.json: says training.epochs 9; students/cola/kd/seed-1 has " in mismatches(results / "report")
+    assert f"index.json: says training.epochs 9; {KD} has " in mismatches(results / "demo/report")
 
 
 # --- damage -------------------------------------------------------------------------------------------------
@@ -451,11 +451,11 @@ def test_damaged_records_are_mismatches(results: Path, record: str, content: byt
 def test_names_that_no_file_can_have(results: Path) -> None:
     for name in ("x" * 300, "\0", "a\nb"):
         edited(
-            results / "tables/main.json",
+            results / "demo/tables/main.json",
             lambda table, name=name: table["origin"]["inputs"].update({f"results/{KD}/{name}": "x"}),
         )
         assert mismatches(results / KD), "a witness"
-        assert mismatches(results / "tables")
+        assert mismatches(results / "demo/tables")
         edited(results / KD / "run.json", lambda run, name=name: run["outputs"].update({name: "x"}))
         assert mismatches(results / KD)
 

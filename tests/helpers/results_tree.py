@@ -29,10 +29,9 @@ from rkd.workflow.plan import Plan
 from tests.helpers import ROOT
 
 READ_BY_THE_PAGE = (
-    *(f"tables/{name}.{suffix}" for name in ("main", "provenance") for suffix in ("json", "csv", "tex")),
-    *(f"figures/learning_curves.{suffix}" for suffix in ("json", "pdf", "png")),
+    *(f"demo/tables/{name}.{suffix}" for name in ("main", "provenance") for suffix in ("json", "csv", "tex")),
+    *(f"demo/figures/learning_curves.{suffix}" for suffix in ("json", "pdf", "png")),
 )
-RUNS = {"teacher": "teachers/cola/seed-1", "kd": "students/cola/kd/seed-1", "reptile": "students/cola/reptile/seed-1"}
 
 
 def plan(**changes: Any) -> Plan:
@@ -44,19 +43,26 @@ def plan(**changes: Any) -> Plan:
     return Plan(load({**config, **models, **small, **changes}))
 
 
+_PLAN = plan()
+EXPERIMENT = "demo"
+DATA = f"data/cola-{_PLAN.data_digest('cola')}"
+RUNS = {name: _PLAN.run("cola", name, 1).folder(Path()).as_posix() for name in ("teacher", "kd", "reptile")}
+METRICS = {name: _PLAN.run("cola", name, 1).metrics(Path(EXPERIMENT)).as_posix() for name in RUNS}
+TEACHER, KD = RUNS["teacher"], RUNS["kd"]
+KD_METRICS = METRICS["kd"]
+
+
 def build(folder: Path) -> None:
     """Write results/ into a folder: prepared data, three runs, their metrics, two tables, a figure and the page."""
     planned, results = plan(), folder / "results"
-    prepare(results / "data/cola")
+    prepare(results / DATA)
     for number, (variant, place) in enumerate(RUNS.items()):
         write_run(results / place, planned, variant, number)
-    histories, metrics, records = (
-        [f"results/{place.format(row=row, run=run)}" for row, run in RUNS.items()]
-        for place in ("{run}/history.jsonl", "metrics/cola/{row}/seed-1.json", "{run}/run.json")
-    )
+    histories, records = ([f"results/{run}/{name}" for run in RUNS.values()] for name in ("history.jsonl", "run.json"))
+    metrics = [f"results/{path}" for path in METRICS.values()]
     with working_in(folder):
         for variant, place in RUNS.items():
-            spec, out = planned.metrics("cola", variant, 1).json(), f"results/metrics/cola/{variant}/seed-1.json"
+            spec, out = planned.metrics("cola", variant, 1).json(), f"results/{METRICS[variant]}"
             script(
                 "compute_metrics.py",
                 "--spec",
@@ -67,14 +73,22 @@ def build(folder: Path) -> None:
                 out,
             )
         report = planned.report().json()
-        script("make_main_table.py", "--spec", report, "--out-dir", "results/tables", "--metrics", *metrics)
-        script("make_provenance.py", "--planned", "3", "--out-dir", "results/tables", "--runs", *records)
-        out = ("--out", "results/figures/learning_curves")
+        script("make_main_table.py", "--spec", report, "--out-dir", "results/demo/tables", "--metrics", *metrics)
+        script("make_provenance.py", "--planned", "3", "--out-dir", "results/demo/tables", "--runs", *records)
+        out = ("--out", "results/demo/figures/learning_curves")
         curves = ("--histories", *histories[1:], "--teacher-metrics", metrics[0])
         script("plot_learning_curves.py", "--spec", report, *out, *curves)
         Path("CITATION.cff").write_bytes((ROOT / "CITATION.cff").read_bytes())
-        told = ("--tables", "main", "provenance", "--figures", "learning_curves", "--out", "results/report/index.html")
-        config = json.dumps(planned.config)
+        told = (
+            "--tables",
+            "main",
+            "provenance",
+            "--figures",
+            "learning_curves",
+            "--out",
+            "results/demo/report/index.html",
+        )
+        config = planned.page()
         script("make_report.py", "--config", config, "--results", "results", "--citation", "CITATION.cff", *told)
 
 
@@ -121,8 +135,8 @@ def digest_of(content: Any) -> str:
 
 def write_run(folder: Path, planned: Plan, variant: str, seed: int, task: str = "cola") -> None:
     """A run as training leaves it, with random predictions; prepared data and teacher are those beside it."""
-    root = folder.parents[len(Path(RUNS.get(variant, RUNS["kd"])).parts) - 1]
-    data, teacher = root / "data" / task, root / "teachers" / task / "seed-1"
+    root = folder.parents[len(Path(KD).parts) - 1]
+    data, teacher = root / DATA.replace("cola", task), root / TEACHER.replace("cola", task)
     spec = planned.teacher(task, 1) if variant == "teacher" else planned.student(task, variant, 1)
     folder.mkdir(parents=True)
     rng = np.random.default_rng(seed)
@@ -143,6 +157,10 @@ def write_run(folder: Path, planned: Plan, variant: str, seed: int, task: str = 
             "spec": asdict(spec),
             "data": {**read, "files": manifest["files"]},
             "teacher": None if variant == "teacher" else digests(teacher / "model"),
+            "inputs": {
+                "data": DATA.rpartition("-")[2],
+                "teacher": None if variant == "teacher" else planned.digest(task, "teacher"),
+            },
             "code": code_digests("workflow_scripts/train.py", f"rkd.methods.{spec.method}"),
             "outputs": digests(folder),
             "precision": spec.training["precision"],

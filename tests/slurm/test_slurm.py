@@ -13,9 +13,10 @@ from pathlib import Path
 import pytest
 import yaml
 
+from rkd.runs.paths import Run, located
 from tests.helpers import ROOT, TIMEOUT
 from tests.slurm.conftest import Cluster
-from tests.workflow.conftest import TINY, Workflow
+from tests.workflow.conftest import TINY, Workflow, plan_of
 
 PROFILE = yaml.safe_load((ROOT / "profiles/slurm/config.yaml").read_text())
 TRAINING = ("finetune_teacher", "train_student")
@@ -54,15 +55,25 @@ def start(workflow: Workflow, log: Path) -> subprocess.Popen:
 
 
 def metrics(workflow: Workflow) -> dict[str, dict]:
-    folder = workflow.folder / "results/metrics"
+    folder = workflow.experiment / "metrics"
     return {str(path.relative_to(folder)): json.loads(path.read_text()) for path in sorted(folder.rglob("*.json"))}
 
 
 def comment(run: str) -> str:
-    """What the plugin calls the job of a run, such as students/mrpc/kd/seed-1."""
-    kind, *rest, seed = run.split("/")
-    rule = {"teachers": "finetune_teacher", "students": "train_student"}[kind]
-    return f"rule_{rule}_wildcards_{'_'.join([*rest, seed.removeprefix('seed-')])}"
+    """What the plugin calls the job of a run, such as runs/mrpc/kd-0123456789/seed-1."""
+    found = located(run)
+    assert found is not None, run
+    return f"rule_{rule_of(run)}_wildcards_{'_'.join(map(str, wildcards(found[1])))}"
+
+
+def wildcards(run: Run) -> list[str | int]:
+    """The wildcards of a run's job, in the order of its paths."""
+    return [run.task, *[run.variant] * (run.variant != "teacher"), run.digest, run.seed]
+
+
+def rule_of(run: str) -> str:
+    """The rule that trains a run."""
+    return "finetune_teacher" if "/teacher-" in run else "train_student"
 
 
 def crash(cluster: Cluster) -> None:
@@ -108,12 +119,12 @@ def test_the_workflow_survives_a_killed_job_and_a_dead_node(cluster: Cluster, tm
         return [job for job in cluster.jobs()[earlier:] if job["Comment"] == comment(run)]
 
     def trains(run: str) -> bool:
-        rule = comment(run).removeprefix("rule_").partition("_wildcards_")[0]
-        log = on_slurm.folder / f"results/logs/{rule}/{run.partition('/')[2]}.log"
+        log = on_slurm.experiment / f"logs/{rule_of(run)}/{run.partition('/')[2]}.log"
         return log.exists() and "epoch 1 " in log.read_text() and submitted(run)[-1]["JobState"] == "RUNNING"
 
     log = tmp_path / "slurm.log"
-    killed, lost = "teachers/mrpc/seed-1", "students/mrpc/reptile/seed-1"
+    planned = plan_of(SMALL if config == "small" else {})
+    killed, lost = (str(planned.run("mrpc", name, 1).folder(Path())) for name in ("teacher", "reptile"))
     process = start(on_slurm, log)
     try:
         # So the kernel ends a training that takes too much memory.
@@ -135,12 +146,12 @@ def test_the_workflow_survives_a_killed_job_and_a_dead_node(cluster: Cluster, tm
 
     # All trainings, and nothing else, went through sbatch, and asked for what the profile says.
     folder = on_slurm.folder / "results"
-    runs = [str(path.parent.relative_to(folder)) for path in folder.glob("*/**/seed-*/run.json")]
+    runs = [str(path.parent.relative_to(folder)) for path in folder.glob("runs/**/seed-*/run.json")]
     assert len(runs) == (4 if config == "small" else 24)
     assert {job["Comment"] for job in cluster.jobs()[earlier:]} == set(map(comment, runs))
     for run in runs:
         for attempt, job in enumerate(submitted(run), start=1):
-            asked = in_slurm_units("finetune_teacher" if run.startswith("teachers") else "train_student", attempt)
+            asked = in_slurm_units(rule_of(run), attempt)
             assert {key: job[key] for key in asked} == asked, run
         assert job["JobState"] == "COMPLETED", run
 

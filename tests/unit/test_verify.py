@@ -16,9 +16,17 @@ from rkd import verify
 from rkd.errors import RkdError
 from rkd.verify.earlier import current_command
 from tests.helpers import ROOT, TIMEOUT, results_tree
-from tests.helpers.results_tree import script
+from tests.helpers.results_tree import DATA, KD, KD_METRICS, TEACHER, script
 
-COUNTS = {"runs": 3, "metrics files": 3, "prepared tasks": 1, "tables": 2, "figures": 1, "pages": 1, "distillations": 0}
+COUNTS = {
+    "runs": 3,
+    "metrics files": 3,
+    "prepared tasks": 1,
+    "tables": 2,
+    "figures": 1,
+    "pages": 1,
+    "distillations": 0,
+}
 WHOLE = "verified 3 runs, 3 metrics files, 1 prepared task, 2 tables, 1 figure, 1 page: no mismatch"
 
 
@@ -80,7 +88,7 @@ def test_a_task_of_ones_own(results: Path) -> None:
     spec = {"task": "mine", "variant": "kd", "method": "kd", "seed": 1, "synthetic": False, "custom_task": definition}
     run, out = results / "students/mine/kd/seed-1", results / "metrics/mine/kd/seed-1.json"
     run.parent.mkdir(parents=True)
-    shutil.move(results / "students/cola/kd/seed-1", run)
+    shutil.move(results / KD, run)
     trained = {key: value for key, value in definition.items() if key != "title"}
     edited_json(
         run / "run.json", lambda record: record["spec"].update(task="mine", custom_task={**trained, "metrics": ["f1"]})
@@ -102,15 +110,14 @@ def flip_prediction(path: Path) -> None:
 
 
 def first_number(results: Path) -> str:
-    return (results / "tables/main.csv").read_text().splitlines()[1].split(",")[4]
+    return (results / "demo/tables/main.csv").read_text().splitlines()[1].split(",")[4]
 
 
-KD = "students/cola/kd/seed-1"
 # What is tampered with, the files that must be told, and a part of what is said.
 TAMPERED: dict[str, tuple[Callable[[Path], Any], set[str], str]] = {
     "prediction": (
         lambda results: flip_prediction(results / KD / "predictions.parquet"),
-        {f"{KD}/predictions.parquet", "metrics/cola/kd/seed-1.json"},
+        {f"{KD}/predictions.parquet", KD_METRICS},
         "run.json recorded",
     ),
     "history": (
@@ -124,25 +131,21 @@ TAMPERED: dict[str, tuple[Callable[[Path], Any], set[str], str]] = {
         "run.json recorded",
     ),
     "metric": (
-        lambda results: edited_json(
-            results / "metrics/cola/kd/seed-1.json", lambda content: content.update(primary_score=0.999)
-        ),
-        {"metrics/cola/kd/seed-1.json"},
+        lambda results: edited_json(results / KD_METRICS, lambda content: content.update(primary_score=0.999)),
+        {KD_METRICS},
         "primary_score: found 0.999; its predictions give 0.",
     ),
     "nested metric": (
         lambda results: edited_json(
-            results / "metrics/cola/kd/seed-1.json",
+            results / KD_METRICS,
             lambda content: content["splits"]["validation"].update(matthews_correlation=0.999),
         ),
-        {"metrics/cola/kd/seed-1.json"},
+        {KD_METRICS},
         "splits.validation.matthews_correlation: found 0.999; its predictions give 0.",
     ),
     "row of the metrics": (
-        lambda results: edited_json(
-            results / "metrics/cola/kd/seed-1.json", lambda content: content.update(variant="reptile")
-        ),
-        {"metrics/cola/kd/seed-1.json"},
+        lambda results: edited_json(results / KD_METRICS, lambda content: content.update(variant="reptile")),
+        {KD_METRICS},
         'variant: found "reptile"; its run has "kd"',
     ),
     "spec": (
@@ -161,32 +164,32 @@ TAMPERED: dict[str, tuple[Callable[[Path], Any], set[str], str]] = {
         "is no record as this project writes them",
     ),
     "cell of the CSV": (
-        lambda results: replaced(results / "tables/main.csv", first_number(results), "99.9"),
-        {"tables/main.csv"},
+        lambda results: replaced(results / "demo/tables/main.csv", first_number(results), "99.9"),
+        {"demo/tables/main.csv"},
         "line 2, mean: found 99.9; its sources give",
     ),
     "row of the CSV": (
-        lambda results: (results / "tables/main.csv").write_text(
-            "".join((results / "tables/main.csv").read_text().splitlines(keepends=True)[:-1])
+        lambda results: (results / "demo/tables/main.csv").write_text(
+            "".join((results / "demo/tables/main.csv").read_text().splitlines(keepends=True)[:-1])
         ),
-        {"tables/main.csv"},
+        {"demo/tables/main.csv"},
         "found nothing; its sources give",
     ),
     "cell of the Markdown": (
-        lambda results: replaced(results / "tables/main.md", f"{float(first_number(results)):.1f}", "99.9"),
-        {"tables/main.md"},
+        lambda results: replaced(results / "demo/tables/main.md", f"{float(first_number(results)):.1f}", "99.9"),
+        {"demo/tables/main.md"},
         "its sources give",
     ),
     "cell of the LaTeX": (
-        lambda results: replaced(results / "tables/main.tex", f"{float(first_number(results)):.1f}", "99.9"),
-        {"tables/main.tex"},
+        lambda results: replaced(results / "demo/tables/main.tex", f"{float(first_number(results)):.1f}", "99.9"),
+        {"demo/tables/main.tex"},
         "its sources give",
     ),
     "cell of the sidecar": (
         lambda results: edited_json(
-            results / "tables/main.json", lambda content: content["cells"][0].update(mean=99.9)
+            results / "demo/tables/main.json", lambda content: content["cells"][0].update(mean=99.9)
         ),
-        {"tables/main.json"},
+        {"demo/tables/main.json"},
         "cells.0.mean: found 99.9; its sources give",
     ),
 }
@@ -204,24 +207,24 @@ def test_what_was_tampered_with_is_found(results: Path, what: str) -> None:
 def test_who_changes_predictions_metrics_and_table_alike_is_found_by_the_run(results: Path) -> None:
     flip_prediction(results / KD / "predictions.parquet")
     spec = {"task": "cola", "variant": "kd", "method": "kd", "seed": 1, "synthetic": True}
-    out = str(results / "metrics/cola/kd/seed-1.json")
+    out = str(results / KD_METRICS)
     predictions = str(results / KD / "predictions.parquet")
     script("compute_metrics.py", "--spec", json.dumps(spec), "--predictions", predictions, "--out", out)
-    shutil.rmtree("results/tables")
-    shutil.rmtree("results/figures")
-    shutil.rmtree("results/report")
-    found = {finding.file for finding in verify.verify([results / KD, results / "metrics"]).mismatches}
-    assert found == {f"results/{KD}/predictions.parquet", "results/metrics/cola/kd/seed-1.json"}
+    shutil.rmtree("results/demo/tables")
+    shutil.rmtree("results/demo/figures")
+    shutil.rmtree("results/demo/report")
+    found = {finding.file for finding in verify.verify([results / KD, results / "demo/metrics"]).mismatches}
+    assert found == {f"results/{KD}/predictions.parquet", f"results/{KD_METRICS}"}
 
 
 def test_without_predictions_a_tampered_metric_is_found_by_its_table(results: Path) -> None:
     """As in published results, which leave the predictions out."""
     (results / KD / "predictions.parquet").unlink()
-    edited_json(results / "metrics/cola/kd/seed-1.json", lambda content: content.update(primary_score=0.999))
+    edited_json(results / KD_METRICS, lambda content: content.update(primary_score=0.999))
     checked = verify.verify([results])
-    assert {finding.file for finding in checked.mismatches} == {"results/metrics/cola/kd/seed-1.json"}
+    assert {finding.file for finding in checked.mismatches} == {f"results/{KD_METRICS}"}
     assert "main.json, made from it, recorded" in str(checked)
-    assert "not checked: results/students/cola/kd/seed-1/predictions.parquet: is not there" in str(checked)
+    assert f"not checked: results/{KD}/predictions.parquet: is not there" in str(checked)
 
 
 @pytest.mark.parametrize(
@@ -230,14 +233,14 @@ def test_without_predictions_a_tampered_metric_is_found_by_its_table(results: Pa
         (KD, {"runs": 1}),
         (f"{KD}/predictions.parquet", {"runs": 1}),
         (f"{KD}/model/model.safetensors", {"runs": 1}),
-        ("students", {"runs": 2}),
-        ("metrics/cola", {"metrics files": 3}),
-        ("metrics/cola/kd/seed-1.json", {"metrics files": 1}),
+        ("runs", {"runs": 3}),
+        ("demo/metrics/cola", {"metrics files": 3}),
+        (KD_METRICS, {"metrics files": 1}),
         ("data", {"prepared tasks": 1}),
-        ("tables/main.tex", {"tables": 1}),
-        ("tables", {"tables": 2}),
-        ("figures/learning_curves.png", {"figures": 1}),
-        ("report/index.html", {"pages": 1}),
+        ("demo/tables/main.tex", {"tables": 1}),
+        ("demo/tables", {"tables": 2}),
+        ("demo/figures/learning_curves.png", {"figures": 1}),
+        ("demo/report/index.html", {"pages": 1}),
     ],
 )
 def test_a_part_of_the_results(results: Path, path: str, counts: dict[str, int]) -> None:
@@ -254,19 +257,19 @@ def test_what_has_changed_since_is_told_and_no_mismatch(results: Path) -> None:
         content["teacher"] = {"model.safetensors": "0" * 64}
 
     edited_json(results / KD / "run.json", age)
-    (results / "data/cola/dataset/x.arrow").touch()
-    (results / "data/cola/manifest.json").write_text('{"sha256": "other"}')
-    for folder in ("tables", "report"):  # which were made from the run
+    (results / f"{DATA}/dataset/x.arrow").touch()
+    (results / f"{DATA}/manifest.json").write_text('{"sha256": "other"}')
+    for folder in ("demo/tables", "demo/report"):  # which were made from the run
         shutil.rmtree(results / folder)
     checked = verify.verify([results / KD])
     assert checked.mismatches == []
     told = str(checked)
     for part in (
-        "changed since: results/students/cola/kd/seed-1/run.json: code: rkd/losses.py",
+        f"changed since: results/{KD}/run.json: code: rkd/losses.py",
         f"package numpy: {np.__version__} is installed, the run had 1.0",
-        "results/data/cola/dataset/x.arrow: sha256 is e3b0c442",
+        f"results/{DATA}/dataset/x.arrow: sha256 is e3b0c442",
         "data: the manifest's sha256 is other",
-        "results/teachers/cola/seed-1/model/model.safetensors: sha256 is",
+        f"results/{TEACHER}/model/model.safetensors: sha256 is",
     ):
         assert part in told
 
@@ -276,10 +279,10 @@ def test_only_the_workflows_own_scripts_are_run(results: Path) -> None:
     Path("make_evil.py").write_text(f"open({str(touched)!r}, 'w')")
     for name in ("make_evil.py", "workflow_scripts/../make_evil.py", str(Path("make_evil.py").absolute())):
         edited_json(
-            results / "tables/main.json",
+            results / "demo/tables/main.json",
             lambda content, name=name: content["origin"].update(command=[name, "--out-dir", "x"]),
         )
-        assert "tables/main.json: is no record" in str(verify.verify([results / "tables"]))
+        assert "demo/tables/main.json: is no record" in str(verify.verify([results / "demo/tables"]))
     assert not touched.exists()
 
 
@@ -287,8 +290,8 @@ def test_a_table_is_made_in_no_other_folder_than_verifys_own(results: Path) -> N
     def redirected(content: dict) -> None:
         content["origin"]["command"] += ["--out-dir", str(Path("elsewhere").absolute())]
 
-    edited_json(results / "tables/main.json", redirected)
-    assert "main.json: its command writes to results/tables" not in str(verify.verify([results / "tables"]))
+    edited_json(results / "demo/tables/main.json", redirected)
+    assert "main.json: its command writes to results/demo/tables" not in str(verify.verify([results / "demo/tables"]))
     assert not Path("elsewhere").exists()
 
 
@@ -309,10 +312,10 @@ def test_the_command_and_its_exit_codes(results: Path) -> None:
     whole = run()
     assert (whole.returncode, whole.stderr) == (0, "")
     assert whole.stdout == f"{WHOLE}\n"
-    replaced(results / "tables/main.csv", first_number(results), "99.9")
-    tampered = run("results/tables/main.json")
+    replaced(results / "demo/tables/main.csv", first_number(results), "99.9")
+    tampered = run("results/demo/tables/main.json")
     assert tampered.returncode == 1
-    assert "does not match: results/tables/main.csv: line 2, mean: found 99.9" in tampered.stdout
+    assert "does not match: results/demo/tables/main.csv: line 2, mean: found 99.9" in tampered.stdout
     missing = run("nowhere")
     assert missing.returncode == 2
     assert missing.stderr.startswith("error: nowhere: does not exist")

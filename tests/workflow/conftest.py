@@ -1,5 +1,6 @@
 """A copy of the workflow that really runs: small models, few rows, in a folder of its own."""
 
+import contextlib
 import os
 import shutil
 import signal
@@ -9,7 +10,10 @@ from pathlib import Path
 
 import pytest
 import yaml
+from snakemake.utils import update_config
 
+from rkd.config.load import load
+from rkd.workflow.plan import Plan
 from tests.helpers import ROOT, TIMEOUT
 
 PARTS = (
@@ -33,6 +37,16 @@ TINY = {
     "variants": {"no-lookahead": None},
     "ablations": {"teacher-lr": None},
 }
+
+
+def plan_of(overlay: dict) -> Plan:
+    """The plan of the project's config.yaml with an overlay."""
+    config = yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8"))
+    update_config(config, overlay)
+    with contextlib.chdir(ROOT):  # relative paths of models start at the working directory
+        plan = Plan(load(config))
+        plan.runs()  # with their digests, while the models are found
+    return plan
 
 
 def _heed_signals() -> None:
@@ -59,6 +73,21 @@ class Workflow:
         workflow = cls.__new__(cls)
         workflow.folder = folder
         return workflow
+
+    @property
+    def experiment(self) -> Path:
+        """The folder of the default experiment."""
+        return self.folder / "results/demo"
+
+    def run(self, variant: str, seed: int = 1, task: str = "mrpc") -> Path:
+        """The folder of the only run of a variant, whatever the digest of its settings."""
+        [found] = (self.folder / f"results/runs/{task}").glob(f"{variant}-??????????/seed-{seed}")
+        return found
+
+    def metrics(self, variant: str, seed: int = 1, task: str = "mrpc") -> Path:
+        """The metrics file of that run."""
+        run = self.run(variant, seed, task)
+        return self.experiment / f"metrics/{task}/{run.parent.name}/seed-{seed}.json"
 
     def overlay(self, config: dict) -> None:
         """Write the overlay that every later call uses."""

@@ -16,16 +16,17 @@ from tests.helpers import TIMEOUT
 from tests.helpers.interruption import outcome
 from tests.helpers.seeds import SOAK
 from tests.helpers.waiting import until
-from tests.workflow.conftest import TINY, Workflow
+from tests.workflow.conftest import TINY, Workflow, plan_of
 
 LONG = TINY | {
     "checkpoint_minutes": 0.02,
     "student": {"epochs": 40},
     "variants": {"finetune": None, "reptile": None, "no-lookahead": None, "nothing": {"method": "kd", "alpha": 0.0}},
 }
-KD, OTHER = (f"results/students/mrpc/{variant}/seed-1" for variant in ("kd", "nothing"))
-LOG = "results/logs/train_student/mrpc/kd/seed-1.log"
-STATE = "results/.checkpoints/mrpc/kd/seed-1"
+PLAN = plan_of(LONG)
+KD, OTHER = (str(PLAN.run("mrpc", variant, 1).folder(Path("results"))) for variant in ("kd", "nothing"))
+LOG = str(PLAN.run("mrpc", "kd", 1).log(Path("results/demo")))
+STATE = KD.replace("results/runs/", "results/.checkpoints/")
 
 pytestmark = pytest.mark.slow
 

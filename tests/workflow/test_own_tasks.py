@@ -80,7 +80,7 @@ def own(tmp_path_factory) -> Workflow:
 
 
 def test_the_whole_chain(own):
-    results = own.folder / "results"
+    results = own.experiment
     table = pd.read_csv(results / "tables/main.csv")
     assert set(table["row"]) == {"teacher", "kd", "reptile"}
     assert set(table.loc[table["task"] == "support-tickets", "metric"]) == {"accuracy", "macro_f1", "primary_score"}
@@ -96,23 +96,22 @@ def test_the_whole_chain(own):
 
 
 def test_predictions_and_metrics_are_of_the_user_s_rows(own):
-    results = own.folder / "results"
-    frame = pd.read_parquet(results / "students/support-tickets/kd/seed-1/predictions.parquet")
+    frame = pd.read_parquet(own.run("kd", task="support-tickets") / "predictions.parquet")
     for split, file in {"validation": "dev", "test": "test"}.items():
         rows = frame[frame["split"] == split].sort_values("idx")
         truth = pd.read_csv(own.folder / f"data/{file}.csv")["queue"]
         assert [QUEUES[int(label)] for label in rows["label"]] == list(truth)
-    found = json.loads((results / "metrics/support-tickets/kd/seed-1.json").read_text())
+    found = json.loads(own.metrics("kd", task="support-tickets").read_text())
     test = frame[frame["split"] == "test"]
     assert found["splits"]["test"]["accuracy"] == pytest.approx((test["label"] == test["prediction"]).mean())
     assert found["primary_score"] == found["splits"]["validation"]["macro_f1"]
-    dev = pd.read_parquet(results / "students/stars/kd/seed-1/predictions.parquet")
+    dev = pd.read_parquet(own.run("kd", task="stars") / "predictions.parquet")
     assert sorted(dev["split"]) == ["validation"] * 25
     assert list(dev.sort_values("idx")["label"]) == [stars(100)[n]["stars"] for n in sorted(dev["idx"])]
 
 
 def test_the_results_verify(own):
-    results = own.folder / "results"
+    results = own.experiment
     command = [sys.executable, "-m", "rkd", "verify", str(results)]
     environment = {**os.environ, "PYTHONPATH": str(own.folder)}
     found = subprocess.run(
@@ -124,10 +123,10 @@ def test_the_results_verify(own):
 
 @pytest.mark.skipif(TRACKER == "none", reason="needs the extra tensorboard")
 def test_tensorboard_gets_every_training_and_is_no_reason_to_train(own):
-    tracker = own.folder / "results/tracker"
+    tracker = own.experiment / "tracker"
     for task in OWN["tasks"]:
         for variant in ("teacher", "kd", "reptile"):
-            assert len(list((tracker / task / variant / "seed-1/events").glob("events.out.*"))) == 1
+            assert len(list((tracker / task).glob(f"{variant}-*/seed-1/events/events.out.*"))) == 1
     own.overlay({**OWN, "tracker": "none"})
     planned = own.planned()
     own.overlay(OWN)
@@ -135,12 +134,12 @@ def test_tensorboard_gets_every_training_and_is_no_reason_to_train(own):
 
 
 def test_the_model_knows_the_labels(own):
-    config = json.loads((own.folder / "results/students/support-tickets/kd/seed-1/model/config.json").read_text())
+    config = json.loads((own.run("kd", task="support-tickets") / "model/config.json").read_text())
     assert config["id2label"] == {str(index): queue for index, queue in enumerate(QUEUES)}
 
 
 def test_the_manifest_says_what_decided_the_data(own):
-    manifest = json.loads((own.folder / "results/data/stars/manifest.json").read_text())
+    manifest = json.loads(next((own.folder / "results/data").glob("stars-*/manifest.json")).read_text())
     assert manifest["custom_task"]["files"]["train"]["path"] == "data/stars.jsonl"
     assert len(manifest["custom_task"]["files"]["train"]["sha256"]) == 64
     assert (manifest["custom_task"]["dev_fraction"], manifest["custom_task"]["dev_seed"]) == (0.25, 0)

@@ -169,6 +169,8 @@ def test_rkd_plan_counts_the_jobs_of_snakemake(fresh, monkeypatch):
         "compute_metrics": 8,
     }
     students = [job.wildcards for job in jobs if job.rule == "train_student"]
-    assert {"task": "mrpc", "variant": "kd", "seed": students[0]["seed"]} in students
+    assert {(each["task"], each["variant"], each["seed"]) for each in students} == {
+        ("mrpc", variant, seed) for variant in ("finetune", "kd", "reptile") for seed in ("1", "2")
+    }
     with pytest.raises(RkdError, match="did you mean mrpc"):
         planned_jobs(["--config", "tasks=[mprc]"])

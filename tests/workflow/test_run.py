@@ -16,12 +16,7 @@ from rkd.verify import verify
 from tests.helpers import TIMEOUT
 from tests.workflow.conftest import TINY, Workflow
 
-RUNS = (
-    "teachers/mrpc/seed-1",
-    "students/mrpc/finetune/seed-1",
-    "students/mrpc/kd/seed-1",
-    "students/mrpc/reptile/seed-1",
-)
+RUNS = ("teacher", "finetune", "kd", "reptile")
 TRAINING = {"finetune_teacher", "train_student"}
 
 
@@ -57,7 +52,7 @@ def overlay(workflow, **changes):
 
 def test_every_run_leaves_its_files(finished):
     for run in RUNS:
-        folder = finished.folder / "results" / run
+        folder = finished.run(run)
         for name in (
             "model/model.safetensors",
             "model/config.json",
@@ -68,27 +63,26 @@ def test_every_run_leaves_its_files(finished):
             assert (folder / name).stat().st_size > 0, f"{run}/{name}"
         history = [json.loads(line) for line in (folder / "history.jsonl").read_text().splitlines()]
         assert [line["epoch"] for line in history] == [0, 1]
-    logs = list((finished.folder / "results/logs").rglob("*.log"))
-    assert len(logs) == len(list((finished.folder / "results/benchmarks").rglob("*.tsv"))) == 17
+    logs = list((finished.experiment / "logs").rglob("*.log"))
+    assert len(logs) == len(list((finished.experiment / "benchmarks").rglob("*.tsv"))) == 17
 
 
 def test_metrics_follow_from_the_predictions(finished):
-    results = finished.folder / "results"
-    frame = pd.read_parquet(results / "students/mrpc/reptile/seed-1/predictions.parquet")
+    frame = pd.read_parquet(finished.run("reptile") / "predictions.parquet")
     dev = frame[frame["split"] == "validation"]
     expected = compute("mrpc", dev["prediction"].to_numpy(), dev["label"].to_numpy())
-    found = json.loads((results / "metrics/mrpc/reptile/seed-1.json").read_text())["splits"]["validation"]
+    found = json.loads(finished.metrics("reptile").read_text())["splits"]["validation"]
     assert {name: found[name] for name in expected} == pytest.approx(expected)
 
 
 def test_tables_and_figures_say_that_the_data_are_synthetic(finished):
-    tables = finished.folder / "results/tables"
+    tables = finished.experiment / "tables"
     for name in ("main.md", "main.tex"):
         assert "synthetic" in (tables / name).read_text().lower()
     for row in ("teacher", "finetune", "kd", "reptile"):
         assert row in (tables / "main.md").read_text().lower()
     for suffix in ("pdf", "png"):
-        assert (finished.folder / f"results/figures/learning_curves.{suffix}").stat().st_size > 1000
+        assert (finished.experiment / f"figures/learning_curves.{suffix}").stat().st_size > 1000
 
 
 def test_the_results_match_what_they_say_of_themselves(finished):
@@ -96,7 +90,7 @@ def test_the_results_match_what_they_say_of_themselves(finished):
     pages = {"tables": 4, "figures": 3, "pages": 1}
     assert checked.counts == {"runs": 4, "metrics files": 4, "prepared tasks": 1, "distillations": 0, **pages}
     assert checked.findings == ()
-    record = json.loads((finished.folder / "results/students/mrpc/kd/seed-1/run.json").read_text())
+    record = json.loads((finished.run("kd") / "run.json").read_text())
     assert {"model/model.safetensors", "predictions.parquet", "history.jsonl"} <= set(record["outputs"])
     expected = {"spec", "code", "git", "packages", "processor", "threads", "precision", "seconds", "peak_memory_mib"}
     assert expected <= set(record)
@@ -298,7 +292,7 @@ def test_named_targets(finished):
 def test_efficiency_and_cost_are_measured_when_asked_for(finished):
     assert not {"measure_efficiency", "measure_cost"} & finished.planned("--forceall").keys()
     finished.snakemake("efficiency")
-    results = finished.folder / "results"
+    results = finished.experiment
     models = pd.read_csv(results / "tables/efficiency.csv").set_index("row")
     assert models.loc["teacher", "parameters"] > models.loc["student", "parameters"]
     assert (models[["flops", "latency_ms", "throughput"]] > 0).all(axis=None)
@@ -311,7 +305,7 @@ def test_efficiency_and_cost_are_measured_when_asked_for(finished):
 
 
 def test_a_lost_metrics_file_trains_nothing(finished):
-    path = finished.folder / "results/metrics/mrpc/kd/seed-1.json"
+    path = finished.metrics("kd")
     text = path.read_text()
     path.unlink()
     planned = finished.planned()
@@ -321,12 +315,8 @@ def test_a_lost_metrics_file_trains_nothing(finished):
 
 
 def test_the_partial_mode_reports_what_is_there_and_trains_nothing(finished, tmp_path):
-    results = finished.folder / "results"
-    lost = [
-        results / "students/mrpc/reptile",
-        results / "metrics/mrpc/reptile",
-        results / "teachers/mrpc/seed-1/run.json",
-    ]
+    results = finished.experiment
+    lost = [finished.metrics("reptile").parent, finished.run("reptile").parent, finished.run("teacher") / "run.json"]
     for number, path in enumerate(lost):
         path.rename(tmp_path / str(number))
     try:
@@ -348,8 +338,7 @@ def test_the_partial_mode_reports_what_is_there_and_trains_nothing(finished, tmp
 
 
 def test_the_same_spec_gives_the_same_predictions_and_history(finished):
-    results = finished.folder / "results"
-    run = results / "students/mrpc/reptile/seed-1"
+    run = finished.run("reptile")
 
     def content():
         lines = [json.loads(line) for line in (run / "history.jsonl").read_text().splitlines()]

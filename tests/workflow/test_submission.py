@@ -15,7 +15,7 @@ RUN = {"RTE.tsv", "STS-B.tsv", "WNLI.tsv"}
 
 @pytest.fixture(scope="module")
 def submitted(glue_dir, tmp_path_factory) -> Workflow:
-    """The workflow's folder, after `snakemake results/submission/kd.zip` on three tasks."""
+    """The workflow's folder, after `snakemake results/demo/submission/kd.zip` on three tasks."""
     for folder in ("RTE", "STS-B", "WNLI"):
         if not (glue_dir / folder / "test.tsv").is_file():
             pytest.skip(f"no {folder} in {glue_dir}")
@@ -38,12 +38,12 @@ def submitted(glue_dir, tmp_path_factory) -> Workflow:
             "fill_missing_tasks": True,
         }
     )
-    workflow.snakemake("results/submission/kd.zip")
+    workflow.snakemake("results/demo/submission/kd.zip")
     return workflow
 
 
 def test_the_zip_is_valid_and_says_what_was_not_run(submitted, capsys):
-    path = submitted.folder / "results/submission/kd.zip"
+    path = submitted.folder / "results/demo/submission/kd.zip"
     assert validate(path) == []
     assert main(["validate", str(path)]) == 0
     assert "valid, 11 files" in capsys.readouterr().out
@@ -52,16 +52,16 @@ def test_the_zip_is_valid_and_says_what_was_not_run(submitted, capsys):
 
 
 def test_its_rows_are_the_runs_predictions(submitted):
-    with zipfile.ZipFile(submitted.folder / "results/submission/kd.zip") as archive:
+    with zipfile.ZipFile(submitted.folder / "results/demo/submission/kd.zip") as archive:
         frame = pd.read_csv(archive.open("RTE.tsv"), sep="\t")
-    run = submitted.folder / "results/students/rte/kd/seed-1/predictions.parquet"
+    run = submitted.run("kd", task="rte") / "predictions.parquet"
     test = pd.read_parquet(run).query("split == 'test'").sort_values("idx")
     assert len(frame) == 3000
     assert frame["prediction"].map({"entailment": 0, "not_entailment": 1}).tolist() == test["prediction"].tolist()
 
 
 def test_a_row_less_is_refused(submitted, tmp_path, capsys):
-    whole = submitted.folder / "results/submission/kd.zip"
+    whole = submitted.folder / "results/demo/submission/kd.zip"
     damaged = tmp_path / "damaged.zip"
     with zipfile.ZipFile(whole) as source, zipfile.ZipFile(damaged, "w") as target:
         for name in source.namelist():

@@ -52,7 +52,7 @@ def read_seconds(paths: Iterable[str | Path]) -> pd.DataFrame:
         if not seconds > 0:
             raise RkdError(f"{file}: seconds: found {seconds!r}; expected a number above 0")
         device = record.get("gpu") or record.get("processor") or "unknown"
-        lines.append({**run_of(file)._asdict(), "seconds": float(seconds), "processor": device, "file": file})
+        lines.append({**run_of(file).columns(), "seconds": float(seconds), "processor": device, "file": file})
     return pd.DataFrame(lines, columns=["task", "variant", "seed", "seconds", "processor", "file"])
 
 

@@ -18,7 +18,7 @@ from rkd.report.page.graph import graph
 from rkd.report.rendering.grid import Grid
 from rkd.report.rendering.html import environment, grid_of
 from rkd.runs.history import read_history
-from rkd.runs.paths import Run
+from rkd.runs.paths import DATA
 from rkd.tasks import define, get, register
 from rkd.utils.json_values import read_json
 from rkd.workflow.plan import Plan
@@ -76,7 +76,7 @@ def page(plan: Plan, results: Path, citation: Path, tables: Sequence[str], figur
 
     Args:
         plan: what was to be run.
-        results: folder of tables/, figures/, students/, teachers/ and logs/.
+        results: folder of the store of runs and of the experiments.
         citation: CITATION.cff.
         tables: names of the tables to show; ones that do not exist are left out.
         figures: names of the figures, likewise.
@@ -86,10 +86,11 @@ def page(plan: Plan, results: Path, citation: Path, tables: Sequence[str], figur
     """
     for task, entry in plan.config["custom_tasks"].items():
         register(get(task, define(entry)))
-    shown = [_table(results / "tables", name) for name in tables if (results / f"tables/{name}.json").exists()]
-    drawn = [_figure(results / "figures", name, plan) for name in figures if (results / f"figures/{name}.png").exists()]
+    own = results / plan.experiment
+    shown = [_table(own / "tables", name) for name in tables if (own / f"tables/{name}.json").exists()]
+    drawn = [_figure(own / "figures", name, plan) for name in figures if (own / f"figures/{name}.png").exists()]
     lost = missing(plan, results)
-    differences = read_differences(results / "tables/comparisons.csv") if "comparisons" in tables else []
+    differences = read_differences(own / "tables/comparisons.csv") if "comparisons" in tables else []
     labels = {name: name for name in plan.all_variants}
     nodes, edges = graph(plan, lost)
     content = {
@@ -121,22 +122,23 @@ def sources(plan: Plan, results: Path, tables: Iterable[str], figures: Iterable[
     Args:
         plan, results, tables, figures: as for `page`.
     """
+    own = results / plan.experiment
     lost = {(run.task, run.variant, run.seed) for run in missing(plan, results)}
-    found = [results / f"tables/{name}.{suffix}" for name in tables for suffix in ("json", "csv", "tex")]
-    found += [results / f"figures/{name}.{suffix}" for name in figures for suffix in ("json", "pdf", "png")]
-    found += [results / f"data/{task}/manifest.json" for task in plan.tasks]
-    for run in (Run(*each) for each in plan.runs()):
+    found = [own / f"tables/{name}.{suffix}" for name in tables for suffix in ("json", "csv", "tex")]
+    found += [own / f"figures/{name}.{suffix}" for name in figures for suffix in ("json", "pdf", "png")]
+    found += [results / DATA.format(task=task, digest=plan.data_digest(task)) / "manifest.json" for task in plan.tasks]
+    for run in plan.runs():
         folder = run.folder(results)
-        found += [run.log(results)] if run in lost else [folder / "run.json", folder / "history.jsonl"]
+        found += [run.log(own)] if run[:3] in lost else [folder / "run.json", folder / "history.jsonl"]
     return [path for path in found if path.exists()]
 
 
 def missing(plan: Plan, results: Path) -> list[Missing]:
     """Return the planned runs without a run.json, in the order of the plan, with the last line of their logs."""
     found = []
-    for run in (Run(*each) for each in plan.runs()):
+    for run in plan.runs():
         if not (run.folder(results) / "run.json").exists():
-            found.append(Missing(*run, *_told(run.log(results))))
+            found.append(Missing(*run[:3], *_told(run.log(results / plan.experiment))))
     return found
 
 
@@ -154,7 +156,7 @@ def warnings(plan: Plan, results: Path) -> list[str]:
     """Return the warnings of the students' last evaluations, each with its number of runs."""
     counts: dict[str, list[str]] = {}
     total: dict[str, int] = {}
-    for run in (Run(*each) for each in plan.runs()):
+    for run in plan.runs():
         history = run.folder(results) / "history.jsonl"
         if run.variant in plan.variants and history.exists():
             last = read_history(history)[-1]

@@ -56,8 +56,8 @@ def graph(plan: Plan, missing: Sequence[tuple[str, str, int, str, str]]) -> tupl
     runs, lost = plan.runs(), {run[:3] for run in missing}
 
     def count(teachers: bool) -> str:
-        mine = [run for run in runs if (run[1] == "teacher") == teachers]
-        done = sum(run not in lost for run in mine)
+        mine = [run for run in runs if (run.variant == "teacher") == teachers]
+        done = sum(run[:3] not in lost for run in mine)
         return f"{done} runs" if done == len(mine) else f"{done} of {len(mine)} runs"
 
     said = {

@@ -132,7 +132,7 @@ def comparisons(
         RkdError: the spec has none of the baselines, a file is of a run that it does not name, or files do not pair.
     """
     files = [str(file) for file in predictions]
-    places = pd.DataFrame([{**run_of(file)._asdict(), "file": file} for file in files])
+    places = pd.DataFrame([{**run_of(file).columns(), "file": file} for file in files])
     if files:
         spec.admit(places)
     names = [variant.name for variant in spec.variants]

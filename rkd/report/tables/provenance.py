@@ -93,7 +93,7 @@ def _run(file: str) -> dict[str, Any]:
     if "spec" in found:
         register(task_of(found["spec"], file))
     return {
-        **run_of(file)._asdict(),
+        **run_of(file).columns(),
         "commit": found["git"].get("commit", MISSING),
         "dirty": found["git"].get("dirty", False),
         "python": found["python"],

@@ -122,7 +122,7 @@ def test_histories_carry_their_run_and_flattened_values(tmp_path):
         (
             "students/mrpc/seed-3/h.jsonl",
             [EVALUATION],
-            "expected a path like students/TASK/VARIANT/seed-N/FILE",
+            "expected a path like runs/TASK/VARIANT-DIGEST/seed-N/FILE",
         ),
     ],
 )

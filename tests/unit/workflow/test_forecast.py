@@ -67,13 +67,13 @@ def test_assumed_seconds_are_flops_by_flops_per_second(tmp_path):
 
 
 def test_prepared_rows_count_before_planned_ones(tmp_path):
-    folder = tmp_path / "data/cola"
+    folder = tmp_path / f"data/cola-{plan().data_digest('cola')}"
     folder.mkdir(parents=True)
     manifest = {"task": "cola", "sha256": "0", "splits": {"train": {"rows": 320}}}
     (folder / "manifest.json").write_text(json.dumps(manifest))
     assert estimate(plan(), JOBS, tmp_path, 1e9)[1].steps == 3 * 10
     (folder / "manifest.json").write_text("[]")
-    with pytest.raises(RkdError, match=r"cola/manifest\.json: found \[\]; expected an object"):
+    with pytest.raises(RkdError, match=r"cola-\w+/manifest\.json: found \[\]; expected an object"):
         estimate(plan(), JOBS, tmp_path, 1e9)
 
 

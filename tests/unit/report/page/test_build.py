@@ -72,19 +72,20 @@ def plan():
 def results(tmp_path, plan):
     """A results folder in which all runs but three are there."""
     folder = tmp_path / "results"
-    for task, variant, seed in plan.runs():
-        run = folder / (f"teachers/{task}" if variant == "teacher" else f"students/{task}/{variant}") / f"seed-{seed}"
+    for planned in plan.runs():
+        (task, variant, seed), run = planned[:3], planned.folder(folder)
         run.mkdir(parents=True)
         if (task, variant) != ("mrpc", "kd") and (task, variant, seed) != ("cola", "reptile", 2):
             (run / "run.json").write_text("{}")
             told = ["the teacher fell"] if variant == "reptile" else []
             lines = [{"epoch": n, "step": n, "primary_score": 0.5, "warnings": told * n} for n in (0, 1)]
             (run / "history.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    folder = folder / "demo"
     for run, log in {
-        "mrpc/kd/seed-1": "12:00:00 epoch 1\n\nValueError: bad " + HOSTILE + "\n",
-        "cola/reptile/seed-2": "12:00:00 epoch 1\n",
+        ("mrpc", "kd", 1): "12:00:00 epoch 1\n\nValueError: bad " + HOSTILE + "\n",
+        ("cola", "reptile", 2): "12:00:00 epoch 1\n",
     }.items():
-        path = folder / "logs/train_student" / f"{run}.log"
+        path = plan.run(*run).log(folder)
         path.parent.mkdir(parents=True)
         path.write_text(log)
     (folder / "tables").mkdir()
@@ -99,7 +100,7 @@ def results(tmp_path, plan):
     (folder / "figures").mkdir()
     (folder / "figures/learning_curves.png").write_bytes(PIXEL)
     (folder / "figures/learning_curves.pdf").write_bytes(b"%PDF")
-    return folder
+    return folder.parent
 
 
 @pytest.fixture
@@ -132,9 +133,8 @@ def test_missing_runs_are_listed_with_the_last_word_of_their_logs(plan, results,
 
 
 def test_nothing_missing_is_said_too(plan, results):
-    for task, variant, seed in plan.runs():
-        run = f"teachers/{task}" if variant == "teacher" else f"students/{task}/{variant}"
-        (results / run / f"seed-{seed}/run.json").write_text("{}")
+    for run in plan.runs():
+        (run.folder(results) / "run.json").write_text("{}")
     text = Elements(build.page(plan, results, ROOT / "CITATION.cff", ["main"], [])).text
     assert f"None: all {len(plan.runs())} planned runs have results." in text
 
@@ -174,7 +174,7 @@ def test_images_have_texts_tables_captions_and_headings_an_order(html):
 
 
 def test_a_broken_sidecar_is_told(plan, results):
-    (results / "tables/main.json").write_text("{}")
+    (results / "demo/tables/main.json").write_text("{}")
     with pytest.raises(RkdError, match=r"main\.json: not the sidecar of a table.*printed"):
         build.page(plan, results, ROOT / "CITATION.cff", ["main"], [])
 

@@ -79,7 +79,7 @@ def test_missing_mixed_and_repeated_files_are_told(tmp_path):
         Predictions.read([])
     with pytest.raises(RkdError, match="cannot be read as predictions"):
         Predictions.read([str(tmp_path / "students/rte/kd/seed-1/absent.parquet")])
-    with pytest.raises(RkdError, match="expected a path like students/TASK/VARIANT"):
+    with pytest.raises(RkdError, match="expected a path like runs/TASK/VARIANT"):
         Predictions.read([str(tmp_path / "a.parquet")])
     with pytest.raises(RkdError, match="different variants or tasks"):
         Predictions.read([kd, file(tmp_path, [1.0], [1.0], variant="finetune", seed=2)])
