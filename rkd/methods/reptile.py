@@ -16,6 +16,7 @@ from rkd.methods.reptile_controls import RandomSigns, ReptileSGD
 from rkd.models.unpadded import logits
 
 MicroBatches = list[tuple[Batch, float]]
+Forwards = Iterable[Tensor] | None
 
 
 class ReptileKD(KD):
@@ -26,8 +27,8 @@ class ReptileKD(KD):
     3. Student: θ_S ← AdamW(θ_S, ∇ L(x, y; θ_S, θ_T)) with the updated teacher.
 
     Every gradient is clipped to `max_grad_norm`. One dropout mask per batch serves updates 1 and 3, which therefore
-    share the student's forward pass. The inner learning rate neither warms up nor decays. Teacher parameters outside
-    the map receive nothing, not even weight decay.
+    share the student's forward pass. The inner learning rate has no warm-up and no decay. Teacher parameters outside
+    the map are not updated, not even by weight decay.
 
     The arguments from `outer_target` to `outer_step_size` are controls. Each changes one part of the method, to test
     whether that part matters. The defaults are the published method.
@@ -149,10 +150,7 @@ class ReptileKD(KD):
             return None
         if self.quiz is not None:
             micro_batches = self.micro_batches(next(self.quiz))
-        if self.inner_steps == 1:
-            return self.first_step(micro_batches)
-        self.inner_loop(micro_batches, replay)
-        return None
+        return self.first_step(micro_batches) if self.inner_steps == 1 else self.inner_loop(micro_batches, replay)
 
     @torch.no_grad()
     def pseudo_gradients(self) -> None:
@@ -171,9 +169,7 @@ class ReptileKD(KD):
         if self.signs:
             self.signs.redirect(self.mapped, before)
 
-    def student_update(
-        self, micro_batches: MicroBatches, forwards: Iterable[Tensor] | None, replay: RngState
-    ) -> dict[str, float]:
+    def student_update(self, micro_batches: MicroBatches, forwards: Forwards, replay: RngState) -> LossAverager:
         """Take update 3, θ_S ← AdamW(θ_S, ∇ L(x, y; θ_S, θ_T)) with the updated θ_T."""
         if forwards is None:
             replay.restore()
@@ -213,7 +209,7 @@ class ReptileKD(KD):
         )
         return forwards if shared else None
 
-    def inner_loop(self, micro_batches: MicroBatches, replay: RngState) -> None:
+    def inner_loop(self, micro_batches: MicroBatches, replay: RngState) -> list[Tensor] | None:
         """Put θ'_S into `ahead`: `inner_steps` steps of AdamW on a copy of the student."""
         learner = copy.deepcopy(self.student)
         parameters = [p for p in learner.parameters() if p.requires_grad]
@@ -231,11 +227,12 @@ class ReptileKD(KD):
             nn.utils.clip_grad_norm_(parameters, self.settings["max_grad_norm"])
             adamw.step()
         self.ahead = {p: q.detach() for p, q in zip(self.student_parameters, parameters, strict=True)}
+        return None  # the copy's logits are not the student's
 
     def gradients(
         self, model: nn.Module, micro_batches: MicroBatches, retain_graph: bool = False
     ) -> tuple[list[Tensor | None], list[Tensor]]:
-        """Return ∇ L(x, y; θ, θ_T) for each parameter of the student or its copy, and the logits of each micro-batch."""
+        """Return ∇ L(x, y; θ, θ_T) by parameter of the student or its copy, and the logits of each micro-batch."""
         parameters = [p for p in model.parameters() if p.requires_grad]
         gradients: list[Tensor | None] = [None] * len(parameters)
         forwards = []
