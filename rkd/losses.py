@@ -1,8 +1,9 @@
 """The distillation losses: pure functions of logits or hidden states, one equation each.
 
 Published implementations disagree on conventions. Here, Kullback–Leibler terms are averaged over the batch and
-multiplied by T², and α is the weight of the soft term. Squared differences of hidden states are averaged over the hidden
-size, and every example has the same weight, regardless of its length. The task loss is in `rkd.methods.finetune`.
+multiplied by T², and α is the weight of the soft term. Squared differences of hidden states are averaged over the
+hidden size, and every example has the same weight, regardless of its length. The task loss is in
+`rkd.methods.finetune`.
 """
 
 import torch

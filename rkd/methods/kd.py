@@ -18,8 +18,8 @@ class KD(Method):
 
     Args:
         student, teacher: sequence classifiers with the same labels; the teacher is put into eval mode and stays there.
-        alpha: α in [0, 1], weight of the soft term. 0 equals fine-tuning bit for bit, because the soft term is left out.
-        temperature: T > 0.
+        alpha: α in [0, 1], weight of the soft term. 0 equals fine-tuning bit for bit, because the soft term is left
+        out. temperature: T > 0.
         regression_kd: the soft term of tasks with one output: "mse", the squared difference of the scores, or "none".
             The latter reproduces the original code of Reptile-KD, in which the term vanishes.
         **settings: see `Method`.

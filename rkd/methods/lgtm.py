@@ -33,7 +33,7 @@ class LGTM(OnlineKD):
     is then negligible beside ∇L_T. `step` returns w·‖g‖ / ‖∇L_T‖ as `influence`.
 
     Only the KL term of L_T depends on the student, and θ_T enters it only through z_T. The finite difference is
-    therefore taken on the loss: one backward pass of the teacher instead of two, without cancellation in θ_T.
+    therefore taken on the loss: one backward pass of the teacher instead of two, without loss of digits.
 
     Deliberate differences from the authors' code: held-out batches come from the training data (theirs come from dev,
     which also selects the epoch); the pilot's gradient is clipped like that of the student's real step; the teacher

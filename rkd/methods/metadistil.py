@@ -33,11 +33,11 @@ class MetaDistil(KD):
     This holds because θ_T enters the pilot's gradient only through z_T, and z_T and θ_S interact only in the loss. J·v
     takes one forward-mode pass.
 
-    The pilot's gradient is not clipped. The passes for z_S and J·v share one dropout mask and use unfused attention. The
-    student's passes on the quiz batch and in update 3 draw their own masks. The teacher has no dropout.
+    The pilot's gradient is not clipped. The passes for z_S and J·v share one dropout mask and use unfused attention.
+    The student's passes on the quiz batch and in update 3 draw their own masks. The teacher has no dropout.
 
-    λ scales the teacher's gradient. With λ = 5e-5 its entries are not large compared with AdamW's ε, so the teacher moves
-    less than `teacher_lr` suggests. The authors' code does the same.
+    λ scales the teacher's gradient. With λ = 5e-5 its entries are not large compared with AdamW's ε, so the teacher
+    moves less than `teacher_lr` suggests. The authors' code does the same.
 
     Deliberate differences from the authors' code: no PKD term in L; one quiz batch per step (theirs, by default, the
     whole held-out set); the quiz comes from the training data (theirs from the dev set "for simplicity"); no graph of

@@ -22,12 +22,12 @@ class OnlineKD(KD):
        L_T = (1 − λ) · L_task(z_T, y) + λ · KL(softmax(z_S) ‖ softmax(z_T)). z_S is a constant here.
     2. Student: θ_S ← AdamW(θ_S, ∇_{θ_S} L(x, y; θ_S, θ_T)) with the updated teacher.
 
-    λ = 0 is our definition: the teacher trains on its task alone, to test whether it is enough that the teacher changes.
-    λ > 0 is ProKT (Shi et al., Findings of ACL 2021): the teacher also follows the student. λ = 1 resembles Reptile's
-    outer update, but on predictions instead of weights, so widths may differ.
+    λ = 0 is our definition: the teacher trains on its task alone, to test whether it is enough that the teacher
+    changes. λ > 0 is ProKT (Shi et al., Findings of ACL 2021): the teacher also follows the student. λ = 1 resembles
+    Reptile's outer update, but on predictions instead of weights, so widths may differ.
 
-    The teacher stays in eval mode, so its gradient is computed without dropout. The student uses the same dropout mask in
-    both updates. The KL has no temperature and is averaged over the batch.
+    The teacher stays in eval mode, so its gradient is computed without dropout. The student uses the same dropout mask
+    in both updates. The KL has no temperature and is averaged over the batch.
 
     Args:
         teacher_lr: peak learning rate of the teacher's AdamW, with the student's schedule; 3e-5 in the code of LGTM.

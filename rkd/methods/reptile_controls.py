@@ -13,8 +13,8 @@ from rkd.methods.base import linear_schedule
 class ReptileSGD:
     """θ_T ← θ_T − ε · g with the pseudo-gradient g = θ_T − θ'_S: the outer step of Reptile (Nichol et al., 2018).
 
-    ε warms up from 0 over `warmup_steps`, then decays linearly to 0 at `total_steps`. There is no clipping and no weight
-    decay: the rule interpolates between θ_T and θ'_S.
+    ε warms up from 0 over `warmup_steps`, then decays linearly to 0 at `total_steps`. There is no clipping and no
+    weight decay: the rule interpolates between θ_T and θ'_S.
 
     Args:
         parameters: the parameters to update, with their pseudo-gradients in `grad`.

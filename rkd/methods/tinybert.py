@@ -22,10 +22,10 @@ class TinyBERT(KD):
        E the embeddings, H the hidden states and A the attention scores before the softmax (equations 7, 8 and 9).
     2. Predictions: minimise the soft cross-entropy −Σ softmax(z_T) · log softmax(z_S), temperature 1 (equation 10).
 
-    Each stage has its own AdamW, warm-up and linear decay, as in the authors' code. The paper's uniform map is `skip`. If
-    widths differ, W is learned with the student: one matrix for all layers, as in the authors' code. Terms are summed
-    over layers, each a mean over the hidden size or over heads. All weights are 1 in the paper; other values test which
-    part of the teacher's layers is worth learning.
+    Each stage has its own AdamW, warm-up and linear decay, as in the authors' code. The paper's uniform map is `skip`.
+    If widths differ, W is learned with the student: one matrix for all layers, as in the authors' code. Terms are
+    summed over layers, each a mean over the hidden size or over heads. All weights are 1 in the paper; other values
+    test which part of the teacher's layers is worth learning.
 
     Deliberate differences from the authors' code: padded tokens are left out of every term (in theirs, scores of padded
     keys count as equal, padded queries and states count in full); on regression tasks, stage 2 minimises the squared
