@@ -160,7 +160,7 @@ class Method(ABC):
         """
 
     def micro_batches(self, batch: Batch) -> list[tuple[Batch, float]]:
-        """Split a batch into (micro-batch, weight) for gradient accumulation; the weight is its fraction of examples."""
+        """Split a batch into (micro-batch, weight) for gradient accumulation; weights are fractions of examples."""
         size = len(batch["labels"])
         parts = min(self.gradient_accumulation, size)
         bounds = [size * i // parts for i in range(parts + 1)]

@@ -6,7 +6,7 @@ its import would cost every evaluation job seconds.
 Undefined or extreme cases:
 
 * Matthews correlation is 0.0 when all predictions or all labels are of one class, as in scikit-learn.
-* F1 (of class 1) is 0.0 when class 1 occurs in neither or only one of predictions and labels.
+* F1 (of class 1) is 0.0 when no prediction or no label is of class 1.
 * Macro-F1 is the mean of F1 over the classes that are predicted or labelled at all, balanced accuracy the mean of
   recall over the classes that are labelled, as in scikit-learn.
 * Pearson and Spearman are NaN, "undefined", when either side is constant (as one example is). Files hold
@@ -141,8 +141,8 @@ def _f1(predicted: Values, true: Values) -> float:
     if max(predicted.max(), true.max()) > 1:
         raise RkdError("f1 is defined for two classes only; use accuracy")
     hits = np.count_nonzero((predicted == 1) & (true == 1))
-    claimed_or_due = np.count_nonzero(predicted == 1) + np.count_nonzero(true == 1)
-    return float(2 * hits / claimed_or_due) if claimed_or_due else 0.0
+    either = np.count_nonzero(predicted == 1) + np.count_nonzero(true == 1)
+    return float(2 * hits / either) if either else 0.0
 
 
 def _macro_f1(predicted: Values, true: Values) -> float:
