@@ -1,8 +1,8 @@
-"""`python -m benchmarks`: measure, print the table and write it to results/benchmarks.
+"""Run the benchmarks, print the table and write it to results/benchmarks.
 
 make benchmark                          # steps, memory, prediction, GPU: under 10 minutes on two quiet cores
-make benchmark ARGS=--quick             # the same on less work: under a minute; too short to hold goals to it
-make benchmark ARGS=--workflow          # a whole default run in a clone, and what is around it: about 6 minutes
+make benchmark ARGS=--quick             # the same with less work: under a minute, too short to check goals
+make benchmark ARGS=--workflow          # a complete default run in a clone and its overhead: about 6 minutes
 """
 
 import argparse
@@ -34,7 +34,7 @@ MEMORY_TASKS = ("cola", "mrpc", "rte")  # short, middle and long
 def main() -> None:
     arguments = _parser().parse_args()
     started, load = Stopwatch(), os.getloadavg()
-    reuse_memory()  # both sides profit
+    reuse_memory()  # both sides benefit
     seed_everything(0, arguments.threads)
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
@@ -46,7 +46,7 @@ def main() -> None:
         for name, measure in _sections(arguments, Path(folder)).items():
             print(f"{name} …", file=sys.stderr, flush=True)
             found, samples[name] = measure()
-            # Short steps are mostly overhead: what they show is no answer to a goal.
+            # Short steps are mostly overhead, so goals do not apply to them.
             rows += [replace(row, goal=None) for row in found] if arguments.quick else found
 
     made = provenance(started, "cpu", arguments.threads)
@@ -58,7 +58,7 @@ def main() -> None:
 
 
 def _sections(arguments: argparse.Namespace, folder: Path) -> dict[str, Callable[[], Found]]:
-    """What is measured, by name, in this order."""
+    """Return the measurements by name, in order."""
     if arguments.workflow:
         return {"workflow": lambda: workflow.rows(folder / "clone")}
     quick, threads = arguments.quick, arguments.threads
@@ -86,7 +86,7 @@ def _glue(arguments: argparse.Namespace) -> Path | None:
 
 
 def _facts(arguments: argparse.Namespace, provenance: dict[str, Any], load: tuple[float, ...]) -> dict[str, str]:
-    """The lines above the table."""
+    """Collect the facts shown above the table."""
     git = provenance["git"]
     packages = ", ".join(f"{name} {provenance['packages'][name]}" for name in ("torch", "transformers", "snakemake"))
     commit = git.get("commit", "unknown")[:12] + (" with uncommitted changes" if git.get("dirty") else "")

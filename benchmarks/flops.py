@@ -1,4 +1,4 @@
-"""What a Reptile step has to compute, and how fast this machine computes nothing but matrix products."""
+"""FLOPs that a Reptile step requires, and the speed of its matrix products alone on this machine."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -13,13 +13,13 @@ Layout = tuple[tuple[int, ...], tuple[int, ...]]  # shape and strides
 
 
 def forward_flops(config: Any, lengths: Sequence[int]) -> int:
-    """Floating-point operations of a BERT classifier's forward pass, in the matrix products that it cannot do without.
+    """Count the FLOPs that a BERT classifier's forward pass requires, in matrix products only.
 
-    Counted as in `rkd.profiling.measure.flops`, on real tokens, and in the last layer on the first token of each
-    example alone, but for its keys and values: a method that computes more is not credited for it.
+    Counted as in `rkd.profiling.measure.flops`, for real tokens only. The last layer counts only the first token of
+    each example, apart from keys and values. Additional computation is not credited.
 
     Args:
-        config: of a BERT classifier.
+        config: config of a BERT classifier.
         lengths: real tokens of each example.
     """
     h, f, size = config.hidden_size, config.intermediate_size, len(lengths)
@@ -31,9 +31,10 @@ def forward_flops(config: Any, lengths: Sequence[int]) -> int:
 
 
 def reptile_flops(student: Any, teacher: Any, lengths: Sequence[int]) -> int:
-    """The same of a Reptile step: one forward and two backward passes of the student, two forwards of the teacher.
+    """Count the FLOPs that a Reptile step requires.
 
-    A backward pass takes two products for each one of the forward pass.
+    It consists of one forward and two backward passes of the student, and two forward passes of the teacher. A backward
+    pass takes two products for each one of the forward pass.
 
     Args:
         student, teacher: configs of BERT classifiers.
@@ -43,9 +44,9 @@ def reptile_flops(student: Any, teacher: Any, lengths: Sequence[int]) -> int:
 
 
 class Products(TorchDispatchMode):
-    """Records the matrix products of the code inside the block, to do them once more and nothing else.
+    """A recorder of the block's matrix products, to replay them alone.
 
-    Only products of two matrices are taken: those of attention are small and run in several kinds of kernels.
+    Only products of two matrices are recorded. Those of attention are small and use several kinds of kernels.
 
     >>> with Products() as products:
     ...     method.step(batch)
@@ -70,11 +71,11 @@ class Products(TorchDispatchMode):
 
     @property
     def flops(self) -> int:
-        """Floating-point operations of all recorded products."""
+        """FLOPs of all recorded products."""
         return sum(2 * left[0][0] * left[0][1] * right[0][1] for left, right in self.calls)
 
     def replay(self, routine: str = "torch.mm") -> Callable[[], None]:
-        """A function that does the recorded products in their order, on random operands in their memory layouts.
+        """Return a function that replays the products in order, on random operands with the same memory layouts.
 
         Args:
             routine: "torch.mm", or "oneDNN" (`rkd.models.onednn`).

@@ -1,4 +1,4 @@
-"""Seconds per step on a GPU at BERT-base shape, in three precisions, against the literal step in the same one."""
+"""Seconds per step on a GPU at BERT-base shape: rkd and the literal step, in three precisions."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -16,7 +16,7 @@ SIDES = ("literal", "reptile")
 
 
 def rows(rounds: int) -> tuple[list[Row], dict[str, Seconds]]:
-    """One row per precision, or one that says that there is no GPU."""
+    """Return one row per precision, or a row that says there is no GPU."""
     if not torch.cuda.is_available():
         return [not_measured("Reptile step on a GPU, BERT-base 12 → 6", "no GPU here")], {}
     return on_device("cuda", rounds)
@@ -32,11 +32,12 @@ def on_device(
     precisions: Sequence[str] = PRECISIONS,
     **config: Any,
 ) -> tuple[list[Row], dict[str, Seconds]]:
-    """The rows of a device; `config` makes the models other than BERT-base.
+    """Measure the rows of a device; `config` overrides BERT-base's shape.
 
     Args:
-        layers: of student and teacher.
-        precisions: "fp32" multiplies in full precision, "tf32" rounds factors to 10 bits, "bf16" is autocast.
+        layers: numbers of layers of student and teacher.
+        precisions: "fp32" multiplies in full precision, "tf32" rounds operands to 10 bits of mantissa, "bf16" is
+        autocast.
     """
     pair = random_pair(*layers, **config)
     batch = full_batch(batch_size, width, pair.student.config.vocab_size)

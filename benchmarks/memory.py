@@ -1,10 +1,10 @@
-"""Peak memory of a training step above the models and the optimizer states, each side in a process of its own.
+"""Peak memory of a training step beyond models and optimizer states, each side in a separate process.
 
-The number held to the goal counts what tensors take: the profiler of torch reports every allocation and every release
-of torch's CPU allocator, from before the method is made to the end of its second step. Of the largest sum the
-optimizer states are taken off, which the first step creates; the models were there before. So gradients, graph,
-copies of the student and whatever the method keeps between steps count, and the number is the same at every run,
-whatever else the machine does. Work space of the matrix libraries is not seen.
+The number that is compared with the goal covers tensors. torch's profiler reports every allocation and release of the
+CPU allocator, from before the method is built to the end of its second step. The result is the peak of the running sum
+minus the optimizer states, which the first step creates. Models were allocated before. Gradients, graphs, copies of the
+student and state between steps are therefore included. The number is reproducible under any load of the machine. The
+workspace of the matrix libraries is not included.
 
     python -m benchmarks.memory SIDE FOLDER TASK[,TASK…] BATCH_SIZE THREADS
 """
@@ -39,7 +39,7 @@ Record = dict[str, float]
 def rows(
     folder: Path, tasks: Sequence[str], batch_size: int, threads: int, sides: Sequence[str] = SIDES
 ) -> tuple[list[Row], dict[str, Record]]:
-    """Measure every side in a process of its own and compare them."""
+    """Measure each side in a separate process and compare them."""
     records = {side: in_own_process(side, folder, tasks, batch_size, threads) for side in sides}
     name = f"Peak memory of a step above models and optimizer states, MiniLM 6 → 3, {batch_size} examples"
     found = [_row(f"{name}, Reptile, {get(task).title}", records, [task], "reptile", "literal") for task in tasks]
@@ -50,7 +50,7 @@ def rows(
 
 
 def in_own_process(side: str, folder: Path, tasks: Sequence[str], batch_size: int, threads: int) -> Record:
-    """MiB above models and optimizer states, by task."""
+    """Return the MiB beyond models and optimizer states, by task."""
     command = [sys.executable, "-m", __spec__.name, side, str(folder), ",".join(tasks), str(batch_size), str(threads)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     result = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, check=False)
@@ -61,7 +61,7 @@ def in_own_process(side: str, folder: Path, tasks: Sequence[str], batch_size: in
 
 
 def measure(side: str, pair: Pair, batch: Batch) -> float:
-    """MiB of tensors in two steps, above the pair and the optimizer states."""
+    """Return the peak MiB of tensors in two steps, beyond the pair and the optimizer states."""
     gc.collect()
     with allocations() as sizes:
         method = _two_steps(side, pair, batch)
@@ -83,7 +83,7 @@ def allocations() -> Iterator[list[int]]:
 
 
 def peak(sizes: Sequence[int]) -> int:
-    """The largest sum on the way.
+    """Return the maximum of the running sum.
 
     >>> peak([3, -2, 4, -5])
     5
@@ -96,7 +96,7 @@ def peak(sizes: Sequence[int]) -> int:
 
 
 def optimizer_bytes(method: Any) -> int:
-    """What the states of the student's and the teacher's AdamW take."""
+    """Return the size of the AdamW states of student and teacher."""
     optimizers = [getattr(method, name) for name in ("student_optimizer", "teacher_optimizer") if hasattr(method, name)]
     states = [getattr(optimizer, "adamw", optimizer).state for optimizer in optimizers]
     tensors = [value for state in states for one in state.values() for value in one.values()]
@@ -118,7 +118,7 @@ def _row(
     below: str,
     goal: Goal | None = None,
 ) -> Row:
-    """Ratio of two sides over tasks; the medians are those of the tasks' largest."""
+    """Compare two sides over tasks; medians are the maximum over tasks."""
     value = geometric({task: [records[above][task] / records[below][task]] for task in tasks})
     medians = {side: max(records[side][task] for task in tasks) for side in (above, below)}
     return Row(name, value, "×", goal, medians, "MiB")

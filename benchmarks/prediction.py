@@ -1,4 +1,4 @@
-"""Predictions of a student: `rkd.training.evaluation.predict` against batches in file order, padded to 128."""
+"""Prediction speed: `rkd.training.evaluation.predict` / batches in file order, padded to 128 tokens."""
 
 import statistics
 import time
@@ -25,7 +25,7 @@ TASKS = ("cola", "sst2")
 def throughput(
     folder: Path, tasks: Sequence[str], examples: int, rounds: int, clock: Callable[[], float] = time.perf_counter
 ) -> tuple[list[Row], dict[str, Seconds]]:
-    """One row per task, on the first dev examples of each, MiniLM with 3 layers."""
+    """Return one row per task, for its first dev examples and MiniLM with 3 layers."""
     model = minilm("cola").student
     rows, seconds = [], {}
     for task in tasks:
@@ -45,7 +45,7 @@ def throughput(
 
 @torch.no_grad()
 def in_file_order(model: Any, split: Split) -> Tensor:
-    """Logits of a split, as `predict` returns them, by the model's own forward pass on padded batches."""
+    """Compute the same logits as `predict` by the model's own forward pass on padded batches."""
     model.eval()
     parts = []
     for rows in torch.arange(len(split)).split(BATCH_SIZE):

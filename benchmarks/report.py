@@ -1,4 +1,4 @@
-"""Rows of the benchmark and the two files that they are written to."""
+"""Rows of the benchmark, and the report as JSON and Markdown."""
 
 import operator
 from collections.abc import Mapping, Sequence
@@ -14,7 +14,7 @@ COMPARISONS = {"≥": operator.ge, "≤": operator.le, ">": operator.gt}
 
 @dataclass(frozen=True)
 class Goal:
-    """What a value is held to, in the unit of the row.
+    """A bound on a value, in the unit of the row.
 
     >>> str(Goal("≥", 4.5))
     '≥ 4.5'
@@ -35,14 +35,14 @@ class Row:
     """One line of the report.
 
     Attributes:
-        name: what is measured.
-        value: the number that is held to the goal, with its quartiles; None where nothing was measured.
-        unit: of the value: "×" for a ratio, "%" for a share, "s".
-        goal: None where the value is only reported.
-        medians: median by side, for a ratio the upper side first.
+        name: the quantity measured.
+        value: the number that is compared with the goal, with its quartiles; None if not measured.
+        unit: unit of the value: "×" for a ratio, "%" for a fraction, "s".
+        goal: None if the value is only reported.
+        medians: median by side; for a ratio, the numerator first.
         medians_unit: "s" or "MiB".
         rounds: number of rounds behind each median.
-        note: what a reader has to know, above all why nothing was measured.
+        note: a remark for readers, such as why nothing was measured.
     """
 
     name: str
@@ -56,23 +56,23 @@ class Row:
 
     @property
     def met(self) -> bool | None:
-        """Whether the goal is met; None without a goal or a value."""
+        """True if the goal is met; None without a goal or a value."""
         return None if self.goal is None or self.value is None else self.goal.met(self.value.median)
 
     def as_dict(self) -> dict[str, Any]:
-        """For the JSON file."""
+        """Return the row for the JSON file."""
         value = self.value._asdict() if self.value else None
         goal = str(self.goal) if self.goal else None
         return {**asdict(self), "medians": dict(self.medians), "value": value, "goal": goal, "met": self.met}
 
 
 def not_measured(name: str, why: str, goal: Goal | None = None, unit: str = "×") -> Row:
-    """A row that says why it has no value."""
+    """Return a row without a value that gives the reason."""
     return Row(name, None, unit, goal, note=f"not measured: {why}")
 
 
 def markdown(rows: Sequence[Row], facts: Mapping[str, str]) -> str:
-    """The report as Markdown: a table of facts about the run, then the rows."""
+    """Format the report as Markdown: a table of facts about the run, then the rows."""
     lines = ["| | |", "|---|---|", *(f"| {name} | {text} |" for name, text in facts.items()), ""]
     lines += ["| what | medians | value [quartiles] | goal | met |", "|---|---|---:|---:|---|"]
     lines += [f"| {' | '.join(_cells(row))} |" for row in rows]
@@ -80,7 +80,7 @@ def markdown(rows: Sequence[Row], facts: Mapping[str, str]) -> str:
 
 
 def write(folder: Path, name: str, rows: Sequence[Row], facts: Mapping[str, str], record: Mapping[str, Any]) -> None:
-    """Write NAME.json, with all of `record`, and NAME.md into `folder`."""
+    """Write NAME.json, including `record`, and NAME.md to `folder`."""
     write_json(folder / f"{name}.json", {**record, "facts": dict(facts), "rows": [row.as_dict() for row in rows]})
     atomic_write_text(folder / f"{name}.md", markdown(rows, facts))
 
@@ -106,7 +106,7 @@ def _goal(row: Row) -> str:
 
 
 def _number(value: float) -> str:
-    """Three significant digits, without an exponent.
+    """Format a number with three significant digits, without an exponent.
 
     >>> _number(1234.5), _number(0.0123456)
     ('1235', '0.0123')

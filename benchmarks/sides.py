@@ -1,4 +1,4 @@
-"""The two sides of every comparison: a method of rkd, or the literal implementation, with models of its own."""
+"""The sides of a comparison: a method of rkd or the literal implementation, each with its own models."""
 
 import copy
 import itertools
@@ -25,7 +25,7 @@ SETTINGS: dict[str, Any] = {
     "total_steps": 1000,
 }
 TEACHER_LR = 5e-5
-# What the methods of rkd take beside SETTINGS.
+# Options of rkd's methods in addition to SETTINGS.
 OPTIONS: dict[str, dict[str, Any]] = {
     "reptile": {"layer_map": "skip", "teacher_lr": TEACHER_LR},
     "kd": {},
@@ -35,14 +35,14 @@ Step = Callable[[Batch], object]
 
 
 class Pair(NamedTuple):
-    """A student and its teacher, on the CPU; every side gets copies of its own."""
+    """A student and its teacher, on the CPU; each side gets its own copies."""
 
     student: Any
     teacher: Any
 
 
 def minilm(task: str) -> Pair:
-    """MiniLM 6 → 3 layers, 384 wide, with a classifier for the task."""
+    """Load MiniLM, 6 → 3 layers of width 384, with a classifier for the task."""
     teacher = ModelSpec(MINILM)
     vocabulary = 30522
     student = ModelSpec("teacher-layers:1,3,5", layers_of=teacher)
@@ -50,7 +50,7 @@ def minilm(task: str) -> Pair:
 
 
 def random_pair(student_layers: int, teacher_layers: int, **config: Any) -> Pair:
-    """BERT classifiers with random weights; BERT-base's shape unless `config` says otherwise."""
+    """Return BERT classifiers with random weights, in BERT-base's shape unless `config` overrides it."""
     torch.manual_seed(0)
     student, teacher = (
         BertForSequenceClassification(BertConfig(num_hidden_layers=layers, **config))
@@ -60,11 +60,11 @@ def random_pair(student_layers: int, teacher_layers: int, **config: Any) -> Pair
 
 
 def build(side: str, pair: Pair, batch: Batch, device: str = "cpu", copies: bool = True) -> Any:
-    """A method with its models, copies of the pair unless `copies` is false.
+    """Build a method with copies of the pair, or with the pair itself if `copies` is False.
 
     Args:
         side: "literal", or the name of a method of rkd.
-        batch: the quiz of the methods that ask for one.
+        batch: the quiz batch of methods that take one.
     """
     student, teacher = map(copy.deepcopy, pair) if copies else pair
     student, teacher = student.to(device).train(), teacher.to(device)
@@ -75,13 +75,13 @@ def build(side: str, pair: Pair, batch: Batch, device: str = "cpu", copies: bool
 
 
 def take_quiz(method: Any, batches: list[Batch]) -> None:
-    """Let a method that asks questions ask each time those of the next step's batch."""
+    """Give a method that takes a quiz the batches of the following steps."""
     if getattr(method, "quiz", None) is not None:
         method.quiz = itertools.cycle(batches[1:] + batches[:1])
 
 
 def stepper(method: Any, name: str = "fp32", device: str = "cpu") -> Step:
-    """`method.step` in "fp32" or "bf16"; "tf32" is a setting of the process."""
+    """Return `method.step` in "fp32" or "bf16"; "tf32" is a setting of the process."""
 
     def step(batch: Batch) -> object:
         with precision.autocast("bf16" if name == "bf16" else "fp32", torch.device(device)):

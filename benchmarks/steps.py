@@ -1,4 +1,4 @@
-"""Training steps, timed: Reptile against the literal implementation, kd, MetaDistil and bare matrix products."""
+"""Time per training step: Reptile, the literal implementation, kd, MetaDistil and matrix products alone."""
 
 import gc
 import statistics
@@ -22,23 +22,23 @@ from rkd.training.precision import has_bf16
 
 SPEED, SPEED_BF16, SPEED_FULL = Goal("≥", 4.5), Goal("≥", 8.0), Goal("≥", 1.5)
 SHARE, KD, METADISTIL = Goal("≥", 0.7), Goal("≤", 1.8), Goal(">", 1.0)
-KNOWN = "kd known"  # after the first epoch, when every logit of the frozen teacher is known
+KNOWN = "kd known"  # after the first epoch, with all logits of the frozen teacher cached
 NO_BF16 = "this CPU has no bf16"
-# What multiplies matrices here. The goal is held to the last one, the quickest.
+# Matrix libraries on this machine. The goal applies to the last one, the fastest.
 ROUTINES = ("torch.mm", "oneDNN") if onednn.available() else ("torch.mm",)
 
 
 def real_data(
     folder: Path, tasks: Sequence[str], batch_size: int, rounds: int, clock: Callable[[], float] = time.perf_counter
 ) -> tuple[list[Row], dict[str, Seconds]]:
-    """All sides on the same real batches of each task, MiniLM 6 → 3.
+    """Time all sides on the same real batches of each task, MiniLM 6 → 3.
 
     Returns:
         The rows, and the seconds of every round by task and side.
     """
     bf16 = has_bf16(torch.device("cpu"))
     seconds: dict[str, Seconds] = {}
-    shares: dict[str, dict[str, list[float]]] = {routine: {} for routine in ROUTINES}
+    fractions: dict[str, dict[str, list[float]]] = {routine: {} for routine in ROUTINES}
     for outputs in sorted({get(task).num_labels for task in tasks}, reverse=True):
         group = [task for task in tasks if get(task).num_labels == outputs]
         pair = minilm(group[0])
@@ -52,7 +52,7 @@ def real_data(
                 products.append(recorded)
             sides = _sides(methods, batches)
             if number == 0:
-                for side in sides.values():  # optimizer states, thread pools, memory from the system
+                for side in sides.values():  # warm up optimizer states, thread pools and memory
                     side(0)
             bare = {
                 f"products by {routine}": partial(_call, [recorded.replay(routine) for recorded in products])
@@ -62,11 +62,11 @@ def real_data(
             seconds[task] = found
             for routine in ROUTINES:
                 times = zip(batches, products, found["reptile"], found[f"products by {routine}"], strict=True)
-                shares[routine][task] = [_share(pair, *measured) for measured in times]
+                fractions[routine][task] = [_rate_fraction(pair, *measured) for measured in times]
         del methods
         gc.collect()
-    share_rows = [row for routine, found in shares.items() for row in _share_rows(seconds, found, routine)]
-    return [*_rows(seconds, bf16), *share_rows], seconds
+    fraction_rows = [row for routine, found in fractions.items() for row in _fraction_rows(seconds, found, routine)]
+    return [*_rows(seconds, bf16), *fraction_rows], seconds
 
 
 def equal_padding(
@@ -76,11 +76,11 @@ def equal_padding(
     layers: tuple[int, int] = (6, 12),
     **config: Any,
 ) -> tuple[list[Row], dict[str, Seconds]]:
-    """Models of BERT-base's shape on batches without padding, where unpadding saves nothing.
+    """Time models of BERT-base's shape on batches without padding, where unpadding saves nothing.
 
     Args:
-        layers: of student and teacher.
-        config: makes the models other than BERT-base.
+        layers: numbers of layers of student and teacher.
+        config: overrides BERT-base's shape.
     """
     pair = random_pair(*layers, **config)
     batches = [full_batch(batch_size, WIDTH, pair.student.config.vocab_size, seed) for seed in range(rounds)]
@@ -102,7 +102,7 @@ def equal_padding(
 
 
 def versus(name: str, seconds: Seconds, above: str, below: str, goal: Goal | None = None, note: str = "") -> Row:
-    """The ratio of two sides."""
+    """Return the row of the ratio of two sides."""
     value = spread(ratios(seconds[above], seconds[below]))
     medians = {side: statistics.median(seconds[side]) for side in (above, below)}
     return Row(name, value, goal=goal, medians=medians, rounds=len(seconds[above]), note=note)
@@ -111,7 +111,7 @@ def versus(name: str, seconds: Seconds, above: str, below: str, goal: Goal | Non
 def over_tasks(
     name: str, seconds: Mapping[str, Seconds], above: str, below: str, goal: Goal | None = None, note: str = ""
 ) -> Row:
-    """The geometric mean over tasks of the ratio of two sides; the medians are sums over tasks."""
+    """Return the row of the geometric mean over tasks of a ratio; medians are sums over tasks."""
     value = geometric({task: ratios(found[above], found[below]) for task, found in seconds.items()})
     medians = {side: sum(statistics.median(found[side]) for found in seconds.values()) for side in (above, below)}
     rounds = len(next(iter(seconds.values()))[above])
@@ -119,9 +119,9 @@ def over_tasks(
 
 
 def _methods(pair: Pair, bf16: bool) -> dict[str, Any]:
-    """One method per side; those in bf16 are others, with weights of their own."""
+    """Build one method per side; bf16 sides have their own weights."""
     names = ["literal", "reptile", "kd", KNOWN, "metadistil", *(["literal bf16", "reptile bf16"] if bf16 else [])]
-    batch = full_batch(2, 8, vocabulary=1000)  # in the place of a quiz, until there is one
+    batch = full_batch(2, 8, vocabulary=1000)  # placeholder until take_quiz sets the quiz
     return {name: build(name.partition(" ")[0], pair, batch) for name in names}
 
 
@@ -138,7 +138,7 @@ def _sides(methods: Mapping[str, Any], batches: list[Batch]) -> dict[str, Callab
         own = padded if kind == "literal" else batches
         if name == KNOWN:
             own = numbered
-            method.known_logits = LogitCache()  # those of another task were there
+            method.known_logits = LogitCache()  # drop the logits of the previous task
             for batch in own:
                 method.teacher_logits(batch)
         sides[name] = _at(stepper(method, "bf16" if suffix == "bf16" else "fp32"), own)
@@ -153,14 +153,14 @@ def _call(functions: list[Callable[[], None]], turn: int) -> None:
     functions[turn]()
 
 
-def _share(pair: Pair, batch: Batch, products: Products, step: float, bare: float) -> float:
-    """(FLOPs that the step needs ÷ its seconds) ÷ (FLOPs of its products ÷ the seconds of doing nothing else)."""
+def _rate_fraction(pair: Pair, batch: Batch, products: Products, step: float, bare: float) -> float:
+    """Return (required FLOPs / seconds of the step) / (FLOPs of its products / seconds of the products alone)."""
     needed = reptile_flops(pair.student.config, pair.teacher.config, lengths(batch))
     return (needed / step) / (products.flops / bare)
 
 
 def _rows(seconds: Mapping[str, Seconds], bf16: bool) -> list[Row]:
-    """Reptile against the literal implementation, against kd, and MetaDistil against Reptile."""
+    """Compare Reptile with the literal implementation and kd, and MetaDistil with Reptile."""
     what = "Reptile step, real batches, MiniLM 6 → 3"
     rows = [versus(f"{what}, {get(task).title}, fp32", found, "literal", "reptile") for task, found in seconds.items()]
     rows.append(over_tasks(f"{what}, geometric mean, fp32", seconds, "literal", "reptile", SPEED))
@@ -181,12 +181,12 @@ def _rows(seconds: Mapping[str, Seconds], bf16: bool) -> list[Row]:
     ]
 
 
-def _share_rows(seconds: Mapping[str, Seconds], shares: Mapping[str, list[float]], routine: str) -> list[Row]:
+def _fraction_rows(seconds: Mapping[str, Seconds], fractions: Mapping[str, list[float]], routine: str) -> list[Row]:
     what = f"Reptile step: share of the rate of matrix products by {routine}, MiniLM 6 → 3"
     goal = SHARE if routine == ROUTINES[-1] else None
     rows = []
-    for task, found in shares.items():
+    for task, found in fractions.items():
         medians = {side: statistics.median(seconds[task][side]) for side in ("reptile", f"products by {routine}")}
         rows.append(Row(f"{what}, {get(task).title}", spread(found), "%", None, medians, rounds=len(found)))
-    rounds = len(next(iter(shares.values())))
-    return [*rows, Row(f"{what}, geometric mean, fp32", geometric(shares), "%", goal, rounds=rounds)]
+    rounds = len(next(iter(fractions.values())))
+    return [*rows, Row(f"{what}, geometric mean, fp32", geometric(fractions), "%", goal, rounds=rounds)]

@@ -1,7 +1,7 @@
-"""Seconds of several ways to do the same work, measured in turn, and what to say about their ratio.
+"""Interleaved timing of several implementations, and statistics of their ratios.
 
-Other work on the machine, its heat and its clock change over minutes and meet all sides of a round alike: the ratio
-within a round is steadier than the quotient of two measurements made one after the other.
+Load, temperature and clock rate of the machine change over minutes, so they affect all sides of a round equally. Ratios
+within a round vary less than ratios of separate measurements.
 """
 
 import math
@@ -29,14 +29,14 @@ def paired(
     clock: Callable[[], float] = time.perf_counter,
     device: str = "cpu",
 ) -> Seconds:
-    """Seconds of every side in every round; all sides run once per round, and another one starts each time.
+    """Measure the seconds of every side in every round. All sides run once per round, in rotating order.
 
     Args:
-        sides: by name, a function of the number of the round.
-        rounds: number of rounds, from 1.
-        clock: `time.perf_counter`, or `time.process_time` for one thread on a busy machine: other processes' turns on
-            the core do not count then.
-        device: where they compute: the work that they leave to a GPU counts.
+        sides: functions by name; each takes the number of the round.
+        rounds: number of rounds, at least 1.
+        clock: `time.perf_counter`, or `time.process_time` for one thread on a busy machine, which excludes the time of
+            other processes.
+        device: device of the computation; GPUs are synchronised, so that their work is included.
 
     >>> seconds = paired({"a": lambda turn: sum(range(1000)), "b": lambda turn: sum(range(2000))}, rounds=5)
     >>> spread(ratios(seconds["b"], seconds["a"])).median
@@ -61,12 +61,12 @@ def _wait_for(device: str) -> None:
 
 
 def ratios(above: Sequence[float], below: Sequence[float]) -> list[float]:
-    """The quotient of each round."""
+    """Return the ratio of each round."""
     return [a / b for a, b in zip(above, below, strict=True)]
 
 
 def spread(values: Sequence[float]) -> Spread:
-    """Median and quartiles, the latter interpolated between the values as NumPy does; one value is all three."""
+    """Compute median and quartiles, interpolated as in NumPy; a single value is all three."""
     if len(values) == 1:
         return Spread(values[0], values[0], values[0])
     low, median, high = statistics.quantiles(values, n=4, method="inclusive")
@@ -74,7 +74,7 @@ def spread(values: Sequence[float]) -> Spread:
 
 
 def geometric(by_task: Mapping[str, Sequence[float]]) -> Spread:
-    """The geometric mean over tasks of their medians, with the quartiles over rounds of each round's geometric mean.
+    """Compute the geometric mean of the tasks' medians, with quartiles of the rounds' geometric means.
 
     Args:
         by_task: ratios by task, one per round.

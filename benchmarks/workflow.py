@@ -1,4 +1,4 @@
-"""What the workflow costs around its training steps, in a clone of this checkout at its last commit."""
+"""Overhead of the workflow beyond training steps, in a clone of this checkout at its last commit."""
 
 import json
 import os
@@ -18,20 +18,20 @@ STYLE = "rkd/report/figures/rkd.mplstyle"
 
 
 def rows(folder: Path, dry_runs: int = 3) -> tuple[list[Row], dict[str, list[float]]]:
-    """Plan the paper, run the default, draw its figures once more.
+    """Plan the paper's config, run the default config and redraw its figures.
 
     Args:
-        folder: an empty folder, for the clone.
+        folder: an empty folder for the clone.
 
     Raises:
-        RkdError: git or Snakemake fails; with the end of its output.
+        RkdError: git or Snakemake fails; the message ends with its output.
     """
     _run(["git", "clone", "--quiet", str(ROOT), str(folder)], ROOT)
     planned = [snakemake(folder, "--dry-run", "--configfile", "configs/paper.yaml") for _ in range(dry_runs)]
     wall = snakemake(folder)
     redrawn = redraw(folder)
     cores = len(os.sched_getaffinity(0))
-    # Not those of results/published, which come with the clone.
+    # Excludes results/published, which is part of the clone.
     histories = [
         file for kind in ("teachers", "students") for file in (folder / "results" / kind).rglob("history.jsonl")
     ]
@@ -47,7 +47,7 @@ def rows(folder: Path, dry_runs: int = 3) -> tuple[list[Row], dict[str, list[flo
 
 
 def redraw(folder: Path) -> float:
-    """Seconds of `snakemake tables figures` after a change of the figures' style in a finished folder."""
+    """Measure `snakemake tables figures` after a change of the figures' style in a finished folder."""
     style = folder / STYLE
     figure = folder / "results/figures/learning_curves.png"
     before = figure.stat().st_mtime_ns
@@ -59,28 +59,28 @@ def redraw(folder: Path) -> float:
 
 
 def training_seconds(history: Path) -> float:
-    """Seconds of a run from its first evaluation to its last: training steps and evaluations."""
+    """Return the seconds from a run's first to its last evaluation: training steps and evaluations."""
     return _seconds(history)[-1]
 
 
 def step_seconds(history: Path) -> float:
-    """The same without the evaluations, each of which is taken to last as long as the first, before training.
+    """Return the seconds of training steps alone, assuming that each evaluation takes as long as the first.
 
-    The first of kd asks its teacher too, which the others do not: its steps come out a little too short.
+    This slightly underestimates the steps of kd: only its first evaluation also evaluates the teacher.
     """
     seconds = _seconds(history)
     return max(0.0, seconds[-1] - len(seconds) * seconds[0])
 
 
 def snakemake(folder: Path, *arguments: str) -> float:
-    """Seconds of a call in a checkout, with that checkout's own library."""
+    """Measure a call of Snakemake in a checkout, with that checkout's library."""
     started = time.perf_counter()
     _run([str(Path(sys.executable).with_name("snakemake")), "--cores", "all", *arguments], folder)
     return time.perf_counter() - started
 
 
 def _run(command: list[str], folder: Path) -> None:
-    # The jobs take the interpreter from PATH and the library of their folder.
+    # Jobs use the interpreter on PATH and the library of their folder.
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
     environment = {**os.environ, "PATH": path, "PYTHONPATH": str(folder)}
     result = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)

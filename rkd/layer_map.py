@@ -14,10 +14,10 @@ LAYER = re.compile(r"^(?P<stack>.+\.layer)\.(?P<index>\d+)\.(?P<rest>.+)$")
 
 @dataclass(frozen=True)
 class LayerMap:
-    """Student layer → the teacher layers it is mapped to, all counted from 0.
+    """A mapping from each student layer to teacher layers, all counted from 0.
 
     Attributes:
-        targets: for every student layer, in order, the tuple of its teacher layers. No teacher layer is listed twice.
+        targets: teacher layers by student layer, in order. No teacher layer is listed twice.
         teacher_layers: depth of the teacher.
 
     Example:
@@ -81,10 +81,10 @@ class LayerMap:
 
         Args:
             layers: student layers, counted from 0.
-            method: name of the method that asks, for the message.
+            method: name of the calling method, for the error message.
 
         Raises:
-            RkdError: a layer is mapped to none or to several.
+            RkdError: a layer is not mapped to exactly one teacher layer.
         """
         for layer in layers:
             if len(self.targets[layer]) != 1:
@@ -95,7 +95,7 @@ class LayerMap:
         return [self.targets[layer][0] for layer in layers]
 
     def pairs(self, student: nn.Module, teacher: nn.Module) -> list[tuple[nn.Parameter, nn.Parameter]]:
-        """Every (student parameter, teacher parameter) that the map joins, in the student's order.
+        """Return the mapped pairs (student parameter, teacher parameter), in the student's order.
 
         Parameters inside layer i pair with those of the same name in each mapped teacher layer. All others
         (embeddings, pooler, classifier) pair with the parameter of the same name, if the teacher has one.
@@ -122,7 +122,7 @@ class LayerMap:
         return result
 
     def _names(self, name: str) -> list[str]:
-        """Names of the teacher parameters that the student parameter `name` is mapped to."""
+        """Return the names of the teacher parameters that the student parameter `name` is mapped to."""
         if not (match := LAYER.match(name)):
             return [name]
         if (index := int(match["index"])) not in self.targets:

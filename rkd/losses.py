@@ -1,8 +1,9 @@
-"""The distillation losses: pure functions of logits, one equation each.
+"""The distillation losses: pure functions of logits or hidden states, one equation each.
 
-Conventions, where published codes disagree: Kullback–Leibler terms are averaged over the batch, multiplied by T², and
-α weighs the soft term; squared differences of hidden states are means over the hidden size, and every example weighs
-the same, however many tokens it has. The task loss stands with the method that it defines, in `rkd.methods.finetune`.
+Published implementations disagree on conventions. Here, Kullback–Leibler terms are averaged over the batch and
+multiplied by T², and α is the weight of the soft term. Squared differences of hidden states are averaged over the
+hidden size, and every example has the same weight, regardless of its length. The task loss is in
+`rkd.methods.finetune`.
 """
 
 import torch
@@ -11,11 +12,11 @@ from torch import Tensor
 
 
 def kd_loss(student_logits: Tensor, teacher_logits: Tensor, temperature: float) -> Tensor:
-    """T² · KL(softmax(z_T / T) ‖ softmax(z_S / T)), averaged over the batch (Hinton et al., 2015).
+    """Compute T² · KL(softmax(z_T / T) ‖ softmax(z_S / T)), averaged over the batch (Hinton et al., 2015).
 
     Args:
         student_logits: z_S, shape (batch, classes).
-        teacher_logits: z_T, same shape; gradients do not flow into it when it was computed without autograd.
+        teacher_logits: z_T, same shape; no gradient flows into it if it was computed without autograd.
         temperature: T > 0. The factor T² keeps the gradient's size independent of T.
 
     Returns:
@@ -27,14 +28,14 @@ def kd_loss(student_logits: Tensor, teacher_logits: Tensor, temperature: float) 
     """
     log_p_student = F.log_softmax(student_logits / temperature, dim=-1)
     log_p_teacher = F.log_softmax(teacher_logits / temperature, dim=-1)
-    # A product, as a power that is too large for a float would be an error of another kind than an infinite loss.
+    # T * T overflows to inf; T**2 would raise OverflowError.
     return temperature * temperature * F.kl_div(log_p_student, log_p_teacher, reduction="batchmean", log_target=True)
 
 
 def regression_kd_loss(student_scores: Tensor, teacher_scores: Tensor) -> Tensor:
-    """Mean squared difference of student and teacher scores, for tasks with a single output (STS-B).
+    """Compute the mean squared difference of student and teacher scores, for tasks with a single output (STS-B).
 
-    A softmax over one logit is constant, so the Kullback–Leibler term of `kd_loss` would vanish there.
+    A softmax over one logit is constant, so `kd_loss` would always be 0.
 
     Args:
         student_scores: shape (batch, 1).
@@ -47,7 +48,9 @@ def regression_kd_loss(student_scores: Tensor, teacher_scores: Tensor) -> Tensor
 
 
 def soft_cross_entropy(student_logits: Tensor, teacher_logits: Tensor) -> Tensor:
-    """−Σ softmax(z_T) · log softmax(z_S), averaged over the batch: `kd_loss` at T = 1 plus the teacher's entropy.
+    """Compute −Σ softmax(z_T) · log softmax(z_S), averaged over the batch.
+
+    It equals `kd_loss` at T = 1 plus the entropy of the teacher's distribution.
 
     Args:
         student_logits: z_S, shape (batch, classes).
@@ -60,9 +63,9 @@ def soft_cross_entropy(student_logits: Tensor, teacher_logits: Tensor) -> Tensor
 
 
 def patience_loss(student_states: Tensor, teacher_states: Tensor) -> Tensor:
-    """Mean squared difference of ℓ2-normalised [CLS] states (Sun et al., 2019, equation 7).
+    """Compute the mean squared difference of ℓ2-normalised [CLS] states (Sun et al., 2019, equation 7).
 
-    The paper writes a sum over the hidden size; its code and this function take the mean, to which its β belong.
+    The paper sums over the hidden size. Its code and this function take the mean, to which the paper's β refers.
 
     Args:
         student_states: shape (layers, batch, hidden).
@@ -75,10 +78,10 @@ def patience_loss(student_states: Tensor, teacher_states: Tensor) -> Tensor:
 
 
 def hidden_state_loss(student_states: Tensor, teacher_states: Tensor, mask: Tensor) -> Tensor:
-    """Mean squared difference of hidden states over the real tokens of each example (Jiao et al., 2020, equation 8).
+    """Compute the mean squared difference of hidden states over real tokens (Jiao et al., 2020, equation 8).
 
     Args:
-        student_states: shape (batch, length, hidden), projected to the teacher's width where widths differ.
+        student_states: shape (batch, length, hidden), projected to the teacher's width if widths differ.
         teacher_states: same shape.
         mask: 1 for real tokens, 0 for padding, shape (batch, length).
 
@@ -90,12 +93,12 @@ def hidden_state_loss(student_states: Tensor, teacher_states: Tensor, mask: Tens
 
 
 def attention_score_loss(student_scores: Tensor, teacher_scores: Tensor, mask: Tensor) -> Tensor:
-    """Mean squared difference of attention scores before the softmax (Jiao et al., 2020, equation 7).
+    """Compute the mean squared difference of attention scores before the softmax (Jiao et al., 2020, equation 7).
 
     Args:
         student_scores: shape (batch, heads, length, length), from each query to each key.
         teacher_scores: same shape.
-        mask: 1 for real tokens, 0 for padding, shape (batch, length); pairs with a padded query or key do not count.
+        mask: 1 for real tokens, 0 for padding, shape (batch, length); pairs with a padded query or key are excluded.
 
     Returns:
         A scalar: the mean over heads, then pairs of real tokens, then examples.

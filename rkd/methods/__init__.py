@@ -1,6 +1,6 @@
-"""The training methods, one file each; each is a class with `step(batch)`.
+"""The training methods, one file each. A method is a class with `step(batch)`.
 
-The classes are imported on first use, so that a run loads (and depends on) only the file of its own method.
+Classes are imported on first use: a run loads, and depends on, only the file of its own method.
 
 >>> from rkd.methods import ReptileKD
 """
@@ -32,21 +32,21 @@ def __getattr__(name: str) -> Any:
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
-# Methods of users, by name; see `register`.
+# Custom methods by name; see `register`.
 _REGISTERED: dict[str, Any] = {}
 
 
 def register(name: str, method: Any) -> None:
-    """Make a method of one's own known by a name, for `rkd.distill(…, method=name)`.
+    """Register a custom method under a name, for `rkd.distill(…, method=name)`.
 
-    A package can do the same for all its users with an entry point of the group `rkd.methods`.
+    A package can register its methods for all its users with entry points of the group `rkd.methods`.
 
     Args:
-        name: one that no method has.
-        method: a subclass of `rkd.methods.base.Method`, built from (student, teacher, **settings and options).
+        name: a name that is not taken.
+        method: a subclass of `rkd.methods.base.Method`, called with (student, teacher, **settings and options).
 
     Raises:
-        RkdError: the name is taken by one of ours, or the class is no Method.
+        RkdError: the name belongs to one of rkd's own methods, or the class is not a subclass of Method.
 
     Example:
         >>> register("my-method", MyMethod)

@@ -14,7 +14,7 @@ Batch = dict[str, Tensor]
 
 
 def linear_schedule(optimizer: torch.optim.Optimizer, total_steps: int, warmup_steps: int) -> LambdaLR:
-    """Learning rates that climb from 0 over `warmup_steps` and then fall linearly to 0 at `total_steps`."""
+    """Return a linear warm-up over `warmup_steps`, followed by a linear decay to 0 at `total_steps`."""
 
     def linear(step: int) -> float:
         if step < warmup_steps:
@@ -25,13 +25,13 @@ def linear_schedule(optimizer: torch.optim.Optimizer, total_steps: int, warmup_s
 
 
 class Optimizer:
-    """AdamW with a global-norm clip before and a linear schedule after each step.
+    """AdamW with gradient clipping by global norm and a linear learning-rate schedule.
 
-    The learning rate climbs from 0 over `warmup_steps` and then falls to 0 at `total_steps`.
+    The learning rate warms up from 0 over `warmup_steps`, then decays linearly to 0 at `total_steps`.
 
     Args:
         model: the module that the parameters belong to; biases and LayerNorm weights get no weight decay.
-        parameters: those of `model` to update; the others are left alone entirely.
+        parameters: the parameters of `model` to update. All others stay unchanged.
     """
 
     def __init__(
@@ -72,35 +72,38 @@ class Optimizer:
 
 
 class Method(ABC):
-    """A way to train a student; subclasses define `step`.
+    """Base class of the training methods; subclasses define `step`.
 
     Attributes:
-        student: the model that is trained, in place. Its train or eval mode is the caller's business.
-        teacher: the model that it learns from, always in eval mode, or None.
+        student: the model to train, updated in place. The caller sets its train or eval mode.
+        teacher: the model that the student learns from, always in eval mode, or None.
 
-    A subclass states what it needs in class attributes, as literals: `rkd.methods.facts` reads them from its source.
+    A subclass declares its requirements as class attributes. They must be literals, because `rkd.methods.facts` reads
+    them from the source.
 
     Attributes:
-        options: the distillation options of a config that it reads, keyword arguments of its constructor. One is not:
-            with `quiz_fraction`, that fraction of the training data is set aside, and `quiz` brings batches of it.
-        read_with: options that are read only while another one has a certain value: (option, other, value) each.
-        needs_teacher: whether its constructor takes a teacher after the student.
-        positive: options that must be above 0, where 0 has a meaning for other methods.
-        trains_teacher: whether `step` changes the teacher.
-        same_width: why the student must be as wide as its teacher, as the end of a message; empty where it need not.
-        one_to_one: whether `layer_map` must give each student layer exactly one teacher layer.
-        unmatched_layers: number of last student layers that are compared with none.
-        passes: cost of a step for forecasts, in passes of one batch: student forward and backward, teacher forward and
-            backward.
+        options: names of the config's distillation options that the constructor takes as keyword arguments. The
+            exception is `quiz_fraction`: this fraction of the training data is held out, and the constructor takes
+            its batches as `quiz`.
+        read_with: options that are read only if another option has a given value, as (option, other, value).
+        needs_teacher: True if the constructor takes a teacher after the student.
+        positive: options that must be above 0, although 0 is valid for other methods.
+        trains_teacher: True if `step` changes the teacher.
+        same_width: reason why student and teacher must have the same width, as the end of an error message; empty if
+            widths may differ.
+        one_to_one: True if `layer_map` must give each student layer exactly one teacher layer.
+        unmatched_layers: number of last student layers that are not compared with a teacher layer.
+        passes: cost of a step for forecasts, as numbers of passes over one batch: (student forward, student backward,
+            teacher forward, teacher backward).
 
     Args:
         student_lr: peak learning rate of the student's AdamW.
-        weight_decay: decoupled weight decay of every optimizer, none on biases and LayerNorm weights.
-        max_grad_norm: global norm that every gradient is clipped to.
-        total_steps: number of calls of `step` after which the linearly falling learning rates reach 0.
-        warmup_steps: steps over which they climb first.
-        gradient_accumulation: number of micro-batches a batch is computed in, to save memory. The update is that of the
-            whole batch: each micro-batch's mean loss is weighted by its fraction of the examples.
+        weight_decay: decoupled weight decay of every optimizer; biases and LayerNorm weights are exempt.
+        max_grad_norm: maximum global norm; gradients are clipped to it.
+        total_steps: number of calls of `step` until the linear decay of the learning rates reaches 0.
+        warmup_steps: number of steps of linear warm-up.
+        gradient_accumulation: number of micro-batches per batch, to save memory. The update equals that of the whole
+            batch: each micro-batch's mean loss is weighted by its fraction of the examples.
     """
 
     options: ClassVar[tuple[str, ...]] = ()
@@ -149,15 +152,15 @@ class Method(ABC):
         """Train on one batch.
 
         Args:
-            batch: `input_ids`, `attention_mask` (batch, length), perhaps `token_type_ids`, and `labels` (batch,);
-                perhaps `row` (batch,), which names each example for as long as its text stays the same.
+            batch: `input_ids`, `attention_mask` and optionally `token_type_ids`, shape (batch, length); `labels`, shape
+                (batch,); optionally `row`, shape (batch,): a stable example id; leave it out if the text was augmented.
 
         Returns:
-            Parts of the loss by name, means over the batch before the update; at least `loss`.
+            Terms of the loss by name, at least `loss`; means over the batch before the update.
         """
 
     def micro_batches(self, batch: Batch) -> list[tuple[Batch, float]]:
-        """Split a batch for gradient accumulation: (micro-batch, its weight: the fraction of the examples)."""
+        """Split a batch into (micro-batch, weight) for gradient accumulation; weights are fractions of examples."""
         size = len(batch["labels"])
         parts = min(self.gradient_accumulation, size)
         bounds = [size * i // parts for i in range(parts + 1)]
@@ -167,7 +170,7 @@ class Method(ABC):
         ]
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything that a continued run needs beside the random states."""
+        """Return everything that a resumed run needs, except the states of the random generators."""
         return {name: part.state_dict() for name, part in self._stateful()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -183,13 +186,13 @@ class Method(ABC):
 
 
 def no_decay(model: nn.Module) -> set[nn.Parameter]:
-    """Parameters exempt from weight decay: every bias and every LayerNorm weight."""
+    """Return the parameters exempt from weight decay: every bias and every LayerNorm weight."""
     norms = {p for module in model.modules() if isinstance(module, nn.LayerNorm) for p in module.parameters()}
     return norms | {p for name, p in model.named_parameters() if name.endswith("bias")}
 
 
 class RngState:
-    """The state of the random generators that dropout draws from, to draw the same masks once more."""
+    """A saved state of the random generators, to replay the same dropout masks."""
 
     def __init__(self, model: nn.Module) -> None:
         self.device = next(model.parameters()).device
@@ -197,7 +200,7 @@ class RngState:
         self.cuda = torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None
 
     def restore(self) -> None:
-        """Set the generators back to where they were."""
+        """Reset the generators to the saved state."""
         torch.set_rng_state(self.cpu)
         if self.cuda is not None:
             torch.cuda.set_rng_state(self.cuda, self.device)
@@ -230,9 +233,9 @@ def first_adamw_step(
 
     Args:
         parameters: θ.
-        gradients: g, one per parameter and of its shape; None leaves the parameter where it is, as AdamW does.
+        gradients: g, one per parameter and of its shape; None leaves the parameter unchanged, as AdamW does.
         exempt: parameters without weight decay.
-        out: receives the result, one tensor per parameter and of its shape; a gradient itself may be given.
+        out: tensors for the result, one per parameter and of its shape; may be the gradients themselves.
     """
     given = [g for g in gradients if g is not None]
     norm = torch.stack(torch._foreach_norm(given)).norm()
@@ -247,14 +250,14 @@ def first_adamw_step(
             torch.div(g, size, out=r).mul_(-lr * scale).add_(p, alpha=kept)
 
 
-# Numbers that the cache of a CPU core holds several times over.
+# Elements per chunk; several chunks fit into the cache of a CPU core.
 BLOCK = 1 << 17
 
 
 def blocks(*tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
     """Yield chunks of some tensors of one shape, so that several passes over each chunk stay in the cache.
 
-    On a GPU, and where a tensor is not contiguous, the tensors as they are.
+    On a GPU, or if a tensor is not contiguous, the tensors are yielded whole.
     """
     if tensors[0].device.type != "cpu" or not all(tensor.is_contiguous() for tensor in tensors):
         yield tensors

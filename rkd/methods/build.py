@@ -1,4 +1,4 @@
-"""The one place that builds a method: for trainings and their trials, for measurements and benchmarks."""
+"""Build a method, for training runs, their trials, measurements and benchmarks."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -22,16 +22,16 @@ def build(
     device: torch.device | str = "cpu",
     **settings: Any,
 ) -> Method:
-    """Build a method by its name in configs, with its models on the device.
+    """Build a method by its name in configs and move its models to the device.
 
     Args:
         name: one of rkd's own methods, or a registered one.
         student: a Hugging Face classifier, before training.
-        teacher: the fine-tuned teacher; not read by a method that needs none.
-        options: those of a run's spec: `layer_map` is a strategy or a list. `quiz_fraction` decided the size of `quiz`
-            and is not read here.
-        quiz: endless batches that the student does not train on; not read by a method that needs none.
-        device: where the models go.
+        teacher: the fine-tuned teacher; ignored if the method does not need one.
+        options: options of a run's spec; `layer_map` is a strategy or a list. `quiz_fraction` is ignored here: it
+            determined the size of `quiz`.
+        quiz: endless iterator over batches that the student is not trained on; ignored if the method does not need one.
+        device: device of the models.
         **settings: of `rkd.methods.base.Method`: `student_lr`, `total_steps`, …
 
     Raises:

@@ -1,6 +1,7 @@
-"""Facts about the methods of this folder, read from the source of their classes: nothing here imports torch.
+"""Facts about the methods of this folder, parsed from the source of their classes without importing torch.
 
-Plans, checks and the command ask here. A training asks its own class, so that a fact of one method retrains no other.
+Plans, checks and the command line use this module. A training run asks its own class instead, so that a changed fact
+of one method does not retrain the others.
 """
 
 import ast
@@ -23,12 +24,12 @@ class MethodFacts:
     """The options and needs of a method.
 
     Attributes:
-        name: its name in configs, that of its file.
-        class_name: its class there.
+        name: name of the method in configs and of its file.
+        class_name: name of its class.
         summary: first line of the file's docstring.
-        defaults: defaults of the constructor's keywords, by name.
+        defaults: default values of the constructor's keyword arguments, by name.
 
-    The others are the class attributes of `rkd.methods.base.Method` of the same names, inherited as in Python.
+    All others are class attributes of `rkd.methods.base.Method`, documented there and inherited as in Python.
     """
 
     name: str
@@ -77,7 +78,7 @@ def _classes(module: str) -> dict[str, _Class]:
             and node.module == _PACKAGE
             and any(n.name[0].isupper() for n in node.names)
         ):
-            # By that name the digest of a job would not see the file that the class comes from.
+            # The code digest of a job would miss the file that defines the class.
             raise RkdError(f"{_PACKAGE}.{module}: imports a class from {_PACKAGE}; expected its file, as {_PACKAGE}.kd")
         elif isinstance(node, ast.ClassDef):
             above = [known[base.id] for base in node.bases if isinstance(base, ast.Name) and base.id in known]
@@ -90,7 +91,7 @@ def _classes(module: str) -> dict[str, _Class]:
 
 
 def _assigned(node: ast.ClassDef, module: str) -> Iterator[tuple[str, Any]]:
-    """Name and value of the facts that a class states."""
+    """Yield (name, value) of the facts that a class declares."""
     for statement in node.body:
         targets = getattr(statement, "targets", [getattr(statement, "target", None)])
         value = getattr(statement, "value", None)
@@ -104,7 +105,7 @@ def _assigned(node: ast.ClassDef, module: str) -> Iterator[tuple[str, Any]]:
 
 
 def _keyword_defaults(node: ast.ClassDef) -> Iterator[tuple[str, Any]]:
-    """Name and default of the constructor's keywords that have a literal one."""
+    """Yield (name, default) of the constructor's keyword arguments with a literal default."""
     for function in node.body:
         if isinstance(function, ast.FunctionDef) and function.name == "__init__":
             for argument, default in zip(function.args.kwonlyargs, function.args.kw_defaults, strict=True):

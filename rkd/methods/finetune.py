@@ -1,4 +1,4 @@
-"""Fine-tuning: the student learns from the labels alone. Teachers are made by it too."""
+"""Fine-tuning: the student learns from the labels alone. Teachers are trained this way too."""
 
 import torch.nn.functional as F
 from torch import Tensor
@@ -8,7 +8,7 @@ from rkd.models.unpadded import logits
 
 
 def task_loss(logits: Tensor, labels: Tensor) -> Tensor:
-    """Cross-entropy for classification, mean squared error for regression, averaged over the batch.
+    """Compute the cross-entropy (classification) or the mean squared error (regression), averaged over the batch.
 
     Args:
         logits: shape (batch, classes), or (batch, 1) for regression.

@@ -1,4 +1,4 @@
-"""A model's logits as a function of parameters that are not its own, and sums of gradients."""
+"""Logits of a model at given parameter values, their directional derivative, and sums of gradients."""
 
 from collections.abc import Mapping, Sequence
 
@@ -12,7 +12,7 @@ from rkd.models.unpadded import logits
 
 
 class _Logits(nn.Module):
-    """`rkd.models.unpadded.logits` as a module, which `torch.func.functional_call` asks for."""
+    """`rkd.models.unpadded.logits` as a module, as `torch.func.functional_call` requires."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
@@ -23,11 +23,11 @@ class _Logits(nn.Module):
 
 
 def logits_at(model: nn.Module, parameters: Mapping[str, Tensor], batch: Batch) -> Tensor:
-    """Logits of a classifier at other values of its parameters, differentiable in them.
+    """Compute the logits of a classifier at given parameter values, differentiable with respect to them.
 
     Args:
-        model: a classifier; its own parameters stay as they are.
-        parameters: the values by parameter name; parameters that are missing here keep their own.
+        model: a classifier; its own parameters are not changed.
+        parameters: values by parameter name; parameters that are left out keep their own values.
         batch: as `rkd.models.unpadded.logits` takes it.
 
     Returns:
@@ -39,15 +39,16 @@ def logits_at(model: nn.Module, parameters: Mapping[str, Tensor], batch: Batch) 
 
 @torch.no_grad()
 def logits_and_slope(model: nn.Module, direction: Mapping[str, Tensor], batch: Batch) -> tuple[Tensor, Tensor]:
-    """Logits of a classifier and their derivative along a direction, by one pass in forward mode.
+    """Compute the logits of a classifier and their directional derivative in one forward-mode pass.
 
     Args:
         model: a classifier.
-        direction: v by parameter name; the others do not move.
+        direction: v by parameter name; 0 for parameters that are left out.
         batch: as `rkd.models.unpadded.logits` takes it.
 
     Returns:
-        z and J·v, with J the Jacobian of z by the parameters; both (batch, classes), without a graph.
+        z and J·v, where J is the Jacobian of z with respect to the parameters; both of shape (batch, classes), without
+            a graph.
     """
     parameters = {name: p.detach() for name, p in model.named_parameters() if name in direction}
     with sdpa_kernel(SDPBackend.MATH):  # fused kernels have no derivative in forward mode
@@ -58,6 +59,6 @@ def logits_and_slope(model: nn.Module, direction: Mapping[str, Tensor], batch: B
 def add_gradients(
     totals: Sequence[Tensor | None], loss: Tensor, parameters: Sequence[Tensor], retain_graph: bool = False
 ) -> list[Tensor | None]:
-    """Add the gradients of a loss to sums of gradients, one per parameter; None stays where both are none."""
+    """Add the gradients of a loss to running totals, one per parameter; None if neither has a gradient."""
     parts = torch.autograd.grad(loss, parameters, retain_graph=retain_graph, allow_unused=True)
     return [total if g is None else g if total is None else total + g for g, total in zip(parts, totals, strict=True)]

@@ -18,10 +18,10 @@ class KD(Method):
 
     Args:
         student, teacher: sequence classifiers with the same labels; the teacher is put into eval mode and stays there.
-        alpha: α in [0, 1], weight of the soft term. 0 is fine-tuning, bit for bit: the soft term is then left out.
-        temperature: T > 0.
-        regression_kd: the soft term of tasks with one output: "mse", the squared difference of the scores, or
-            "none", which reproduces the original code, whose term vanishes there.
+        alpha: α in [0, 1], weight of the soft term. 0 equals fine-tuning bit for bit, because the soft term is left
+        out. temperature: T > 0.
+        regression_kd: the soft term of tasks with one output: "mse", the squared difference of the scores, or "none".
+            The latter reproduces the original code of Reptile-KD, in which the term vanishes.
         **settings: see `Method`.
 
     Example:
@@ -31,7 +31,7 @@ class KD(Method):
     """
 
     options: ClassVar[tuple[str, ...]] = ("alpha", "temperature", "regression_kd")
-    passes = (1, 1, 1, 0)  # from the second epoch on the teacher's logits are known
+    passes = (1, 1, 1, 0)  # from the second epoch on, the teacher's logits are cached
 
     teacher: nn.Module
 
@@ -60,7 +60,7 @@ class KD(Method):
 
     @torch.no_grad()
     def teacher_logits(self, batch: Batch) -> Tensor:
-        """z_T, shape (batch, classes), without autograd; a frozen teacher's once per run where the batch has `row`."""
+        """Return z_T, shape (batch, classes), without autograd; cached if the teacher is frozen and `row` is given."""
         if self.trains_teacher or "row" not in batch:
             return logits(self.teacher, batch)
         return self.known_logits.of(batch["row"], lambda: logits(self.teacher, batch))
@@ -74,7 +74,7 @@ class KD(Method):
         return student_logits.new_zeros(())
 
     def objective(self, z_s: Tensor, z_t: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """L, L_task and the soft term, three scalars."""
+        """Compute the scalars L, L_task and the soft term."""
         task, soft = task_loss(z_s, labels), self.soft_loss(z_s, z_t)
         if self.alpha == 0:
             return task, task, soft
@@ -92,21 +92,24 @@ class KD(Method):
 
 
 class LogitCache:
-    """Logits by training example, each computed once; part of a checkpoint, as other batches round otherwise."""
+    """Logits by training example, each computed once.
+
+    They are saved in checkpoints, because recomputing them in other batches would change their rounding.
+    """
 
     def __init__(self) -> None:
-        self.logits = torch.empty(0, 1)  # (rows, classes) in the CPU's memory, NaN where there are none yet
+        self.logits = torch.empty(0, 1)  # (rows, classes) on the CPU; NaN marks rows that are not cached yet
 
     def of(self, rows: Tensor, compute: Callable[[], Tensor]) -> Tensor:
         """Return the logits of a batch, shape (batch, classes), on the device of `rows`; compute them if a row is new.
 
         Args:
             rows: the examples' row numbers, int64, shape (batch,).
-            compute: returns the logits of all of them, shape (batch, classes).
+            compute: returns the logits of the whole batch, shape (batch, classes).
 
         >>> known = LogitCache()
         >>> z = known.of(torch.tensor([2, 0]), lambda: torch.tensor([[1.0, 5.0], [3.0, 4.0]]))
-        >>> known.of(torch.tensor([0, 2]), compute=lambda: None)  # both are known
+        >>> known.of(torch.tensor([0, 2]), compute=lambda: None)  # both are cached
         tensor([[3., 4.],
                 [1., 5.]])
         """

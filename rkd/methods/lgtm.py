@@ -1,4 +1,4 @@
-"""LGTM (Ren et al., ACL 2023): the teacher dwells on what helps its student on held-out examples."""
+"""LGTM (Ren et al., ACL 2023): the teacher favours what helps its student on held-out examples."""
 
 import copy
 from collections.abc import Iterator
@@ -15,29 +15,29 @@ from rkd.methods.online import OnlineKD
 from rkd.models.hidden_states import config_of
 from rkd.models.unpadded import logits
 
-# ε · ‖v‖, the length of the step to either side of θ_S, as in the authors' code.
+# ε · ‖v‖: length of the finite-difference step, as in the authors' code.
 REACH = 0.01
 
 
 class LGTM(OnlineKD):
     """LGTM: three updates per batch. L is the objective of `KD`, L_T that of `OnlineKD`.
 
-    1. Pilot: θ'_S ← AdamW(θ_S, ∇_{θ_S} L(x, y; θ_S, θ_T)) from a copy of the student's live optimizer state. A
-       held-out batch then tells which way is worse: v = ∇ L_task(x_q, y_q; θ'_S).
+    1. Pilot: θ'_S ← AdamW(θ_S, ∇_{θ_S} L(x, y; θ_S, θ_T)) from a copy of the student's live optimizer state, then
+       v = ∇ L_task(x_q, y_q; θ'_S) on a held-out batch.
     2. Teacher: θ_T ← AdamW(θ_T, ∇_{θ_T} L_T(θ_S) − w · g), w the `influence_weight`, with the influence
        g = [∇_{θ_T} L_T(θ_S + εv) − ∇_{θ_T} L_T(θ_S − εv)] / 2ε and ε = 0.01 / ‖v‖, all on (x, y).
-    3. Student: θ_S ← AdamW(θ_S, ∇_{θ_S} L(x, y; θ_S, θ_T)) with the updated teacher. The pilot is thrown away.
+    3. Student: θ_S ← AdamW(θ_S, ∇_{θ_S} L(x, y; θ_S, θ_T)) with the updated teacher. The pilot is discarded.
 
-    The question: does it help to weigh what the teacher learns by what its student makes of it? w = 0 is ProKT,
-    `OnlineKD` bit for bit. In the authors' code w is the teacher's current learning rate, 3e-5 and falling: g then
-    all but vanishes beside ∇L_T. `step` returns w·‖g‖ / ‖∇L_T‖ as `influence`.
+    This tests whether the student's held-out loss is a useful training signal for the teacher. w = 0 is ProKT,
+    `OnlineKD` bit for bit. In the authors' code w is the teacher's current learning rate, at most 3e-5. The influence
+    is then negligible beside ∇L_T. `step` returns w·‖g‖ / ‖∇L_T‖ as `influence`.
 
-    Only the KL of L_T depends on the student. Its gradient is linear in what reaches z_T, so the quotient of
-    differences is taken there: one backward pass of the teacher instead of two, and no loss of digits.
+    Only the KL term of L_T depends on the student, and θ_T enters it only through z_T. The finite difference is
+    therefore taken on the loss: one backward pass of the teacher instead of two, without loss of digits.
 
-    Different from the authors' code, on purpose: held-out batches come from the training data (there, from dev, which
-    also chooses the epoch); the pilot's gradient is clipped, as that of the student's real step is; the teacher has
-    no dropout. As there, the student has none at θ_S ± εv; in updates 1 and 3 it has the same mask.
+    Deliberate differences from the authors' code: held-out batches come from the training data (theirs come from dev,
+    which also selects the epoch); the pilot's gradient is clipped like that of the student's real step; the teacher
+    has no dropout. As in their code, the student has no dropout at θ_S ± εv. Updates 1 and 3 share one dropout mask.
 
     Args:
         quiz: endless iterator over held-out batches; see `rkd.training.holdout.QuizBatches`.
@@ -101,17 +101,17 @@ class LGTM(OnlineKD):
         micro_batches = self.micro_batches(batch)
         replay = RngState(self.student)
 
-        # 1. Pilot update: where would the student go, and which way is worse from there?
-        pilot, answers = self.pilot(micro_batches)
+        # 1. Pilot update, and the pilot's gradient v on a held-out batch.
+        pilot, student_logits = self.pilot(micro_batches)
         quiz_loss, v = self.quiz_gradient(pilot)
         epsilon = REACH / _norm(list(v.values())).clamp(min=torch.finfo(torch.float32).tiny)
-        beyond = [self.shifted_logits(pilot, v, shift, micro_batches) for shift in (epsilon, -epsilon)]
+        shifted = [self.shifted_logits(pilot, v, shift, micro_batches) for shift in (epsilon, -epsilon)]
 
-        # 2. Teacher update: its own loss, less what makes the student worse.
+        # 2. Teacher update: ∇L_T − w · g.
         teacher_loss = 0.0
         gradient: list[Tensor | None] = [None] * len(self.teacher_parameters)
         influence = gradient
-        for (micro_batch, weight), z_s, plus, minus in zip(micro_batches, answers, *beyond, strict=True):
+        for (micro_batch, weight), z_s, plus, minus in zip(micro_batches, student_logits, *shifted, strict=True):
             z_t = logits(self.teacher, micro_batch)
             loss = self.teacher_objective(z_t, z_s, micro_batch["labels"])
             change = self.follow_weight * (self.follow_loss(z_t, plus) - self.follow_loss(z_t, minus)) / (2 * epsilon)
@@ -129,18 +129,18 @@ class LGTM(OnlineKD):
 
     def pilot(self, micro_batches: list[tuple[Batch, float]]) -> tuple[nn.Module, list[Tensor]]:
         """Return θ'_S as a copy of the student, and z_S of each micro-batch."""
-        # Copied together, the optimizer's parameters are those of the copy.
+        # Copied together, so that the optimizer refers to the copy's parameters.
         pilot, adamw = copy.deepcopy((self.student, self.student_optimizer.adamw))
-        answers = []
+        student_logits = []
         for micro_batch, weight in micro_batches:
             z_s = logits(pilot, micro_batch)
             loss, _, _ = self.objective(z_s, self.teacher_logits(micro_batch), micro_batch["labels"])
             (weight * loss).backward()
-            answers.append(z_s.detach())
+            student_logits.append(z_s.detach())
         nn.utils.clip_grad_norm_(pilot.parameters(), self.settings["max_grad_norm"])
         adamw.step()
         adamw.zero_grad()
-        return pilot, answers
+        return pilot, student_logits
 
     def quiz_gradient(self, pilot: nn.Module) -> tuple[float, dict[str, Tensor]]:
         """Return L_task of the pilot on the next held-out batch and v, its gradient by parameter name."""
@@ -162,7 +162,7 @@ class LGTM(OnlineKD):
         """
         ours = dict(self.student.named_parameters())
         moved = {name: p if name not in v else p + shift * v[name] for name, p in ours.items()}
-        # Numbers of few bits would round the small difference away.
+        # In bfloat16 the small shift would be lost to rounding.
         with torch.autocast(shift.device.type, enabled=False):
             return [logits_at(pilot.eval(), moved, micro_batch) for micro_batch, _ in micro_batches]
 

@@ -1,4 +1,4 @@
-"""MetaDistil (Zhou et al., ACL 2022): the teacher learns from how well its student does on a quiz."""
+"""MetaDistil (Zhou et al., ACL 2022): the teacher learns from its student's loss on a quiz batch."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -21,31 +21,32 @@ class MetaDistil(KD):
     """MetaDistil: three updates per batch (Zhou et al., 2022, algorithm 1). L is the objective of `KD`.
 
     1. Pilot: θ'_S(θ_T) = θ_S − λ · ∇_{θ_S} L(x, y; θ_S, θ_T), an SGD step.
-    2. Teacher: θ_T ← AdamW(θ_T, ∇_{θ_T} L_task(x_q, y_q; θ'_S(θ_T))) on a quiz batch, a derivative through the
-       pilot's gradient.
-    3. Student: θ_S ← AdamW(θ_S, ∇ L(x, y; θ_S, θ_T)) with the updated teacher. The pilot is thrown away.
+    2. Teacher: θ_T ← AdamW(θ_T, ∇_{θ_T} L_task(x_q, y_q; θ'_S(θ_T))) on a quiz batch, differentiated through
+       the pilot's gradient.
+    3. Student: θ_S ← AdamW(θ_S, ∇ L(x, y; θ_S, θ_T)) with the updated teacher. The pilot is discarded.
 
-    The derivative of update 2 is of second order, and yet needs no graph of a gradient. With
-    v = ∇L_task(x_q, y_q; θ'_S) and J the Jacobian of z_S by θ_S it is, exactly,
+    The derivative of update 2 is of second order, but needs no graph of a gradient. Let v = ∇L_task(x_q, y_q; θ'_S) and
+    let J be the Jacobian of z_S with respect to θ_S. Then, exactly,
 
         ∇_{θ_T} L_task(θ'_S) = −λ · ∇_{θ_T} ⟨J·v, ∂L/∂z_S(z_S, z_T)⟩   with z_S, J and v held fixed:
 
-    θ_T reaches the pilot through z_T alone, and z_T meets θ_S in the loss alone. J·v is one pass in forward mode.
+    This holds because θ_T enters the pilot's gradient only through z_T, and z_T and θ_S interact only in the loss. J·v
+    takes one forward-mode pass.
 
-    The pilot's gradient is not clipped. The passes that make z_S and J·v have the same dropout mask, and unfused
-    attention. The student's pass on the quiz and that of update 3 draw masks of their own; the teacher has none.
+    The pilot's gradient is not clipped. The passes for z_S and J·v share one dropout mask and use unfused attention.
+    The student's passes on the quiz batch and in update 3 draw their own masks. The teacher has no dropout.
 
-    As λ scales the teacher's gradient, λ = 5e-5 leaves entries that are not large against AdamW's ε: the teacher then
-    moves less than `teacher_lr` says. That is so in the authors' code too.
+    λ scales the teacher's gradient. With λ = 5e-5 its entries are not large compared with AdamW's ε, so the teacher
+    moves less than `teacher_lr` suggests. The authors' code does the same.
 
-    Different from the authors' code, on purpose: no PKD term in L; one quiz batch per step (there, by default, the
-    whole held-out set); the quiz comes from the training data (there, from the dev set "for simplicity"); a graph of
-    the pilot's gradient is not made (there, `create_graph=True`).
+    Deliberate differences from the authors' code: no PKD term in L; one quiz batch per step (theirs, by default, the
+    whole held-out set); the quiz comes from the training data (theirs from the dev set "for simplicity"); no graph of
+    the pilot's gradient (theirs uses `create_graph=True`).
 
     Args:
-        quiz: endless iterator over batches that the student does not train on, such as
-            `rkd.training.holdout.QuizBatches`.
-            With `state_dict` and `load_state_dict`, its position is saved in the method's state.
+        quiz: endless iterator over batches that the student is not trained on, such as
+            `rkd.training.holdout.QuizBatches`. If it has `state_dict` and `load_state_dict`, its position is part of
+            the method's state.
         teacher_lr: μ, peak learning rate of the teacher's AdamW; 1e-5 in the authors' code.
         pilot_lr: λ > 0; 5e-5, the student's learning rate, in the authors' code.
         **settings: see `KD` and `Method`; α 0.5 and T 5 are the defaults of the authors' code as well.
@@ -58,7 +59,7 @@ class MetaDistil(KD):
 
     options = ("alpha", "temperature", "regression_kd", "teacher_lr", "pilot_lr", "quiz_fraction")
     trains_teacher = True
-    passes = (3, 5, 3, 2)  # approximate, as the second derivatives are no whole passes
+    passes = (3, 5, 3, 2)  # approximate: second derivatives do not count in whole passes
 
     def __init__(
         self,
@@ -80,7 +81,7 @@ class MetaDistil(KD):
         self.teacher_optimizer = Optimizer(teacher, self.teacher_parameters, lr=teacher_lr, **self.settings)
 
     def step(self, batch: Batch) -> dict[str, float]:
-        # 1. and 2.: what would have made the pilot better at the quiz?
+        # 1. and 2. Pilot and teacher update: the gradient of the pilot's quiz loss.
         quiz_loss, gradients = self.teacher_gradient(batch)
         for parameter, gradient in zip(self.teacher_parameters, gradients, strict=True):
             parameter.grad = gradient
@@ -90,15 +91,15 @@ class MetaDistil(KD):
         return {"quiz": quiz_loss, **super().step(batch)}
 
     def teacher_gradient(self, batch: Batch) -> tuple[float, list[Tensor | None]]:
-        """Return the pilot's loss on the next quiz batch, and its gradient by the teacher's parameters."""
-        micro_batches, masks = self.micro_batches(batch), RngState(self.student)
-        # Keeping every micro-batch's graph would cost the memory that micro-batches are to save.
+        """Return the pilot's loss on the next quiz batch, and its gradient with respect to the teacher's parameters."""
+        micro_batches, replay = self.micro_batches(batch), RngState(self.student)
+        # With several micro-batches, keeping every graph would undo what gradient accumulation saves.
         keep_graph = len(micro_batches) == 1
         with torch.set_grad_enabled(keep_graph):
             answers = [logits(self.teacher, micro_batch) for micro_batch, _ in micro_batches]
         quiz_loss, v = self.quiz_gradient(self.pilot(micro_batches, answers))
         after = RngState(self.student)
-        masks.restore()
+        replay.restore()
         gradients: list[Tensor | None] = [None] * len(self.teacher_parameters)
         for (micro_batch, weight), answer in zip(micro_batches, answers, strict=True):
             z_s, along_v = logits_and_slope(self.student, v, micro_batch)

@@ -1,4 +1,4 @@
-"""Online distillation: the teacher keeps learning from the student's own batches, and perhaps from the student."""
+"""Online distillation: the teacher keeps training on the student's batches, optionally following the student."""
 
 from collections.abc import Iterable
 from itertools import repeat
@@ -22,18 +22,18 @@ class OnlineKD(KD):
        L_T = (1 − λ) · L_task(z_T, y) + λ · KL(softmax(z_S) ‖ softmax(z_T)). z_S is a constant here.
     2. Student: θ_S ← AdamW(θ_S, ∇_{θ_S} L(x, y; θ_S, θ_T)) with the updated teacher.
 
-    λ = 0 is our definition: the teacher learns its task and nothing about the student. The question: is a teacher
-    that moves enough, whatever it moves for? λ > 0 is ProKT (Shi et al., Findings of ACL 2021): the teacher also
-    follows the student. λ = 1 is Reptile's pull in the space of functions, where widths may differ.
+    λ = 0 is our definition: the teacher trains on its task alone, to test whether it is enough that the teacher
+    changes. λ > 0 is ProKT (Shi et al., Findings of ACL 2021): the teacher also follows the student. λ = 1 resembles
+    Reptile's outer update, but on predictions instead of weights, so widths may differ.
 
-    The teacher stays in eval mode, as every teacher here: its gradient is that without dropout. One dropout mask of
-    the student serves both updates. The KL has no temperature and is a mean over the batch.
+    The teacher stays in eval mode, so its gradient is computed without dropout. The student uses the same dropout mask
+    in both updates. The KL has no temperature and is averaged over the batch.
 
     Args:
         teacher_lr: peak learning rate of the teacher's AdamW, with the student's schedule; 3e-5 in the code of LGTM.
         follow_weight: λ in [0, 1]; 0.4 in the code of LGTM, there with α = 1 and T = 1.
-        **settings: see `KD` and `Method`. For tasks with one output `regression_kd` holds for the KL as well: the
-            squared difference of the scores takes its place, or nothing.
+        **settings: see `KD` and `Method`. For tasks with one output, `regression_kd` also decides what
+            replaces the KL: the squared difference of the scores, or nothing.
 
     Raises:
         RkdError: a weight out of range.
@@ -61,7 +61,7 @@ class OnlineKD(KD):
         return {**self.teacher_update(batch), **super().step(batch)}
 
     def teacher_update(self, batch: Batch) -> dict[str, float]:
-        """Take update 1; return the teacher's loss before it."""
+        """Take update 1 and return the teacher's loss before it."""
         micro_batches, teacher_loss = self.micro_batches(batch), 0.0
         answers: Iterable[Tensor | None] = self.student_logits(micro_batches) if self.follow_weight else repeat(None)
         for (micro_batch, weight), z_s in zip(micro_batches, answers, strict=False):
@@ -72,16 +72,16 @@ class OnlineKD(KD):
         return {"teacher": teacher_loss}
 
     def teacher_objective(self, z_t: Tensor, z_s: Tensor | None, labels: Tensor) -> Tensor:
-        """L_T, a scalar; without z_S the task loss alone."""
+        """Compute the scalar L_T; without z_S, only the task loss."""
         task = task_loss(z_t, labels)
         if z_s is None:
             return task
         return (1 - self.follow_weight) * task + self.follow_weight * self.follow_loss(z_t, z_s)
 
     def follow_loss(self, z_t: Tensor, z_s: Tensor) -> Tensor:
-        """KL(softmax(z_S) ‖ softmax(z_T)), or what `regression_kd` says for tasks with one output."""
+        """Compute KL(softmax(z_S) ‖ softmax(z_T)), or its replacement for tasks with one output."""
         if z_t.shape[-1] > 1:
-            return kd_loss(z_t, z_s, temperature=1.0)  # the student is the one who teaches
+            return kd_loss(z_t, z_s, temperature=1.0)  # the student's distribution is the target
         if self.regression_kd == "mse":
             return regression_kd_loss(z_t, z_s)
         return 0.0 * z_t.sum()

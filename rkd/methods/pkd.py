@@ -20,19 +20,19 @@ class PKD(KD):
 
         L_PT = mean over student layers i = 1 … N−1 of MSE(h_i / ‖h_i‖₂, h_{map(i)} / ‖h_{map(i)}‖₂),
 
-    h the [CLS] state after a layer. The last student layer is left out, as its [CLS] state feeds the logits. The
+    h the [CLS] state after a layer. The last student layer is left out, because its [CLS] state feeds the logits. The
     paper's PKD-Skip is the map `skip`, its PKD-Last the map `last`.
 
-    Conventions: the squared error is the mean over batch, layers and hidden size as in the authors' code (the paper
-    writes a sum over the hidden size), and β is counted for that.
+    The squared error is averaged over batch, layers and hidden size, as in the authors' code (the paper sums over the
+    hidden size). β refers to this convention.
 
     Args:
-        layer_map: one teacher layer for every student layer but the last, whose targets are not read.
+        layer_map: one teacher layer for each student layer except the last, which is ignored.
         beta: β ≥ 0. 500 is the authors' example command; the paper searched 10, 100, 500 and 1000.
         **settings: see `KD` and `Method`.
 
     Raises:
-        RkdError: fewer than two student layers, a student layer with no or several teacher layers, other widths.
+        RkdError: fewer than two student layers, a student layer without exactly one teacher layer, or different widths.
 
     Example:
         >>> layer_map = LayerMap.from_strategy("skip", student_layers=6, teacher_layers=12)
@@ -71,7 +71,7 @@ class PKD(KD):
 
     @torch.no_grad()
     def teacher_states(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """z_T, and the [CLS] states of the mapped layers in the student's order."""
+        """Compute z_T, and the [CLS] states of the mapped layers in the student's order."""
         ascending = sorted(self.teacher_layers)
         z_t, states = cls_states(self.teacher, batch, ascending)
         return z_t, states[[ascending.index(layer) for layer in self.teacher_layers]]

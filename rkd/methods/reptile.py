@@ -16,6 +16,7 @@ from rkd.methods.reptile_controls import RandomSigns, ReptileSGD
 from rkd.models.unpadded import logits
 
 MicroBatches = list[tuple[Batch, float]]
+Forwards = Iterable[Tensor] | None
 
 
 class ReptileKD(KD):
@@ -26,33 +27,34 @@ class ReptileKD(KD):
     3. Student: θ_S ← AdamW(θ_S, ∇ L(x, y; θ_S, θ_T)) with the updated teacher.
 
     Every gradient is clipped to `max_grad_norm`. One dropout mask per batch serves updates 1 and 3, which therefore
-    share the student's forward pass. The inner learning rate neither warms up nor decays. Teacher parameters outside
-    the map receive nothing, not even weight decay.
+    share the student's forward pass. The inner learning rate has no warm-up and no decay. Teacher parameters outside
+    the map are not updated, not even by weight decay.
 
-    Each of the arguments from `outer_target` to `outer_step_size` is a control: it changes one sentence of the above
-    and so asks whether that sentence matters. Their defaults are the method as it was published.
+    The arguments from `outer_target` to `outer_step_size` are controls. Each changes one part of the method, to test
+    whether that part matters. The defaults are the published method.
 
     Args:
-        layer_map: which teacher layers each student layer pulls.
+        layer_map: assigns teacher layers to each student layer.
         teacher_lr: μ, peak learning rate of the teacher's AdamW.
-        outer_target: what takes the place of θ'_S in update 2. "look-ahead": θ'_S; "student": θ_S, without an update 1
-            (does the look-ahead matter?); "initial": θ_S before the first step, for good (does it matter that the
-            student learns?). "step" takes θ_S − θ'_S in the place of the pseudo-gradient, the look-ahead's step
-            without the way from teacher to student: the one part of the rule that meta-learns (does it help alone?).
-        outer_direction: "pseudo-gradient", or "random": each teacher weight takes the step that update 2 has computed
-            for it, up or down by chance, drawn anew at every batch (does it matter where the teacher goes, or only
-            that it moves?). The signs come from a generator of the method's own.
+        outer_target: replaces θ'_S in update 2. "look-ahead": θ'_S. "student": θ_S, and update 1 is skipped (does the
+            look-ahead matter?). "initial": θ_S before the first step (does it matter that the student learns?).
+            "step": the pseudo-gradient is θ_S − θ'_S, the look-ahead's step alone (does the part of the rule that
+            meta-learns help by itself?).
+        outer_direction: "pseudo-gradient", or "random": each teacher weight takes a step of the size computed by
+            update 2, with a sign drawn anew for every batch (does the direction matter, or only that the teacher
+            moves?). The signs come from a separate generator.
         outer_scope: "all" pairs of the map, or "encoder", those inside transformer layers: embeddings, pooler and
-            classifier stay (is it the layers' pull, or that of the shared embeddings and head?).
+            classifier stay fixed (do the shared embeddings and head matter?).
         inner_steps: k ≥ 1 steps of AdamW in update 1, all on the same batch with the same dropout mask (does a
             longer look-ahead help?).
-        inner_batch: "same", or "quiz": update 1 takes the next batch of `quiz` instead of (x, y), update 3 keeps
-            (x, y) (does it matter that the teacher sees the batch on which it is about to teach?).
-        quiz: endless iterator over batches that the student does not train on, for inner_batch "quiz" alone; see
+        inner_batch: "same", or "quiz": update 1 uses the next batch of `quiz`, update 3 still uses (x, y) (does it
+            matter that the look-ahead sees the batch of the student's step?).
+        quiz: endless iterator over batches that the student is not trained on, only for inner_batch "quiz"; see
             `rkd.training.holdout.QuizBatches`.
         outer_optimizer: "adamw", or "sgd": update 2 is θ_T ← θ_T + ε · (θ'_S − θ_T), Reptile's own rule (Nichol et
-            al., 2018), neither clipped nor decayed (does AdamW's walk of constant speed matter?).
-        outer_step_size: ε of outer_optimizer "sgd", in (0, 1], with the schedule of the learning rates. 1e-3 is ours.
+            al., 2018), without clipping or weight decay (does it matter that AdamW ignores the distance?).
+        outer_step_size: ε of outer_optimizer "sgd", in (0, 1], with the schedule of the learning rates. The default,
+            1e-3, is our choice.
         **settings: see `KD` and `Method`.
 
     Example:
@@ -111,12 +113,12 @@ class ReptileKD(KD):
         _check_inner_loop(outer_target, inner_steps, inner_batch, quiz)
         self.inner_lr, self.inner_steps, self.quiz = student_lr, inner_steps, quiz
         self.looks_ahead = outer_target in ("look-ahead", "step")
-        self.step_alone = outer_target == "step"
+        self.outer_target = outer_target
         self.pairs = layer_map.pairs(student, teacher)
         if outer_scope == "encoder":
             self.pairs = _inside_layers(self.pairs, student)
         self.student_parameters = [p for p in student.parameters() if p.requires_grad]
-        self.ahead: dict[nn.Parameter, Tensor]  # what each student parameter pulls to: θ'_S
+        self.ahead: dict[nn.Parameter, Tensor]  # θ'_S by student parameter
         if outer_target == "initial":
             self.initial_student = copy.deepcopy(student).requires_grad_(False)
             self.ahead = dict(zip(student.parameters(), self.initial_student.parameters(), strict=True))
@@ -136,21 +138,43 @@ class ReptileKD(KD):
         self.initial_distance = self._distance()
 
     def step(self, batch: Batch) -> dict[str, float]:
-        micro_batches = self.micro_batches(batch)
-        replay = RngState(self.student)
-
-        # 1. Inner update: one look-ahead step of the student with the current teacher.
-        forwards: Iterable[Tensor] | None = self.look_ahead(micro_batches, replay)
-
-        # 2. Outer update: the teacher steps along its pseudo-gradient θ_T − θ'_S.
-        self.pseudo_gradients()
+        micro_batches, replay = self.micro_batches(batch), RngState(self.student)
+        forwards = self.look_ahead(micro_batches, replay)  # 1. inner update
+        self.pseudo_gradients()  # 2. outer update
         self.outer_update()
+        return self.student_update(micro_batches, forwards, replay)  # 3. student update
 
-        # 3. Student update: the real step, with the updated teacher's logits.
-        losses = LossAverager()
+    def look_ahead(self, micro_batches: MicroBatches, replay: RngState) -> list[Tensor] | None:
+        """Take update 1, θ'_S ← AdamW(θ_S, ∇ L(x, y; θ_S, θ_T)) with fresh state, and put θ'_S into `ahead`."""
+        if not self.looks_ahead:
+            return None
+        if self.quiz is not None:
+            micro_batches = self.micro_batches(next(self.quiz))
+        return self.first_step(micro_batches) if self.inner_steps == 1 else self.inner_loop(micro_batches, replay)
+
+    @torch.no_grad()
+    def pseudo_gradients(self) -> None:
+        """Set the gradient of each mapped θ_T to θ_T − θ'_S, or to θ_S − θ'_S with outer_target "step"."""
+        for student, teacher in self.pairs:
+            origin = student if self.outer_target == "step" else teacher
+            last_use = self.looks_ahead and self.last_pair[student] is teacher
+            teacher.grad = torch.sub(origin, self.ahead[student], out=self.ahead[student] if last_use else None)
+        if self.looks_ahead:
+            self.ahead = {}  # their memory now holds the pseudo-gradients
+
+    def outer_update(self) -> None:
+        """Take update 2, θ_T ← AdamW(θ_T, θ_T − θ'_S), or a step of the same size with random signs."""
+        before = [parameter.detach().clone() for parameter in self.mapped] if self.signs else []
+        self.teacher_optimizer.step()
+        if self.signs:
+            self.signs.redirect(self.mapped, before)
+
+    def student_update(self, micro_batches: MicroBatches, forwards: Forwards, replay: RngState) -> LossAverager:
+        """Take update 3, θ_S ← AdamW(θ_S, ∇ L(x, y; θ_S, θ_T)) with the updated θ_T."""
         if forwards is None:
             replay.restore()
             forwards = (logits(self.student, micro_batch) for micro_batch, _ in micro_batches)
+        losses = LossAverager()
         for z_s, (micro_batch, weight) in zip(forwards, micro_batches, strict=True):
             loss, task, soft = self.objective(z_s, self.teacher_logits(micro_batch), micro_batch["labels"])
             (weight * loss).backward()
@@ -158,27 +182,16 @@ class ReptileKD(KD):
         self.student_optimizer.step()
         return losses
 
-    def look_ahead(self, micro_batches: MicroBatches, replay: RngState) -> list[Tensor] | None:
-        """Put θ'_S into `ahead`: clipped AdamW steps from zero state.
-
-        Args:
-            micro_batches: the student's batch.
-            replay: where the random generators stood before it.
+    def first_step(self, micro_batches: MicroBatches) -> list[Tensor] | None:
+        """Put θ'_S into `ahead`: the closed form of one clipped AdamW step from zero state.
 
         Returns:
-            z_S of each micro-batch with its graph, if update 3 needs it and memory allows to keep it.
+            z_S of each micro-batch with its graph, if update 3 can reuse it; else None.
         """
-        if not self.looks_ahead:
-            return None
-        if self.quiz is not None:
-            micro_batches = self.micro_batches(next(self.quiz))
-        if self.inner_steps > 1:
-            self.inner_loop(micro_batches, replay)
-            return None
-        # Keeping every micro_batch's graph would cost the memory that micro-batches are to save.
+        # With several micro-batches, keeping every graph would undo what gradient accumulation saves.
         shared = self.quiz is None and len(micro_batches) == 1
         gradients, forwards = self.gradients(self.student, micro_batches, retain_graph=shared)
-        # θ'_S takes the gradients' memory; one that lies in another's is copied out before that is written over.
+        # θ'_S overwrites the gradients in place. A gradient that shares memory with another is copied first.
         results = _memory(self.student_parameters, gradients)
         gradients = [
             None if g is None else r if r is g else r.copy_(g) for g, r in zip(gradients, results, strict=True)
@@ -196,7 +209,7 @@ class ReptileKD(KD):
         )
         return forwards if shared else None
 
-    def inner_loop(self, micro_batches: MicroBatches, replay: RngState) -> None:
+    def inner_loop(self, micro_batches: MicroBatches, replay: RngState) -> list[Tensor] | None:
         """Put θ'_S into `ahead`: `inner_steps` steps of AdamW on a copy of the student."""
         learner = copy.deepcopy(self.student)
         parameters = [p for p in learner.parameters() if p.requires_grad]
@@ -214,11 +227,12 @@ class ReptileKD(KD):
             nn.utils.clip_grad_norm_(parameters, self.settings["max_grad_norm"])
             adamw.step()
         self.ahead = {p: q.detach() for p, q in zip(self.student_parameters, parameters, strict=True)}
+        return None  # the copy's logits are not the student's
 
     def gradients(
         self, model: nn.Module, micro_batches: MicroBatches, retain_graph: bool = False
     ) -> tuple[list[Tensor | None], list[Tensor]]:
-        """∇ L(x, y; θ, θ_T) for every parameter of the student or its copy, and the logits of each micro-batch."""
+        """Return ∇ L(x, y; θ, θ_T) by parameter of the student or its copy, and the logits of each micro-batch."""
         parameters = [p for p in model.parameters() if p.requires_grad]
         gradients: list[Tensor | None] = [None] * len(parameters)
         forwards = []
@@ -230,27 +244,8 @@ class ReptileKD(KD):
             forwards.append(z_s)
         return gradients, forwards
 
-    @torch.no_grad()
-    def pseudo_gradients(self) -> None:
-        """Give each mapped teacher parameter θ_T − θ'_S, or θ_S − θ'_S, in the memory of θ'_S, read once more here."""
-        for student_parameter, teacher_parameter in self.pairs:
-            origin, target = student_parameter if self.step_alone else teacher_parameter, self.ahead[student_parameter]
-            free = self.looks_ahead and self.last_pair[student_parameter] is teacher_parameter
-            teacher_parameter.grad = torch.sub(origin, target, out=target if free else None)
-        if self.looks_ahead:
-            self.ahead = {}
-
-    def outer_update(self) -> None:
-        """Step along the pseudo-gradients, or by as much in a random direction."""
-        if self.signs is None:
-            self.teacher_optimizer.step()
-            return
-        before = [parameter.detach().clone() for parameter in self.mapped]
-        self.teacher_optimizer.step()
-        self.signs.redirect(self.mapped, before)
-
     def distance(self) -> float:
-        """‖θ_T − θ_S‖ / ‖θ_T⁰ − θ_S⁰‖ over the mapped pairs: 1 at the start, 0 when teacher and student are one."""
+        """Return ‖θ_T − θ_S‖ / ‖θ_T⁰ − θ_S⁰‖ over the mapped pairs: 1 at the start, 0 when they are equal."""
         return self._distance() / self.initial_distance if self.initial_distance else 0.0
 
     @torch.no_grad()
@@ -293,7 +288,7 @@ def _check_inner_loop(outer_target: str, inner_steps: int, inner_batch: str, qui
 def _inside_layers(
     pairs: list[tuple[nn.Parameter, nn.Parameter]], student: nn.Module
 ) -> list[tuple[nn.Parameter, nn.Parameter]]:
-    """Those of the pairs whose student parameter belongs to a transformer layer."""
+    """Return the pairs inside transformer layers."""
     inside = {parameter for name, parameter in student.named_parameters() if LAYER.match(name)}
     kept = [pair for pair in pairs if pair[0] in inside]
     if not kept:

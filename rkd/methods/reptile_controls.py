@@ -1,4 +1,4 @@
-"""Other ways for ReptileKD to move the teacher than AdamW along the pseudo-gradient: its controls."""
+"""Controls of ReptileKD's outer update: alternatives to AdamW along the pseudo-gradient."""
 
 from typing import Any
 
@@ -13,12 +13,12 @@ from rkd.methods.base import linear_schedule
 class ReptileSGD:
     """θ_T ← θ_T − ε · g with the pseudo-gradient g = θ_T − θ'_S: the outer step of Reptile (Nichol et al., 2018).
 
-    ε climbs from 0 over `warmup_steps` and then falls linearly to 0 at `total_steps`. Nothing is clipped and nothing
-    decays: the rule is an interpolation between θ_T and θ'_S.
+    ε warms up from 0 over `warmup_steps`, then decays linearly to 0 at `total_steps`. There is no clipping and no
+    weight decay: the rule interpolates between θ_T and θ'_S.
 
     Args:
-        parameters: what to update, with the pseudo-gradients in `grad`.
-        step_size: ε in (0, 1]; 1 would put θ_T on θ'_S at once.
+        parameters: the parameters to update, with their pseudo-gradients in `grad`.
+        step_size: ε in (0, 1]; 1 sets θ_T to θ'_S in one step.
     """
 
     def __init__(self, parameters: list[nn.Parameter], step_size: float, total_steps: int, warmup_steps: int) -> None:
@@ -42,12 +42,12 @@ class ReptileSGD:
 
 
 class RandomSigns:
-    """Random directions for steps whose sizes are given, from a generator of its own.
+    """Random signs for steps of given size, from a separate generator.
 
-    The generator is seeded with the seed that torch's was given; no draw from it changes what dropout draws.
+    The generator is seeded with torch's initial seed. Draws from it do not affect dropout.
 
     Args:
-        parameters: those whose steps will be redirected, all on one device.
+        parameters: the parameters to redirect, all on one device.
     """
 
     def __init__(self, parameters: list[nn.Parameter]) -> None:
@@ -55,7 +55,7 @@ class RandomSigns:
 
     @torch.no_grad()
     def redirect(self, parameters: list[nn.Parameter], before: list[Tensor]) -> None:
-        """Give each step from `before` to `parameters`, entry by entry, a sign drawn by chance."""
+        """Multiply each entry of the step from `before` to `parameters` by a random sign."""
         for parameter, start in zip(parameters, before, strict=True):
             flips = torch.empty_like(start).bernoulli_(0.5, generator=self.generator)
             parameter.sub_(start).mul_(1 - 2 * flips).add_(start)

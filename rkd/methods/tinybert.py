@@ -22,27 +22,27 @@ class TinyBERT(KD):
        E the embeddings, H the hidden states and A the attention scores before the softmax (equations 7, 8 and 9).
     2. Predictions: minimise the soft cross-entropy −Σ softmax(z_T) · log softmax(z_S), temperature 1 (equation 10).
 
-    Each stage is a training of its own, as in the authors' code: own AdamW, own warm-up, own linear decay. The paper's
-    uniform map is `skip`. W exists where widths differ and is then learned with the student: one matrix for all
-    layers, as in the authors' code. Terms are summed over layers, each a mean over the hidden size or over heads. All
-    weights are 1 in the paper; others ask which part of the teacher's layers is worth learning.
+    Each stage has its own AdamW, warm-up and linear decay, as in the authors' code. The paper's uniform map is `skip`.
+    If widths differ, W is learned with the student: one matrix for all layers, as in the authors' code. Terms are
+    summed over layers, each a mean over the hidden size or over heads. All weights are 1 in the paper; other values
+    test which part of the teacher's layers is worth learning.
 
-    Different from the authors' code, on purpose: padded tokens are left out of every term (there, scores of padded
-    keys count as equal, padded queries and states count in full); on regression tasks stage 2 learns the teacher's
-    scores by their squared difference (there, the labels); both stages share one budget of steps and one learning
-    rate (there, 20 epochs at 5e-5 and then 3 at 3e-5).
+    Deliberate differences from the authors' code: padded tokens are left out of every term (in theirs, scores of padded
+    keys count as equal, padded queries and states count in full); on regression tasks, stage 2 minimises the squared
+    difference from the teacher's scores (theirs uses the labels); both stages share one budget of steps and one
+    learning rate (theirs takes 20 epochs at 5e-5, then 3 at 3e-5).
 
     Args:
-        layer_map: one teacher layer for every student layer.
-        intermediate_fraction: fraction of the steps that belong to stage 1, from 0 to below 1. 0.5 is ours; the paper's
-            epochs give 20 / 23.
-        hidden_weight, attention_weight, embedding_weight: w_H, w_A and w_E, from 0. Without attention, the numbers of
-            heads may differ.
+        layer_map: one teacher layer for each student layer.
+        intermediate_fraction: fraction of the steps in stage 1, in [0, 1). The default is ours; the paper's epochs give
+            20 / 23.
+        hidden_weight, attention_weight, embedding_weight: w_H, w_A and w_E, at least 0. With
+            attention_weight 0, the numbers of heads may differ.
         **settings: see `Method`.
 
     Raises:
-        RkdError: other numbers of attention heads, a student layer with no or several teacher layers, a number out of
-            range, or a stage 1 without a part.
+        RkdError: different numbers of attention heads, a student layer without exactly one teacher layer, a number out
+            of range, or a stage 1 in which all weights are 0.
 
     Example:
         >>> layer_map = LayerMap.from_strategy("skip", student_layers=6, teacher_layers=12)
@@ -106,11 +106,11 @@ class TinyBERT(KD):
         self.intermediate_optimizer = Optimizer(learners, learners.parameters(), lr=student_lr, **stage)
 
     def step(self, batch: Batch) -> dict[str, float]:
-        taken = self.intermediate_optimizer.schedule.last_epoch  # counts the optimizer's steps
+        taken = self.intermediate_optimizer.schedule.last_epoch  # number of steps taken
         return self.match_layers(batch) if taken < self.intermediate_steps else self.match_predictions(batch)
 
     def match_layers(self, batch: Batch) -> dict[str, float]:
-        """One step of stage 1."""
+        """Take one step of stage 1."""
         losses = LossAverager()
         for micro_batch, weight in self.micro_batches(batch):
             ours, theirs = all_states(self.student, micro_batch), self.teacher_states(micro_batch)
@@ -130,7 +130,7 @@ class TinyBERT(KD):
         return losses
 
     def match_predictions(self, batch: Batch) -> dict[str, float]:
-        """One step of stage 2."""
+        """Take one step of stage 2."""
         losses = LossAverager()
         for micro_batch, weight in self.micro_batches(batch):
             loss = self.soft_loss(logits(self.student, micro_batch), self.teacher_logits(micro_batch))
@@ -147,12 +147,12 @@ class TinyBERT(KD):
 
     @torch.no_grad()
     def teacher_states(self, batch: Batch) -> States:
-        """Hidden states and attention scores of the teacher, computed without autograd."""
+        """Compute hidden states and attention scores of the teacher, without autograd."""
         return all_states(self.teacher, batch)
 
 
 def _projection(student: nn.Module, teacher: nn.Module) -> nn.Module:
-    """W: a learned matrix from the student's to the teacher's width, nothing where they are equal."""
+    """Create W, a learned matrix from the student's to the teacher's width; the identity if they are equal."""
     ours, theirs = (config_of(model).hidden_size for model in (student, teacher))
     if ours == theirs:
         return nn.Identity()

@@ -1,4 +1,4 @@
-"""The metrics of all tasks: `rkd.metrics.compute`, and `rkd.metrics.GlueMetric` for code written against `evaluate`."""
+"""The metrics of all tasks: `rkd.metrics.compute`, and `rkd.metrics.GlueMetric` for code that uses `evaluate`."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any

@@ -1,6 +1,6 @@
-"""GLUE's metrics as an `evaluate.Metric`, for code that is written against that interface.
+"""GLUE's metrics as an `evaluate.Metric`, for code that uses this interface.
 
-`evaluate.load("glue", …)` asks the hub even for what is installed; this class needs no network.
+`evaluate.load("glue", …)` contacts the hub even if the metric is installed; this class needs no network.
 """
 
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ class GlueMetric(evaluate.Metric):
 
     Args:
         task: the task's name; an unknown one raises `RkdError`.
-        options: passed on to `evaluate.Metric`, e.g. `experiment_id`. Examples are kept in memory unless
+        options: passed to `evaluate.Metric`, e.g. `experiment_id`. Examples are kept in memory unless
             `keep_in_memory=False` is given.
 
     >>> GlueMetric("rte").compute(predictions=[0, 1, 1, 1], references=[0, 1, 0, 1])

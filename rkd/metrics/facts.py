@@ -1,7 +1,7 @@
-"""Facts about the metrics: their names in print, and the tasks that they are for. Standard library only.
+"""Facts about the metrics: their printed names, and the tasks that they suit. Standard library only.
 
-How each is computed stands in `rkd.metrics.scores`, its form for weighted examples in `rkd.metrics.weighted`: trainings
-depend on the first alone, so that a name in print retrains nothing.
+`rkd.metrics.scores` computes them, `rkd.metrics.weighted` computes them for weighted examples. Training runs depend on
+the former only, so a changed printed name retrains nothing.
 """
 
 from typing import NamedTuple
@@ -11,12 +11,12 @@ class MetricFacts(NamedTuple):
     """Facts about a metric, apart from its computation."""
 
     title: str  # in captions and axes
-    header: str  # at the head of a column
+    header: str  # column header in tables
     of_scores: bool = False  # for regression; else for classification
-    classes: int | None = None  # the one number of classes that it is defined for
+    classes: int | None = None  # required number of classes, if the metric has one
 
     def suits(self, classes: int | None) -> bool:
-        """Return True if the metric is defined for a task with so many classes; 0 is regression, None not known yet."""
+        """Return True if the metric is defined for this number of classes; 0 is regression, None is unknown."""
         return self.of_scores == (classes == 0) and (classes is None or self.classes in (None, classes))
 
 
@@ -29,5 +29,5 @@ METRICS = {
     "pearson": MetricFacts("Pearson", "Pear", of_scores=True),
     "spearmanr": MetricFacts("Spearman", "Spear", of_scores=True),
 }
-# What a task of one's own is scored by if it names no metrics.
+# Metrics of custom tasks that do not set any.
 DEFAULT_OF_LABELS, DEFAULT_OF_SCORES = ("accuracy",), ("pearson", "spearmanr")

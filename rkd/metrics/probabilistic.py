@@ -1,13 +1,13 @@
-"""More of a classifier than its score, from logits and labels: likelihood, calibration, agreement with a teacher.
+"""Probabilistic metrics of a classifier: likelihood, calibration, and agreement with a teacher.
 
-The expected calibration error compares the confidence of the predicted class with how often it is right, in bins of
-equally many examples ("adaptive" bins; Nixon et al., 2019, CVPR Workshops; Nguyen and O'Connor, 2015, EMNLP). The 15
-equally wide bins of Guo et al. (2017, ICML) stay half empty with two classes, where no confidence is below 0.5, and put
-nearly all examples of a confident model into one.
+The expected calibration error compares the confidence of the predicted class with its accuracy, in bins of equal size
+("adaptive" bins; Nixon et al., 2019, CVPR Workshops; Nguyen and O'Connor, 2015, EMNLP). The 15 equal-width bins of Guo
+et al. (2017, ICML) have two drawbacks. With two classes no confidence is below 0.5, so half of them are empty, and
+nearly all examples of a confident model fall into one bin.
 
-Any binned estimate is above 0 for a perfectly calibrated classifier, since the accuracy of a bin is noisy: with 15 bins
-by about 5 points on RTE's 277 examples, by 0.5 on QQP's 40 430. `calibration_noise` is that level for the confidences
-at hand. A calibration error is to be read against it, and only compared between classifiers on the same examples.
+Any binned estimate is above 0 even for a perfectly calibrated classifier, because the accuracy of a bin is noisy: with
+15 bins by about 5 points on RTE's 277 examples, by 0.5 on QQP's 40 430. `calibration_noise` estimates this level for
+the given confidences. Compare a calibration error with it, and compare classifiers only on the same examples.
 
 None of these is defined for regression.
 """
@@ -26,14 +26,14 @@ Values = NDArray[np.float64]
 
 
 def negative_log_likelihood(logits: ArrayLike, labels: ArrayLike) -> float:
-    """Mean of −log p(label), in nats.
+    """Compute the mean of −log p(label), in nats.
 
     Args:
         logits: shape (examples, classes).
         labels: class ids, shape (examples,).
 
     Raises:
-        RkdError: shapes, logits or labels are not those of a classifier.
+        RkdError: invalid shapes, logits or labels.
 
     >>> round(negative_log_likelihood([[0.0, 0.0], [0.0, 0.0]], [0, 1]), 3)
     0.693
@@ -43,13 +43,13 @@ def negative_log_likelihood(logits: ArrayLike, labels: ArrayLike) -> float:
 
 
 def expected_calibration_error(logits: ArrayLike, labels: ArrayLike, bins: int = BINS) -> float:
-    """Mean over bins of |accuracy − mean confidence|, each bin by its number of examples. A fraction.
+    """Compute the mean of |accuracy − mean confidence| over bins, weighted by bin size; a fraction.
 
     Args:
         logits: shape (examples, classes).
         labels: class ids, shape (examples,).
-        bins: number of bins of equally many examples, in the order of confidence; examples of equal confidence share a
-            bin, so that there may be fewer.
+        bins: number of bins of equal size, in the order of confidence. Examples of equal confidence share a bin, so
+            there may be fewer.
 
     Raises:
         RkdError: as `negative_log_likelihood`.
@@ -66,7 +66,8 @@ def expected_calibration_error(logits: ArrayLike, labels: ArrayLike, bins: int =
 def calibration_noise(logits: ArrayLike, bins: int = BINS) -> float:
     """Return the expected calibration error of a perfectly calibrated classifier with the same confidences.
 
-    Right answers of a bin are then independent draws with the confidences as chances; their sum is close to normal.
+    Correct answers are then independent draws with the confidences as probabilities, and their sum in a bin is
+    approximately normal. The result is a fraction.
 
     Args:
         logits: shape (examples, classes).
@@ -88,7 +89,7 @@ def agreement(logits: ArrayLike, teacher_logits: ArrayLike) -> float:
         logits, teacher_logits: shape (examples, classes) each.
 
     Raises:
-        RkdError: different shapes, or logits that are not those of a classifier.
+        RkdError: different shapes, or invalid logits.
 
     >>> agreement([[1.0, 0.0], [0.0, 1.0]], [[2.0, 1.0], [2.0, 1.0]])
     0.5
@@ -101,7 +102,7 @@ def agreement(logits: ArrayLike, teacher_logits: ArrayLike) -> float:
 
 
 def _binned(logits: Values, bins: int) -> tuple[Values, NDArray[np.intp]]:
-    """Confidence of the predicted class and number of its bin, shape (examples,) each."""
+    """Return the confidence of the predicted class and its bin number, shape (examples,) each."""
     if bins < 1:
         raise RkdError(f"calibration: {bins} bins; expected at least 1")
     confidence: Values = np.exp(log_softmax(logits, axis=1).max(axis=1))

@@ -1,18 +1,18 @@
-"""GLUE's metrics and two more: numbers from predictions and labels, with every degenerate case defined.
+"""GLUE's metrics and two more, computed from predictions and labels, with every degenerate case defined.
 
-NumPy does the counting, SciPy (imported only for STS-B) the correlations. scikit-learn agrees, as the tests
-show, but takes seconds to import, which every evaluation job would pay.
+They use NumPy, and SciPy for the correlations of STS-B. scikit-learn gives the same results, as the tests show, but
+its import would cost every evaluation job seconds.
 
 Undefined or extreme cases:
 
 * Matthews correlation is 0.0 when all predictions or all labels are of one class, as in scikit-learn.
-* F1 (of class 1) is 0.0 when nothing is predicted as class 1 or nothing is labelled so.
+* F1 (of class 1) is 0.0 when no prediction or no label is of class 1.
 * Macro-F1 is the mean of F1 over the classes that are predicted or labelled at all, balanced accuracy the mean of
   recall over the classes that are labelled, as in scikit-learn.
 * Pearson and Spearman are NaN, "undefined", when either side is constant (as one example is). Files hold
   null, tables show "–", and model selection ranks NaN below every number.
 * No examples, different lengths, NaN or infinite values, unlabelled examples and class ids outside the task's
-  labels are errors, never numbers.
+  labels raise an error.
 """
 
 import math
@@ -47,7 +47,7 @@ def compute(task: str | Task, predictions: ArrayLike, labels: ArrayLike) -> dict
         Fractions between -1 and 1 by metric name; NaN where undefined (see the module's docstring).
 
     Raises:
-        RkdError: no examples, lengths that differ, or values that are not finite or no class ids of the task.
+        RkdError: no examples, lengths that differ, or values that are not finite or not class ids of the task.
 
     >>> compute("mrpc", predictions=[1, 1, 0, 1], labels=[1, 1, 0, 0])
     {'accuracy': 0.75, 'f1': 0.8}
@@ -65,11 +65,11 @@ def from_predictions(task: str | Task, frame: "pd.DataFrame") -> dict[str, Any]:
     Args:
         task: a task's name, or a `Task`.
         frame: predictions with the columns split, idx, label and prediction, one row per example. Splits
-            other than the task's dev splits are left alone.
+            other than the task's dev splits are ignored.
 
     Returns:
         `{"splits": {split: {metric: fraction, …, "rows": n}}, "primary_score": fraction}`, NaN where undefined. A test
-        split is among the splits where all its examples have labels (never GLUE's).
+        split is included if all its examples have labels (never GLUE's).
 
     Raises:
         RkdError: a column or dev split is missing, an example occurs twice, or `compute` refuses the values.
@@ -98,7 +98,7 @@ def metrics_file(spec: "MetricsSpec", frame: "pd.DataFrame") -> dict[str, Any]:
     """Return the content of a metrics file: the run that made the predictions, and their scores.
 
     Args:
-        spec: the run; its fields stand in the file.
+        spec: the run; its fields are part of the file.
         frame: predictions, as for `from_predictions`.
 
     Raises:
@@ -114,7 +114,7 @@ def _labelled_tests(task: Task, frame: "pd.DataFrame") -> list[str]:
 
 
 def _checked(task: Task, what: str, values: ArrayLike) -> Values:
-    """`values` as a float vector, or an error that says what is wrong with how many of them."""
+    """Return `values` as a float vector; raise an error that counts invalid values."""
     array = np.asarray(values, dtype=np.float64)
     if array.ndim != 1:
         raise RkdError(f"{task.name}: {what} have shape {array.shape}; expected one value per example")
@@ -126,7 +126,7 @@ def _checked(task: Task, what: str, values: ArrayLike) -> Values:
         wrong = array[~np.isin(array, np.arange(task.num_labels))]
         if wrong.size:
             raise RkdError(
-                f"{task.name}: {wrong.size} of {array.size} {what} are no class ids, "
+                f"{task.name}: {wrong.size} of {array.size} {what} are not class ids, "
                 f"the first is {wrong[0]:g}; expected 0 to {task.num_labels - 1}"
             )
     return array
@@ -137,16 +137,16 @@ def _accuracy(predicted: Values, true: Values) -> float:
 
 
 def _f1(predicted: Values, true: Values) -> float:
-    """2·TP / (2·TP + FP + FN) of class 1, the positive class of MRPC and QQP."""
+    """Compute 2·TP / (2·TP + FP + FN) of class 1, the positive class of MRPC and QQP."""
     if max(predicted.max(), true.max()) > 1:
         raise RkdError("f1 is defined for two classes only; use accuracy")
     hits = np.count_nonzero((predicted == 1) & (true == 1))
-    claimed_or_due = np.count_nonzero(predicted == 1) + np.count_nonzero(true == 1)
-    return float(2 * hits / claimed_or_due) if claimed_or_due else 0.0
+    either = np.count_nonzero(predicted == 1) + np.count_nonzero(true == 1)
+    return float(2 * hits / either) if either else 0.0
 
 
 def _macro_f1(predicted: Values, true: Values) -> float:
-    """Mean over classes of 2·TP / (2·TP + FP + FN)."""
+    """Compute the mean over classes of 2·TP / (2·TP + FP + FN)."""
     kinds = np.union1d(predicted, true)
     hits = [2 * np.count_nonzero((predicted == kind) & (true == kind)) for kind in kinds]
     either = [np.count_nonzero(predicted == kind) + np.count_nonzero(true == kind) for kind in kinds]
@@ -154,12 +154,12 @@ def _macro_f1(predicted: Values, true: Values) -> float:
 
 
 def _balanced_accuracy(predicted: Values, true: Values) -> float:
-    """Mean over classes of TP / (TP + FN)."""
+    """Compute the mean over classes of TP / (TP + FN)."""
     return float(np.mean([np.mean(predicted[true == kind] == kind) for kind in np.unique(true)]))
 
 
 def _matthews_correlation(predicted: Values, true: Values) -> float:
-    """R_K of Gorodkin (2004), which for two classes is Matthews' coefficient."""
+    """Compute R_K of Gorodkin (2004), which for two classes is Matthews' coefficient."""
     counts_p, counts_t = np.bincount(predicted.astype(int)), np.bincount(true.astype(int))
     shared = min(counts_p.size, counts_t.size)
     n = float(true.size)

@@ -1,15 +1,15 @@
-"""Headline scores of many runs under resampled dev examples: the same resamples for every run, in plain NumPy.
+"""Bootstrap of primary scores over dev examples, with the same resamples for every run, in plain NumPy.
 
-A bootstrap sample of a dev set is a weight (how often it was drawn) per example. Every GLUE metric is a function of
-weighted counts or weighted moments, so that no metric is computed example by example:
+A bootstrap sample is one weight per example: the number of times it was drawn. Every GLUE metric is a function of
+weighted counts or weighted moments, so none is computed example by example:
 
-* Accuracy, F1 and Matthews correlation depend on the label and the predicted classes alone. Examples on which these
-  agree for all runs are interchangeable; one multinomial draw over these patterns is the same distribution as drawing
-  examples one by one, and there are far fewer patterns than examples.
-* Pearson depends on weighted moments, Spearman is Pearson on the mid-ranks of the resample, which follow from cumulated
-  weights in the order of the values.
+* Accuracy, F1 and Matthews correlation depend only on labels and predicted classes. Examples with the same label and
+  the same predictions of all runs form a pattern. A multinomial draw over patterns has the same distribution as drawing
+  examples, and there are far fewer patterns than examples.
+* Pearson depends on weighted moments. Spearman is Pearson on the mid-ranks of the resample, which follow from the
+  cumulative weights in the order of the values.
 
-Degenerate resamples are scored as `rkd.metrics` scores them: 0 for F1 and Matthews, NaN for the correlations.
+Degenerate resamples get the same scores as in `rkd.metrics`: 0 for F1 and Matthews, NaN for the correlations.
 """
 
 from collections.abc import Callable, Iterator
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from rkd.tasks import Task
 
 Values = NDArray[np.float64]
-_CELLS = 1 << 19  # weights in memory at a time
+_CELLS = 1 << 19  # maximum number of weights in memory
 
 
 def resampled_primary_scores(
@@ -29,7 +29,7 @@ def resampled_primary_scores(
     """Compute the primary score of each run under each of `resamples` bootstrap samples of the examples.
 
     Args:
-        task: decides the metrics.
+        task: determines the metrics.
         labels: true class ids or scores, shape (examples,).
         predictions: predicted ones, shape (runs, examples); every run sees the same resamples.
         resamples: number of bootstrap samples.
@@ -49,13 +49,13 @@ def resampled_primary_scores(
 
 
 def primary_scores(task: Task, labels: Values, predictions: Values, weights: Values) -> Values:
-    """Headline scores of weighted examples, shape (runs, resamples).
+    """Compute the primary scores of weighted examples, shape (runs, resamples).
 
     Args:
-        task: decides the metrics.
+        task: determines the metrics.
         labels: shape (examples,).
         predictions: shape (runs, examples).
-        weights: how often each example counts, shape (resamples, examples); all lines have the same sum.
+        weights: weight of each example, shape (resamples, examples); all rows have the same sum.
     """
     scores = [_METRICS[name](labels, predictions, weights) for name in task.primary_metrics]
     return np.mean(scores, axis=0).T
@@ -64,7 +64,7 @@ def primary_scores(task: Task, labels: Values, predictions: Values, weights: Val
 def _patterns(
     labels: Values, predictions: Values, resamples: int, rng: np.random.Generator
 ) -> Iterator[tuple[Values, Values, Values]]:
-    """(labels, predictions, weights) of the distinct answer patterns, some resamples at a time."""
+    """Yield (labels, predictions, weights) of the distinct patterns, for some resamples at a time."""
     patterns, counts = np.unique(np.vstack([labels, predictions]), axis=1, return_counts=True)
     chances = counts / counts.sum()
     for size in _portions(resamples, counts.size):
@@ -75,7 +75,7 @@ def _patterns(
 def _continuous(
     labels: Values, predictions: Values, resamples: int, rng: np.random.Generator
 ) -> Iterator[tuple[Values, Values, Values]]:
-    """(labels, predictions, weights) of the examples themselves, some resamples at a time."""
+    """Yield (labels, predictions, weights) of the examples themselves, for some resamples at a time."""
     n = labels.size
     for size in _portions(resamples, n):
         drawn = rng.integers(n, size=(size, n)) + n * np.arange(size)[:, None]
@@ -125,7 +125,7 @@ def _balanced_accuracy(labels: Values, predictions: Values, weights: Values) -> 
 
 
 def _matthews_correlation(labels: Values, predictions: Values, weights: Values) -> Values:
-    """R_K of Gorodkin (2004), as in `rkd.metrics`."""
+    """Compute R_K of Gorodkin (2004), as in `rkd.metrics`."""
     n = weights.sum(axis=1, keepdims=True)
     covariance = n * (weights @ (predictions == labels).T.astype(np.float64))
     spread_p, spread_t = n * n, n * n
@@ -147,16 +147,14 @@ def _pearson(labels: Values, predictions: Values, weights: Values) -> Values:
     covariance = weights @ (x * y).T / n - mean_x * mean_y
     var_y = weights @ (y * y)[:, None] / n - mean_y**2
     var_x = weights @ (x * x).T / n - mean_x**2
-    # What is left of a constant sample's variance is rounding.
+    # A constant sample's variance differs from 0 only by rounding.
     known = (var_y > 1e-12 * np.mean(y * y)) & (var_x > 1e-12 * np.mean(x * x, axis=1))
     spread = np.sqrt(np.where(known, var_x * var_y, 1.0))
     return np.where(known, covariance / spread, np.nan)
 
 
 def _spearmanr(labels: Values, predictions: Values, weights: Values) -> Values:
-    drawn = np.ascontiguousarray(
-        weights.T
-    )  # examples first: picking and cumulating whole lines is several times quicker
+    drawn = np.ascontiguousarray(weights.T)  # examples first: operations on whole rows are several times faster
     y = _centred_mid_ranks(labels, drawn)
     drawn_y = drawn * y
     var_y = np.einsum("ib,ib->b", drawn_y, y)
@@ -165,23 +163,23 @@ def _spearmanr(labels: Values, predictions: Values, weights: Values) -> Values:
         x = _centred_mid_ranks(prediction, drawn)
         covariance = np.einsum("ib,ib->b", x, drawn_y)
         product = np.einsum("ib,ib,ib->b", drawn, x, x) * var_y
-        known = product > 0  # ranks are exact, so that a constant sample has no variance at all
+        known = product > 0  # ranks are exact, so the variance of a constant sample is exactly 0
         result[known, column] = covariance[known] / np.sqrt(product[known])
     return result
 
 
 def _centred_mid_ranks(values: Values, drawn: Values) -> Values:
-    """Rank of each value in each resample, ties sharing the mean of theirs, less the mean rank.
+    """Compute the mid-rank of each value in each resample, minus the mean rank.
 
     Args:
         values: shape (examples,).
-        drawn: weights, shape (examples, resamples), like the result.
+        drawn: weights, shape (examples, resamples), also the shape of the result.
     """
     distinct, group, counts = np.unique(values, return_inverse=True, return_counts=True)
     sizes = drawn[np.argsort(values, kind="stable")]
     if distinct.size < values.size:
         sizes = np.add.reduceat(sizes, np.concatenate([[0], np.cumsum(counts)[:-1]]), axis=0)
-    below = np.zeros_like(sizes)  # draws of smaller values; np.cumsum along this axis takes ten times as long
+    below = np.zeros_like(sizes)  # draws of smaller values; np.cumsum along this axis is ten times as slow
     for line in range(1, len(sizes)):
         np.add(below[line - 1], sizes[line - 1], out=below[line])
     ranks = below + (sizes + 1) / 2 - (drawn.sum(axis=0) + 1) / 2

@@ -1,4 +1,4 @@
-"""From files to a measurement: what the scripts of `rkd.profiling.measure` do between arguments and JSON."""
+"""Measurement jobs: load models and data, call `rkd.profiling.measure`, and write the result as JSON."""
 
 import copy
 import itertools
@@ -28,7 +28,7 @@ def measured_task(
 
     Args:
         data: a prepared task.
-        folders: folder of a trained model by row: "teacher", "student", or a variant's name.
+        folders: folders of trained models by row: "teacher", "student", or a variant's name.
     """
     started, where = Stopwatch(), _start(device, threads)
     task, splits, _ = _prepared(data)
@@ -57,7 +57,7 @@ def measured_methods(
     """Measure a training step of each variant on the first training batch and write {"task", "rows", …} to `out`.
 
     Args:
-        spec: the variants, their student and the batch size.
+        spec: the variants, their student, and the batch size.
         data: a prepared task.
         teacher: folder of a fine-tuned teacher.
     """
@@ -105,6 +105,6 @@ def _start(device: str, threads: int) -> torch.device:
 
 
 def _prepared(data: Path) -> tuple[Task, dict[str, Split], Any]:
-    """Task, splits and tokenizer of a prepared task."""
+    """Load task, splits and tokenizer of a prepared task."""
     manifest, tokenizer, splits = load_prepared(data)
     return get(manifest["task"], manifest.get("custom_task")), splits, tokenizer

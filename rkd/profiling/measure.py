@@ -25,15 +25,15 @@ Inputs = dict[str, Tensor]
 
 
 def flops(config: PretrainedConfig, length: int) -> int:
-    """Floating-point operations of one example's forward pass, in matrix products alone.
+    """Count the floating-point operations of one example's forward pass, in matrix products only.
 
     A product of an a × b and a b × c matrix counts 2abc. Per layer of width h with an inner width f, and n tokens: 8nh²
     for queries, keys, values and output, 4nhf for the feed-forward network, 4n²h for attention. Biases, softmax,
-    LayerNorm, GELU and look-ups are left out, as in `torch.utils.flop_counter`, with which the tests compare.
+    LayerNorm, GELU and look-ups are not counted, as in `torch.utils.flop_counter`. The tests compare the two.
 
     Args:
-        config: of a BERT, RoBERTa or DistilBERT classifier.
-        length: tokens, special ones included.
+        config: config of a BERT, RoBERTa or DistilBERT classifier.
+        length: number of tokens, including special tokens.
 
     Raises:
         RkdError: another architecture.
@@ -60,11 +60,11 @@ def measure_models(
     batch_size: int = 32,
     seed: int = 0,
 ) -> list[dict[str, Any]]:
-    """Size and speed of some models on the same examples of real lengths.
+    """Measure size and speed of models on the same examples of real lengths.
 
-    Latency is the median time of one example, throughput is the examples of a batch by its median time; batches are
-    drawn at random and padded to their longest example. The models take turns at every batch, so that a busy moment of
-    the machine meets all. It is the model's own forward pass that is timed, as a user would call it, in float32.
+    Latency is the median time of one example; throughput is the batch size divided by the median time of a batch.
+    Batches are drawn at random and padded to their longest example. Models are interleaved at every batch, so that a
+    slow spell affects all of them equally. The timed code is the model's own forward pass in float32.
 
     Returns:
         One dict per model: row, parameters, parameters_without_embeddings, flops (per example, the mean over all
@@ -109,18 +109,18 @@ def measure_methods(
     steps: int = 5,
     warm_up: int = 2,
 ) -> list[dict[str, Any]]:
-    """Cost of one training step of some methods on the same batch.
+    """Measure the cost of one training step of several methods on the same batch.
 
-    Each method is built anew in every round, and the rounds go through all methods: a slow quarter of an hour of the
-    machine meets all alike.
+    Every round builds and measures all methods in turn. They are interleaved, so that a slow spell affects all methods
+    equally.
 
     Args:
-        builders: a function per row that builds the method, its models on `device`.
-        batch: on `device`.
+        builders: functions by row that build the method with its models on `device`.
+        batch: a batch on `device`.
 
     Returns:
-        One dict per row: row, seconds (median over all steps), memory_mib (see `peak_memory`), and counted in one step:
-        student_forwards, teacher_forwards, backwards, flops.
+        One dict per row: row, seconds (median over all steps), memory_mib (see `peak_memory`), and the counts of one
+        step: student_forwards, teacher_forwards, backwards, flops.
     """
     seconds: dict[str, list[float]] = {name: [] for name in builders}
     records: dict[str, dict[str, Any]] = {}
@@ -141,10 +141,10 @@ def measure_methods(
 
 
 def count_step(method: Method, batch: Batch) -> dict[str, int]:
-    """Forward passes of student and teacher, backward passes, and FLOPs (matrix products) of one step.
+    """Count the forward and backward passes and the FLOPs (matrix products) of one step.
 
-    A forward pass is one look-up in the word embeddings; a backward pass is one call of the autograd engine, whatever
-    it differentiates: the second-order pass of MetaDistil costs more than a first-order one, which the FLOPs tell.
+    A forward pass is one call of the word embeddings; a backward pass is one call of the autograd engine. Passes differ
+    in cost, and the FLOPs show by how much.
     """
     from torch.nn.attention import SDPBackend, sdpa_kernel
     from torch.utils.flop_counter import FlopCounterMode
@@ -181,10 +181,11 @@ def count_step(method: Method, batch: Batch) -> dict[str, int]:
 
 @contextmanager
 def peak_memory(device: torch.device) -> Iterator[dict[str, float]]:
-    """Peak memory of the block in MiB, under "mib" after it.
+    """Measure the peak memory of the block in MiB, available as "mib" after the block.
 
-    On a GPU, the most that tensors took. On a CPU with Linux, how far the process's resident memory rose above its
-    level at the start, NaN elsewhere; memory that the process already holds but does not use hides a part of it.
+    On a GPU, this is the peak of allocated tensors. On a CPU under Linux, it is the rise of the process's resident
+    memory above its initial level; memory that the process holds but does not use hides part of it. NaN on other
+    systems.
     """
     result = {"mib": float("nan")}
     gc.collect()
@@ -200,7 +201,7 @@ def peak_memory(device: torch.device) -> Iterator[dict[str, float]]:
 
 
 def _reset_resident_peak() -> int | None:
-    """Resident memory in KiB, with the kernel's record of its peak set back to it; None where there is none."""
+    """Reset the kernel's record of peak resident memory; return the current value in KiB, or None if unsupported."""
     try:
         Path("/proc/self/clear_refs").write_text("5")
         return _status("VmRSS")
@@ -229,7 +230,7 @@ def _inputs(split: Split, rows: Tensor, device: torch.device) -> Inputs:
 def _medians(
     models: Mapping[str, PreTrainedModel], batches: Sequence[Inputs], warm_up: int, device: torch.device
 ) -> dict[str, float]:
-    """Median seconds of a forward pass by model."""
+    """Return the median seconds of a forward pass by model."""
     times: dict[str, list[float]] = {name: [] for name in models}
     for number, inputs in enumerate(batches):
         for name, model in models.items():
@@ -240,7 +241,7 @@ def _medians(
 
 
 def _timed(work: Callable[[], Any], device: torch.device) -> float:
-    """Seconds that `work` takes, the GPU's share included."""
+    """Return the seconds that `work` takes, including its work on a GPU."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     started = time.perf_counter()

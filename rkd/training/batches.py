@@ -1,4 +1,4 @@
-"""Batches of a tokenised split: held in memory as flat arrays, padded on the right to the longest of each batch."""
+"""Batches of a tokenised split, kept in memory as flat arrays and right-padded to the longest example of a batch."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,21 +13,21 @@ from rkd.errors import RkdError
 from rkd.models.tokenizer import load_tokenizer
 from rkd.runs.prepared import read_unchanged
 
-# Batches whose examples are sorted by length together, where batches are grouped by length.
+# With group_by_length, examples are sorted by length within groups of this many batches.
 GROUP = 50
 
 
 class Split:
-    """One tokenised split, ready to be cut into batches.
+    """One tokenised split, in memory.
 
     Attributes:
         idx: official row numbers, int64, shape (rows,).
-        labels: class ids (int64) or scores (float32), shape (rows,); −1 or NaN where the split has none.
+        labels: class ids (int64) or scores (float32), shape (rows,); −1 or NaN if unlabelled.
         lengths: number of tokens of each example, int64, shape (rows,).
 
     Args:
-        dataset: columns `input_ids`, `label`, `idx` and perhaps `token_type_ids`.
-        pad_token_id: what `input_ids` is padded with.
+        dataset: columns `input_ids`, `label`, `idx` and optionally `token_type_ids`.
+        pad_token_id: padding value of `input_ids`.
     """
 
     def __init__(self, dataset: Dataset, pad_token_id: int) -> None:
@@ -51,7 +51,7 @@ class Split:
         """Return the examples `rows` as one batch.
 
         Returns:
-            `input_ids`, `attention_mask` and perhaps `token_type_ids`, int64, shape (rows, longest), and `labels`,
+            `input_ids`, `attention_mask` and optionally `token_type_ids`, int64, shape (rows, longest), and `labels`,
             shape (rows,).
         """
         width = int(self.lengths[rows].max())
@@ -66,18 +66,18 @@ class Split:
         return result
 
     def by_length(self, batch_size: int) -> Iterator[Tensor]:
-        """Row numbers of batches of similar length, longest first: the quick order for evaluation."""
-        if len(self):  # splitting nothing would give one empty batch
+        """Yield row numbers of batches of similar length, longest first, for fast evaluation."""
+        if len(self):  # torch splits an empty tensor into one empty batch
             yield from torch.argsort(self.lengths, descending=True, stable=True).split(batch_size)
 
     def shuffled(self, batch_size: int, seed: int, epoch: int, group_by_length: bool = False) -> list[Tensor]:
-        """Row numbers of the batches of one training epoch, one of them perhaps smaller.
+        """Return the row numbers of each batch of a training epoch; one batch may be smaller.
 
-        The order is a function of the arguments alone, so a continued run sees the batches it would have seen.
+        The order depends only on the arguments, so a resumed run sees the same batches.
 
         Args:
-            group_by_length: sort the examples of GROUP random batches by length before they are cut into batches, which
-                then come in random order. Batches are less mixed: where length goes with the label, so do the batches.
+            group_by_length: sort groups of GROUP batches by length before splitting them, then shuffle the batches.
+                Batches are less mixed: if length correlates with the label, so does the batch.
         """
         generator = torch.Generator().manual_seed(int(np.random.SeedSequence([seed, epoch]).generate_state(1)[0]))
         rows = torch.randperm(len(self), generator=generator)
@@ -89,10 +89,10 @@ class Split:
 
 
 def load_prepared(folder: Path) -> tuple[dict[str, Any], Any, dict[str, Split]]:
-    """Manifest, tokenizer and splits of a prepared task, for example of results/data/mrpc.
+    """Load manifest, tokenizer and splits of a prepared task, for example results/data/mrpc.
 
     Raises:
-        RkdError: a part of it is missing, damaged, or not as it was written.
+        RkdError: a file is missing, damaged or modified.
     """
     manifest = read_unchanged(folder)
     try:

@@ -32,24 +32,24 @@ from rkd.utils.provenance import processor_name
 log = logging.getLogger("rkd")
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-# What may be deleted in a run's folder: states, and what a killed process left of one. All else is someone else's.
+# Files that may be deleted from a run's folder: states, and temporary files of killed processes.
 _OURS = re.compile(r"step-\d+\.pt|\.(step-\d+\.pt|checkpoint\.json)\.\d+\.(tmp|old)")
 
 
 @dataclass
 class Progress:
-    """The position of a training, beside the models and optimizers of its method.
+    """The progress of a training run, apart from its models and optimizers.
 
     Attributes:
-        epoch: the epoch under way, counted from 1.
-        batch: how many of its batches have been trained on.
+        epoch: the current epoch, counted from 1.
+        batch: number of its batches that are done.
         step: number of steps so far.
-        sums, counts: of the losses of this epoch, by name; not every step has every part of the loss.
-        history: one record for every evaluation.
-        best_score, best_state: score and weights of the epoch that the selection rule keeps, so far.
-        seconds: of training, up to the last checkpoint.
-        resumed: the steps at which the run was continued from a checkpoint.
-        processors: names of the processors that the run was on, in that order.
+        sums, counts: sums and counts of the losses of this epoch, by name; not every step has every term.
+        history: one record per evaluation.
+        best_score, best_state: score and weights of the best epoch so far, by the selection rule.
+        seconds: training time up to the last checkpoint.
+        resumed: steps at which the run was resumed from a checkpoint.
+        processors: names of the processors that the run used, in order.
     """
 
     epoch: int = 1
@@ -66,23 +66,23 @@ class Progress:
 
 
 class Interrupted(SystemExit):
-    """A signal has ended the run; uncaught, it ends the process with the code 128 + signal, without a traceback."""
+    """A signal has stopped the run. Uncaught, it exits the process with code 128 + signal, without a traceback."""
 
 
 class Checkpoint:
-    """The folder with a run's state; as a context manager it holds the folder's lock and answers to signals.
+    """The folder with a run's state; a context manager that locks the folder and handles signals.
 
-    Another process that trains this very run is asked to stop, and waited for: it is what a killed Snakemake has left
-    behind, a job that goes on alone, and this one goes on from its checkpoint.
+    If another process trains the same run, it is asked to stop and waited for; this process then resumes from its
+    checkpoint. Such processes are jobs that outlive a killed Snakemake.
 
-    Within the block SIGINT, SIGTERM and SIGHUP, unless they are ignored, let the step under way end, and `after_step`
-    then writes a checkpoint and raises `Interrupted`. So they do in the main thread; Python allows no other.
+    Within the block, SIGINT, SIGTERM and SIGHUP, unless ignored, let the current step finish. `after_step` then writes
+    a checkpoint and raises `Interrupted`. This works only in the main thread, where Python delivers signals.
 
     Args:
-        folder: of this run alone; None: nothing is saved, and signals do what they always do.
-        minutes: time between two checkpoints within an epoch.
-        identity: all that decides the run, as JSON has it. A checkpoint with another identity is not used.
-        processor: name of the processor in use, by default the CPU's. The log warns when a run goes on on another.
+        folder: a folder for this run only. None: nothing is saved, and signals keep their default behaviour.
+        minutes: interval between checkpoints within an epoch.
+        identity: everything that determines the run, as JSON. A checkpoint with a different identity is not used.
+        processor: name of the processor in use, by default the CPU's. A run that resumes on another one logs a warning.
 
     Example:
         >>> with Checkpoint(folder, 15, {"spec": spec.json()}) as checkpoint:
@@ -106,7 +106,7 @@ class Checkpoint:
         self.signal: int | None = None
         self.at_once = False
         self.saved = self.started = time.monotonic()
-        self.step: int | None = None  # that of the checkpoint in the folder
+        self.step: int | None = None  # step of the checkpoint in the folder
         self._handlers: dict[int, Any] = {}
 
     def __enter__(self) -> "Checkpoint":
@@ -114,7 +114,7 @@ class Checkpoint:
             self._lock = lock(self.folder / "lock", "trains this run", self.identity, take_over=True)
             if threading.current_thread() is threading.main_thread():
                 for number in SIGNALS:
-                    if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup asks for
+                    if signal.getsignal(number) is not signal.SIG_IGN:  # as set by nohup
                         self._handlers[number] = signal.signal(number, self._on_signal)
         return self
 
@@ -131,12 +131,12 @@ class Checkpoint:
         return False
 
     def restore(self, method: Method) -> Progress:
-        """Put a freshly built method back to where the checkpoint is, random generators included.
+        """Restore a newly built method and the random generators from the checkpoint.
 
-        What is there and cannot be used is named in the log.
+        The log says why an existing checkpoint cannot be used.
 
         Returns:
-            The progress of the checkpoint, or that of a run that has yet to begin.
+            The progress of the checkpoint, or that of a new run.
         """
         self.saved = self.started = time.monotonic()
         try:
@@ -165,14 +165,14 @@ class Checkpoint:
         return progress
 
     def seconds(self, progress: Progress) -> float:
-        """Seconds of training, those before the run was continued included."""
+        """Return the training time in seconds, including the time before the run was resumed."""
         return progress.seconds + time.monotonic() - self.started
 
     def after_step(self, method: Method, progress: Progress) -> None:
-        """Save where it is time to, or where a signal asks for the end of the run.
+        """Save if a checkpoint is due or a signal has arrived.
 
         Raises:
-            Interrupted: there was a signal.
+            Interrupted: a signal has arrived.
         """
         if self.folder is None:
             return
@@ -182,13 +182,13 @@ class Checkpoint:
             self._stop()
 
     def save(self, method: Method, progress: Progress) -> None:
-        """Write the state of the run, whole or not at all.
+        """Save the state of the run atomically.
 
         Raises:
-            RkdError: the folder cannot be written; the checkpoint before is still there.
+            RkdError: the folder cannot be written; the previous checkpoint is kept.
         """
         if self.folder is None or self.step == progress.step:
-            return  # that very state is there, and may be the only one: it is not written over
+            return  # this state is saved already, and may be the only one: do not overwrite it
         fields = {**vars(progress), "counts": dict(progress.counts), "seconds": self.seconds(progress)}
         state = {"method": method.state_dict(), "progress": fields, "random": _random_states()}
         name = f"step-{progress.step}.pt"
@@ -201,10 +201,10 @@ class Checkpoint:
 
     @contextlib.contextmanager
     def interruptible(self) -> Iterator[None]:
-        """End at once on a signal within the block, because it changes nothing that a checkpoint holds.
+        """Stop immediately on a signal within the block, which must not change any state of a checkpoint.
 
         Raises:
-            Interrupted: there was a signal.
+            Interrupted: a signal has arrived.
         """
         self.at_once = True
         try:
@@ -215,16 +215,16 @@ class Checkpoint:
             self.at_once = False
 
     def remove(self) -> None:
-        """Delete the checkpoint of a run that has ended well; what else is in the folder stays."""
+        """Delete the checkpoint of a finished run; other files in the folder are kept."""
         if self.folder is None:
             return
         try:
-            (self.folder / "checkpoint.json").unlink(missing_ok=True)  # first: what is left of it is no checkpoint
+            (self.folder / "checkpoint.json").unlink(missing_ok=True)  # first: without it the rest is not a checkpoint
             self._delete_states()
             (self.folder / "lock").unlink(missing_ok=True)
-        except OSError as error:  # the run is whole all the same
+        except OSError as error:  # the run is complete nevertheless
             log.warning("%s: cannot be removed: %s", self.folder, error.strerror)
-        # Files of someone else are there, or a second process waits and has made the lock anew: it removes the folder.
+        # Not empty: it holds other files, or a waiting process has recreated the lock and will remove the folder.
         with contextlib.suppress(OSError):
             self.folder.rmdir()
 
@@ -247,7 +247,7 @@ class Checkpoint:
 
 
 class _Unusable(Exception):
-    """Why a checkpoint cannot be used."""
+    """The reason why a checkpoint cannot be used."""
 
 
 def _state(folder: Path, identity: Any) -> Path | None:
@@ -271,7 +271,7 @@ def _state(folder: Path, identity: Any) -> Path | None:
 
 
 def fingerprint(model: nn.Module) -> str:
-    """SHA-256 over the names and values of a model's parameters and buffers, in hexadecimal."""
+    """Return the SHA-256 of the names and values of a model's parameters and buffers, in hexadecimal."""
     digest = hashlib.sha256()
     for name, tensor in model.state_dict().items():
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())

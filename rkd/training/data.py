@@ -1,4 +1,4 @@
-"""The data of one run: a prepared task, and the training rows that the student does not train on."""
+"""The data of one run: a prepared task, and the held-out part of its training rows."""
 
 import json
 from dataclasses import dataclass
@@ -15,14 +15,14 @@ from rkd.training.holdout import hold_out
 
 @dataclass(frozen=True)
 class TrainingData:
-    """The splits of a task by what a run does with them.
+    """The splits of a task by their use in a run.
 
     Attributes:
-        train: what the student trains on.
-        dev: labelled splits to compare models on, by name.
+        train: training rows of the student.
+        dev: labelled splits for comparing models, by name.
         test: splits that are predicted at the end, by name.
-        held_out: training rows to choose the epoch by, with the selection "held-out".
-        quiz: training rows for the methods that take a quiz.
+        held_out: training rows for choosing the epoch, with selection "held-out".
+        quiz: training rows for methods that take a quiz.
     """
 
     train: Split
@@ -32,19 +32,19 @@ class TrainingData:
     quiz: Split | None = None
 
     def sizes(self) -> dict[str, int]:
-        """Rows by split, as the log tells them."""
+        """Return the number of rows by split, for the log."""
         held_out = {} if self.held_out is None else {"held-out": self.held_out}
         return {name: len(rows) for name, rows in {"train": self.train, **self.dev, **self.test, **held_out}.items()}
 
 
 def planned_data(spec: RunSpec, data: Path, sha256: str | None) -> tuple[dict[str, Any], Any, dict[str, Split]]:
-    """`load_prepared`, after a look at whether the data are those that a run was planned with.
+    """Call `load_prepared` and check that the data are those of the plan.
 
     Args:
-        sha256: of their manifest's content, where it is known.
+        sha256: expected SHA-256 of the manifest's content, if known.
 
     Raises:
-        RkdError: they are of another task, or have another `sha256`.
+        RkdError: the data belong to another task or have another `sha256`.
     """
     manifest, tokenizer, splits = load_prepared(data)
     if sha256 not in (None, manifest["sha256"]):
@@ -64,10 +64,10 @@ def set_aside(spec: RunSpec, task: Task, splits: dict[str, Split]) -> TrainingDa
     """Load the data of a run: its splits, without the training rows that are set aside.
 
     Args:
-        splits: those of the prepared task.
+        splits: the splits of the prepared task.
 
     Raises:
-        RkdError: too few rows would be set aside, or none left.
+        RkdError: too few rows would be held out, or none would be left.
     """
     settings, train, held_out, quiz = spec.training, splits["train"], None, None
     if settings["selection"] == "held-out":

@@ -1,4 +1,4 @@
-"""Predictions of a model, and what they tell about a teacher."""
+"""Predictions of a model, their scores, and statistics of soft labels."""
 
 from typing import Any
 
@@ -18,9 +18,9 @@ BATCH_SIZE = 128
 
 @torch.no_grad()
 def predict(model: Any, split: Split, device: torch.device) -> Tensor:
-    """Logits of every example of a split, in file order: float32 on the CPU, shape (rows, classes).
+    """Compute the logits of a split in file order: float32 on the CPU, shape (rows, classes).
 
-    The model is in eval mode meanwhile and goes back to the mode that it was in.
+    The model is in eval mode during prediction; its previous mode is restored.
     """
     training = model.training
     model.eval()
@@ -37,13 +37,13 @@ def predict(model: Any, split: Split, device: torch.device) -> Tensor:
 
 
 def decide(task: Task, z: Tensor) -> np.ndarray:
-    """Logits (rows, classes) → class ids, or scores for regression; float64, shape (rows,)."""
+    """Turn logits (rows, classes) into class ids, or scores for regression; float64, shape (rows,)."""
     chosen = z.squeeze(-1) if task.regression else z.argmax(dim=-1)
     return chosen.double().numpy()
 
 
 def scores(task: Task, z: dict[str, Tensor], splits: dict[str, Split]) -> dict[str, dict[str, float]]:
-    """Metrics of the dev splits, from logits by split."""
+    """Compute the metrics of the dev splits from logits by split."""
     return {name: metrics.compute(task, decide(task, z[name]), splits[name].labels.numpy()) for name in task.dev_splits}
 
 
@@ -53,7 +53,7 @@ def dev_primary_score(task: Task, dev: dict[str, dict[str, float]]) -> float:
 
 
 def predictions_frame(task: Task, z: dict[str, Tensor], splits: dict[str, Split]) -> pd.DataFrame:
-    """Predictions with their logits as one table, the content of predictions.parquet.
+    """Collect predictions and logits in one table, the content of predictions.parquet.
 
     Returns:
         Columns split, idx, label (NaN where unknown), prediction (class id or score), logit_0 … logit_{classes−1}.
@@ -75,11 +75,11 @@ def soft_label_statistics(z_s: Tensor, z_t: Tensor, temperature: float) -> dict[
 
     Args:
         z_s, z_t: student and teacher logits, shape (rows, classes).
-        temperature: T, at which both are softened.
+        temperature: T, applied to both.
 
     Returns:
         `kl`, mean KL(softmax(z_T / T) ‖ softmax(z_S / T)), and `entropy`, mean entropy of softmax(z_T / T); both in
-        nats, NaN for regression, where there is no distribution.
+        nats, NaN for regression.
     """
     if z_t.shape[1] == 1:
         return {"kl": float("nan"), "entropy": float("nan")}

@@ -1,4 +1,4 @@
-"""Training data that the student does not train on: to choose its epoch by, or as a quiz for methods that ask one."""
+"""Held-out training data: for choosing the epoch, or as the quiz of methods that take one."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from rkd.training.batches import Split
 
 
 class Subset(Split):
-    """Some rows of a split as a split of their own, without a copy of its tokens.
+    """A view of some rows of a split, without copying its tokens.
 
     Args:
         whole: the split.
@@ -28,17 +28,17 @@ class Subset(Split):
 def hold_out(
     train: Split, fraction: float, at_least: int, seed: int, key: str = "quiz_fraction"
 ) -> tuple[Subset, Subset]:
-    """Split the training data by chance into a smaller training set and a held-out one.
+    """Split the training data at random into a smaller training set and a held-out set.
 
     Args:
         train: the whole training split.
-        fraction: fraction of its rows that are held out, above 0 and below 1.
-        at_least: rows that are needed, for example one batch.
-        seed: decides which rows.
-        key: the fraction's name in the config, for the error.
+        fraction: fraction of rows to hold out, in (0, 1).
+        at_least: minimum number of rows to hold out, for example one batch.
+        seed: determines the rows.
+        key: the fraction's name in the config, for the error message.
 
     Returns:
-        What is left to train on and what is held out, both in the order of the split.
+        The training set and the held-out set, both in the order of the split.
 
     Raises:
         RkdError: too few rows would be held out, or none would be left to train on.
@@ -49,22 +49,22 @@ def hold_out(
             f"{key}: {fraction} of {len(train)} training rows are {size} rows; expected at least {at_least} "
             "to hold out, and rows left to train on"
         )
-    # Epoch 0 is the order that no training epoch has.
+    # Training epochs are counted from 1, so epoch 0 gives an independent order.
     order = torch.cat(train.shuffled(len(train), seed, epoch=0))
     return Subset(train, order[size:].sort().values), Subset(train, order[:size].sort().values)
 
 
 class QuizBatches:
-    """An endless iterator over batches of a quiz set, shuffled anew at every pass.
+    """An endless iterator over batches of a quiz set, reshuffled on every pass.
 
-    Every batch is full: the rows that do not fill one are left out of that pass. The order is a function of `seed`
-    alone, and the position is part of the state, so a continued run sees the batches it would have seen.
+    Every batch is full; incomplete batches are dropped. The order depends only on `seed`, and the position is part of
+    the state, so a resumed run sees the same batches.
 
     Args:
         split: the quiz set, with at least `batch_size` rows.
         batch_size: rows of a batch.
-        seed: decides the order.
-        device: where the batches are put.
+        seed: determines the order.
+        device: device of the batches.
 
     Example:
         >>> quiz = QuizBatches(split, batch_size=32, seed=1)
@@ -98,7 +98,7 @@ class QuizBatches:
         return {"drawn": self.drawn}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go to a saved position."""
+        """Restore a saved position."""
         self.drawn = state["drawn"] - state["drawn"] % self.per_pass
         self._shuffle()
         self.drawn = state["drawn"]

@@ -1,4 +1,4 @@
-"""One training job: load, set aside, build, train, and write the run's folder."""
+"""One training job: load the data, hold out rows, build the method, train, and write the run's folder."""
 
 import json
 import logging
@@ -43,29 +43,29 @@ def run(
     checkpoint_minutes: float = 15,
     tensorboard: Path | None = None,
 ) -> None:
-    """Make one run of the plan and write model/, predictions.parquet, history.jsonl and run.json into `out`.
+    """Train one run of the plan and write model/, predictions.parquet, history.jsonl and run.json into `out`.
 
-    The four appear together at the end, run.json last: a folder with a run.json holds a whole run.
+    All four appear together at the end, run.json last: a folder with a run.json holds a complete run.
 
     Args:
         spec: what to train.
         data: a prepared task, for example results/data/mrpc-0123456789.
         out: the run's folder.
         teacher: folder of the fine-tuned teacher's model, for the methods that need one.
-        data_sha256: what the manifest of the data must have as its `sha256`, where the caller knows it.
+        data_sha256: expected `sha256` of the data's manifest, if known.
         inputs: digests of the data's and the teacher's settings, to be recorded; see `rkd.specs.identity`.
         device: "auto", "cpu" or "cuda".
         threads: CPU threads.
-        code: digests of the source files, to be recorded; see `rkd.workflow.code_digest.code_digests`.
-        checkpoints: folder for this run's state, so that a run which was stopped goes on when it is started again, and
-            ends as if it had not been stopped; it is removed at the end. None: a run that is stopped is lost.
-        checkpoint_minutes: time between two checkpoints; there is one at the end of every epoch too.
-        tensorboard: folder for files that TensorBoard shows, with the numbers of the history; None: no such files.
+        code: digests of the source files, for the record; see `rkd.workflow.code_digest.code_digests`.
+        checkpoints: folder for this run's checkpoints. A stopped run resumes from them and gives the same result as an
+            uninterrupted one. The folder is removed at the end. None: a stopped run starts over.
+        checkpoint_minutes: interval between checkpoints; there is also one after every epoch.
+        tensorboard: folder for TensorBoard files with the numbers of the history; None: no such files.
 
     Raises:
         RkdError: the models, the data or the spec do not fit each other, another process trains in `checkpoints`, the
             loss is no longer finite, or a folder cannot be written.
-        Interrupted: by SIGINT, SIGTERM or SIGHUP, with `checkpoints`; a checkpoint has been written.
+        Interrupted: SIGINT, SIGTERM or SIGHUP, if `checkpoints` is given; a checkpoint has been written.
     """
     started = Stopwatch()
     reuse_memory()
@@ -83,7 +83,7 @@ def run(
         guide = loading.load_finetuned(teacher)
         loading.check_reading(guide, tokenizer, where=str(teacher), max_length=max_length, pair=task.pair)
     method = build_run(spec, student, guide, parts, accelerator.device)
-    log.info("%s", _headline(spec, method, parts))
+    log.info("%s", _summary(spec, method, parts))
 
     identity = {
         "spec": asdict(spec),
@@ -109,7 +109,7 @@ def run(
         with staged(out, last="run.json") as folder:
             evaluation.predictions_frame(task, z, predicted).to_parquet(folder / "predictions.parquet", index=False)
             cast(PreTrainedModel, method.student).save_pretrained(folder / "model")
-            tokenizer.model_max_length = max_length  # who uses the model later cuts texts where its training did
+            tokenizer.model_max_length = max_length  # later users truncate texts as training did
             save_tokenizer(tokenizer, folder / "model")
             history = [json.dumps(jsonable(record), allow_nan=False) + "\n" for record in done.history]
             (folder / "history.jsonl").write_text("".join(history), encoding="utf-8")
@@ -130,7 +130,7 @@ def run(
                 "processors": done.processors,
                 **provenance(started, str(accelerator.device), threads),
             }
-            record["seconds"] += round(done.seconds, 1)  # those before the run was continued
+            record["seconds"] += round(done.seconds, 1)  # the time before the run was resumed
             write_json(folder / "run.json", record)
         checkpoint.remove()
 
@@ -143,11 +143,11 @@ def build_run(
     device: torch.device,
     quiz_batch_size: int | None = None,
 ) -> Method:
-    """Build the method of a spec: its schedule follows from the training rows, its quiz from the rows set aside.
+    """Build the method of a spec, with its schedule and quiz batches.
 
     Args:
-        student: before training, see `rkd.models.loading.load_for`.
-        teacher: the fine-tuned teacher, for the methods that need one.
+        student: the student before training; see `rkd.models.loading.load_for`.
+        teacher: the fine-tuned teacher, for methods that need one.
         quiz_batch_size: rows of a quiz batch; the spec's batch size by default.
 
     Raises:
@@ -171,7 +171,7 @@ def build_run(
     )
 
 
-def _headline(spec: RunSpec, method: Method, data: TrainingData) -> str:
+def _summary(spec: RunSpec, method: Method, data: TrainingData) -> str:
     """Return the first line of a run's log."""
     sizes = ", ".join(f"{name} {rows}" for name, rows in data.sizes().items())
     parameters = loading.count_parameters(method.student)["total"] / 1e6

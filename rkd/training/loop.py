@@ -1,4 +1,4 @@
-"""The one training loop: every teacher and every student goes through `train`."""
+"""The training loop shared by all teachers and students."""
 
 import copy
 import logging
@@ -25,7 +25,7 @@ from rkd.training.data import TrainingData
 
 log = logging.getLogger("rkd")
 
-# What makes numbers that are none.
+# Usual causes of NaN and infinite values.
 _ADVICE = "check the temperature, the learning rates and the models' weights"
 
 
@@ -37,10 +37,9 @@ def train(
     accelerator: Accelerator,
     checkpoint: Checkpoint | None = None,
 ) -> Progress:
-    """Train `method.student` for the spec's epochs and leave in it the weights that the selection rule chooses.
+    """Train `method.student` for the spec's epochs, then load the weights of the selected epoch into it.
 
-    The dev splits, and held-out training data where there are some, are evaluated before the first step and after
-    every epoch.
+    The dev splits, and held-out training data if any, are evaluated before the first step and after every epoch.
 
     Returns:
         The progress at the end, with one record of `history` per evaluation.
@@ -50,7 +49,7 @@ def train(
     """
     device = accelerator.device
     checkpoint = checkpoint or Checkpoint(None)
-    at = checkpoint.restore(method)  # from here on `method` and `at` are all the state that there is
+    at = checkpoint.restore(method)  # from here on, `method` and `at` hold the complete state
     z_t = None
     if method.teacher is not None and not method.trains_teacher:
         with checkpoint.interruptible():
@@ -60,7 +59,7 @@ def train(
         """Evaluate after an epoch and add the result to the history."""
         with checkpoint.interruptible():
             record = evaluate(method, task, data, device, z_t)
-        at.history.append(_told(record, epoch=epoch, step=at.step, seconds=checkpoint.seconds(at), train=losses))
+        at.history.append(_logged(record, epoch=epoch, step=at.step, seconds=checkpoint.seconds(at), train=losses))
         accelerator.log(tracking.scalars(at.history[-1]), step=at.step)
         return record
 
@@ -83,13 +82,13 @@ def train(
 def train_epoch(
     method: Method, rows: Split, spec: RunSpec, device: torch.device, checkpoint: Checkpoint, at: Progress
 ) -> None:
-    """Take the steps of the epoch that the progress is in, from the batch it has come to; `at` counts on.
+    """Train the rest of the current epoch and update the progress `at`.
 
     Args:
         rows: the training split.
 
     Raises:
-        RkdError: a loss is NaN or infinite, or a weight at the end.
+        RkdError: a loss, or a weight after the epoch, is NaN or infinite.
     """
     settings, epoch, who = spec.training, at.epoch, f"{named(spec)}: "
     method.student.train()
@@ -115,15 +114,15 @@ def evaluate(
     device: torch.device,
     z_t: dict[str, Tensor] | None = None,
 ) -> dict[str, Any]:
-    """Dev scores of the student and, where there is a teacher, what has become of it.
+    """Evaluate the student and, if there is one, the teacher on the dev splits.
 
     Args:
-        z_t: the teacher's logits by dev split, each of shape (rows, classes), where they are known.
+        z_t: the teacher's logits by dev split, each of shape (rows, classes), if known.
 
     Returns:
-        `dev` (metrics by split), `primary_score`, `warnings`, `held_out` (the primary metric on held-out training
-        data, where `data` has some), and for a teacher `teacher`: its `primary_score`, `kl` and `entropy` (see
-        `evaluation.soft_label_statistics`), and its `distance` from the student if the method pulls it.
+        `dev` (metrics by split), `primary_score`, `warnings`, `held_out` (the primary score on held-out training data,
+        if any), and, if there is a teacher, `teacher`: its `primary_score`, `kl` and `entropy` (see
+        `evaluation.soft_label_statistics`), and its `distance` from the student if the method defines one.
 
     Raises:
         RkdError: a logit is NaN or infinite.
@@ -142,7 +141,7 @@ def evaluate(
     split, temperature = task.primary_split, getattr(method, "temperature", 1.0)
     teacher |= evaluation.soft_label_statistics(z_s[split], z_t[split], temperature)
     if method.trains_teacher:
-        if hasattr(method, "distance"):  # from the student, where a layer map says from which of its parameters
+        if hasattr(method, "distance"):  # only for methods that pair parameters by a layer map
             teacher["distance"] = method.distance()
         if _rank(teacher["primary_score"]) < _rank(record["primary_score"]):
             record["warnings"].append(
@@ -161,10 +160,10 @@ def _rank(score: float) -> float:
 def all_logits(
     model: torch.nn.Module, role: str, splits: Mapping[str, Split], device: torch.device
 ) -> dict[str, Tensor]:
-    """Logits by split, which must be numbers: where they are NaN, every example would count as of the first class.
+    """Compute logits by split and check that they are finite: argmax would turn NaN into a valid class.
 
     Args:
-        role: the model's name in errors.
+        role: the model's name in error messages.
 
     Returns:
         A tensor of shape (rows, classes) for each split.
@@ -184,16 +183,16 @@ def all_logits(
 
 
 def check_losses(losses: Mapping[str, float], who: str, when: str) -> None:
-    """Refuse losses that are NaN or infinite; `who` and `when` are parts of the message."""
+    """Raise an error if a loss is NaN or infinite; `who` and `when` are parts of the message."""
     for name, loss in losses.items():
         if not math.isfinite(loss):
             raise RkdError(f"{who}{name} is {loss} {when}; expected a finite number; {_ADVICE}")
 
 
 def check_weights(method: Method, who: str, when: str) -> None:
-    """Refuse a student, or a teacher that moves, some of whose weights are NaN or infinite, as `check_losses` does."""
-    moving = {"student": method.student} | ({"teacher": method.teacher} if method.trains_teacher else {})
-    for role, model in moving.items():
+    """Raise an error if a weight of the student or a trainable teacher is NaN or infinite."""
+    trained = {"student": method.student} | ({"teacher": method.teacher} if method.trains_teacher else {})
+    for role, model in trained.items():
         for name, weights in cast(torch.nn.Module, model).named_parameters():
             if not weights.isfinite().all():
                 raise RkdError(f"{who}{role}: {name} is NaN or infinite {when}; expected finite weights; {_ADVICE}")
@@ -209,7 +208,7 @@ def named(spec: RunSpec) -> str:
 
 
 def batch_of(split: Split, rows: Tensor, device: torch.device) -> dict[str, Tensor]:
-    """Examples of a split as `Method.step` takes them.
+    """Return examples of a split as a batch for `Method.step`, on the device.
 
     Args:
         rows: row numbers, int64, shape (rows,).
@@ -217,10 +216,12 @@ def batch_of(split: Split, rows: Tensor, device: torch.device) -> dict[str, Tens
     return {name: tensor.to(device) for name, tensor in {**split.batch(rows), "row": rows}.items()}
 
 
-def _told(record: dict[str, Any], *, epoch: int, step: int, seconds: float, train: dict[str, float]) -> dict[str, Any]:
+def _logged(
+    record: dict[str, Any], *, epoch: int, step: int, seconds: float, train: dict[str, float]
+) -> dict[str, Any]:
     """Return the history line of an evaluation, and log it in one line."""
-    told = " ".join(f"{name} {value:.4f}" for name, value in train.items())
-    log.info("epoch %d step %d dev %.2f %s (%.0f s)", epoch, step, 100 * record["primary_score"], told, seconds)
+    losses = " ".join(f"{name} {value:.4f}" for name, value in train.items())
+    log.info("epoch %d step %d dev %.2f %s (%.0f s)", epoch, step, 100 * record["primary_score"], losses, seconds)
     for warning in record["warnings"]:
         log.warning("%s", warning)
     return {"epoch": epoch, "step": step, "seconds": round(seconds, 2), "train": train, **record}

@@ -1,4 +1,4 @@
-"""Too little memory, told in one line with what to change."""
+"""A one-line error for lack of memory, with advice."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -6,13 +6,13 @@ from typing import Any
 
 from rkd.errors import RkdError
 
-# What torch says on a GPU and on a CPU, each in a RuntimeError.
-_SAYINGS = ("out of memory", "can't allocate memory", "not enough memory")
+# Fragments of torch's RuntimeErrors on GPUs and CPUs.
+_FRAGMENTS = ("out of memory", "can't allocate memory", "not enough memory")
 
 
 @contextmanager
 def explain_out_of_memory(what: str, training: Mapping[str, Any]) -> Iterator[None]:
-    """Turn a lack of memory within the block into an `RkdError` that says which settings need less.
+    """Turn out-of-memory errors within the block into an `RkdError` with advice on settings.
 
     Args:
         what: the run, for example "mrpc/kd/seed-1".
@@ -26,7 +26,7 @@ def explain_out_of_memory(what: str, training: Mapping[str, Any]) -> Iterator[No
     try:
         yield
     except (MemoryError, RuntimeError) as error:
-        if not isinstance(error, MemoryError) and not any(saying in str(error).lower() for saying in _SAYINGS):
+        if not isinstance(error, MemoryError) and not any(part in str(error).lower() for part in _FRAGMENTS):
             raise
         size, parts = training["batch_size"], training.get("gradient_accumulation", 1)
         more = next((n for n in range(2 * parts, size + 1) if size % n == 0), None)

@@ -16,7 +16,7 @@ def has_bf16(device: torch.device) -> bool:
 
 
 def check(precision: str, device: torch.device) -> None:
-    """Refuse a precision that the device does not have.
+    """Raise an error if the device does not support the precision.
 
     Raises:
         RkdError: bf16 on a device without it.
@@ -31,8 +31,8 @@ def check(precision: str, device: torch.device) -> None:
 def autocast(precision: str, device: torch.device) -> AbstractContextManager[Any]:
     """Return the context of a training step: empty for "fp32", autocast for "bf16" with weights kept in float32.
 
-    Autocast would keep its rounded copies of the weights until the context ends, even those of a teacher that has
-    moved meanwhile, and the student would learn from the teacher as it was. So it is told to keep none.
+    Autocast's weight cache is disabled. It would keep the rounded weights of a trainable teacher until the context
+    ends, so that the student would learn from the teacher before its update.
 
     >>> with autocast("bf16", torch.device("cpu")):
     ...     method.step(batch)

@@ -1,4 +1,4 @@
-"""A training's numbers for TensorBoard, through accelerate; off unless a folder is given."""
+"""TensorBoard logging of a training run, through accelerate; off unless a folder is given."""
 
 import importlib.util
 import math
@@ -18,13 +18,13 @@ def accelerator(folder: Path | None, device: torch.device) -> Accelerator:
     """Return an Accelerator whose `log`, after `begin`, writes TensorBoard files, or nothing if `folder` is None.
 
     Args:
-        device: where the training runs.
+        device: device of the training run.
 
     Raises:
         RkdError: TensorBoard is not installed.
     """
     cpu = device.type == "cpu"
-    # All accelerators of a process share one device, that of the first: a notebook may want the other one next.
+    # All accelerators of a process share the first one's device; reset it, because a notebook may switch devices.
     if is_initialized() and AcceleratorState().device.type != device.type:
         AcceleratorState._reset_state(reset_partial_state=True)
     if folder is None:
@@ -35,10 +35,10 @@ def accelerator(folder: Path | None, device: torch.device) -> Accelerator:
 
 
 def begin(accelerator: Accelerator, folder: Path, *, continued: bool) -> None:
-    """Open the files that an Accelerator writes into the folder that it was made with.
+    """Open the TensorBoard files of an Accelerator in its folder.
 
     Args:
-        continued: whether the training goes on from a checkpoint; else what an earlier one left is removed.
+        continued: True if the run resumes from a checkpoint; otherwise files of an earlier run are deleted.
     """
     if not continued:
         shutil.rmtree(folder / "events", ignore_errors=True)

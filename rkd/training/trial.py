@@ -1,6 +1,6 @@
-"""One step of every student before its teacher is trained: what does not fit is told in seconds instead of hours.
+"""One trial step of every student before its teacher is trained: misfits show within seconds instead of hours.
 
-Trainings do not import this module, as nothing here decides a result.
+Training runs do not import this module, because it does not affect results.
 """
 
 import copy
@@ -30,7 +30,7 @@ from rkd.utils.torch_setup import choose_device, quiet_transformers, seed_everyt
 
 log = logging.getLogger("rkd")
 
-# Rows of the batch: with two there is padding, and something to divide for gradient accumulation.
+# Rows of the batch: two rows involve padding and can be split for gradient accumulation.
 ROWS = 2
 
 
@@ -43,22 +43,22 @@ def trial(
     device: str = "auto",
     threads: int | None = None,
 ) -> None:
-    """Take the first step of a teacher's fine-tuning and of its students' trainings, and forget it.
+    """Try the first step of a teacher's fine-tuning and of its students' training, and discard the result.
 
-    Each is built as for its training, from the prepared data, but for two things: the teacher that students learn from
-    is the one before its fine-tuning, and the batch is the two longest training examples.
+    Each run is built from the prepared data as for training, with two differences: students learn from the teacher
+    before its fine-tuning, and the batch consists of the two longest training examples.
 
     Args:
-        teacher: the fine-tuning; its model is also the one that students learn from.
+        teacher: the fine-tuning run; its model is also the students' teacher.
         students: runs on the same task.
         data: the prepared task, for example results/data/mrpc.
-        data_sha256: what the manifest of the data must have as its `sha256`, where the caller knows it.
+        data_sha256: expected `sha256` of the data's manifest, if known.
         device: "auto", "cpu" or "cuda".
         threads: CPU threads; torch's own number by default.
 
     Raises:
-        RkdError: names every run that cannot be trained, and says why: models that do not fit each other or the data,
-            too few rows to set aside, a precision that the device does not have, a loss that is not a number, too
+        RkdError: lists every run that cannot be trained, with the reason: models that do not fit each other or the
+            data, too few rows to set aside, a precision that the device does not have, a loss that is not a number, too
             little memory.
 
     Example:
@@ -87,9 +87,9 @@ def trial(
     if problems:
         count = sum(map(len, problems.values()))
         if len(problems) == 1 and count == 1 + len(students):
-            raise RkdError(*problems)  # of the data, or of what all runs share
-        told = "; ".join(f"{', '.join(variants)}: {reason}" for reason, variants in problems.items())
-        raise RkdError(f"{task.name}: {count} of {1 + len(students)} runs cannot be trained: {told}")
+            raise RkdError(*problems)  # a problem of the data, or one that all runs share
+        reasons = "; ".join(f"{', '.join(variants)}: {reason}" for reason, variants in problems.items())
+        raise RkdError(f"{task.name}: {count} of {1 + len(students)} runs cannot be trained: {reasons}")
     log.info("%s: tried a first step of %d runs (%.1f s)", task.name, 1 + len(students), started.seconds())
 
 
@@ -115,17 +115,17 @@ def _step(
 def trial_apart(
     teacher: RunSpec, students: Path, data: Path, *, data_sha256: str | None = None, device: str, threads: int
 ) -> None:
-    """`trial` in a process of its own: its memory does not count as that of the training, nor does it touch its state.
+    """Run `trial` in a child process, so that it affects neither the memory use nor the state of the training run.
 
-    To be called before this process has used a GPU. What that process has to say it has said when it ends.
+    Call it before this process uses a GPU. The child process reports its own errors.
 
     Args:
-        students: a file with the canonical JSON of a `RunSpec` per line. Where it is missing, as a job without a shared
-            file system may find, the log says that nothing is tried.
+        students: a file with the canonical JSON of a `RunSpec` per line. If it is missing, as can happen without a
+            shared file system, a warning is logged and nothing is tried.
 
     Raises:
-        RkdError: the file holds something else, or the process was killed.
-        SystemExit: with the exit code of the process, where a run cannot be trained.
+        RkdError: the file is invalid, or the process was killed.
+        SystemExit: a run cannot be trained; the exit code is that of the process.
     """
     if not students.exists():
         log.warning("%s: not found; the students of this teacher are not tried before it is trained", students)

@@ -445,7 +445,7 @@ def test_a_damaged_part_of_a_run_is_told(damage, run_folder, ends):
         ({"split": 1}, "column 'split': found int64; expected text"),
         ({"label": "x"}, "column 'label': found (object|str|string); expected numbers"),
         ({"prediction": float("nan")}, "predictions.parquet: predictions of validation: .* are NaN or infinite"),
-        ({"prediction": 7}, "predictions.parquet: .* no class ids"),
+        ({"prediction": 7}, "predictions.parquet: .* not class ids"),
         ({"split": "other"}, "predictions.parquet: .*no split 'validation'; found other"),
     ],
 )

@@ -1,4 +1,4 @@
-"""LGTM word for word: the pilot's AdamW written out, and every gradient of the teacher by a pass of its own."""
+"""A literal LGTM: the pilot's AdamW is written out, and each teacher gradient takes a separate pass."""
 
 import copy
 
@@ -34,7 +34,7 @@ class LiteralLGTM:
         return kd_objective(forward(self.student, batch).logits, z_t, batch["labels"])
 
     def pilot(self, batch):
-        """θ'_S as a copy of the student: AdamW from the moments of the student's own optimizer."""
+        """Return θ'_S, a copy of the student after an AdamW step from the moments of the student's optimizer."""
         pilot, adamw = copy.deepcopy(self.student), self.student_learner.adamw
         gradients = torch.autograd.grad(self.student_objective(batch), list(self.student.parameters()))
         norm = sum(g.square().sum() for g in gradients).sqrt()
@@ -52,13 +52,13 @@ class LiteralLGTM:
         return pilot
 
     def held_out_gradient(self, batch, questions):
-        """The pilot's loss on the questions, and v."""
+        """Return the pilot's loss on the quiz batch, and v."""
         pilot = self.pilot(batch)
         loss = task_loss(forward(pilot, questions).logits, questions["labels"])
         return loss, torch.autograd.grad(loss, list(pilot.parameters()))
 
     def influence(self, v, batch, reach=0.01):
-        """The quotient of differences, by two students and two passes of the teacher."""
+        """Compute the finite difference with two students and two passes of the teacher."""
         epsilon = reach / float(sum(g.square().sum() for g in v).sqrt())
         found = []
         for sign in (1, -1):
@@ -70,7 +70,7 @@ class LiteralLGTM:
         return [(a - b) / (2 * epsilon) for a, b in zip(*found, strict=True)]
 
     def exact_influence(self, v, batch):
-        """The mixed derivative that the quotient stands for: the graph of L_T's gradient by θ_S, differentiated."""
+        """Compute the exact mixed derivative that the finite difference approximates, by a second-order graph."""
         with sdpa_kernel(SDPBackend.MATH):
             loss = self.teacher_objective(self.student, batch)
         ours = torch.autograd.grad(loss, list(self.student.parameters()), create_graph=True)

@@ -1,4 +1,4 @@
-"""MetaDistil's teacher gradient as its paper writes it: by a graph of the pilot's gradient, of second order."""
+"""MetaDistil's teacher gradient as in the paper, by a second-order graph of the pilot's gradient."""
 
 import torch
 from torch import Tensor
@@ -11,7 +11,7 @@ from rkd.models.unpadded import logits
 
 
 class SecondOrderMetaDistil(MetaDistil):
-    """`MetaDistil` with `create_graph=True`; the whole batch is in memory at once."""
+    """`MetaDistil` with `create_graph=True` and without gradient accumulation."""
 
     def teacher_gradient(self, batch: dict[str, Tensor]) -> tuple[float, list[Tensor | None]]:
         with sdpa_kernel(SDPBackend.MATH):  # fused kernels have no second derivative

@@ -1,4 +1,4 @@
-"""What the literal restatements of the methods share: models, batches and textbook training, nothing from `rkd`."""
+"""Helpers of the literal reference methods: models, batches and textbook training, without code from `rkd`."""
 
 import copy
 
@@ -16,14 +16,14 @@ KD = {**SETTINGS, "alpha": ALPHA, "temperature": TEMPERATURE}
 
 
 def pair(labels=2, student_layers=2, teacher_layers=4, dtype=torch.float64, dropout=0.0, hidden=16):
-    """A student in train mode and a teacher, with other weights."""
+    """Return a student in train mode and a teacher with different weights."""
     student = bert(student_layers, seed=1, labels=labels, dropout=dropout, hidden=hidden)
     teacher = bert(teacher_layers, seed=2, labels=labels, dropout=dropout, hidden=hidden)
     return student.to(dtype).train(), teacher.to(dtype).eval()
 
 
 def batches(count, labels=2, dtype=torch.float64, first=0, size=6):
-    """Padded batches; floating-point labels of the models' type for regression."""
+    """Yield padded batches; labels have the models' floating-point type for regression."""
     for seed in range(first, first + count):
         batch = random_batch(seed, size=size, labels=labels)
         if labels == 1:
@@ -32,19 +32,19 @@ def batches(count, labels=2, dtype=torch.float64, first=0, size=6):
 
 
 def assert_same(model, other, tolerance):
-    """Every parameter of two models agrees."""
+    """Assert that all parameters of two models agree."""
     for (name, a), b in zip(model.named_parameters(), other.parameters(), strict=True):
         assert (a - b).abs().max() <= tolerance, name
 
 
 def moved(model, before):
-    """Names of the parameters that differ."""
+    """Return the names of the parameters that differ."""
     named = zip(model.named_parameters(), before.parameters(), strict=True)
     return {name for (name, a), b in named if not torch.equal(a, b)}
 
 
 def forward(model, batch, **arguments):
-    """The classifier's own padded forward pass."""
+    """Run the classifier's own padded forward pass."""
     return model(**{name: tensor for name, tensor in batch.items() if name != "labels"}, **arguments)
 
 
@@ -65,7 +65,7 @@ def kd_objective(z_s, z_t, y):
 
 
 def follow_loss(z_t, z_s):
-    """KL(softmax(z_S) ‖ softmax(z_T)), or the squared difference of two scores."""
+    """Compute KL(softmax(z_S) ‖ softmax(z_T)), or the squared difference of two scores."""
     if z_s.shape[1] == 1:
         return (z_s - z_t).square().mean()
     p_s = torch.softmax(z_s, dim=1)
@@ -73,7 +73,7 @@ def follow_loss(z_t, z_s):
 
 
 class Learner:
-    """A model with AdamW, a clip at global norm 1 and a learning rate that falls linearly to 0."""
+    """A model with AdamW, gradient clipping at global norm 1, and a linear decay of the learning rate to 0."""
 
     def __init__(self, model, lr, total_steps=TOTAL_STEPS, extra=()):
         self.parameters = [*model.parameters(), *extra]
@@ -100,11 +100,11 @@ class Learner:
 
 
 def restores_exactly(make, batch_list):
-    """Whether a method made anew and given the state after the first batches goes on exactly as the first one.
+    """Assert that a new method with a restored state continues exactly like the original.
 
     Args:
-        make: makes the method from the same first weights each time.
-        batch_list: the batches; the state is taken before the last two.
+        make: builds the method from the same initial weights.
+        batch_list: the batches; the state is saved before the last two.
     """
     method = make()
     for batch in batch_list[:-2]:
@@ -119,7 +119,7 @@ def restores_exactly(make, batch_list):
 
 
 class Questions:
-    """Quiz batches of a position that can be saved."""
+    """An iterator over quiz batches with a position that can be saved."""
 
     def __init__(self, labels=2):
         self.labels, self.position = labels, 0

@@ -1,7 +1,7 @@
-"""A literal Reptile-KD step: every sentence of the method as written, nothing shared, nothing saved.
+"""A literal Reptile-KD step, without any optimisation.
 
-It is the oracle of the tests and the other side of the benchmarks: a deep copy of the student, a new AdamW for it at
-every batch, two student forward passes, and the classifier's own padded forward pass.
+It is the reference of the tests and the baseline of the benchmarks. Every batch takes a deep copy of the student, a new
+AdamW, two student forward passes, and the classifier's own padded forward pass.
 """
 
 import copy
@@ -15,7 +15,7 @@ Batch = dict[str, Tensor]
 
 
 def decay_groups(model: nn.Module, weight_decay: float, names: set[str] | None = None) -> list[dict]:
-    """AdamW parameter groups of the named parameters (all by default): no decay on biases and LayerNorm weights."""
+    """Return AdamW groups of the named parameters (default: all), without decay on biases and LayerNorm weights."""
     chosen = [(n, p) for n, p in model.named_parameters() if names is None or n in names]
     exempt = re.compile(r"bias$|layer_?norm", re.IGNORECASE)
     return [
@@ -25,7 +25,7 @@ def decay_groups(model: nn.Module, weight_decay: float, names: set[str] | None =
 
 
 def teacher_names(name: str, strategy: str, n: int, m: int) -> list[str]:
-    """The teacher parameters that a student parameter is mapped to, by the four rules of the method."""
+    """Return the teacher parameters that a student parameter is mapped to, by the four layer maps."""
     match = re.search(r"\.layer\.(\d+)\.", name)
     if not match:
         return [name]
@@ -71,7 +71,7 @@ class LiteralReptileKD:
         ]
 
     def loss(self, model: nn.Module, batch: Batch) -> Tensor:
-        """L(x, y; θ, θ_T) of the model on the batch, with the teacher as it is now."""
+        """Compute L(x, y; θ, θ_T) of the model on the batch, with the current teacher."""
         inputs = {name: tensor for name, tensor in batch.items() if name != "labels"}
         z_s = model(**inputs).logits
         with torch.no_grad():
