@@ -20,6 +20,7 @@ _TITLES = {
 def score_name(task: Task) -> str:
     """Return the printed name of the task's primary score.
 
+    >>> from rkd.tasks import get
     >>> score_name(get("mnli")), score_name(get("mrpc"))
     ('Accuracy (matched)', 'Accuracy–F1 mean')
     """

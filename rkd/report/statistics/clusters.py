@@ -1,7 +1,7 @@
 """Clusters of related dev examples, and the cluster bootstrap.
 
-MNLI pairs each premise with three hypotheses, QNLI pairs a question with several sentences, and QQP repeats questions in
-several pairs. Errors on such examples are correlated, and a bootstrap that draws single examples understates the
+MNLI pairs each premise with three hypotheses, QNLI pairs a question with several sentences, and QQP repeats questions
+in several pairs. Errors on such examples are correlated, and a bootstrap that draws single examples understates the
 variance. The cluster bootstrap draws whole clusters with replacement, as many as there are, each with all of its
 examples (Davison and Hinkley, 1997, Bootstrap Methods and their Application, §3.8; Cameron, Gelbach and Miller, 2008,
 Review of Economics and Statistics 90).

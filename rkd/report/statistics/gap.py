@@ -2,8 +2,8 @@
 
     fraction = N / M,   N = score(variant) − score(baseline),   M = score(teacher) − score(baseline)
 
-N and M share the baseline's scores and the dev examples, and M may be as uncertain as N. Fieller's interval contains all
-values ρ for which N − ρM does not differ significantly from 0. The variance of N − ρM has the two components of
+N and M share the baseline's scores and the dev examples, and M may be as uncertain as N. Fieller's interval contains
+all values ρ for which N − ρM does not differ significantly from 0. The variance of N − ρM has the two components of
 `rkd.report.statistics.comparison`, so the same half-width applies, with t over seeds and z over examples in quadrature:
 
     (N − ρM)² ≤ t² σ²(ρ)/S + z² c(ρ)

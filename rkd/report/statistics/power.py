@@ -1,7 +1,7 @@
 """Power, minimum detectable effect, and the number of seeds that a margin needs.
 
-All follow from the two variance components of a comparison (`rkd.report.statistics.comparison`): σ², the variance of the
-difference over seeds, and c, the covariance that all seeds share because of the dev examples. With S seeds,
+All follow from the two variance components of a comparison (`rkd.report.statistics.comparison`): σ², the variance of
+the difference over seeds, and c, the covariance that all seeds share because of the dev examples. With S seeds,
 
     D̂  ~ N(D, σ²/S + c),   σ̂² ~ σ² χ²/(S − 1) with S − 1 degrees of freedom, independent of D̂
     H  = √( t² σ̂²/S + z² c ),   the half-width of the interval, random only through σ̂²

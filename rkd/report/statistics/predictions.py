@@ -37,7 +37,7 @@ class Predictions:
         Task, variant and seed come from the paths, as in `rkd.report.inputs.read_histories`.
 
         Raises:
-            RkdError: there is no file; a file is unreadable or lacks a column or the split; files belong to different
+            RkdError: files is empty; a file is unreadable or lacks a column or the split; files belong to different
                 variants or tasks; a seed or an example occurs twice; or runs differ in examples or labels.
         """
         places = sorted(((run_of(str(file)), str(file)) for file in files), key=lambda found: found[0].seed)

@@ -1,7 +1,7 @@
 """Verdicts on differences: better, worse, equivalent within a margin, or open.
 
-Two tests are read off the same interval (`rkd.report.statistics.comparison`). The margin m is the largest difference that
-is too small to matter:
+Two tests are read off the same interval (`rkd.report.statistics.comparison`). The margin m is the smallest
+difference that matters:
 
     different     the 95 % interval excludes 0                    (two-sided test of D = 0 at 5 %)
     equivalent    the 90 % interval lies within ±m                (two one-sided tests of |D| ≥ m at 5 % each)

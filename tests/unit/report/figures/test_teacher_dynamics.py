@@ -102,9 +102,9 @@ def test_regression_has_no_soft_labels_and_says_so(histories):
 
 
 def test_no_moving_teacher_is_an_error(tmp_path, histories):
-    with pytest.raises(RkdError, match="no history has a teacher that moves"):
+    with pytest.raises(RkdError, match="no history has a trainable teacher"):
         teacher_dynamics(SPEC, read_histories([file for file in histories if "/kd/" in file or "finetune" in file]))
-    with pytest.raises(RkdError, match="no history has a teacher that moves"):
+    with pytest.raises(RkdError, match="no history has a trainable teacher"):
         teacher_dynamics(SPEC, read_histories([]))
 
 
