@@ -152,7 +152,7 @@ def test_cost_is_score_by_mean_seconds(tmp_path, metrics):
     runs += [run_file(tmp_path, "rte", "reptile", 2, 40, "B")]
     mixed = texts(cost_figure(SPEC, read_metrics(metrics), read_seconds(runs)))
     assert "machines differ" in " ".join(mixed.split())
-    with pytest.raises(RkdError, match="no variant has both a score and a place"):
+    with pytest.raises(RkdError, match="no variant has both a score and a value"):
         cost_figure(SPEC, read_metrics([]), read_seconds(runs))
 
 
