@@ -44,7 +44,7 @@ def read_histories(paths: Iterable[str | Path]) -> pd.DataFrame:
     """Read history.jsonl files, one row per evaluation.
 
     Task, variant and seed come from the path: …/students/{task}/{variant}/seed-{seed}/history.jsonl, or
-    …/teachers/{task}/seed-{seed}/history.jsonl, whose variant is "teacher".
+    …/teachers/{task}/seed-{seed}/history.jsonl. The variant of teachers is "teacher".
 
     Returns:
         A frame with the columns task, variant, seed, file, epoch, step, primary_score (a fraction, NaN where

@@ -103,13 +103,11 @@ class Comparisons:
             f"({self.resamples} resamples); see docs/statistics.md. p (Holm): corrected for the table's {tests} tests."
         )
         yield (
-            "Dev error: standard error of one run's score due to the sampling of dev examples. A difference below twice "
-            "this value, seen in one run, is not evidence."
+            "Dev error: standard error of one run's score due to the sampling of dev examples. A difference below "
+            "twice this value, seen in one run, is not evidence."
         )
         if any(one.examples_only for one in self.found.values()):
-            yield (
-                "With one seed, interval and p reflect the dev examples only; the variance over seeds is unknown."
-            )
+            yield "With one seed, interval and p reflect the dev examples only; the variance over seeds is unknown."
         if any(one.task == AVERAGE for one in self.found.values()):
             yield "Average: mean over tasks of the primary score, without WNLI and without custom tasks beside GLUE's."
 

@@ -148,8 +148,8 @@ def main_table(spec: ReportSpec, metrics: pd.DataFrame) -> Table:
     """Build the table of teacher and variants and, for real data, rows from the literature.
 
     A mean over seeds is NaN, shown as "–", if the score of any seed is undefined: a method would look better than it is
-    if collapsed runs were skipped. The average is over the primary scores of all tasks but WNLI, whose dev set
-    contradicts its training set. It exists if every task has the same seeds.
+    if collapsed runs were skipped. The average is over the primary scores of all tasks but WNLI, because its
+    dev set contradicts its training set. It exists if every task has the same seeds.
 
     Args:
         spec: variants and tasks of the table.

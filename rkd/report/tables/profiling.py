@@ -119,7 +119,7 @@ class EfficiencyTable:
             f"The paper quotes {PAPER_SPEEDUP:.2f}× for a 6-layer student of 66M parameters against BERT-base, on its "
             "own hardware: context, not a comparison."
         )
-        yield "GFLOPs: matrix products of one forward pass (2 per multiply-add), mean over dev examples without padding."
+        yield "GFLOPs: matrix products of a forward pass (2 per multiply-add), mean over dev examples without padding."
 
 
 @dataclass(frozen=True)
@@ -180,8 +180,9 @@ class CostTable:
 
     def _remarks(self) -> Iterator[str]:
         yield (
-            "s/step: median. Memory: peak above the memory of the process before the models were loaded. Fwd, backward: "
-            "passes in one step; kd runs its teacher, as in the first epoch. GFLOPs: matrix products of the whole step."
+            "s/step: median. Memory: peak above the memory of the process before the models were loaded. Fwd, "
+            "backward: passes in one step; kd runs its teacher, as in the first epoch. GFLOPs: matrix products of the "
+            "whole step."
         )
         if ratio := self.ratio():
             yield (

@@ -66,8 +66,8 @@ class Selection:
         if "held-out" in self.rules:
             yield Note("Held-out: the dev score of the epoch that is best on held-out training examples.")
         yield Note(
-            "Best: the highest dev score of any epoch, which is optimistic, because dev both selects and evaluates. Last: "
-            "the score after the last epoch. All are from the same runs, whatever rule selected the saved model."
+            "Best: the highest dev score of any epoch, which is optimistic, because dev both selects and evaluates. "
+            "Last: the score after the last epoch. All are from the same runs, whatever rule selected the saved model."
         )
 
 
