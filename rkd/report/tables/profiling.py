@@ -97,7 +97,7 @@ class EfficiencyTable:
         return {"caption": self._caption(), "files": {one.file: one.content for one in self.measurements}}
 
     def grid(self) -> Grid:
-        """The table as it is printed."""
+        """Return the printed table."""
         heads = ("Params, M", "w/o emb., M", "GFLOPs", "Latency, ms", "Examples/s", "Speed-up")
         sections = []
         frame = self.frame()
@@ -156,7 +156,7 @@ class CostTable:
         }
 
     def grid(self) -> Grid:
-        """The table as it is printed."""
+        """Return the printed table."""
         heads = ("s/step", "relative to kd", "Memory, MiB", "Student fwd", "Teacher fwd", "Backward", "GFLOPs")
         lines = tuple(self._line(line) for line in self.frame().to_dict("records"))
         return Grid((("", heads),), (Section("", lines),), self._caption(), tuple(map(Note, self._remarks())))
