@@ -1,1 +1,1 @@
-"""Tables and figures from metrics and history files. No torch: rebuilding one trains nothing."""
+"""Tables and figures from metrics and history files. Nothing here imports torch or trains a model."""

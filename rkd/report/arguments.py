@@ -1,4 +1,4 @@
-"""The command-line arguments that the scripts of tables and figures share, each described once."""
+"""Command-line arguments shared by the scripts that make tables and figures."""
 
 from typing import Any
 
@@ -17,11 +17,13 @@ _SHARED: dict[str, dict[str, Any]] = {
 
 
 def parser(description: str | None, *names: str) -> ArgumentParser:
-    """Return a parser with some of the shared arguments, all required; @FILE reads arguments from FILE, one per line.
+    """Return a parser with some of the shared arguments, all of them required.
+
+    `@FILE` on the command line reads arguments from FILE, one per line.
 
     Args:
         description: the script's docstring.
-        names: of shared arguments; a script's own are added to what is returned.
+        names: names of shared arguments. Scripts add their own arguments to the returned parser.
 
     >>> parser("A table.", "--out-dir", "--metrics").parse_args(["--out-dir", "tables", "--metrics", "a.json"])
     Namespace(out_dir='tables', metrics=['a.json'])

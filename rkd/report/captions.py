@@ -1,4 +1,4 @@
-"""Sentences that captions and notes of tables and figures share."""
+"""Sentences shared by the captions and notes of tables and figures."""
 
 from collections.abc import Iterable
 
@@ -10,14 +10,14 @@ _SELECTION = {"best": "best epoch on dev", "held-out": "best epoch on held-out t
 
 
 def data_text(spec: ReportSpec, what: str = "GLUE dev scores (×100)") -> str:
-    """Return a caption's sentence on the data; it names synthetic and custom data plainly."""
+    """Return the sentence on the data; it states clearly which data are synthetic or custom."""
     glue = ", ".join(get(task).title for task in spec.tasks if not get(task).own)
     own = ", ".join(get(task).title for task in spec.tasks if get(task).own)
     if not (own or spec.synthetic):
         return f"{what} on {glue}."
     bare = what.replace("GLUE ", "")
     bare = f"{bare[0].upper()}{bare[1:]}"
-    own = f"{own} (data of one's own, not GLUE)" if own else ""
+    own = f"{own} (custom data, not GLUE)" if own else ""
     if not glue:
         return f"{bare} on {own}."
     own = f" and on {own}" if own else ""
@@ -31,12 +31,12 @@ def data_text(spec: ReportSpec, what: str = "GLUE dev scores (×100)") -> str:
 
 
 def model_text(spec: ReportSpec) -> str:
-    """Return a caption's sentence on the models."""
+    """Return the sentence on teacher and student models."""
     return f"Teacher: {model_name(spec.teacher_model)}; student: {model_name(spec.student_model)}."
 
 
 def selection_text(spec: ReportSpec) -> str:
-    """Return a caption's sentence on the epoch whose model is scored."""
+    """Return the sentence on which epoch's model is scored."""
     teacher, student = (
         _SELECTION.get(rule, f"epoch by the rule '{rule}'") for rule in (spec.selection.teacher, spec.selection.student)
     )
@@ -46,7 +46,7 @@ def selection_text(spec: ReportSpec) -> str:
 
 
 def seed_count(counts: Iterable[int]) -> str:
-    """Least and largest number of seeds in a sentence.
+    """Return the range of the numbers of seeds, in words.
 
     >>> seed_count([5, 5]), seed_count([3, 1])
     ('5', '1 to 3')

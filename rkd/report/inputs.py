@@ -1,4 +1,4 @@
-"""Readers of a report's input files, as tidy data frames."""
+"""Readers of metrics and history files, as tidy data frames."""
 
 import math
 from collections.abc import Iterable
@@ -15,7 +15,7 @@ from rkd.runs.paths import run_of
 from rkd.runs.task import task_of
 from rkd.utils.json_values import object_schema
 
-PRIMARY = "primary_score"  # stands for the primary score among the metrics of a task
+PRIMARY = "primary_score"  # the name of the primary score in the column metric
 
 
 def _schema(**properties: Any) -> Draft202012Validator:
@@ -27,7 +27,7 @@ def read_metrics(paths: Iterable[str | Path]) -> pd.DataFrame:
 
     Returns:
         A frame with the columns task, variant, method, seed, split, metric, value (a fraction, NaN where
-        undefined), rows (examples scored), synthetic and file. The primary number is the metric
+        undefined), rows (examples scored), synthetic and file. The primary score is the metric
         "primary_score" of the task's primary split.
 
     Raises:
@@ -51,7 +51,7 @@ def read_histories(paths: Iterable[str | Path]) -> pd.DataFrame:
         dev.validation.accuracy, teacher.distance, ….
 
     Raises:
-        RkdError: a file is missing, empty or broken (with the line), lies elsewhere, or repeats a run.
+        RkdError: a file is missing or empty, has a broken line, is not in a run's folder, or repeats a run.
     """
     frames = [_history(str(path)) for path in paths]
     if not frames:

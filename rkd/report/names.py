@@ -1,16 +1,16 @@
-"""Names and numbers in print, shared by tables, figures and the page."""
+"""Printed names and numbers, shared by tables, figures and the page."""
 
 from pathlib import PurePath
 
 from rkd.metrics.facts import METRICS
 from rkd.tasks import Task
 
-AVERAGE = "average"  # the name that stands for the mean over tasks
+AVERAGE = "average"  # stands in place of a task's name for the mean over tasks
 
 _TITLES = {
     "main": "Main table",
     "comparisons": "Comparisons",
-    "selection": "Choice of the epoch",
+    "selection": "Epoch selection",
     "cost": "Cost of a training step",
     "efficiency": "Size and speed",
     "provenance": "Where the runs come from",
@@ -18,8 +18,9 @@ _TITLES = {
 
 
 def score_name(task: Task) -> str:
-    """Return the task's primary score in print.
+    """Return the printed name of the task's primary score.
 
+    >>> from rkd.tasks import get
     >>> score_name(get("mnli")), score_name(get("mrpc"))
     ('Accuracy (matched)', 'Accuracy–F1 mean')
     """
@@ -29,12 +30,12 @@ def score_name(task: Task) -> str:
 
 
 def model_name(name: str) -> str:
-    """Return a model's name in print: the last part of an absolute path, a hub name as it is."""
+    """Return the printed name of a model: the last part of an absolute path, or the unchanged hub name."""
     return PurePath(name).name if PurePath(name).is_absolute() else name
 
 
 def table_title(stem: str) -> str:
-    """Return a table's title from its file name.
+    """Return the title of a table, given its file name without suffix.
 
     >>> table_title("main"), table_title("ablation_layer-map")
     ('Main table', 'Ablation: layer-map')
@@ -44,5 +45,5 @@ def table_title(stem: str) -> str:
 
 
 def signed(value: float) -> str:
-    """Format points with a typographic sign; no sign if they round to 0."""
+    """Format a number of points with a typographic sign; values that round to 0 have no sign."""
     return f"{value:+z.1f}".replace("-", "−").replace("+0.0", "0.0")

@@ -1,4 +1,4 @@
-"""Provenance of tables, figures and the page: recorded beside each, for `rkd.verify` to repeat."""
+"""Records of how a table, a figure or the page was made; `rkd.verify` repeats the command."""
 
 import sys
 from collections.abc import Iterable, Mapping
@@ -16,12 +16,12 @@ def origin(script: str, inputs: Iterable[str | Path], project_files: Iterable[st
     Args:
         script: the script's own `__file__`.
         inputs: the files that it reads.
-        project_files: files of this project that it reads besides code, for example a style, by their path in it.
+        project_files: other files of this project that it reads, such as a matplotlib style, relative to its root.
 
     Returns:
-        `command`, the script's path in the project and its arguments (those of an `@FILE` in its place, and what came
-        on standard input in the place of "-"); `inputs`,
-        SHA-256 by file; `code`, a digest by source file as in `rkd.workflow.code_digest.code_digests`.
+        A dictionary with three keys. `command` holds the script's path in the project and its arguments; the arguments
+        in an `@FILE` replace it, and the text from standard input replaces "-". `inputs` maps files to their SHA-256.
+        `code` maps source files to their digests, as in `rkd.workflow.code_digest.code_digests`.
 
     Example:
         >>> origin("workflow_scripts/make_main_table.py", ["results/metrics/cola/kd/seed-1.json"])["command"][0]
@@ -38,5 +38,5 @@ def origin(script: str, inputs: Iterable[str | Path], project_files: Iterable[st
 
 
 def with_outputs(made: Mapping[str, Any], files: Iterable[Path]) -> dict[str, Any]:
-    """Return a provenance with `outputs`, the SHA-256 of the files written beside its record, by name."""
+    """Return the record with `outputs` added, the SHA-256 of each file written beside it, by name."""
     return {**made, "outputs": {file.name: sha256(file) for file in files}}

@@ -86,7 +86,7 @@ def test_the_whole_chain(own):
     assert set(table.loc[table["task"] == "support-tickets", "metric"]) == {"accuracy", "macro_f1", "primary_score"}
     assert set(table.loc[table["task"] == "stars", "metric"]) == {"pearson", "spearmanr", "primary_score"}
     text = (results / "tables/main.md").read_text()
-    assert "Dev scores (×100) on Tickets, stars (data of one's own, not GLUE)." in text
+    assert "Dev scores (×100) on Tickets, stars (custom data, not GLUE)." in text
     assert "Tickets" in text
     assert "Macro-F1" in text
     assert "synthetic" not in text.lower()

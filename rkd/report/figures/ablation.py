@@ -1,4 +1,4 @@
-"""Ablation panels: score by value of one axis, with intervals over seeds."""
+"""Ablation figure: score by value of one axis, with intervals over seeds."""
 
 import math
 from collections.abc import Sequence
@@ -32,14 +32,14 @@ _REFERENCE_DASHES = ((0, (7, 4)), (0, (1.2, 1.2)))
 
 
 def ablation_figure(table: AblationTable, references: Sequence[str] = REFERENCES) -> Figure:
-    """Draw the dev primary score by value: a panel per task, dots with 95 % intervals over seeds.
+    """Draw the dev primary score by value: a panel per task, points with 95 % intervals over seeds.
 
-    Numbers lie on a linear or, over a factor of 10 or more, logarithmic scale and are joined by a line; other values
-    are dots in the order of the config.
+    Numeric values have a linear scale, or a logarithmic one if they span a factor of 10 or more, and are joined by a
+    line. Other values are points in the order of the config.
 
     Args:
-        table: what `ablation_table` returns.
-        references: variants whose mean is a level line, unless the axis has them.
+        table: the result of `ablation_table`.
+        references: variants with a horizontal line at their mean, unless they are on the axis.
 
     Raises:
         RkdError: there is no run of the axis.
@@ -51,23 +51,23 @@ def ablation_figure(table: AblationTable, references: Sequence[str] = REFERENCES
     levels = [name for name in references if name not in {variant for _, variant in axis.values}]
     with style.context(HOUSE_STYLE):
         figure, places = panels(len(tasks), axis.name)
-        cut = [_panel(axes, table, task, levels) for task, axes in zip(tasks, places, strict=True)]
+        clipped = [_panel(axes, table, task, levels) for task, axes in zip(tasks, places, strict=True)]
         legend(figure, places)
-        note(figure, _figure_remarks(table, tasks, any(cut)), spec.heading)
+        note(figure, _figure_remarks(table, tasks, any(clipped)), spec.heading)
     return figure
 
 
 def _panel(axes: Axes, table: AblationTable, task: str, levels: Sequence[str]) -> bool:
-    """Draws one task; returns whether an interval is cut by the frame."""
+    """Draw one task; return whether the frame clips an interval."""
     axis = table.axis
-    spots = [value for value, _ in axis.values] if axis.numeric else range(len(axis.values))
-    found = [(x, table.scores.get((variant, task))) for x, (_, variant) in zip(spots, axis.values, strict=True)]
+    positions = [value for value, _ in axis.values] if axis.numeric else range(len(axis.values))
+    found = [(x, table.scores.get((variant, task))) for x, (_, variant) in zip(positions, axis.values, strict=True)]
     drawn = [(x, one) for x, one in found if one and not math.isnan(one.mean)]
     scores = [one for _, one in drawn]
     line: dict[str, Any] = {"linestyle": "solid" if axis.numeric else "none", "color": COLOURS[0], "marker": "o"}
-    bars(axes, [spot for spot, _ in drawn], scores, label="Mean over seeds", **line)
+    bars(axes, [x for x, _ in drawn], scores, label="Mean over seeds", **line)
     means = [level.mean for name in levels if (level := table.scores.get((name, task)))]
-    cut = frame_scores(axes, scores, means)
+    clipped = frame_scores(axes, scores, means)
     for name, dashes in zip(levels, _REFERENCE_DASHES, strict=False):
         if level := table.scores.get((name, task)):
             label = f"{table.spec.labels()[name]} (mean)"
@@ -77,18 +77,18 @@ def _panel(axes: Axes, table: AblationTable, task: str, levels: Sequence[str]) -
     axes.xaxis.set_minor_locator(NullLocator())
     texts = fitting(value_texts([value for value, _ in axis.values]))
     crowded = len(texts) > 4 or max(map(len, texts)) > 8
-    turned: dict[str, Any] = {"rotation": 40, "ha": "right", "rotation_mode": "anchor"} if crowded else {}
-    axes.set_xticks(list(spots), texts, **turned)
+    rotated: dict[str, Any] = {"rotation": 40, "ha": "right", "rotation_mode": "anchor"} if crowded else {}
+    axes.set_xticks(list(positions), texts, **rotated)
     if not axis.numeric:
         axes.set_xlim(-0.5, len(texts) - 0.5)
     name_panel(axes, get(task))
     axes.set_ylabel(score_name(get(task)))
-    return cut
+    return clipped
 
 
-def _figure_remarks(table: AblationTable, tasks: Sequence[str], cut: bool) -> str:
+def _figure_remarks(table: AblationTable, tasks: Sequence[str], clipped: bool) -> str:
     shown = [one for _, _, task, one in table.cells() if task in tasks]
     seeds = seed_count(one.n for one in shown)
     scale = " Logarithmic scale." if table.axis.logarithmic else ""
     plural = "seed" if seeds == "1" else "seeds"
-    return f"Dev primary score × 100, {seeds} {plural}. {bars_text(shown, cut)}{scale}"
+    return f"Dev primary score × 100, {seeds} {plural}. {bars_text(shown, clipped)}{scale}"

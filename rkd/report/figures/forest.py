@@ -1,4 +1,4 @@
-"""Forest plot: the difference between two variants by task with its interval, the average, and the margin as a band."""
+"""Forest plot: differences between two variants by task with intervals, their average, and the margin as a band."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -19,7 +19,7 @@ from rkd.tasks import get
 NEW_TASK = "new task"
 _COLUMNS = ("variant", "baseline", "task", "difference", "low", "high")
 _Line = Mapping[Any, Any]
-_LOOKS: dict[Any, dict[str, Any]] = {  # markers differ beside colours, for black-and-white prints
+_LOOKS: dict[Any, dict[str, Any]] = {  # markers differ as well as colours, for black-and-white prints
     "better": {"color": COLOURS[0], "marker": ">"},
     "worse": {"color": COLOURS[1], "marker": "<"},
     "equivalent": {"color": COLOURS[2], "marker": "s"},
@@ -32,22 +32,23 @@ _LINE_HEIGHT = 0.19  # inches per task
 
 
 def forest(spec: ReportSpec, differences: pd.DataFrame, margin: float) -> Figure:
-    """Differences by task with intervals: a panel per pair of variants, all on the same scale.
+    """Draw differences by task with intervals: a panel per pair of variants, all on the same scale.
 
-    Tasks stand in the order of the spec, the average below them as a diamond whose width is its interval. A dotted line
-    carries the average up through the tasks. The interval for a new task is a bar without a point. An interval that
-    is far longer than the others leaves the frame and ends in an arrow there.
+    Tasks are in the order of the spec. The average is below them, as a diamond that spans its interval. A dotted line
+    extends the average upwards through the tasks. The interval for a new task is a bar without a point. An interval
+    that is much longer than the others is clipped at the frame and ends in an arrow.
 
     Args:
-        spec: what the figure is about.
-        differences: one line per comparison: variant, baseline (names of variants), task (a task's name, `AVERAGE` or
-            `NEW_TASK`), difference, low and high in points, and optionally verdict (better, worse, equivalent or
-            open), which chooses colour and marker. Lines without an interval (NaN) are points; lines without a
-            difference and an interval are left out.
-        margin: of equivalence, in points.
+        spec: variants and tasks of the figure.
+        differences: one row per comparison. Columns: variant and baseline (names of variants), task (a task's name,
+            `AVERAGE` or `NEW_TASK`), difference, low and high in points, and optionally verdict (better, worse,
+            equivalent or open), which determines colour and marker. Rows without an interval (NaN) are drawn as
+            points. Rows with neither difference nor interval are skipped.
+        margin: equivalence margin, in points.
 
     Raises:
-        RkdError: no differences, a column is missing, or a variant or task that the spec does not name.
+        RkdError: there are no differences, a column is missing, a comparison occurs twice, or the spec has no such
+            variant or task.
     """
     if missing := [name for name in _COLUMNS if name not in differences]:
         raise RkdError(f"forest plot: no column '{missing[0]}'; found {', '.join(map(str, differences.columns))}")
@@ -64,7 +65,7 @@ def forest(spec: ReportSpec, differences: pd.DataFrame, margin: float) -> Figure
         for axes, ((variant, baseline), lines) in zip(places, pairs, strict=True):
             _panel(axes, tasks, {str(line["task"]): line for line in lines.to_dict("records")}, margin, limit)
             axes.set_title(" − ".join(spec.labels()[str(name)] for name in (variant, baseline)))
-        for name in verdicts:  # in this order in the legend, whichever is drawn first
+        for name in verdicts:  # fixed order in the legend
             places[0].plot([], [], linestyle="none", markersize=5.5, label=name.capitalize(), **_LOOKS[name])
         legend(figure, places, handlelength=1.5)
         note(figure, _remarks(drawn, margin, limit), spec.heading)
@@ -77,14 +78,15 @@ def _admit(spec: ReportSpec, drawn: pd.DataFrame) -> None:
     if "verdict" in drawn:
         allowed["verdict"] = tuple(_LOOKS)
     for column, values in allowed.items():
-        if alien := [value for value in drawn[column].dropna() if value not in values]:
-            raise RkdError(f"forest plot: {column} is '{alien[0]}'; expected one of {', '.join(values)}")
+        if unknown := [value for value in drawn[column].dropna() if value not in values]:
+            raise RkdError(f"forest plot: {column} is '{unknown[0]}'; expected one of {', '.join(values)}")
     if drawn.duplicated(["variant", "baseline", "task"]).any():
         raise RkdError("forest plot: a comparison occurs twice; expected one line per variant, baseline and task")
 
 
 def _limit(drawn: pd.DataFrame, margin: float) -> float:
-    """Half-width of the axis: all differences and the margin, and intervals up to twice their median reach."""
+    """Return the half-width of the axis: it fits all differences, the margin, and all but very long intervals."""
+    # Intervals up to twice the median distance of their ends from 0 fit into the frame.
     reach = drawn[["low", "high"]].abs().max(axis="columns").dropna()
     ends = min(reach.max(), 2 * reach.median()) if len(reach) else 0.0
     return 1.08 * max(drawn["difference"].abs().max(), 2 * margin, ends)
@@ -92,10 +94,10 @@ def _limit(drawn: pd.DataFrame, margin: float) -> float:
 
 def _panels(count: int, lines: int) -> tuple[Figure, list[Axes]]:
     columns = min(count, 3)
-    variants = math.ceil(count / columns)
+    rows = math.ceil(count / columns)
     width = WIDTH if columns > 1 else WIDTH * 0.75
-    figure = new_figure(width, variants * (_LINE_HEIGHT * lines + 0.45) + 0.25)
-    places = list(figure.subplots(variants, columns, sharex=True, sharey=True, squeeze=False).flat)
+    figure = new_figure(width, rows * (_LINE_HEIGHT * lines + 0.45) + 0.25)
+    places = list(figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).flat)
     for place, axes in enumerate(places[:count]):
         if place + columns >= count:
             axes.set_xlabel("Difference, points")
@@ -153,7 +155,7 @@ def _name(task: str) -> str:
 def _remarks(drawn: pd.DataFrame, margin: float, limit: float) -> str:
     text = f"Difference of dev primary scores × 100; bars and diamonds: 95 % intervals; band: ±{margin:g} points."
     if (drawn[["low", "high"]].abs() > limit).any(axis=None):
-        text += " Arrows: the interval goes on beyond the frame."
+        text += " Arrows: the interval extends beyond the frame."
     if (drawn["task"] == NEW_TASK).any():
-        text += " New task: where the true difference on another task like these lies."
+        text += " New task: interval of the true difference on another, similar task."
     return text

@@ -31,18 +31,18 @@ from rkd.tasks import Task, get
 def learning_curves(spec: ReportSpec, histories: pd.DataFrame, teachers: pd.DataFrame) -> Figure:
     """Draw the dev primary score by training step: one panel per task, one line per variant.
 
-    A line is the mean over seeds, its band spans the lowest to the highest seed. Only steps at which every
-    seed of the variant was evaluated count: elsewhere the mean would jump with the number of seeds. Undefined
-    scores leave a gap. The score axis covers everything after step 0; an untrained start may lie below it,
-    where the note says so, because differences between methods would vanish beside it.
+    A line is the mean over seeds, and its band spans the lowest to the highest seed. Steps at which some seed of the
+    variant was not evaluated are skipped; otherwise the mean would jump with the number of seeds. Undefined scores
+    leave a gap. The score axis covers everything after step 0. The untrained start may lie below the axis, because
+    differences between methods would be invisible beside it; the note then says so.
 
     Args:
-        spec: what the figure is about.
-        histories: what `collect.read_histories` returns for the students; runs may be missing.
-        teachers: what `collect.read_metrics` returns for the teachers (a dashed line); may be empty.
+        spec: variants and tasks of the figure.
+        histories: the students' histories, from `rkd.report.inputs.read_histories`; runs may be missing.
+        teachers: the teachers' metrics, from `rkd.report.inputs.read_metrics`, drawn as a dashed line; may be empty.
 
     Raises:
-        RkdError: there is no history, or a run that the spec does not name.
+        RkdError: there is no history, or the spec does not name a run.
     """
     spec.admit(histories)
     spec.admit(teachers)
@@ -80,15 +80,15 @@ def _panel(axes: Axes, task: Task, spec: ReportSpec, runs: pd.DataFrame, teacher
 
 
 def _curve(runs: pd.DataFrame) -> pd.DataFrame:
-    """Mean, min and max over seeds in points, by step; only steps at which every seed was evaluated."""
+    """Return mean, min and max over seeds in points, by step, at the steps where every seed was evaluated."""
     scores = runs.pivot(index="step", columns="seed", values="primary_score") * 100
-    evaluated = runs.pivot(index="step", columns="seed", values="epoch").notna().all(axis="columns")
-    whole = scores[evaluated]
+    complete = runs.pivot(index="step", columns="seed", values="epoch").notna().all(axis="columns")
+    scores = scores[complete]
     return pd.DataFrame(
         {
-            "mean": whole.mean(axis="columns", skipna=False),
-            "min": whole.min(axis="columns", skipna=False),
-            "max": whole.max(axis="columns", skipna=False),
+            "mean": scores.mean(axis="columns", skipna=False),
+            "min": scores.min(axis="columns", skipna=False),
+            "max": scores.max(axis="columns", skipna=False),
         }
     )
 

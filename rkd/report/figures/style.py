@@ -1,7 +1,7 @@
-"""The house style of all figures (rkd.mplstyle), their panels and notes, and how they are saved.
+"""The house style of all figures (rkd.mplstyle), and helpers that draw panels and notes and save figures.
 
-Colours are those of Okabe and Ito, which colour-blind readers tell apart; line styles and markers differ too,
-for black-and-white prints. The same data give the same bytes.
+Colours are the colour-blind-safe palette of Okabe and Ito. Line styles and markers differ too, for black-and-white
+prints. The same data give identical files, byte for byte.
 """
 
 import math
@@ -34,10 +34,10 @@ WIDTH = 6.75  # inches: the text width of a two-column paper
 
 
 def variant_styles(names: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """Line properties by variant, from its place in the config: the same in every figure of a config.
+    """Return line properties by variant, given the variants in the order of the config.
 
-    The cycles have 6, 4 and 7 members, so that 84 variants look different. Later lines are thinner, down to a limit,
-    so that overlapping lines stay visible.
+    They are the same in every figure of a config. The cycles have 6, 4 and 7 members, so 84 variants are
+    distinguishable. Later lines are thinner, down to a limit, so that overlapping lines stay visible.
     """
     looks = zip(names, cycle(COLOURS), cycle(DASHES), cycle(MARKERS), strict=False)
     return {
@@ -53,14 +53,14 @@ def variant_styles(names: Sequence[str]) -> dict[str, dict[str, Any]]:
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """Create an empty figure, sized in inches; no window system is needed."""
+    """Return an empty figure; width and height are in inches. No display is needed."""
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
     return figure
 
 
 def panels(count: int, xlabel: str) -> tuple[Figure, list[Axes]]:
-    """Create a figure with `count` panels, up to three in a row; `xlabel` is written below each column."""
+    """Return a figure with `count` panels, up to three in a row; `xlabel` is written below each column."""
     columns = {1: 1, 2: 2, 4: 2}.get(count, 3)
     rows = math.ceil(count / columns)
     figure = new_figure(WIDTH if count > 1 else WIDTH * 0.75, 2.2 * rows + 0.2)
@@ -74,19 +74,19 @@ def panels(count: int, xlabel: str) -> tuple[Figure, list[Axes]]:
 
 
 def name_panel(axes: Axes, task: Task) -> None:
-    """Set the task's title above its panel, in as many as three lines."""
+    """Set the task's title above its panel, in up to three lines."""
     axes.set_title(textwrap.fill(task.title, 30, max_lines=3, placeholder=" …"))
 
 
 def step_axis(axes: Axes, intervals: int = 5) -> None:
-    """Whole, short numbers on the axis of training steps, with at most so many intervals."""
+    """Set short integer ticks on the axis of training steps, with at most this number of intervals."""
     axes.xaxis.set_major_locator(MaxNLocator(intervals, integer=True))
     axes.xaxis.set_major_formatter(lambda step, _: f"{step / 1000:g}k" if step >= 10_000 else f"{step:g}")
     axes.margins(x=0.03)
 
 
 def fitting(texts: Sequence[str], longest: int = 22) -> list[str]:
-    """Texts short enough for an axis: long ones lose their middle, unless two would then be the same.
+    """Shorten texts for an axis: replace the middle of long ones by "…", unless two would become equal.
 
     >>> fitting(["kd", "a-model-with-quite-a-long-name.json"], longest=20)
     ['kd', 'a-model-w…-name.json']
@@ -97,7 +97,7 @@ def fitting(texts: Sequence[str], longest: int = 22) -> list[str]:
 
 
 def bars(axes: Axes, x: Sequence[float], scores: Sequence[Interval], **look: Any) -> None:
-    """Draw means with a thick bar of one standard deviation and a thin one of the 95 % interval, both over seeds."""
+    """Draw means with a thick bar (± one standard deviation) and a thin bar (95 % interval), both over seeds."""
     means = [one.mean for one in scores]
     deviation = [0.0 if math.isnan(one.sd) else one.sd for one in scores]
     half = [0.0 if math.isnan(one.high) else one.high - one.mean for one in scores]
@@ -106,10 +106,10 @@ def bars(axes: Axes, x: Sequence[float], scores: Sequence[Interval], **look: Any
 
 
 def frame_scores(axes: Axes, scores: Sequence[Interval], levels: Sequence[float] = ()) -> bool:
-    """Set the score axis to show all means, levels and intervals; returns whether an interval is cut.
+    """Set the limits of the score axis to show means, levels and intervals; return whether an interval is clipped.
 
-    The interval of two seeds is nine standard deviations wide to each side and would press all means into a line: an
-    axis reaches three standard deviations from a mean at most.
+    The axis extends at most three standard deviations from a mean. The interval of two seeds extends nine standard
+    deviations to each side and would make all means look equal.
     """
     spans = [(one.low, one.high, 3 * one.sd, one.mean) for one in scores]
     lows = [mean if math.isnan(low) else max(low, mean - reach) for low, _, reach, mean in spans]
@@ -120,16 +120,16 @@ def frame_scores(axes: Axes, scores: Sequence[Interval], levels: Sequence[float]
     return any(one.low < bottom - margin or one.high > top + margin for one in scores)
 
 
-def bars_text(scores: Sequence[Interval], cut: bool) -> str:
-    """Return the note on error bars: what they are, and whether some leave the frame."""
+def bars_text(scores: Sequence[Interval], clipped: bool) -> str:
+    """Return the note that explains the bars, and says if the frame clips some of them."""
     if all(one.n < 2 for one in scores):
         return "One seed, no interval."
-    long = " Thin bars that leave the frame are longer than it." if cut else ""
-    return f"Over seeds: thick bars ± one standard deviation, thin bars 95 % intervals (Student's t).{long}"
+    beyond = " Thin bars that reach the frame extend beyond it." if clipped else ""
+    return f"Over seeds: thick bars ± one standard deviation, thin bars 95 % intervals (Student's t).{beyond}"
 
 
 def legend(figure: Figure, places: Sequence[Axes], handlelength: float = 3.2) -> None:
-    """One legend for all panels, above them, in as many columns as fit; `handlelength` in units of the font size."""
+    """Add one legend above all panels, in as many columns as fit; `handlelength` is in units of the font size."""
     pairs = [pair for axes in places for pair in zip(*axes.get_legend_handles_labels(), strict=True)]
     handles = {label: handle for handle, label in pairs}
     if TEACHER_LABEL in handles:
@@ -143,7 +143,7 @@ def legend(figure: Figure, places: Sequence[Axes], handlelength: float = 3.2) ->
 
 
 def note(figure: Figure, text: str, heading: str) -> None:
-    """Small print at the lower edge, with room kept free for it; a heading stands above it in bold."""
+    """Add a note in small print below the panels, under a bold heading; enlarge the figure to fit both."""
     width, height = figure.get_size_inches()
     lines = textwrap.wrap(text, width=int(width * 20))
     height += 0.13 * (len(lines) + bool(heading))
@@ -157,10 +157,10 @@ def note(figure: Figure, text: str, heading: str) -> None:
 
 
 def save(figure: Figure, stem: str | Path, origin: Mapping[str, object] | None = None) -> list[Path]:
-    """Write {stem}.pdf and {stem}.png (200 dpi), each replaced as a whole; returns the paths.
+    """Write {stem}.pdf and {stem}.png (200 dpi) atomically; return the paths.
 
-    Neither file holds a date or a version, so the same figure gives the same bytes. With `origin`, what
-    `rkd.report.provenance.origin` tells, {stem}.json is written beside them: how they were made, and their SHA-256.
+    The files contain neither a date nor a version, so the same figure gives identical files. If `origin` is given (from
+    `rkd.report.provenance.origin`), {stem}.json is written beside them with that record and their SHA-256.
     """
     paths = [Path(f"{stem}.pdf"), Path(f"{stem}.png")]
     metadata: list[dict[str, Any]] = [

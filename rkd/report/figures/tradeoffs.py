@@ -1,4 +1,4 @@
-"""Scores against cost: dev score against seconds of training, and against latency."""
+"""Trade-off figures: dev score against training time, and against latency."""
 
 import math
 from collections.abc import Callable, Iterable
@@ -31,19 +31,19 @@ from rkd.specs.jobs import TEACHER
 from rkd.specs.report import ReportSpec
 from rkd.tasks import get
 
-STUDENT = "student"  # a line of the efficiency table that stands for all students
-_LATENCY_NOTE = "Latency: median of one example at a time; rows with the same model size stand side by side around it."
+STUDENT = "student"  # the row of the efficiency table that applies to all students
+_LATENCY_NOTE = "Latency: median of one example at a time; points of models of the same size are drawn side by side."
 Horizontal = Callable[[str, str], float]  # (variant, task) → place on the horizontal axis, NaN where unknown
 
 
 def read_seconds(paths: Iterable[str | Path]) -> pd.DataFrame:
-    """Wall-clock seconds of training runs, from their run.json.
+    """Read the wall-clock seconds of training runs from their run.json.
 
     Returns:
         A frame with the columns task, variant, seed, seconds, processor and file.
 
     Raises:
-        RkdError: a file is missing, broken, lies elsewhere or has no seconds.
+        RkdError: a file is missing, broken, not in a run's folder, or has no seconds.
     """
     lines = []
     for file in map(str, paths):
@@ -57,32 +57,32 @@ def read_seconds(paths: Iterable[str | Path]) -> pd.DataFrame:
 
 
 def read_efficiency(path: str | Path) -> pd.DataFrame:
-    """Read the columns row, task and latency_ms of an efficiency table's CSV.
+    """Read the CSV of the efficiency table, which has at least the columns row, task and latency_ms.
 
     Raises:
-        RkdError: the file is missing or broken, or lacks a column.
+        RkdError: the file is missing or broken, lacks a column, or has latencies that are not numbers.
     """
     try:
         table = pd.read_csv(path)
     except (OSError, ValueError) as error:  # pandas' errors are ValueErrors
         raise RkdError(f"{path}: cannot be read as CSV: {' '.join(str(error).split())}") from None
-    if lacking := [name for name in ("row", "task", "latency_ms") if name not in table.columns]:
-        raise RkdError(f"{path}: no column '{lacking[0]}'; found {', '.join(table.columns)}")
+    if missing := [name for name in ("row", "task", "latency_ms") if name not in table.columns]:
+        raise RkdError(f"{path}: no column '{missing[0]}'; found {', '.join(table.columns)}")
     if not pd.api.types.is_numeric_dtype(table["latency_ms"]):
         raise RkdError(f"{path}: column 'latency_ms': found {table['latency_ms'].dtype}; expected numbers")
     return table
 
 
 def cost_figure(spec: ReportSpec, metrics: pd.DataFrame, seconds: pd.DataFrame) -> Figure:
-    """Dev score against the seconds that training the student took: a panel per task, a point per variant.
+    """Draw dev score against the student's training time: a panel per task, a point per variant.
 
     Args:
-        spec: what the figure is about.
-        metrics: what `collect.read_metrics` returns.
-        seconds: what `read_seconds` returns. Runs may be missing in both.
+        spec: variants and tasks of the figure.
+        metrics: the result of `rkd.report.inputs.read_metrics`; runs may be missing.
+        seconds: the result of `read_seconds`; runs may be missing.
 
     Raises:
-        RkdError: there is no variant with both, or a run that the spec does not name.
+        RkdError: no variant has both a score and a time, or the spec does not name a run.
     """
     spec.admit(metrics)
     spec.admit(seconds)
@@ -90,23 +90,23 @@ def cost_figure(spec: ReportSpec, metrics: pd.DataFrame, seconds: pd.DataFrame) 
     students = metrics[metrics["variant"] != TEACHER]
     processors = sorted(set(seconds["processor"]))
     remark = (
-        "Seconds of a whole student run, dev evaluations included, the teacher's fine-tuning not; mean over seeds. "
-        f"Measured on {', '.join(processors)}{'; machines differ, so do not compare' if len(processors) > 1 else ''}."
+        "Seconds of a whole student run, with dev evaluations, without the teacher's fine-tuning; mean over seeds. "
+        f"Measured on {', '.join(processors)}{'; machines differ: not comparable' if len(processors) > 1 else ''}."
     )
     place: Horizontal = lambda variant, task: float(means.get((variant, task), math.nan))  # noqa: E731
     return _scatter(spec, students, place, "Training time, s", remark)
 
 
 def latency_figure(spec: ReportSpec, metrics: pd.DataFrame, efficiency: pd.DataFrame) -> Figure:
-    """Dev score against latency at batch size 1: a panel per task, a point per variant and the teacher.
+    """Draw dev score against latency at batch size 1: a panel per task, points for the variants and the teacher.
 
     Args:
-        spec: what the figure is about.
-        metrics: what `collect.read_metrics` returns; runs may be missing.
-        efficiency: what `read_efficiency` returns. A variant has the line of its name, else the line "student".
+        spec: variants and tasks of the figure.
+        metrics: the result of `rkd.report.inputs.read_metrics`; runs may be missing.
+        efficiency: the result of `read_efficiency`. A variant uses the row with its name, or else the row "student".
 
     Raises:
-        RkdError: there is no variant with both, or a run that the spec does not name.
+        RkdError: no variant has both a score and a latency, or the spec does not name a run.
     """
     spec.admit(metrics)
     known = efficiency.set_index(["row", "task"])["latency_ms"]
@@ -120,7 +120,7 @@ def latency_figure(spec: ReportSpec, metrics: pd.DataFrame, efficiency: pd.DataF
 
 
 def _scatter(spec: ReportSpec, metrics: pd.DataFrame, place: Horizontal, xlabel: str, remark: str) -> Figure:
-    heads = metrics[metrics["metric"] == PRIMARY]
+    primary = metrics[metrics["metric"] == PRIMARY]
     points = [
         (
             str(task),
@@ -128,33 +128,33 @@ def _scatter(spec: ReportSpec, metrics: pd.DataFrame, place: Horizontal, xlabel:
             place(str(variant), str(task)),
             seed_interval(100 * runs["value"].to_numpy(dtype=float)),
         )
-        for (task, variant), runs in heads.groupby(["task", "variant"])
+        for (task, variant), runs in primary.groupby(["task", "variant"])
     ]
     points = [point for point in points if math.isfinite(point[2]) and math.isfinite(point[3].mean)]
     if not points:
-        raise RkdError(f"{xlabel}: no variant has both a score and a place on this axis; expected at least one")
+        raise RkdError(f"{xlabel}: no variant has both a score and a value on this axis; expected at least one")
     tasks = [task for task in spec.tasks if task in {point[0] for point in points}]
     looks = variant_styles([variant.name for variant in spec.variants])
     looks[TEACHER] = {"color": "#333333", "marker": "*"}
     with style.context(HOUSE_STYLE):
         figure, places = panels(len(tasks), xlabel)
-        cut = False
+        clipped = False
         for task, axes in zip(tasks, places, strict=True):
             mine = {variant: (x, score) for found, variant, x, score in points if found == task}
             for name, (x, score) in _spread({name: mine[name] for name in spec.labels() if name in mine}).items():
                 look: dict[str, Any] = {key: looks[name][key] for key in ("color", "marker")}
                 look |= {"ms": 8 if name == TEACHER else 5.5, "label": spec.labels()[name]}
                 bars(axes, [x], [score], ls="none", **look)
-            cut |= frame_scores(axes, [score for _, score in mine.values()])
+            clipped |= frame_scores(axes, [score for _, score in mine.values()])
             _frame(axes, task)
         legend(figure, places, handlelength=1.2)
-        spread = bars_text([point[3] for point in points], cut)
-        note(figure, f"Dev primary score × 100. {spread} {remark} Up and to the left is better.", spec.heading)
+        spread = bars_text([point[3] for point in points], clipped)
+        note(figure, f"Dev primary score × 100. {spread} {remark} Better is higher and further left.", spec.heading)
     return figure
 
 
 def _spread(points: dict[str, tuple[float, Interval]]) -> dict[str, tuple[float, Interval]]:
-    """Points at one and the same place set side by side around it, in steps of 2.5 % of the axis."""
+    """Set points with the same x side by side around it, in steps of 2.5 % of the axis."""
     step = 0.025 * max(x for x, _ in points.values())
     result = {}
     for name, (x, score) in points.items():
@@ -164,7 +164,7 @@ def _spread(points: dict[str, tuple[float, Interval]]) -> dict[str, tuple[float,
 
 
 def _frame(axes: Axes, task: str) -> None:
-    """From zero to the right: half the time is half the way."""
+    """Start the horizontal axis at zero, so that distances are proportional to cost."""
     axes.set_xlim(left=0, right=1.12 * axes.dataLim.x1)
     name_panel(axes, get(task))
     axes.set_ylabel(score_name(get(task)))

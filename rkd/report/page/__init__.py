@@ -1,1 +1,1 @@
-"""Build the report page."""
+"""The report page."""

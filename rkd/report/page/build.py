@@ -1,4 +1,4 @@
-"""The page that a person opens after a run: what ran, tables, figures, what they show, what is missing. No pandas."""
+"""The report page: what ran, tables, figures, findings and missing runs. Does not import pandas."""
 
 import base64
 import json
@@ -24,13 +24,13 @@ from rkd.utils.json_values import read_json
 from rkd.workflow.plan import Plan
 
 FIGURES = {
-    "learning_curves": ("Learning curves", "dev score by training step, a line per row with a band over seeds"),
+    "learning_curves": ("Learning curves", "dev score by training step, a line per variant with a band over seeds"),
     "teacher_dynamics": (
-        "What becomes of trainable teachers",
+        "Dynamics of trainable teachers",
         "distance to the student, dev score, KL divergence and entropy of the teacher by training step",
     ),
-    "cost": ("Score against training time", "dev score and seconds of training, a point per row"),
-    "latency": ("Score against latency", "dev score and latency of one example, a point per row and the teacher"),
+    "cost": ("Score against training time", "dev score and seconds of training, a point per variant"),
+    "latency": ("Score against latency", "dev score and latency of one example, a point per variant and the teacher"),
 }
 _TYPES = {
     "csv": "text/csv",
@@ -43,7 +43,7 @@ _FAILURE = re.compile(r"^(error: |\w*(Error|Exception|Interrupt)\b)")
 
 
 class File(NamedTuple):
-    """A file that the page carries with it."""
+    """A file embedded in the page."""
 
     name: str
     uri: str  # a data URI
@@ -51,7 +51,7 @@ class File(NamedTuple):
 
 @dataclass(frozen=True)
 class Shown:
-    """A table, with its grid, or a figure, with its image and a text that stands for it."""
+    """A table with its grid, or a figure with its image and alternative text."""
 
     id: str
     title: str
@@ -62,7 +62,7 @@ class Shown:
 
 
 class Missing(NamedTuple):
-    """A planned run without a result, and what its log tells of it."""
+    """A planned run without a result, with its state and the reason from its log."""
 
     task: str
     variant: str
@@ -82,17 +82,17 @@ def page(plan: Plan, results: Path, citation: Path, tables: Sequence[str], figur
         figures: names of the figures, likewise.
 
     Raises:
-        RkdError: a table's sidecar is broken, or the citation.
+        RkdError: a table's sidecar, comparisons.csv or the citation file is broken.
     """
     for task, entry in plan.config["custom_tasks"].items():
         register(get(task, define(entry)))
     own = results / plan.experiment
     shown = [_table(own / "tables", name) for name in tables if (own / f"tables/{name}.json").exists()]
     drawn = [_figure(own / "figures", name, plan) for name in figures if (own / f"figures/{name}.png").exists()]
-    lost = missing(plan, results)
+    unfinished = missing(plan, results)
     differences = read_differences(own / "tables/comparisons.csv") if "comparisons" in tables else []
     labels = {name: name for name in plan.all_variants}
-    nodes, edges = graph(plan, lost)
+    nodes, edges = graph(plan, unfinished)
     content = {
         "plan": plan,
         "version": rkd.__version__,
@@ -106,7 +106,7 @@ def page(plan: Plan, results: Path, citation: Path, tables: Sequence[str], figur
         "verdict": verdict(differences),
         "findings": [sentence(one, labels) for one in summary(differences)],
         "warnings": warnings(plan, results),
-        "missing": lost,
+        "missing": unfinished,
         "planned": len(plan.runs()),
         "nodes": nodes,
         "edges": edges,
@@ -117,43 +117,43 @@ def page(plan: Plan, results: Path, citation: Path, tables: Sequence[str], figur
 
 
 def sources(plan: Plan, results: Path, tables: Iterable[str], figures: Iterable[str]) -> list[Path]:
-    """Return the existing files that a page is made from, and the existing records of its runs and data.
+    """Return the existing files that a page is made from, with the records of its runs and data.
 
     Args:
         plan, results, tables, figures: as for `page`.
     """
     own = results / plan.experiment
-    lost = {(run.task, run.variant, run.seed) for run in missing(plan, results)}
+    unfinished = {(run.task, run.variant, run.seed) for run in missing(plan, results)}
     found = [own / f"tables/{name}.{suffix}" for name in tables for suffix in ("json", "csv", "tex")]
     found += [own / f"figures/{name}.{suffix}" for name in figures for suffix in ("json", "pdf", "png")]
     found += [results / DATA.format(task=task, digest=plan.data_digest(task)) / "manifest.json" for task in plan.tasks]
     for run in plan.runs():
         folder = run.folder(results)
-        found += [run.log(own)] if run[:3] in lost else [folder / "run.json", folder / "history.jsonl"]
+        found += [run.log(own)] if run[:3] in unfinished else [folder / "run.json", folder / "history.jsonl"]
     return [path for path in found if path.exists()]
 
 
 def missing(plan: Plan, results: Path) -> list[Missing]:
-    """Return the planned runs without a run.json, in the order of the plan, with the last line of their logs."""
+    """Return the planned runs without a run.json, in the order of the plan, with the reason from each log."""
     found = []
     for run in plan.runs():
         if not (run.folder(results) / "run.json").exists():
-            found.append(Missing(*run[:3], *_told(run.log(results / plan.experiment))))
+            found.append(Missing(*run[:3], *_state_and_reason(run.log(results / plan.experiment))))
     return found
 
 
-def _told(log: Path) -> tuple[str, str]:
-    """State and reason of a run without a result, from its log."""
+def _state_and_reason(log: Path) -> tuple[str, str]:
+    """Return the state of a run without a result, and the reason, from its log."""
     if not log.exists():
         return "not started", ""
     lines = [line.strip() for line in log.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
     if lines and _FAILURE.match(lines[-1]):
         return "failed", lines[-1][:300]
-    return "no result", "its log ends without an error: it was stopped, or is still running"
+    return "no result", "the log ends without an error: the run was stopped or is still running"
 
 
 def warnings(plan: Plan, results: Path) -> list[str]:
-    """Return the warnings of the students' last evaluations, each with its number of runs."""
+    """Return the warnings at the last evaluation of students: one sentence per variant, with the number of runs."""
     counts: dict[str, list[str]] = {}
     total: dict[str, int] = {}
     for run in plan.runs():
@@ -164,7 +164,7 @@ def warnings(plan: Plan, results: Path) -> list[str]:
             for text in last.get("warnings", []):
                 counts.setdefault(run.variant, []).append(text)
     return [
-        f"{variant}: in {len(texts)} of {total[variant]} runs a warning at the last evaluation, such as “{texts[0]}”."
+        f"{variant}: {len(texts)} of {total[variant]} runs had a warning at the last evaluation, such as “{texts[0]}”."
         for variant, texts in counts.items()
     ]
 
@@ -176,7 +176,7 @@ def _data(plan: Plan) -> str:
         sizes = " / ".join(map(str, spec.synthetic_rows or []))
         parts.append(
             {
-                "synthetic": f"synthetic tasks of our own, {sizes} examples (train / dev / test)",
+                "synthetic": f"synthetic tasks, {sizes} examples (train / dev / test)",
                 "hub": f"GLUE from the Hugging Face hub, revision {spec.revision}",
                 "glue_dir": f"GLUE from the files in {spec.path}",
             }[spec.source]
@@ -186,7 +186,7 @@ def _data(plan: Plan) -> str:
 
 
 def _changes(plan: Plan, variant: str) -> str:
-    """Return the overrides of the section student in a row."""
+    """Return the keys of the section student that a variant overrides, with their values."""
     overrides = {key: value for key, value in plan.config["variants"][variant].items() if key != "method"}
     return ", ".join(f"{key}: {json.dumps(value, ensure_ascii=False)}" for key, value in overrides.items())
 
@@ -220,7 +220,7 @@ def _files(folder: Path, name: str, suffixes: Iterable[str]) -> Iterator[File]:
 
 
 def _citations(path: Path) -> list[tuple[str, str]]:
-    """Return (kind, BibTeX) of the software and of the paper, from CITATION.cff."""
+    """Return (title, BibTeX) of the paper and of the software, from CITATION.cff."""
     try:
         found = yaml.safe_load(path.read_text(encoding="utf-8"))
         paper = found["preferred-citation"]

@@ -1,4 +1,4 @@
-"""Findings of the report: sentences on what the differences show, made from the table of comparisons."""
+"""Sentences on what the differences between variants show, written from the table of comparisons."""
 
 import csv
 import math
@@ -15,7 +15,7 @@ _NUMBERS = ("difference", "low", "high", "p", "p_holm")
 
 
 class Difference(NamedTuple):
-    """One line of comparisons.csv; numbers are points, NaN where not defined."""
+    """One row of comparisons.csv. Differences and bounds are in points; undefined numbers are NaN."""
 
     variant: str
     baseline: str
@@ -28,12 +28,16 @@ class Difference(NamedTuple):
 
     @property
     def place(self) -> str:
-        """The task in print."""
+        """The printed name of the task."""
         return "on average" if self.task == AVERAGE else f"on {get(self.task).title}"
 
 
 def read_differences(path: str | Path) -> list[Difference]:
-    """Read the lines of comparisons.csv; `RkdError` if the file is missing or lacks a column."""
+    """Read comparisons.csv.
+
+    Raises:
+        RkdError: the file is missing, lacks a column, or has text in place of a number.
+    """
     try:
         with open(path, encoding="utf-8", newline="") as file:
             lines = list(csv.DictReader(file))
@@ -46,24 +50,27 @@ def read_differences(path: str | Path) -> list[Difference]:
 
 
 def verdict(differences: Sequence[Difference]) -> str:
-    """Say in one sentence how many differences are more than chance.
+    """Return a sentence on how many differences are significant.
 
     >>> verdict([Difference("reptile", "kd", "cola", 1.0, -2.0, 4.0, 0.4, 0.4)])
-    'None of the 1 tested differences can be told from chance at 5 % after the correction for multiple tests.'
+    'None of the 1 tested differences is significant at 5 % after the correction for multiple tests.'
     """
     tested = [one for one in differences if not math.isnan(one.p_holm)]
     if not tested:
-        return "No difference between rows could be tested."
-    sure = [one for one in tested if one.p_holm < LEVEL]
+        return "No difference between variants could be tested."
+    significant = [one for one in tested if one.p_holm < LEVEL]
     count = f"the {len(tested)} tested differences"
-    if not sure:
-        return f"None of {count} can be told from chance at 5 % after the correction for multiple tests."
-    names = "; ".join(f"{one.variant} against {one.baseline} {one.place} ({signed(one.difference)})" for one in sure)
-    return f"{len(sure)} of {count} remain at 5 % after the correction for multiple tests: {names}."
+    if not significant:
+        return f"None of {count} is significant at 5 % after the correction for multiple tests."
+    names = "; ".join(
+        f"{one.variant} against {one.baseline} {one.place} ({signed(one.difference)})" for one in significant
+    )
+    verb = "is" if len(significant) == 1 else "are"
+    return f"{len(significant)} of {count} {verb} significant at 5 % after the correction for multiple tests: {names}."
 
 
 def sentence(one: Difference, labels: Mapping[str, str]) -> str:
-    """Describe a difference in words: size, interval, and whether it is more than chance."""
+    """Describe a difference in words: its size, its interval, and whether it is significant."""
     names = labels.get(one.variant, one.variant), labels.get(one.baseline, one.baseline)
     if math.isnan(one.difference):
         return f"{names[0]} against {names[1]} {one.place}: no score to compare."
@@ -76,14 +83,14 @@ def sentence(one: Difference, labels: Mapping[str, str]) -> str:
         return f"{size}; not tested."
     interval = f"95 % interval {signed(one.low)} to {signed(one.high)}"
     if one.p_holm < LEVEL:
-        return f"{size} ({interval}): more than chance, also after the correction (p {_p(one.p_holm)})."
+        return f"{size} ({interval}): significant after the correction (p {_p(one.p_holm)})."
     if one.p < LEVEL:
-        return f"{size} ({interval}): alone it would pass (p {_p(one.p)}), after the correction it does not."
-    return f"{size} ({interval}): not to be told from chance (p {_p(one.p)})."
+        return f"{size} ({interval}): significant alone (p {_p(one.p)}), but not after the correction."
+    return f"{size} ({interval}): not significant (p {_p(one.p)})."
 
 
 def summary(differences: Sequence[Difference]) -> list[Difference]:
-    """Return the differences of the average, or of each task if there is no average."""
+    """Return the differences on average, or those on each task if there is no average."""
     return [one for one in differences if one.task == AVERAGE] or list(differences)
 
 

@@ -1,4 +1,4 @@
-"""The rules of the workflow as a picture: which stage feeds which, and how much of it has run."""
+"""The graph of the workflow's rules on the page, with the number of finished runs."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -6,7 +6,7 @@ from typing import NamedTuple
 from rkd.workflow.plan import Plan
 
 WIDTH, HEIGHT = 116, 44  # of a box
-OUTPUTS = "tables, figures"  # the rules that make one or several of them each
+OUTPUTS = "tables, figures"  # one box for all rules that make tables or figures
 _PLACES = {  # centre of each box
     "prepare_data": (70, 100),
     "finetune_teacher": (215, 40),
@@ -15,7 +15,7 @@ _PLACES = {  # centre of each box
     OUTPUTS: (505, 100),
     "report": (650, 100),
 }
-# Both ways that a result takes: scores through the metrics; predictions, histories and records directly.
+# Results reach the tables and figures as metrics, and directly as predictions, histories and records.
 EDGES = (
     ("prepare_data", "finetune_teacher"),
     ("prepare_data", "train_student"),
@@ -30,16 +30,16 @@ EDGES = (
 
 
 class Node(NamedTuple):
-    """A box: a rule or a group of rules, and what is said below its name."""
+    """A box: a rule or a group of rules, with a line of text below its name."""
 
     name: str
     x: int
     y: int
-    said: str
+    text: str
 
 
 class Edge(NamedTuple):
-    """An arrow from one box's border to another's, as an SVG path."""
+    """An arrow between the borders of two boxes, as an SVG path."""
 
     source: str
     target: str
@@ -47,20 +47,20 @@ class Edge(NamedTuple):
 
 
 def graph(plan: Plan, missing: Sequence[tuple[str, str, int, str, str]]) -> tuple[list[Node], list[Edge]]:
-    """Boxes with counts of runs, and arrows.
+    """Return the boxes, with counts of runs, and the arrows.
 
     Args:
-        plan: what was to be run.
-        missing: (task, variant, seed, …) of the runs without a result.
+        plan: the planned runs.
+        missing: (task, variant, seed, …) of each run without a result.
     """
-    runs, lost = plan.runs(), {run[:3] for run in missing}
+    runs, unfinished = plan.runs(), {run[:3] for run in missing}
 
     def count(teachers: bool) -> str:
-        mine = [run for run in runs if (run.variant == "teacher") == teachers]
-        done = sum(run[:3] not in lost for run in mine)
-        return f"{done} runs" if done == len(mine) else f"{done} of {len(mine)} runs"
+        planned = [run for run in runs if (run.variant == "teacher") == teachers]
+        done = sum(run[:3] not in unfinished for run in planned)
+        return f"{done} runs" if done == len(planned) else f"{done} of {len(planned)} runs"
 
-    said = {
+    texts = {
         "prepare_data": f"{len(plan.tasks)} task{'s' * (len(plan.tasks) != 1)}",
         "finetune_teacher": count(teachers=True),
         "train_student": count(teachers=False),
@@ -68,12 +68,12 @@ def graph(plan: Plan, missing: Sequence[tuple[str, str, int, str, str]]) -> tupl
         OUTPUTS: "CSV, TeX, PDF, …",
         "report": "this page",
     }
-    nodes = [Node(name, x, y, said[name]) for name, (x, y) in _PLACES.items()]
+    nodes = [Node(name, x, y, texts[name]) for name, (x, y) in _PLACES.items()]
     return nodes, [Edge(source, target, _path(_PLACES[source], _PLACES[target])) for source, target in EDGES]
 
 
 def _path(start: tuple[int, int], end: tuple[int, int]) -> str:
-    """From the right border of a box to the left border of the next, or straight up or down; past a column, both."""
+    """Return the SVG path from one box to another: vertical within a column, curved to the next, angled beyond it."""
     down = 1 if end[1] > start[1] else -1
     above = end[1] - down * (HEIGHT // 2 + 2)
     if start[0] == end[0]:

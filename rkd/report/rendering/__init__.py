@@ -1,1 +1,1 @@
-"""Write a table in several formats."""
+"""Tables in several formats."""

@@ -1,4 +1,4 @@
-"""A table as Markdown and LaTeX: what is printed is said once, each format sets it in its own way."""
+"""A printed table, independent of the format, and its Markdown and LaTeX forms."""
 
 import re
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from rkd.utils.escape import latex, markdown
 
 
 class Cell(NamedTuple):
-    """Content of one cell: text, perhaps ± a deviation, perhaps a mark that a note explains."""
+    """The content of one cell: text, optionally ± a deviation, and optionally a mark that a note explains."""
 
     text: str
     deviation: str = ""
@@ -17,7 +17,7 @@ class Cell(NamedTuple):
 
 
 class Note(NamedTuple):
-    """A remark below the table; with a mark, a footnote to the cells that bear it."""
+    """A remark below the table; with a mark, a footnote to the cells with that mark."""
 
     text: str
     mark: str = ""
@@ -25,7 +25,7 @@ class Note(NamedTuple):
 
 @dataclass(frozen=True)
 class Section:
-    """Lines that belong together, each the row's label and then its cells; sections are set apart."""
+    """A group of lines, set apart from other groups. A line is the row's label followed by its cells."""
 
     title: str
     lines: tuple[tuple[Cell, ...], ...]
@@ -33,7 +33,7 @@ class Section:
 
 @dataclass(frozen=True)
 class Grid:
-    """A table to print: columns in titled groups, lines in titled sections. Text is plain, never markup.
+    """A table to print, with columns in titled groups and lines in titled sections. All text is plain, without markup.
 
     >>> line = (Cell("KD"), Cell("84.1", deviation="0.3"), Cell("78.9", mark="†"))
     >>> notes = (Note("one seed", "†"),)
@@ -53,10 +53,10 @@ class Grid:
     sections: tuple[Section, ...]
     caption: str
     notes: tuple[Note, ...] = ()
-    corner: str = ""  # what heads the first column on the page; plain formats leave it empty
+    corner: str = ""  # header of the first column on the page; Markdown and LaTeX leave it empty
 
     def markdown(self) -> str:
-        """Caption, table and notes in GitHub's Markdown, aligned so that the raw text reads well too."""
+        """Return caption, table and notes as GitHub Markdown, aligned so that the source is readable too."""
         lines = [["", *(markdown(f"{title} {head}".strip()) for title, heads in self.groups for head in heads)]]
         for section in self.sections:
             if len(self.sections) > 1:
@@ -74,7 +74,7 @@ class Grid:
         return "\n".join([markdown(self.caption), "", head, rule, *body, "", *notes, ""])
 
     def latex(self, label: str) -> str:
-        r"""Return a `table*` with booktabs rules and a \midrule between sections; its first line names the packages."""
+        r"""Return a `table*` with booktabs rules and a \midrule between sections; a comment lists its packages."""
         titles, rules, start = "", [], 2
         for title, group in self.groups:
             end = start + len(group) - 1
@@ -113,7 +113,7 @@ class Grid:
         return lines.replace("\n", f"{_NEEDS_FONT}\n", 1) if _BEYOND_LATIN.search(lines) else lines
 
 
-# All but Latin letters and general punctuation, which is what pdfLaTeX knows.
+# Matches everything but Latin letters and general punctuation, which pdfLaTeX supports.
 _BEYOND_LATIN = re.compile("[^\0-\u024f\u2010-\u2026]")
 _NEEDS_FONT = ", LuaLaTeX or XeLaTeX, and a font with letters other than Latin ones"
 _SUPERSCRIPT = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
@@ -124,7 +124,7 @@ def _markdown_mark(mark: str) -> str:
 
 
 def _markdown_cells(cell: Cell) -> list[str]:
-    """Markdown has no spanning cells: the number comes first, its mark in the other columns it covers."""
+    """Return the Markdown cells of one cell; further columns that it spans repeat only its mark."""
     mark = _markdown_mark(cell.mark)
     deviation = f" ± {cell.deviation}" if cell.deviation else ""
     text = f"{markdown(cell.text)}{deviation}"

@@ -1,4 +1,4 @@
-"""Tables as HTML, from the same `Grid` that Markdown and LaTeX are made of. Every text is escaped by the templates."""
+"""Tables as HTML, from the same `Grid` as Markdown and LaTeX. The templates escape all text."""
 
 from collections.abc import Mapping
 from functools import cache
@@ -13,11 +13,11 @@ from rkd.utils.escape import visible
 
 @cache
 def environment() -> Environment:
-    """Return the templates of rkd/report/templates; they escape all text, and unknown names are errors."""
+    """Return the environment of rkd/report/templates: it escapes all text and refuses undefined names."""
     return Environment(
         loader=PackageLoader(templates.__name__, "."),
         autoescape=True,
-        finalize=_shown,
+        finalize=_finalize,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -25,13 +25,13 @@ def environment() -> Environment:
     )
 
 
-def _shown(value: Any) -> Any:
-    """Format a value for a template; HTML cannot hold control characters."""
+def _finalize(value: Any) -> Any:
+    """Make control characters in plain text visible, because HTML cannot represent them."""
     return visible(value) if isinstance(value, str) and not hasattr(value, "__html__") else value
 
 
 def table_page(grid: Grid, title: str) -> str:
-    """Return a page with one table, readable without a network.
+    """Return a self-contained page with one table.
 
     >>> print(table_page(grid, "Main table").splitlines()[0])
     <!doctype html>
@@ -40,7 +40,7 @@ def table_page(grid: Grid, title: str) -> str:
 
 
 def grid_of(printed: Mapping[str, Any]) -> Grid:
-    """Read the `Grid` that a sidecar JSON keeps under "printed"; the inverse of `dataclasses.asdict`."""
+    """Return the `Grid` stored under "printed" in a sidecar; the inverse of `dataclasses.asdict`."""
     sections = tuple(
         Section(section["title"], tuple(tuple(Cell(*cell) for cell in line) for line in section["lines"]))
         for section in printed["sections"]

@@ -1,13 +1,13 @@
-"""Dev examples that belong together, and scores under resamples that keep them together.
+"""Clusters of related dev examples, and the cluster bootstrap.
 
-MNLI asks three hypotheses of each premise, QNLI several sentences of one question or paragraph, QQP the same question
-in several pairs. Answers to such examples err together, and a bootstrap that draws them one by one understates the
-variance. It has to draw whole clusters (Davison and Hinkley, 1997, Bootstrap Methods and their Application, §3.8;
-Cameron, Gelbach and Miller, 2008, Review of Economics and Statistics 90): as many as there are, with replacement, each
-with all of its examples.
+MNLI pairs each premise with three hypotheses, QNLI pairs a question with several sentences, and QQP repeats questions
+in several pairs. Errors on such examples are correlated, and a bootstrap that draws single examples understates the
+variance. The cluster bootstrap draws whole clusters with replacement, as many as there are, each with all of its
+examples (Davison and Hinkley, 1997, Bootstrap Methods and their Application, §3.8; Cameron, Gelbach and Miller, 2008,
+Review of Economics and Statistics 90).
 
-A cluster is an id per example, an integer array beside the labels (`Predictions.clusters`). The ids come from the texts
-(`cluster_ids`). Fewer than about 40 clusters make the normal quantile of the interval too small.
+Cluster ids are an integer array parallel to the labels (`Predictions.clusters`). They are computed from the texts
+(`cluster_ids`). With fewer than about 40 clusters, the normal quantile makes intervals too short.
 """
 
 from collections.abc import Iterator, Sequence
@@ -22,19 +22,19 @@ from rkd.tasks import Task
 
 Values = NDArray[np.float64]
 Ids = NDArray[np.int64]
-_CELLS = 1 << 19  # weights in memory at a time
+_MAX_WEIGHTS = 1 << 19  # weights in memory at a time
 
 
 def cluster_ids(fields: Sequence[ArrayLike]) -> Ids:
-    """Cluster of each example: examples that share a value of any field, directly or through others.
+    """Return the cluster of each example: examples that share a value are connected, directly or through others.
 
     Args:
-        fields: arrays of texts or other values, shape (examples,) each. One field groups by its values. Several are
-            slots for the same kind of text: a value joins examples in whichever field it stands, as a question of QQP
-            may come first in one pair and second in another.
+        fields: arrays of texts or other values, shape (examples,) each. One field groups examples by its values.
+            Several fields are interchangeable: equal values connect examples across fields, because a question of QQP
+            may be first in one pair and second in another.
 
     Returns:
-        Integers from 0, shape (examples,).
+        Cluster ids, integers from 0, shape (examples,).
 
     >>> cluster_ids([["a", "b", "a", "c"]]).tolist()
     [0, 1, 0, 2]
@@ -55,13 +55,14 @@ def cluster_ids(fields: Sequence[ArrayLike]) -> Ids:
 def resampled_by_cluster(
     task: Task, labels: Values, predictions: Values, clusters: Ids, resamples: int, rng: np.random.Generator
 ) -> Values:
-    """Primary scores under bootstrap samples of whole clusters; `rkd.metrics.weighted.resampled_primary_scores` is
-    the same for independent examples.
+    """Return primary scores under bootstrap samples of whole clusters.
+
+    `rkd.metrics.weighted.resampled_primary_scores` does the same for independent examples.
 
     Args:
-        task: decides the metrics.
+        task: the task, which determines the metrics.
         labels: true class ids or scores, shape (examples,).
-        predictions: predicted ones, shape (runs, examples); every run sees the same resamples.
+        predictions: predicted class ids or scores, shape (runs, examples); all runs share the same resamples.
         clusters: cluster id of each example, shape (examples,).
         resamples: number of bootstrap samples.
         rng: source of randomness.
@@ -71,7 +72,7 @@ def resampled_by_cluster(
     """
     _, places = np.unique(clusters, return_inverse=True)
     if task.regression:
-        units = np.arange(labels.size)  # hardly two examples agree in all scores
+        units = np.arange(labels.size)  # examples rarely agree in all scores
         answers = np.vstack([labels, predictions])
     else:
         answers, units = np.unique(np.vstack([labels, predictions]), axis=1, return_inverse=True)
@@ -84,8 +85,8 @@ def resampled_by_cluster(
 
 
 def _draws(clusters: int, units: int, resamples: int, rng: np.random.Generator) -> Iterator[Values]:
-    """Yield how often each cluster is drawn, shape (some resamples, clusters)."""
-    most = max(1, _CELLS // max(clusters, units))
+    """Yield batches of cluster counts, shape (resamples in the batch, clusters)."""
+    most = max(1, _MAX_WEIGHTS // max(clusters, units))
     for start in range(0, resamples, most):
         size = min(most, resamples - start)
         drawn = rng.integers(clusters, size=(size, clusters)) + clusters * np.arange(size)[:, None]

@@ -1,10 +1,10 @@
-"""Intervals over seeds, paired comparisons over seeds and examples, Holm's correction.
+"""Paired comparisons of two variants over seeds and dev examples: difference, interval and p-value.
 
-A comparison of two variants is a fully crossed design: every seed of both variants answers every dev example, so that
-scores vary with the seed (initial weights, order of the data) and with the examples that the dev set happens to hold.
-It is the design of multi-reader multi-case studies in radiology, where readers (here seeds) judge the same cases
-(examples) under two modalities (variants), and we take the variance of the difference apart as Obuchowski and Rockette
-do. With d_s the difference of the two variants' scores at seed s, s = 1 … S:
+A comparison of two variants is a fully crossed design: every seed of both variants predicts every dev example. Scores
+vary with the seed (initial weights, order of the data) and with the sample of dev examples. Multi-reader multi-case
+studies in radiology have the same design: readers (here seeds) judge the same cases (examples) under two modalities
+(variants). The variance of the difference is decomposed as in Obuchowski and Rockette. With d_s the difference of the
+two variants' scores at seed s, s = 1 … S:
 
     D  = mean of d_s
     σ² = sample variance of d_s over seeds
@@ -12,20 +12,20 @@ do. With d_s the difference of the two variants' scores at seed s, s = 1 … S:
     Var(D) = σ²/S + c
     95 % interval: D ± √( t² · σ²/S + z² · c ),  t of Student with S − 1 degrees of freedom, z = 1.96
 
-σ²/S holds what differs from seed to seed; c, what all seeds share, does not shrink with more seeds. c comes from a
-bootstrap over examples, which works for any metric (see `rkd.metrics.weighted`). The half-widths of the two parts
-are added in quadrature (Howe; Zou and Donner), since σ² rests on S − 1 degrees of freedom and c on hundreds: with c = 0
-it is the paired t-test over seeds. p is the level at which the interval just reaches 0.
+σ²/S is the variance between seeds. c is common to all seeds and does not shrink with more seeds. c is estimated by a
+bootstrap over examples, which works for any metric (see `rkd.metrics.weighted`). The half-widths of the two components
+are added in quadrature (Howe; Zou and Donner), because σ² has S − 1 degrees of freedom and c has hundreds. With c = 0
+this is the paired t-test over seeds. p is 1 − the confidence level at which the interval just reaches 0.
 
-Alternatives, all simulated (docs/statistics.md; the main ones: tests/unit/report/statistics/test_comparison.py):
-a hierarchical bootstrap (seeds, then examples) understates the variance of 5 seeds by a fifth and knows no small-sample
-correction (1.96 standard errors instead of Student's 2.78); degrees of freedom estimated from the data (Satterthwaite,
-Hillis) call twice as many null differences significant as they should with 2 or 3 seeds.
+Alternatives were simulated (docs/statistics.md; the main ones: tests/unit/report/statistics/test_comparison.py). A
+hierarchical bootstrap (seeds, then examples) understates the variance of 5 seeds by a fifth and has no small-sample
+correction (1.96 standard errors instead of Student's 2.78). With degrees of freedom estimated from the data
+(Satterthwaite, Hillis) and 2 or 3 seeds, the false positive rate is twice the nominal one.
 
-Where examples belong together (`rkd.report.statistics.clusters`), whole clusters are resampled instead of examples.
+If examples are clustered (`rkd.report.statistics.clusters`), whole clusters are resampled instead of examples.
 
-With one seed, σ² is unknown: the comparison then is about this pair of models only and Var(D) is the variance of d over
-resampled examples.
+With one seed, σ² is unknown. The comparison is then about this pair of models only, and Var(D) is the variance of d
+over resampled examples.
 
 References: Obuchowski and Rockette (1995), Communications in Statistics B 24(2); Howe (1974), Journal of the American
 Statistical Association 69; Zou and Donner (2008), Statistics in Medicine 27; Hillis (2007), Statistics in Medicine 26;
@@ -53,14 +53,14 @@ RESAMPLES = 10_000
 
 @dataclass(frozen=True)
 class Comparison:
-    """The difference between two variants on a task (or on the average of tasks) and how sure it is. Fractions.
+    """The difference between two variants on a task, or on the average of tasks, and its uncertainty. Fractions.
 
     Attributes:
         differences: score of the variant minus score of the baseline, one per seed.
-        covariance: of two different seeds' differences over resampled examples; with one seed, the variance of its
-            difference.
-        sampling_error: standard error of one run of the baseline through the choice of dev examples.
-        variants: number of dev examples.
+        covariance: mean covariance of two different seeds' differences over resampled examples. With one seed, the
+            variance of its difference.
+        sampling_error: standard error of the score of one baseline run due to the sampling of dev examples.
+        examples: number of dev examples.
     """
 
     variant: str
@@ -75,12 +75,12 @@ class Comparison:
 
     @property
     def difference(self) -> float:
-        """Mean over seeds; NaN if one seed's is undefined."""
+        """Mean difference over seeds; NaN if the difference of any seed is undefined."""
         return float(np.mean(self.differences))
 
     @property
     def examples_only(self) -> bool:
-        """True with one seed: nothing is known of what another seed would change."""
+        """True with one seed: the variance over seeds is unknown."""
         return len(self.seeds) == 1
 
     @property
@@ -90,30 +90,30 @@ class Comparison:
 
     @property
     def variances(self) -> Variances:
-        """The components of its variance, for `rkd.report.statistics.power`; NaN over seeds with one seed."""
+        """Variance components for `rkd.report.statistics.power`; with one seed, the seed component is NaN."""
         by_seed = math.nan if self.examples_only else self._seed_variance
         return Variances(by_seed, max(self.covariance, 0.0))
 
     @property
     def detectable(self) -> float:
-        """Minimum detectable effect: the true difference that another experiment like this finds in 80 % of cases."""
+        """Minimum detectable effect: the true difference that an experiment of this size detects with 80 % power."""
         return minimum_detectable_effect(self.variances, len(self.seeds))
 
     @property
     def p(self) -> float:
-        """Two-sided p-value of no difference; 1 for variants that answer alike, NaN where nothing can be tested."""
+        """Two-sided p-value of no difference; 1 for identical predictions, NaN if no test is possible."""
         if not self.error > 0:
             return 1.0 if self.difference == 0 else math.nan
         return self._level_at(abs(self.difference))
 
     def p_equivalent(self, margin: float) -> float:
-        """P-value of two one-sided tests of a true difference of `margin` or more, in either direction.
+        """Return the p-value of the two one-sided tests (TOST) against a true difference of `margin` or more.
 
-        Below 0.05 exactly if the 90 % interval lies within ±margin. NaN without a standard error, also for variants
-        that answer alike: nothing then tells how large a difference on other examples might be.
+        It is below 0.05 exactly if the 90 % interval lies within ±margin. It is NaN without a standard error, also for
+        identical predictions: these data cannot bound the difference on other examples.
 
         Args:
-            margin: a fraction, as the differences are.
+            margin: equivalence margin, a fraction like the differences.
         """
         if not self.error > 0:
             return math.nan
@@ -122,14 +122,14 @@ class Comparison:
         return half if room > 0 else 1 - half
 
     def interval(self, level: float = LEVEL) -> tuple[float, float]:
-        """Confidence interval of the difference; NaN where nothing can be tested."""
+        """Return the confidence interval of the difference; NaN if no test is possible."""
         if not self.error > 0 and self.difference != 0:
             return math.nan, math.nan
         half = self._half_width(1 - level)
         return self.difference - half, self.difference + half
 
     def _level_at(self, distance: float) -> float:
-        """Return the two-sided p at which the interval's half-width is `distance`."""
+        """Return the two-sided p at which the half-width of the interval equals `distance`."""
         smallest = 1e-100
         if self._half_width(smallest) <= distance:
             return 0.0
@@ -137,7 +137,7 @@ class Comparison:
         return math.exp(log_p)
 
     def _half_width(self, p: float) -> float:
-        """Return the half-width of the interval with error probability `p`."""
+        """Return the half-width of the interval at confidence level 1 − `p`."""
         z, by_seed = float(ndtri(p / 2)), 0.0
         if not self.examples_only:
             by_seed = float(stdtrit(len(self.seeds) - 1, p / 2)) * math.sqrt(self._seed_variance / len(self.seeds))
@@ -153,11 +153,11 @@ def compare(variant: Predictions, baseline: Predictions, resamples: int = RESAMP
 
     Args:
         variant, baseline: what `Predictions.read` returns.
-        resamples: bootstrap samples of the dev examples, for the covariance c.
-        seed: of the resampling, so that a table is the same whenever it is built.
+        resamples: number of bootstrap samples of the dev examples, for the covariance c.
+        seed: seed of the resampling; it makes tables reproducible.
 
     Raises:
-        RkdError: as `pair`.
+        RkdError: for the same reasons as `pair`.
     """
     variant, baseline = pair(variant, baseline)
     boot, n = resampled(variant, np.vstack([variant.predictions, baseline.predictions]), resamples, seed)
@@ -165,11 +165,12 @@ def compare(variant: Predictions, baseline: Predictions, resamples: int = RESAMP
     count = len(variant.seeds)
     covariance = sampling_variance = math.nan
     if defined.shape[1] > resamples / 2 and n > 1:
-        # n / (n − 1): a bootstrap variance divides by the number of units, as the standard deviation of a sample.
+        # Bessel's correction: a bootstrap variance divides by n, the number of units, instead of n − 1.
         scale = n / (n - 1)
         sampling_variance = scale * float(defined[count:].var(axis=1, ddof=1).mean())
-        table = scale * np.cov(defined[:count] - defined[count:]).reshape(count, count)
-        covariance = float(table.sum() - np.trace(table)) / (count * (count - 1)) if count > 1 else float(table[0, 0])
+        matrix = scale * np.cov(defined[:count] - defined[count:]).reshape(count, count)
+        off_diagonal = float(matrix.sum() - np.trace(matrix))
+        covariance = off_diagonal / (count * (count - 1)) if count > 1 else float(matrix[0, 0])
     return Comparison(
         variant.variant,
         baseline.variant,
@@ -184,10 +185,10 @@ def compare(variant: Predictions, baseline: Predictions, resamples: int = RESAMP
 
 
 def resampled(runs: Predictions, predictions: Values, resamples: int, seed: int) -> tuple[Values, int]:
-    """Primary scores of predictions under resampled dev examples, or clusters of them where `runs` names clusters.
+    """Return primary scores of predictions under resampled dev examples, or clusters if `runs` has clusters.
 
     Args:
-        runs: decides task, labels and clusters.
+        runs: source of the task, labels and clusters.
         predictions: shape (models, examples).
         resamples, seed: as in `compare`.
 
@@ -202,10 +203,15 @@ def resampled(runs: Predictions, predictions: Values, resamples: int, seed: int)
 
 
 def average(comparisons: Sequence[Comparison]) -> Comparison:
-    """Return the comparison of the mean over tasks: seed by seed, while the tasks' examples are independent.
+    """Return the comparison of the mean over tasks.
+
+    Differences are averaged seed by seed. The tasks' dev examples are assumed to be independent.
 
     Args:
-        comparisons: of the same two variants and the same seeds, one per task.
+        comparisons: one per task, all of the same two variants and the same seeds.
+
+    Raises:
+        RkdError: the variants or seeds differ.
     """
     if len({(found.variant, found.baseline, found.seeds) for found in comparisons}) != 1:
         raise RkdError("average: found comparisons of different variants or seeds; expected the same for every task")

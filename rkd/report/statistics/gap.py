@@ -1,20 +1,20 @@
-"""The fraction of the gap between a student trained alone and its teacher that distillation closes, with an interval.
+"""Fraction of the gap between a student trained alone and its teacher that distillation closes, with an interval.
 
     fraction = N / M,   N = score(variant) − score(baseline),   M = score(teacher) − score(baseline)
 
-N and M share the baseline's scores and the dev examples, and M may be as uncertain as N. The interval is Fieller's: all
-values ρ for which N − ρM is not told from 0. N − ρM is a difference like any other, with the two-part variance of
-`rkd.report.statistics.comparison`, so that the same half-width serves, t over seeds and z over examples in quadrature:
+N and M share the baseline's scores and the dev examples, and M may be as uncertain as N. Fieller's interval contains
+all values ρ for which N − ρM does not differ significantly from 0. The variance of N − ρM has the two components of
+`rkd.report.statistics.comparison`, so the same half-width applies, with t over seeds and z over examples in quadrature:
 
     (N − ρM)² ≤ t² σ²(ρ)/S + z² c(ρ)
 
-Both sides are quadratic in ρ. The set is an interval exactly if M itself is told from 0 (M² > t² σ²_M/S + z² c_M).
-Otherwise the gap is noise, the set is the whole line or all of it but an interval, and no fraction is given. The same
-holds where the teacher is worse than the baseline. A percentile bootstrap gives an interval in these cases too, and the
-wrong one.
+Both sides are quadratic in ρ. The set is an interval exactly if M itself differs significantly from 0
+(M² > t² σ²_M/S + z² c_M). Otherwise the gap is noise: the set is the whole line, or the line without an interval, and
+the fraction is undefined. It is also undefined if the teacher is worse than the baseline. A percentile bootstrap always
+returns an interval, which is wrong in these cases.
 
-On the average of tasks it is the ratio of the averages, not the average of ratios: a task with a small gap would
-dominate, and one whose gap is noise would leave the average undefined.
+The average over tasks is the ratio of the averages, not the average of ratios. A task with a small gap would dominate
+an average of ratios, and a task without a significant gap would leave it undefined.
 
 Reference: Fieller (1954), Journal of the Royal Statistical Society B 16(2).
 """
@@ -37,13 +37,13 @@ Values = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Gap:
-    """The gap on one task (or on the average of tasks) and how much of it is closed. Fractions.
+    """The gap on one task, or on the average of tasks, and the closed fraction of it. Scores are fractions.
 
     Attributes:
         gains: score of the variant minus score of the baseline, one per seed.
         gaps: score of the teacher minus score of the baseline, one per seed.
-        covariance: of (gain, gap), of two different seeds over resampled dev examples, shape (2, 2); with one seed, of
-            its own.
+        covariance: covariance of (gain, gap) between two different seeds over resampled dev examples, shape (2, 2).
+            With one seed, the covariance within that seed.
     """
 
     variant: str
@@ -56,22 +56,22 @@ class Gap:
 
     @property
     def closed(self) -> float:
-        """N / M; NaN where the gap is noise or not positive."""
+        """Closed fraction N / M; NaN if the gap is not significantly above 0."""
         return float(np.mean(self.gains) / np.mean(self.gaps)) if self.defined() else math.nan
 
     def defined(self, level: float = LEVEL) -> bool:
-        """Return True if the teacher is better than the baseline, by the interval of their difference."""
+        """Return whether the teacher is better than the baseline, judged by the interval of their difference."""
         gap = float(np.mean(self.gaps))
         return gap > 0 and gap**2 > self._squared_half_widths(level)[1, 1]
 
     def interval(self, level: float = LEVEL) -> tuple[float, float]:
-        """Fieller's interval of the fraction; NaN where `defined` is false."""
+        """Return Fieller's interval of the fraction; NaN if `defined` is false."""
         if not self.defined(level):
             return math.nan, math.nan
         gain, gap = float(np.mean(self.gains)), float(np.mean(self.gaps))
         q = self._squared_half_widths(level)
         a, b, c = gap**2 - q[1, 1], gain * gap - q[0, 1], gain**2 - q[0, 0]
-        root = math.sqrt(max(b * b - a * c, 0.0))  # below 0 by rounding only
+        root = math.sqrt(max(b * b - a * c, 0.0))  # negative only by rounding
         return float((b - root) / a), float((b + root) / a)
 
     def _squared_half_widths(self, level: float) -> Values:
@@ -86,14 +86,14 @@ class Gap:
 def gap_closed(
     variant: Predictions, baseline: Predictions, teacher: Predictions, resamples: int = RESAMPLES, seed: int = 0
 ) -> Gap:
-    """Fraction of the gap between baseline and teacher that a variant closes, on the seeds and examples of all three.
+    """Return the gap between baseline and teacher and the variant's gain, on the seeds that all three have.
 
     Args:
         variant, baseline, teacher: what `Predictions.read` returns.
         resamples, seed: as in `rkd.report.statistics.comparison.compare`.
 
     Raises:
-        RkdError: as `pair`.
+        RkdError: for the same reasons as `pair`.
     """
     variant, baseline = pair(variant, baseline)
     variant, teacher = pair(variant, teacher)
@@ -118,10 +118,15 @@ def gap_closed(
 
 
 def average_gap(gaps: Sequence[Gap]) -> Gap:
-    """Return the gap of the mean over tasks: seed by seed, while the tasks' examples are independent.
+    """Return the gap of the mean over tasks.
+
+    Gains and gaps are averaged seed by seed. The tasks' dev examples are assumed to be independent.
 
     Args:
-        gaps: of the same variants and the same seeds, one per task.
+        gaps: one per task, all of the same variants and the same seeds.
+
+    Raises:
+        RkdError: the variants or seeds differ.
     """
     if len({(found.variant, found.baseline, found.seeds) for found in gaps}) != 1:
         raise RkdError("average of gaps: different variants or seeds; expected the same for every task")
@@ -139,7 +144,7 @@ def average_gap(gaps: Sequence[Gap]) -> Gap:
 
 
 def _shared(gains: Values, gaps: Values) -> Values:
-    """Mean covariance over resamples of the pair (gain, gap) between two different seeds, shape (2, 2).
+    """Return the mean covariance of (gain, gap) between two different seeds over resamples, shape (2, 2).
 
     Args:
         gains, gaps: shape (seeds, resamples).
@@ -154,7 +159,7 @@ def _shared(gains: Values, gaps: Values) -> Values:
 
 
 def _nearest_covariance(matrix: Values) -> Values:
-    """Set the negative eigenvalues of an estimated covariance matrix to 0."""
+    """Return the nearest positive semidefinite matrix: negative eigenvalues are set to 0."""
     if np.isnan(matrix).any():
         return matrix
     values, vectors = np.linalg.eigh((matrix + matrix.T) / 2)

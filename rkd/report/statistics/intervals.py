@@ -11,7 +11,7 @@ LEVEL = 0.95
 
 
 class Interval(NamedTuple):
-    """Scores over seeds: mean, sample standard deviation, number, and the ends of the confidence interval."""
+    """Scores over seeds: mean, sample standard deviation, number of seeds, and bounds of the confidence interval."""
 
     mean: float
     sd: float
@@ -21,18 +21,18 @@ class Interval(NamedTuple):
 
 
 def seed_interval(values: ArrayLike, level: float = LEVEL) -> Interval:
-    """Student's t interval of the mean over seeds.
+    """Return Student's t interval of the mean over seeds.
 
-    Runs with different seeds are independent draws from the distribution that we ask about, scores over seeds are close
-    to normal, and there are few of them: that is Student's case. The interval says where the mean over infinitely many
-    seeds lies *on this dev set*; what another dev set would change is in `compare`.
+    Student's t fits: seeds are independent draws, there are few of them, and scores over seeds are close to normal. The
+    interval is for the mean over infinitely many seeds *on this dev set*. `rkd.report.statistics.comparison.compare`
+    also accounts for the sampling of the dev set.
 
     Args:
         values: one score per seed.
-        level: the chance that such an interval holds the true mean.
+        level: confidence level.
 
     Returns:
-        sd, low and high are NaN for fewer than two values, all are NaN if a value is.
+        sd, low and high are NaN for fewer than two values. All numbers but n are NaN if any value is NaN.
 
     >>> [round(float(number), 2) for number in seed_interval([70.0, 72.0, 74.0])]
     [72.0, 2.0, 3.0, 67.03, 76.97]

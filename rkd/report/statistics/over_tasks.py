@@ -1,25 +1,26 @@
-"""Inference beyond the tasks at hand: an interval for a new task, and the probability of improvement.
+"""Inference beyond the tasks at hand: the mean over tasks, a new task, and the probability of improvement.
 
-The average over tasks with its interval (`comparison.average`) is about exactly these tasks: another seed, another dev
-set. Whether a method helps on *a task like these* is a wider question, and tasks are few. With D̂_t the difference on
-task t = 1 … K, v_t its variance, and true differences D_t ~ N(μ, τ²):
+The average over tasks with its interval (`comparison.average`) holds for exactly these tasks: it generalizes to other
+seeds and other dev sets. Whether a method helps on *similar tasks* is a wider question, and tasks are few. Let D̂_t be
+the difference on task t = 1 … K and v_t its variance, with true differences D_t ~ N(μ, τ²):
 
-* **Mean over tasks like these.** Student's t over the K differences, unweighted: its centre is the average that the
-  table prints, and at the 5 % level it stays valid however much the v_t differ (Ibragimov and Müller, 2010, Journal of
-  Business & Economic Statistics 28). Weights 1/(v_t + τ̂²) with the correction of Hartung and Knapp and τ² by Paule and
-  Mandel or REML give shorter intervals, and in our simulation too short ones: v_t itself is estimated from few seeds.
-* **A new task.** A prediction interval needs τ, which 4 to 9 tasks hardly determine: with a point estimate, usually 0,
-  nominal 95 % intervals covered 83 to 93 %. We take the whole confidence distribution of τ² instead: for each quantile
-  q of χ² with K − 1 degrees of freedom, the τ² at which the generalised Q statistic equals q (0 if none does); given
-  τ², D_new ~ N(μ̂, 1/Σw + τ²) with weights w = 1/(v_t + τ²). The interval is that of the mixture. This is the interval
-  of Nagashima, Noma and Furukawa (2019, Statistical Methods in Medical Research 28) with the normal distribution for μ̂
-  in place of theirs, and without random draws. It covered 95 to 100 %.
+* **Mean over similar tasks.** Unweighted Student's t over the K differences. Its centre is the average that the table
+  prints. At the 5 % level it is valid however much the v_t differ (Ibragimov and Müller, 2010, Journal of Business &
+  Economic Statistics 28). Weights 1/(v_t + τ̂²) with the Hartung-Knapp correction, and τ² by Paule and Mandel or REML,
+  give shorter intervals. In simulations they are too short, because v_t itself is estimated from few seeds.
+* **A new task.** A prediction interval needs τ, which 4 to 9 tasks hardly determine. With a point estimate, usually 0,
+  nominal 95 % intervals covered 83 to 93 %. The interval here uses the whole confidence distribution of τ² instead. For
+  each quantile q of χ² with K − 1 degrees of freedom, it takes the τ² at which the generalized Q statistic equals q (0
+  if there is none). Given τ², D_new ~ N(μ̂, 1/Σw + τ²) with weights w = 1/(v_t + τ²). The interval is that of the
+  mixture. It is the interval of Nagashima, Noma and Furukawa (2019, Statistical Methods in Medical Research 28), with a
+  normal distribution for μ̂ instead of theirs and without random draws. It covered 95 to 100 %.
 
-The probability of improvement (Agarwal et al., 2021, NeurIPS 34) is the chance that a run of one variant scores higher
-than a run of the other on the same dev set, ties counting half: a mean over tasks of Mann-Whitney statistics.
-Bootstrapped intervals are too short with five seeds or fewer (91 % with three seeds and eight tasks, 78 % with one
-task) and have no width where all runs of one variant win. We invert the score test with the variance of Hanley and
-McNeil (method 5 of Newcombe, 2006, Statistics in Medicine 25), which is known for every candidate value.
+The probability of improvement (Agarwal et al., 2021, NeurIPS 34) is the probability that a run of one variant scores
+higher than a run of the other on the same dev set; ties count half. It is a mean over tasks of Mann-Whitney statistics.
+Bootstrap intervals are too short with five seeds or fewer (coverage 91 % with three seeds and eight tasks, 78 % with
+one task). They have zero width if all runs of one variant win. The interval here inverts the score test with the
+variance of Hanley and McNeil (method 5 of Newcombe, 2006, Statistics in Medicine 25), which is known for every
+candidate value.
 
 Simulated coverage: docs/statistics.md and tests/unit/report/statistics/test_over_tasks.py.
 """
@@ -37,18 +38,18 @@ from rkd.report.statistics.comparison import Comparison
 from rkd.report.statistics.intervals import LEVEL, seed_interval
 
 Values = NDArray[np.float64]
-_QUANTILES = 200  # of the confidence distribution of τ²
+_QUANTILES = 200  # number of quantiles of the confidence distribution of τ²
 
 
 class OverTasks(NamedTuple):
-    """Differences over a population of tasks. Fractions.
+    """Intervals of a difference over a population of tasks. Fractions.
 
     Attributes:
-        tasks: number of them.
-        mean: unweighted over tasks, as in the table.
-        low, high: interval of the mean over tasks like these; NaN for one task.
-        tau: standard deviation of the true differences between tasks, the median of its confidence distribution.
-        new_low, new_high: interval of the true difference on a new task; NaN for fewer than three tasks.
+        tasks: number of tasks.
+        mean: unweighted mean over tasks, as in the table.
+        low, high: interval of the mean over similar tasks; NaN for one task.
+        tau: standard deviation of the true differences between tasks; median of its confidence distribution.
+        new_low, new_high: interval of the true difference on a new task. Like tau, NaN for fewer than three tasks.
     """
 
     tasks: int
@@ -61,29 +62,28 @@ class OverTasks(NamedTuple):
 
 
 def over_tasks(comparisons: Sequence[Comparison], level: float = LEVEL) -> OverTasks:
-    """Intervals for tasks like those compared; see the module's docstring.
+    """Return intervals for tasks similar to those compared; see the module's docstring.
 
     Args:
-        comparisons: of the same two variants, one per task. Those without a standard error (variants that answer
-            alike) count in the mean and its interval, and are left out for the new task.
-        level: of both intervals.
+        comparisons: one per task, all of the same two variants. Comparisons without a standard error (identical
+            predictions) count in the mean and its interval, but not in the interval for a new task.
+        level: confidence level of both intervals.
     """
     mean = seed_interval([one.difference for one in comparisons], level)
     known = [one for one in comparisons if one.error > 0 and not math.isnan(one.difference)]
-    nothing = (math.nan, math.nan, math.nan)
-    new = nothing
+    new = (math.nan, math.nan, math.nan)
     if len(known) >= 3:
         new = new_task([one.difference for one in known], [one.error**2 for one in known], level)
     return OverTasks(len(comparisons), mean.mean, mean.low, mean.high, *new)
 
 
 def new_task(differences: ArrayLike, variances: ArrayLike, level: float = LEVEL) -> tuple[float, float, float]:
-    """Median of τ, and the interval of the true difference on a new task.
+    """Return the median of τ, and the bounds of the interval of the true difference on a new task.
 
     Args:
-        differences: estimated ones, shape (tasks,), three or more.
-        variances: of their errors, above 0, shape (tasks,).
-        level: the chance that the interval holds the new task's true difference.
+        differences: estimated differences, shape (tasks,); at least three tasks.
+        variances: squared standard errors of the differences, above 0, shape (tasks,).
+        level: probability that the interval contains the true difference on the new task.
 
     >>> [round(x, 2) for x in new_task([1.0, 2.0, 3.0, 2.0], [1e-6] * 4)]
     [0.92, -0.9, 4.9]
@@ -104,7 +104,7 @@ def new_task(differences: ArrayLike, variances: ArrayLike, level: float = LEVEL)
 
 
 class Improvement(NamedTuple):
-    """The chance that a run of the variant beats a run of the baseline, over tasks, with its interval."""
+    """The probability that a run of the variant beats a run of the baseline, over tasks, with its interval."""
 
     probability: float
     low: float
@@ -116,14 +116,14 @@ def probability_of_improvement(
 ) -> Improvement:
     """Return the mean over tasks of P(variant > baseline) + ½ P(variant = baseline), for independent runs.
 
-    The interval is about these tasks and dev sets: it tells what other seeds would change.
+    The interval generalizes to other seeds, but holds for these tasks and dev sets only.
 
     Args:
         variants, baselines: scores by seed, one array per task; the numbers of seeds may differ.
-        level: of the interval.
+        level: confidence level of the interval.
 
     Returns:
-        All NaN if a score is.
+        Probability and bounds; all are NaN if any score is NaN.
 
     >>> [round(x, 2) for x in probability_of_improvement([[0.7, 0.8, 0.9]], [[0.4, 0.5, 0.6]])]
     [1.0, 0.5, 1.0]
@@ -138,20 +138,20 @@ def probability_of_improvement(
         variance = sum(_mann_whitney_variance(p, a.size, b.size) for a, b in pairs) / count**2
         return (found - p) ** 2 - z * z * variance
 
-    edge = 1e-9  # at 0 and 1 the variance is 0 and the equation has a root that is none
+    edge = 1e-9  # excludes the spurious roots at 0 and 1, where the variance is 0
     low = 0.0 if found <= edge else brentq(excess, 0.0, min(found, 1 - edge))
     high = 1.0 if found >= 1 - edge else brentq(excess, max(found, edge), 1.0)
     return Improvement(found, float(low), float(high))
 
 
 def _mann_whitney_variance(p: float, m: int, n: int) -> float:
-    """Variance of a Mann-Whitney statistic with mean `p`, for m and n runs (Newcombe's method 5)."""
+    """Return the variance of a Mann-Whitney statistic with mean `p`, for m and n runs (Newcombe's method 5)."""
     more = (m + n) / 2 - 1
     return p * (1 - p) * (1 + more * ((1 - p) / (2 - p) + p / (1 + p))) / (m * n)
 
 
 def _tau2(d: Values, v: Values, q: float, top: float) -> float:
-    """Return the τ² at which the generalised Q statistic is `q`; it falls with τ²."""
+    """Return the τ² at which the generalized Q statistic, which decreases with τ², equals `q`; 0 if none does."""
 
     def excess(tau2: float) -> float:
         weights = 1 / (v + tau2)

@@ -1,21 +1,21 @@
 """Power, minimum detectable effect, and the number of seeds that a margin needs.
 
-All follow from the two variance components of a comparison (`rkd.report.statistics.comparison`): σ² of the difference
-over seeds, and c, which all seeds share through the dev examples. With S seeds,
+All follow from the two variance components of a comparison (`rkd.report.statistics.comparison`): σ², the variance of
+the difference over seeds, and c, the covariance that all seeds share because of the dev examples. With S seeds,
 
     D̂  ~ N(D, σ²/S + c),   σ̂² ~ σ² χ²/(S − 1) with S − 1 degrees of freedom, independent of D̂
-    H  = √( t² σ̂²/S + z² c ),   the half-width of the interval, random through σ̂² alone
-    difference found:   |D̂| > H                  (t and z of the 95 % interval)
-    equivalence shown:  |D̂| < m − H              (t and z of the 90 % interval)
+    H  = √( t² σ̂²/S + z² c ),   the half-width of the interval, random only through σ̂²
+    difference detected:  |D̂| > H                (t and z of the 95 % interval)
+    equivalence shown:    |D̂| < m − H            (t and z of the 90 % interval, margin m)
 
-so that the power is one integral over χ², which is computed and not simulated. With c = 0 it is the power of Student's
-t-test (non-central t); with σ = 0 the minimum detectable effect is the 2.80 standard errors of a normal test.
+Power is therefore one integral over χ². It is integrated numerically, not simulated. With c = 0 it is the power of
+Student's t-test (non-central t). With σ = 0 the minimum detectable effect is the 2.80 standard errors of a normal test.
 
-The components are taken as known. Estimated from three seeds, σ may be half or twice the truth: pool several variants
-or tasks (`Variances.pooled`). The power is that of the next experiment of this size, given a difference that matters,
-not the power at the difference observed, which only restates p (Hoenig and Heisey, 2001, The American Statistician 55).
+The components are treated as known. An estimate of σ from three seeds may be half or twice the true value: pool several
+variants or tasks (`Variances.pooled`). Power is that of the next experiment of this size, given a difference that
+matters. Power at the observed difference only restates p (Hoenig and Heisey, 2001, The American Statistician 55).
 
-This module needs neither torch nor pandas: a plan may import it.
+This module imports neither torch nor pandas, so that planning can import it cheaply.
 """
 
 import math
@@ -31,16 +31,16 @@ from rkd.report.statistics.intervals import LEVEL
 
 POWER = 0.8
 MOST_SEEDS = 1000
-_GRID = 2000  # midpoints of equal probability for the integral over χ²: three digits of power
+_GRID = 2000  # quantiles of equal probability in the integral over χ²; gives three digits of power
 
 
 @dataclass(frozen=True)
 class Variances:
-    """The variance components of a difference between two variants. Squares of fractions.
+    """Variance components of a difference between two variants. Squared fractions.
 
     Attributes:
-        seeds: σ², of the difference at one seed over seeds.
-        examples: c, of the difference over dev sets, which all seeds share.
+        seeds: σ², the variance over seeds of the difference at one seed.
+        examples: c, the variance over dev sets that all seeds share.
     """
 
     seeds: float
@@ -48,27 +48,27 @@ class Variances:
 
     @classmethod
     def pooled(cls, parts: "Sequence[Variances]") -> "Variances":
-        """Mean components of like comparisons: other variants on the same task, each with as many seeds."""
+        """Return mean components of similar comparisons: variants on the same task with equal numbers of seeds."""
         return cls(_mean([part.seeds for part in parts]), _mean([part.examples for part in parts]))
 
     @classmethod
     def average(cls, parts: "Sequence[Variances]") -> "Variances":
-        """Components of the difference on the average of tasks, from those of each task: seeds are independent."""
+        """Return the components of the difference on the average of tasks, assuming independent tasks."""
         return cls(*(_mean(found) / len(parts) for found in zip(*((p.seeds, p.examples) for p in parts), strict=True)))
 
     def error(self, seeds: int) -> float:
-        """Return the standard error of the difference with this many seeds."""
+        """Return the standard error of the difference with this number of seeds."""
         return math.sqrt(self.seeds / seeds + self.examples)
 
 
 def examples_variance(examples: int, differing: float) -> float:
-    """c of equal variants' accuracy from the number of dev examples alone, for a plan without any finished run.
+    """Return c for the accuracy of two equal variants, for plans without any finished run.
 
-    An upper bound: `differing` counts all differences between two runs, c only those that all seeds share.
+    This is an upper bound: `differing` counts all disagreements between two runs, c only those that all seeds share.
 
     Args:
         examples: number of dev examples.
-        differing: the fraction of them that only one of the two variants answers correctly.
+        differing: fraction of examples that exactly one of the two variants predicts correctly.
 
     >>> error = math.sqrt(examples_variance(277, 0.05))
     >>> round(100 * minimum_detectable_effect(Variances(0.0, error**2), seeds=1), 1)
@@ -81,10 +81,10 @@ def difference_power(variances: Variances, seeds: int, difference: float, level:
     """Return the probability that the interval excludes 0, given the true difference.
 
     Args:
-        variances: of the comparison.
-        seeds: number of them; one seed knows the examples' part only, as in `compare`.
-        difference: the true one, a fraction.
-        level: of the interval.
+        variances: variance components of the comparison.
+        seeds: number of seeds. With one seed, only the component of the examples counts, as in `compare`.
+        difference: true difference, a fraction.
+        level: confidence level of the interval.
     """
     error, half = _error(variances, seeds), _half_widths(variances, seeds, 1 - level)
     if error == 0:
@@ -95,13 +95,13 @@ def difference_power(variances: Variances, seeds: int, difference: float, level:
 def equivalence_power(
     variances: Variances, seeds: int, margin: float, difference: float = 0.0, level: float = LEVEL
 ) -> float:
-    """Return the probability of the verdict equivalent within ±margin, given the true difference.
+    """Return the probability that the variants are found equivalent within ±margin, given the true difference.
 
     Args:
         variances, seeds: as in `difference_power`.
-        margin: of equivalence, a fraction.
-        difference: the true one, a fraction.
-        level: 1 − the level of each of the two one-sided tests.
+        margin: equivalence margin, a fraction.
+        difference: true difference, a fraction.
+        level: 1 − the significance level of each of the two one-sided tests.
     """
     error, half = _error(variances, seeds), _half_widths(variances, seeds, 2 * (1 - level))
     if error == 0:
@@ -111,7 +111,7 @@ def equivalence_power(
 
 
 def minimum_detectable_effect(variances: Variances, seeds: int, power: float = POWER, level: float = LEVEL) -> float:
-    """Return the true difference that is detected with probability `power`, a fraction; 0 without any variance.
+    """Return the true difference that is detected with this power, a fraction; 0 if there is no variance.
 
     >>> round(minimum_detectable_effect(Variances(0.0, 1.0), seeds=1), 2)  # in standard errors
     2.8
@@ -128,20 +128,21 @@ def minimum_detectable_effect(variances: Variances, seeds: int, power: float = P
 def seeds_needed(
     variances: Variances, margin: float, power: float = POWER, level: float = LEVEL, most: int = MOST_SEEDS
 ) -> int | None:
-    """Return the smallest number of seeds that decides the margin.
+    """Return the smallest number of seeds that gives both tests enough power at the margin.
 
-    With it, variants that differ by the margin are told apart with chance `power`, and equal variants are called
-    equivalent within the margin with chance `power`.
+    With this number, variants that differ by the margin are found different with probability `power`, and equal
+    variants are found equivalent within the margin with probability `power`.
 
     Args:
-        variances: of the comparison.
-        margin: a fraction.
-        power, level: as in `difference_power`.
-        most: the largest number of seeds that is tried.
+        variances: variance components of the comparison.
+        margin: equivalence margin, a fraction.
+        power: power required of both tests.
+        level: as in `difference_power`.
+        most: largest number of seeds to try.
 
     Returns:
-        At least 2; None if `most` seeds are too few. More seeds then do not help where the examples' part alone is too
-        large for the margin: a larger dev set or more tasks do.
+        At least 2; None if `most` seeds are too few. If the component of the examples alone is too large for the
+        margin, more seeds do not help; a larger dev set or more tasks do.
 
     >>> seeds_needed(Variances(seeds=0.01**2, examples=0.0), margin=0.01)
     11
@@ -149,12 +150,12 @@ def seeds_needed(
     """
 
     def enough(seeds: int) -> bool:
-        found = difference_power(variances, seeds, margin, level)
-        return min(found, equivalence_power(variances, seeds, margin, level=level)) >= power
+        different = difference_power(variances, seeds, margin, level)
+        return min(different, equivalence_power(variances, seeds, margin, level=level)) >= power
 
     if not enough(most):
         return None
-    low, high = 1, most  # the power grows with the number of seeds
+    low, high = 1, most  # bisection: power grows with the number of seeds
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (low, middle) if enough(middle) else (middle, high)
@@ -166,7 +167,7 @@ def _error(variances: Variances, seeds: int) -> float:
 
 
 def _half_widths(variances: Variances, seeds: int, p: float) -> NDArray[np.float64]:
-    """Half-widths of the two-sided interval with error `p`, equally probable and ascending."""
+    """Return half-widths of the interval at confidence level 1 − `p`: quantiles of equal probability, ascending."""
     by_example = ndtri(p / 2) * math.sqrt(variances.examples)
     if seeds == 1:
         return np.array([abs(by_example)])

@@ -1,4 +1,4 @@
-"""Predictions of one variant: read from files, paired with those of another variant."""
+"""Predictions of one variant: reading them from files, and pairing them with those of another variant."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -28,7 +28,7 @@ class Predictions:
     labels: Values  # shape (examples,)
     predictions: Values  # class ids or scores; shape (seeds, examples)
     files: tuple[str, ...]  # one per seed
-    clusters: NDArray[np.int64] | None = None  # of each example, shape (examples,); None if all are independent
+    clusters: NDArray[np.int64] | None = None  # cluster ids, shape (examples,); None if examples are independent
 
     @classmethod
     def read(cls, files: Iterable[str]) -> "Predictions":
@@ -37,12 +37,12 @@ class Predictions:
         Task, variant and seed come from the paths, as in `rkd.report.inputs.read_histories`.
 
         Raises:
-            RkdError: no file, a file is unreadable or lacks a column or the split, files of different variants or
-                tasks, a seed or an example occurs twice, or the runs differ in examples or labels.
+            RkdError: files is empty; a file is unreadable or lacks a column or the split; files belong to different
+                variants or tasks; a seed or an example occurs twice; or runs differ in examples or labels.
         """
         places = sorted(((run_of(str(file)), str(file)) for file in files), key=lambda found: found[0].seed)
         if not places:
-            raise RkdError("predictions: no files; expected one per seed")
+            raise RkdError("predictions: no files; expected one file per seed")
         (first, first_file), *others = places
         for (place, file), (before, _) in zip(others, places, strict=False):
             if (place.task, place.variant) != (first.task, first.variant):
@@ -64,7 +64,7 @@ class Predictions:
         )
 
     def of(self, seeds: Sequence[int]) -> "Predictions":
-        """Return the same with only some of the seeds."""
+        """Return the predictions of some of the seeds."""
         chosen = [self.seeds.index(seed) for seed in seeds]
         return replace(
             self,
@@ -75,7 +75,7 @@ class Predictions:
 
     @cached_property
     def scores(self) -> Values:
-        """Primary score of each seed, fractions, NaN where undefined; shape (seeds,)."""
+        """Primary score of each seed, shape (seeds,). Fractions; NaN where undefined."""
         found = [metrics.compute(self.task, line, self.labels) for line in self.predictions]
         return np.array([primary_score(self.task, scores) for scores in found])
 
@@ -84,7 +84,7 @@ def pair(variant: Predictions, baseline: Predictions) -> tuple[Predictions, Pred
     """Return both variants with the seeds that both have.
 
     Raises:
-        RkdError: different tasks, no seed in common, or other examples, labels or clusters.
+        RkdError: tasks, examples, labels or clusters differ, or there is no common seed.
     """
     task, other = variant.task, baseline.task
     if task is not other:
@@ -100,7 +100,7 @@ def pair(variant: Predictions, baseline: Predictions) -> tuple[Predictions, Pred
 
 
 def _read(task: Task, file: str) -> pd.DataFrame:
-    """Examples of the primary dev split, sorted by idx."""
+    """Return the examples of the primary dev split, sorted by idx."""
     split = task.primary_split
     frame = read_predictions(file, ["split", "idx", "label", "prediction"])
     rows = frame[frame["split"] == split].sort_values("idx", ignore_index=True)

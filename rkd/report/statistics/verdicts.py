@@ -1,23 +1,23 @@
-"""One verdict per difference: better, worse, equivalent within a margin, or open.
+"""Verdicts on differences: better, worse, equivalent within a margin, or open.
 
-Two tests, both read off the same interval (`rkd.report.statistics.comparison`), with the margin m of differences too
-small to matter:
+Two tests are read off the same interval (`rkd.report.statistics.comparison`). The margin m is the smallest
+difference that matters:
 
-    different     the 95 % interval leaves out 0                  (two-sided test of D = 0 at 5 %)
+    different     the 95 % interval excludes 0                    (two-sided test of D = 0 at 5 %)
     equivalent    the 90 % interval lies within ±m                (two one-sided tests of |D| ≥ m at 5 % each)
 
-The margin is chosen before the runs. "No difference found" is no evidence of equality: a difference that passes neither
-test is open, whatever its p. A difference can pass both, an interval of 0.1 to 0.3 points with m = 0.5: it is real and
-too small to matter. It is then called equivalent, since m was set to say what matters, and its direction stays visible
+Choose the margin before the runs. "No difference found" is not evidence of equality: a difference that passes neither
+test is open, whatever its p. A difference can pass both tests, for example with an interval of 0.1 to 0.3 points and
+m = 0.5. It is then real but too small to matter. The verdict is equivalent, and the text keeps the direction
 (`Verdict.text`: "equivalent, slightly better").
 
-Many comparisons: Holm's correction is applied to the tests of difference and to the tests of equivalence, each as a
-family of its own. Among all "better" and "worse" of a family, the chance of any false one is at most 5 %; the same
-holds among all "equivalent". What one call of `verdicts` is given is a family. The averages over tasks answer the
-question and are few: give them as one family, and the single tasks, which explain them, as another.
+Holm's correction is applied to the tests of difference and to the tests of equivalence as two separate families. Among
+all verdicts "better" and "worse" of a family, the probability of any false one is at most 5 %; the same holds for
+"equivalent". One call of `verdicts` judges one family. The averages over tasks answer the main question and are few:
+pass them as one family, and the single tasks as another.
 
-Rows with the same scores under every seed and every resample have no standard error. Nothing tells how large a
-difference on other examples might be: the verdict is open.
+Variants with identical scores under every seed and every resample have no standard error. These data cannot bound the
+difference on other examples, so the verdict is open.
 
 References: Schuirmann (1987), Journal of Pharmacokinetics and Biopharmaceutics 15; Holm (1979), Scandinavian Journal of
 Statistics 6(2). Simulated error rates: docs/statistics.md and tests/unit/report/statistics/test_verdicts.py.
@@ -40,9 +40,10 @@ Kind = Literal["better", "worse", "equivalent", "open"]
 
 
 def holm(p: ArrayLike) -> Values:
-    """Holm's step-down adjusted p-values: comparing them with 0.05 keeps the chance of any false claim below 0.05.
+    """Return Holm's step-down adjusted p-values.
 
-    Holds whatever the dependence between the tests. NaN (no test) stays NaN and does not count.
+    Rejecting where they are below 0.05 keeps the probability of any false rejection at most 0.05, whatever the
+    dependence between the tests. NaN (no test) stays NaN and does not count as a test.
 
     >>> holm([0.01, 0.04, 0.03]).tolist()
     [0.03, 0.06, 0.06]
@@ -60,11 +61,11 @@ class Verdict:
     """The verdict on one difference.
 
     Attributes:
-        kind: better and worse are differences from 0 that are not shown to be smaller than the margin.
-        text: the kind, with the direction of a difference that is both real and smaller than the margin.
+        kind: "better" and "worse" mean a difference from 0 that is not shown to be smaller than the margin.
+        text: the kind; for a difference that is both real and smaller than the margin, also its direction.
         p_different: two-sided p-value of no difference, corrected for the family.
         p_equivalent: p-value of a difference of the margin or more, corrected for the family.
-        margin: a fraction, as the differences are.
+        margin: equivalence margin, a fraction like the differences.
     """
 
     kind: Kind
@@ -78,12 +79,12 @@ def verdicts(comparisons: Sequence[Comparison], margin: float = MARGIN, level: f
     """Judge a family of comparisons; see the module's docstring.
 
     Args:
-        comparisons: the family that Holm's correction is for.
+        comparisons: the family to which Holm's correction applies.
         margin: the smallest difference that matters, a fraction (0.005 is half a point).
-        level: 1 − the chance of a false verdict of either kind in the family.
+        level: 1 − the probability of any false verdict of one kind in the family.
 
     Returns:
-        One verdict per comparison, in their order.
+        One verdict per comparison, in the same order.
 
     Raises:
         ValueError: the margin is not above 0.

@@ -1,4 +1,4 @@
-"""The table of one axis of ablation."""
+"""The table of one ablation axis."""
 
 import json
 import re
@@ -20,7 +20,7 @@ from rkd.tasks import get
 
 @dataclass(frozen=True)
 class AblationTable:
-    """Primary scores in points by (variant, task), over seeds."""
+    """Primary scores in points by (variant, task), over seeds, and the metrics files behind them."""
 
     spec: ReportSpec
     axis: Axis
@@ -28,7 +28,7 @@ class AblationTable:
     files: dict[tuple[str, str], tuple[str, ...]]
 
     def frame(self) -> pd.DataFrame:
-        """One number per line: axis, value, variant, task, mean, std, low, high, n."""
+        """Return one score per row: axis, value, variant, task, mean, std, low, high, n."""
         names = ["axis", "value", "variant", "task", "mean", "std", "low", "high", "n"]
         lines = [
             (self.axis.name, value_text(value), variant, task, one.mean, one.sd, one.low, one.high, one.n)
@@ -37,7 +37,7 @@ class AblationTable:
         return pd.DataFrame(lines, columns=names)
 
     def sidecar(self) -> dict[str, object]:
-        """Return the metrics files that each number is the mean of."""
+        """Return the metrics files behind each mean."""
         cells = [
             {**line, "files": list(self.files[line["variant"], line["task"]])}
             for line in self.frame().to_dict("records")
@@ -55,7 +55,7 @@ class AblationTable:
         return Grid((*groups, ("", ("Seeds",))), (Section("", lines),), self._caption(), notes, self.axis.name)
 
     def cells(self) -> Iterator[tuple[Any, str, str, Interval]]:
-        """(value, variant, task, scores) of all that was run."""
+        """Yield (value, variant, task, scores) for each combination with at least one run."""
         for value, variant in self.axis.values:
             for task in self.axis.tasks:
                 if one := self.scores.get((variant, task)):
@@ -82,14 +82,14 @@ class AblationTable:
 
 
 def ablation_table(spec: ReportSpec, metrics: pd.DataFrame) -> AblationTable:
-    """Primary scores by value and task.
+    """Return primary scores by value and task.
 
     Args:
-        spec: what the report is about; has an axis.
-        metrics: what `read_metrics` returns; runs may be missing, those of other variants are left alone.
+        spec: variants, tasks and the ablation axis of the report.
+        metrics: the result of `read_metrics`; runs may be missing, and runs of variants off the axis are ignored.
 
     Raises:
-        RkdError: `metrics` holds runs that the spec does not name, or the spec has no axis.
+        RkdError: `metrics` has runs that the spec does not name, or the spec has no axis.
     """
     axis = spec.ablation
     spec.admit(metrics)
@@ -101,14 +101,14 @@ def ablation_table(spec: ReportSpec, metrics: pd.DataFrame) -> AblationTable:
 
 
 def value_text(value: Any) -> str:
-    """Format a value for print: numbers short, lists as JSON."""
+    """Return the printed form of a value: short numbers, lists as JSON."""
     if isinstance(value, bool | None.__class__ | list):
         return json.dumps(value)
     return f"{value:g}" if isinstance(value, int | float) else str(value)
 
 
 def value_texts(values: Sequence[Any]) -> list[str]:
-    """Values of one axis as they are printed: numbers all in the same notation.
+    """Return the printed forms of the values of one axis, with all numbers in the same notation.
 
     >>> value_texts([0.00001, 0.001]), value_texts([0.5, 1.0])
     (['1e-5', '1e-3'], ['0.5', '1'])

@@ -1,4 +1,4 @@
-"""The base of all tables: their interface, the format of their numbers, and their files."""
+"""The protocol of all tables, the format of their numbers, and the files they are written to."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -15,17 +15,17 @@ from rkd.report.rendering.html import table_page
 from rkd.report.statistics.intervals import Interval
 from rkd.utils.files import atomic_path, atomic_write_text, write_json
 
-MISSING = "–"  # printed for a missing number
+MISSING = "–"  # printed in place of a missing number
 
 
 class Printable(Protocol):
-    """Anything that can be written as a table."""
+    """Protocol of an object that `write` can write as a table."""
 
     def frame(self) -> pd.DataFrame:
-        """All numbers at full precision."""
+        """Return all numbers at full precision."""
 
     def sidecar(self) -> dict[str, object]:
-        """Return the sources of each number."""
+        """Return where each number comes from."""
 
     def grid(self) -> Grid:
         """Return the printed table."""
@@ -34,10 +34,10 @@ class Printable(Protocol):
 def write(
     table: Printable, folder: str | Path, stem: str = "main", origin: Mapping[str, object] | None = None
 ) -> list[Path]:
-    """Write {stem}.csv, .md, .tex, .html and .json into `folder`, each replaced as a whole; returns the paths.
+    """Write {stem}.csv, .md, .tex, .html and .json into `folder` atomically; return the paths.
 
-    The JSON is the sidecar: where each number comes from, under "printed" the table as it is printed, and `origin`,
-    what `rkd.report.provenance.origin` tells, with the SHA-256 of the other files.
+    The JSON is the sidecar: where each number comes from, the printed table under "printed", and, if given, `origin`
+    from `rkd.report.provenance.origin` with the SHA-256 of the other files.
     """
     ends = ("csv", "md", "tex", "html", "json")
     csv, markdown, latex, html, sidecar = paths = [Path(folder) / f"{stem}.{end}" for end in ends]
@@ -53,14 +53,14 @@ def write(
 
 
 def score_cell(score: Interval | None) -> Cell:
-    """Mean ± standard deviation in points, a dash where there is none."""
+    """Return a cell with mean ± standard deviation in points, or a dash if there is no score."""
     if score is None or np.isnan(score.mean):
         return Cell(MISSING)
     return Cell(f"{score.mean:z.1f}", f"{score.sd:.1f}" if score.n > 1 else "")
 
 
 def count_range(counts: Sequence[int]) -> str:
-    """Format the smallest and the largest of ascending counts: "5", "1–3"."""
+    """Return the range of ascending counts, such as "5" or "1–3"; a dash if there are none."""
     if not counts:
         return MISSING
     return str(counts[0]) if counts[0] == counts[-1] else f"{counts[0]}–{counts[-1]}"

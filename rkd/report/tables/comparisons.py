@@ -1,5 +1,7 @@
-"""The table of comparisons, on the same seeds and dev examples: every row against `kd` and `finetune`, and the rows
-that change a setting of a method against the row of that method.
+"""The table of comparisons, paired by seed and dev example.
+
+Every variant is compared with `kd` and `finetune`. A variant that changes a setting of a method, called a control, is
+also compared with the variant of that method.
 """
 
 import math
@@ -27,12 +29,14 @@ _TRACED = ("row", "baseline", "task", "difference", "low", "high", "p", "p_holm"
 
 @dataclass(frozen=True)
 class Comparisons:
-    """All comparisons of a report, before any format. Numbers in files are points.
+    """All comparisons of a report, independent of the format. Numbers in files are points.
 
     Attributes:
-        planned: (row, baseline, task) in the order of the table.
-        found: the comparisons that could be made.
+        planned: (variant, baseline, task) in the order of the table.
+        found: comparisons that could be made, by (variant, baseline, task).
         missing: number of planned runs without predictions.
+        runs: number of planned runs.
+        resamples: number of bootstrap samples of the dev examples.
     """
 
     spec: ReportSpec
@@ -43,7 +47,7 @@ class Comparisons:
     resamples: int
 
     def frame(self) -> pd.DataFrame:
-        """One comparison per line; p_holm is p corrected for all tests of the table."""
+        """Return one comparison per row; p_holm is p corrected for all tests of the table."""
         names = ["row", "baseline", "task", "difference", "low", "high", "p", "p_holm"]
         names += ["sampling_error", "seeds", "examples"]
         lines = []
@@ -55,7 +59,7 @@ class Comparisons:
         return frame.assign(p_holm=holm(frame["p"].to_numpy(dtype=float)))
 
     def sidecar(self) -> dict[str, object]:
-        """Return the predictions files that each comparison is made of."""
+        """Return the predictions files behind each comparison."""
         cells = [
             {
                 **{name: line[name] for name in _TRACED},
@@ -68,7 +72,7 @@ class Comparisons:
         return {"caption": self._caption(), "unit": "points", "resamples": self.resamples, "cells": cells}
 
     def grid(self) -> Grid:
-        """Return the printed table: a section per baseline, a line per row and task."""
+        """Return the printed table: a section per baseline, a line per variant and task."""
         lines = {(x["row"], x["baseline"], x["task"]): x for x in self.frame().to_dict("records")}
         labels = self.spec.labels()
         baselines = dict.fromkeys(baseline for _, baseline, _ in self.planned)
@@ -87,7 +91,7 @@ class Comparisons:
         return Grid((("", heads),), sections, self._caption(), tuple(map(Note, self._remarks())))
 
     def _caption(self) -> str:
-        what = "Differences of GLUE dev primary scores (×100) between rows, paired by seed and dev example,"
+        what = "Differences of GLUE dev primary scores (×100) between variants, paired by seed and dev example,"
         return f"{data_text(self.spec, what)} {model_text(self.spec)} {selection_text(self.spec)}"
 
     def _remarks(self) -> Iterator[str]:
@@ -95,20 +99,17 @@ class Comparisons:
             yield f"{self.missing} of {self.runs} runs are missing; a comparison without a common seed is {MISSING}."
         tests = sum(not math.isnan(one.p) for one in self.found.values())
         yield (
-            "Interval and p: variance over seeds plus what all seeds share through the choice of dev examples "
+            "Interval and p: variance over seeds plus the covariance that all seeds share through the dev examples "
             f"({self.resamples} resamples); see docs/statistics.md. p (Holm): corrected for the table's {tests} tests."
         )
         yield (
-            "Dev error: standard error of one run's score through the choice of dev examples; a difference below twice "
-            "this, seen in one run, is no evidence."
+            "Dev error: standard error of one run's score due to the sampling of dev examples. A difference below "
+            "twice this value, seen in one run, is not evidence."
         )
         if any(one.examples_only for one in self.found.values()):
-            yield (
-                "With one seed, interval and p are about the dev examples only: what another seed would change is "
-                "unknown."
-            )
+            yield "With one seed, interval and p reflect the dev examples only; the variance over seeds is unknown."
         if any(one.task == AVERAGE for one in self.found.values()):
-            yield "Average: mean over tasks of the primary score; WNLI, and own tasks beside GLUE's, left out."
+            yield "Average: mean over tasks of the primary score, without WNLI and without custom tasks beside GLUE's."
 
 
 def comparisons(
@@ -117,19 +118,19 @@ def comparisons(
     baselines: Sequence[str] = BASELINES,
     resamples: int = RESAMPLES,
 ) -> Comparisons:
-    """Compare every row with every baseline, and controls with what they change, on each task and on their average.
+    """Compare every variant with every baseline, and controls with what they modify, by task and on average.
 
-    A pair of baselines is compared once. A row is a control of another one that bears its method's name. The average
-    exists where every task has the same seeds in common.
+    A pair of baselines is compared once. A variant is a control of the variant that has the name of its method. The
+    average exists if the two variants have the same common seeds on every task.
 
     Args:
-        spec: what the table is about.
+        spec: variants and tasks of the table.
         predictions: students' predictions.parquet files; runs may be missing.
-        baselines: variants to compare with; those that the spec does not have are left out.
-        resamples: of the dev examples.
+        baselines: variants to compare with; those that are not in the spec are skipped.
+        resamples: number of bootstrap samples of the dev examples.
 
     Raises:
-        RkdError: the spec has none of the baselines, a file is of a run that it does not name, or files do not pair.
+        RkdError: the spec has none of the baselines, does not name the run of a file, or two files cannot be paired.
     """
     files = [str(file) for file in predictions]
     places = pd.DataFrame([{**run_of(file).columns(), "file": file} for file in files])
@@ -138,7 +139,7 @@ def comparisons(
     names = [variant.name for variant in spec.variants]
     chosen = [name for name in baselines if name in names]
     if not chosen:
-        raise RkdError(f"comparisons: none of the rows {', '.join(baselines)} is there; found {', '.join(names)}")
+        raise RkdError(f"comparisons: none of the variants {', '.join(baselines)} exists; found {', '.join(names)}")
     over = averaged(spec.tasks)
     tasks = [*spec.tasks, *([AVERAGE] if len(over) > 1 else [])]
     pairs = [(name, baseline) for place, baseline in enumerate(chosen) for name in names if name not in chosen[place:]]

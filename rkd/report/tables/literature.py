@@ -1,7 +1,7 @@
-"""Published GLUE dev scores of BERT-base teachers and their 6-layer students: facts, each with its source.
+"""Published GLUE dev scores of BERT-base teachers and their 6-layer students, each with its source.
 
-`literature.csv` holds more numbers than any table shows: method, split, student_layers, params_m, task,
-metric, value (points), source. `ENTRIES` chooses one dev row per method and says how to read it.
+`literature.csv` contains more numbers than any table shows. Its columns are method, split, student_layers, params_m,
+task, metric, value (points) and source. `ENTRIES` selects one dev row per method and adds a note.
 """
 
 import csv
@@ -35,10 +35,10 @@ _METRICS = {
 
 @dataclass(frozen=True)
 class Entry:
-    """A method of the literature: where it is in the CSV, its name in print, its number of runs, how to read it."""
+    """A method from the literature: its key in the CSV, printed name, number of runs, and a note."""
 
     method: str  # in the CSV
-    source: str  # beginning of its source in the CSV: several sources list the same method
+    source: str  # prefix of its source in the CSV, because several sources list the same method
     label: str
     runs: str
     note: str
@@ -52,7 +52,7 @@ ENTRIES = (
         "huggingface/transformers examples/pytorch/text-classification",
         "BERT-base-cased, fine-tuned (12 layers)",
         "–",
-        "README of transformers' run_glue.py; a teacher of the usual kind, not the one of any student below "
+        "README of transformers' run_glue.py; a typical teacher, not the teacher of any student below "
         "(ReptileDistil's teacher scores are not published)",
     ),
     Entry(
@@ -90,7 +90,7 @@ ENTRIES = (
 
 
 class Number(NamedTuple):
-    """One dev number of the literature. Where a source gives one for a task with several, `split` is ""."""
+    """A dev score from the literature. If the source gives one score for a task with several, `split` is ""."""
 
     split: str
     metric: str  # a metric's name, `PAIR_MEAN` or `UNSTATED`

@@ -1,6 +1,6 @@
-"""The main dev table: measured rows and, apart from them, those of the literature; CSV, Markdown, LaTeX, sidecar JSON.
+"""The main dev table: measured rows and, in a separate section, rows from the literature.
 
-Numbers are points (fractions × 100). Nothing is set in bold: the best of a few seeds' means is not a tested
+Numbers are points (fractions × 100). No number is bold, because the highest mean of a few seeds is not a tested
 difference.
 """
 
@@ -41,7 +41,7 @@ class Column(NamedTuple):
 
     @property
     def part(self) -> str:
-        """Return the name that tells the split from the task's other dev splits: "matched", "mismatched" or ""."""
+        """The suffix that distinguishes the task's dev splits: "matched", "mismatched" or ""."""
         return self.split.removeprefix("validation").strip("_")
 
     @property
@@ -51,31 +51,31 @@ class Column(NamedTuple):
 
     @property
     def header(self) -> str:
-        """As papers head it: "F1", "mm"."""
+        """The column header that papers use, such as "F1" or "mm"."""
         return _SPLIT_HEADERS.get(self.part, self.part) or METRICS[self.metric].header
 
 
 @dataclass(frozen=True)
 class Score:
-    """One number, in points; `mean` is NaN where a seed's score is undefined, `std` where it is unknown."""
+    """One score in points; `mean` is NaN if the score of any seed is undefined, `std` is NaN if unknown."""
 
     row: str
     kind: str  # "measured" or "literature"
     task: str
-    metric: str  # a column's name, "primary_score", or what a number of the literature says of itself
+    metric: str  # a column's name, "primary_score", `PAIR_MEAN` or `UNSTATED`
     mean: float
     std: float = _NAN  # sample standard deviation (n - 1) over seeds
     low: float = _NAN  # 95 % interval of the mean over seeds (Student's t)
     high: float = _NAN
-    n: int | None = None  # seeds; None in the literature
+    n: int | None = None  # number of seeds; None for literature
     source: str = ""
-    files: tuple[str, ...] = ()  # metrics files behind a measured number
+    files: tuple[str, ...] = ()  # metrics files behind a measured score
     mark: str = ""
 
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the table: its numbers by (task, metric)."""
+    """One row of the table: its scores by (task, metric)."""
 
     name: str
     label: str
@@ -87,7 +87,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Table:
-    """Everything the table says, before any format."""
+    """The content of the table, independent of the format."""
 
     columns: tuple[Column, ...]
     rows: tuple[Row, ...]
@@ -95,17 +95,17 @@ class Table:
     remarks: tuple[str, ...]
 
     def of_kind(self, kind: str) -> list[Row]:
-        """Return the measured rows, or those of the literature."""
+        """Return the rows of one kind, "measured" or "literature"."""
         return [row for row in self.rows if row.kind == kind]
 
     def frame(self) -> pd.DataFrame:
-        """All numbers at full precision, one per line: row, kind, task, metric, mean, std, low, high, n, source."""
+        """Return one score per row at full precision: row, kind, task, metric, mean, std, low, high, n, source."""
         names = ["row", "kind", "task", "metric", "mean", "std", "low", "high", "n", "source"]
         scores = [asdict(score) for row in self.rows for score in row.scores.values()]
         return pd.DataFrame(scores, columns=names).astype({"n": "Int64"})
 
     def sidecar(self) -> dict[str, object]:
-        """Return the metrics files that each measured number is the mean of."""
+        """Return the metrics files behind each measured mean."""
         keys = ("row", "task", "metric", "mean", "std", "low", "high", "n", "files")
         scores = [asdict(score) for row in self.of_kind("measured") for score in row.scores.values()]
         return {
@@ -145,18 +145,18 @@ class Table:
 
 
 def main_table(spec: ReportSpec, metrics: pd.DataFrame) -> Table:
-    """Teacher, variants and, for real data, rows of the literature; by task and metric.
+    """Build the table of teacher and variants and, for real data, rows from the literature.
 
-    A mean over seeds is NaN, shown as "–", if one seed's score is undefined: without its collapsed runs
-    a method would look better than it is. The average is over the primary scores of all tasks but WNLI (its
-    dev set contradicts its training set) and exists where every task has the same seeds.
+    A mean over seeds is NaN, shown as "–", if the score of any seed is undefined: a method would look better than it is
+    if collapsed runs were skipped. The average is over the primary scores of all tasks but WNLI, because its
+    dev set contradicts its training set. It exists if every task has the same seeds.
 
     Args:
-        spec: what the table is about.
-        metrics: what `collect.read_metrics` returns. Runs may be missing.
+        spec: variants and tasks of the table.
+        metrics: the result of `rkd.report.inputs.read_metrics`; runs may be missing.
 
     Raises:
-        RkdError: `metrics` holds runs that the spec does not name.
+        RkdError: `metrics` has runs that the spec does not name.
     """
     spec.admit(metrics)
     shown = columns(spec.tasks)
@@ -167,7 +167,7 @@ def main_table(spec: ReportSpec, metrics: pd.DataFrame) -> Table:
 
 
 def columns(tasks: Iterable[str]) -> tuple[Column, ...]:
-    """Return the score columns of some tasks; F1 before accuracy, as papers print the pair.
+    """Return the score columns of some tasks, with F1 before accuracy, as in papers.
 
     >>> [column.header for column in columns(["mrpc", "mnli"])]
     ['F1', 'Acc', 'm', 'mm']
@@ -181,13 +181,13 @@ def columns(tasks: Iterable[str]) -> tuple[Column, ...]:
 
 
 def by_task(shown: Sequence[Column]) -> list[tuple[Task, list[Column]]]:
-    """Columns grouped by task, in order."""
+    """Return the columns grouped by task, in order."""
     tasks = dict.fromkeys(column.task for column in shown)
     return [(task, [column for column in shown if column.task is task]) for task in tasks]
 
 
 def averaged(shown: Sequence[Column]) -> list[Task]:
-    """Return the tasks in the average, see `rkd.tasks.averaged`; it is printed if there are at least two."""
+    """Return the tasks of the average, see `rkd.tasks.averaged`; it is printed if there are at least two."""
     tasks = [task for task, _ in by_task(shown)]
     names = averaged_names(task.name for task in tasks)
     return [task for task in tasks if task.name in names]
@@ -204,11 +204,11 @@ def _measured_row(name: str, label: str, metrics: pd.DataFrame, shown: Sequence[
             if not chosen.empty:
                 scores[task.name, key] = _measured_score(name, task.name, key, chosen["value"], chosen["file"])
     over = [task.name for task in averaged(shown)]
-    heads = runs[(runs["metric"] == PRIMARY) & runs["task"].isin(over)]
-    by_seed = heads.pivot(index="seed", columns="task", values="value")
-    if len(by_seed.columns) == len(over) > 1 and by_seed.size == len(heads):
+    primary = runs[(runs["metric"] == PRIMARY) & runs["task"].isin(over)]
+    by_seed = primary.pivot(index="seed", columns="task", values="value")
+    if len(by_seed.columns) == len(over) > 1 and by_seed.size == len(primary):
         means = by_seed.mean(axis="columns", skipna=False)
-        scores[AVERAGE, PRIMARY] = _measured_score(name, AVERAGE, PRIMARY, means, heads["file"])
+        scores[AVERAGE, PRIMARY] = _measured_score(name, AVERAGE, PRIMARY, means, primary["file"])
     counts = sorted({score.n for score in scores.values() if score.n})
     return Row(name, label, "measured", count_range(counts), scores)
 
@@ -230,7 +230,7 @@ def _literature_row(entry: literature.Entry, shown: Sequence[Column]) -> Row:
         for score in literature.scores(entry, task):
             name = names.get((score.split, score.metric), score.metric)
             add(task.name, name, score.value, score.source, _MARKS.get(score.metric, ""))
-        # The primary score by our definition, else the mean of the pair that the source gives instead.
+        # The primary score by this project's definition, or else the mean of the pair that the source gives.
         of_split = [scores.get((task.name, c.name)) for c in group if c.split == task.primary_split]
         values = [one.mean for one in of_split if one]
         pair = scores.get((task.name, literature.PAIR_MEAN))
@@ -238,11 +238,11 @@ def _literature_row(entry: literature.Entry, shown: Sequence[Column]) -> Row:
             add(task.name, PRIMARY, float(np.mean(values)), "computed from the numbers of this row")
         elif pair:
             add(task.name, PRIMARY, pair.mean, pair.source, pair.mark)
-    heads = [scores.get((task.name, PRIMARY)) for task in averaged(shown)]
-    known = [head for head in heads if head]
-    if len(known) == len(heads) > 1:
-        mark = "†" if any(head.mark for head in known) else ""
-        mean = float(np.mean([head.mean for head in known]))
+    primary = [scores.get((task.name, PRIMARY)) for task in averaged(shown)]
+    known = [score for score in primary if score]
+    if len(known) == len(primary) > 1:
+        mark = "†" if any(score.mark for score in known) else ""
+        mean = float(np.mean([score.mean for score in known]))
         add(AVERAGE, PRIMARY, mean, "computed from the numbers of this row", mark)
     return Row(entry.label, entry.label, "literature", entry.runs, scores, entry.note)
 
@@ -270,16 +270,16 @@ def _remarks(spec: ReportSpec, metrics: pd.DataFrame, rows: Sequence[Row]) -> It
     if found < planned:
         yield f"{planned - found} of {planned} runs are missing; a cell without any run is {MISSING}."
     if metrics["value"].isna().any():
-        yield f"{MISSING} also stands where a seed's score is undefined (constant predictions)."
+        yield f"{MISSING} also marks means with an undefined score of a seed (constant predictions)."
     if len(averaged(shown)) > 1:
         out = ["WNLI"] * any(column.task.name == "wnli" for column in shown)
-        out += ["own tasks"] * (any(c.task.own for c in shown) and not averaged(shown)[0].own)
-        beside = f", {' and '.join(out)} left out" if out else ""
+        out += ["custom tasks"] * (any(c.task.own for c in shown) and not averaged(shown)[0].own)
+        beside = f", without {' and '.join(out)}" if out else ""
         yield (f"Avg.: mean over tasks of the primary score (MNLI: matched; two metrics: their mean){beside}.")
-    yield "No score is marked as best: the table of comparisons tests the differences between rows."
+    yield "No score is marked as best: the table of comparisons tests the differences between variants."
     if any(row.kind == "literature" for row in rows):
         yield (
-            "Rows of the literature are context, not a comparison: BERT-base teachers with 6-layer students of 66M "
-            "parameters, others' code and seeds (– where not stated), while the rows above have "
+            "Rows from the literature are context, not a comparison: BERT-base teachers with 6-layer students of 66M "
+            "parameters, other code and other seeds (– where not stated). The rows above have "
             f"{model_name(spec.teacher_model)} → {model_name(spec.student_model)}."
         )

@@ -1,4 +1,4 @@
-"""The tables of efficiency (models) and of cost (methods), from what `rkd.profiling.measure` measured. No torch."""
+"""The tables of efficiency (models) and cost (methods), from files of `rkd.profiling.measure`. Imports no torch."""
 
 import math
 from collections.abc import Hashable, Iterable, Iterator, Mapping
@@ -22,7 +22,7 @@ _RATIO = ("metadistil", "reptile")
 
 @dataclass(frozen=True)
 class Measurement:
-    """One measurement file: a task, where it was measured, and its rows."""
+    """One measurement file: its task and its content, with the machine and the rows."""
 
     file: str
     task: str
@@ -30,7 +30,7 @@ class Measurement:
 
     @property
     def machine(self) -> str:
-        """Processor or GPU, and threads."""
+        """Name of the GPU, or name and number of threads of the processor."""
         found = self.content
         threads = found.get("threads")
         where = found.get("gpu") or f"{found.get('processor', 'unknown')}, {threads} thread{'s' * (threads != 1)}"
@@ -41,6 +41,7 @@ def read_measurements(paths: Iterable[str | Path], numbers: tuple[str, ...]) -> 
     """Read JSON files of `measure_efficiency` or `measure_cost`.
 
     Args:
+        paths: the files.
         numbers: keys that every row must have, `MODEL_NUMBERS` or `METHOD_NUMBERS`.
 
     Raises:
@@ -55,7 +56,7 @@ def read_measurements(paths: Iterable[str | Path], numbers: tuple[str, ...]) -> 
 
 
 def _schema(numbers: tuple[str, ...]) -> dict[str, Any]:
-    """Return the JSON Schema of a measurement whose rows have these numbers."""
+    """Return the JSON Schema of a measurement with these numbers in its rows."""
     text, size = {"type": "string"}, {"type": "integer", "minimum": 1}
     number: dict[str, Any] = {"type": "number", "minimum": 0}
     row: dict[str, Any] = {"row": text} | {
@@ -77,7 +78,7 @@ class EfficiencyTable:
     measurements: tuple[Measurement, ...]
 
     def frame(self) -> pd.DataFrame:
-        """One model per line; speedup is the teacher's latency by the model's, NaN without a teacher."""
+        """Return one model per row; speedup is the teacher's latency / the model's, NaN without a teacher."""
         lines = []
         for one in self.measurements:
             rows = one.content["rows"]
@@ -109,45 +110,45 @@ class EfficiencyTable:
         machines = "; ".join(dict.fromkeys(one.machine for one in self.measurements))
         return (
             "Size and speed of teacher and student on dev examples of real lengths, float32. Latency: median of one "
-            f"example at a time; examples/s: in batches of 32, padded to their longest. Measured on {machines}."
+            f"example at a time; examples/s: in batches of 32, padded to their longest example. Measured on {machines}."
         )
 
     def _remarks(self) -> Iterator[str]:
-        yield "Speed-up: the teacher's latency divided by the model's."
+        yield "Speed-up: the teacher's latency / the model's."
         yield (
             f"The paper quotes {PAPER_SPEEDUP:.2f}× for a 6-layer student of 66M parameters against BERT-base, on its "
             "own hardware: context, not a comparison."
         )
-        yield "GFLOPs: matrix products of one forward pass (2 per multiply-add), mean over dev examples at own lengths."
+        yield "GFLOPs: matrix products of a forward pass (2 per multiply-add), mean over dev examples without padding."
 
 
 @dataclass(frozen=True)
 class CostTable:
-    """One training step of every method on the same batch."""
+    """Cost of one training step of every method on the same batch."""
 
     measurement: Measurement
     labels: Mapping[str, str]
 
     def frame(self) -> pd.DataFrame:
-        """One row per line: row, method, the numbers, and seconds relative to kd (NaN without it)."""
+        """Return one method per row: row, method, the numbers, and seconds relative to kd (NaN without kd)."""
         frame = pd.DataFrame(self.measurement.content["rows"])[["row", "method", *METHOD_NUMBERS]]
         frame["memory_mib"] = frame["memory_mib"].astype(float)
         kd = frame.loc[frame["method"] == "kd", "seconds"]
         return frame.assign(relative=frame["seconds"] / (kd.iloc[0] if len(kd) else math.nan))
 
     def ratio(self) -> dict[str, float]:
-        """MetaDistil's cost by Reptile's: seconds, memory_mib, flops; empty unless both were measured."""
+        """Return MetaDistil's cost / Reptile's: seconds, memory_mib, flops; empty unless both were measured."""
         rows = {line["method"]: line for line in reversed(self.frame().to_dict("records"))}  # the first of each method
         if not set(_RATIO) <= set(rows):
             return {}
-        second, first = (rows[name] for name in _RATIO)
+        metadistil, reptile = (rows[name] for name in _RATIO)
         return {
-            name: float(second[name] / first[name]) if first[name] else math.nan
+            name: float(metadistil[name] / reptile[name]) if reptile[name] else math.nan
             for name in ("seconds", "memory_mib", "flops")
         }
 
     def sidecar(self) -> dict[str, object]:
-        """Return the measurement, and the cost of MetaDistil divided by that of Reptile."""
+        """Return the measurement, and MetaDistil's cost / Reptile's."""
         return {
             "caption": self._caption(),
             "metadistil_by_reptile": self.ratio(),
@@ -179,13 +180,13 @@ class CostTable:
 
     def _remarks(self) -> Iterator[str]:
         yield (
-            "s/step: median; memory: peak above what the process held before the models were there; fwd, backward: "
-            "passes in one step, where kd still asks its teacher, as in a first epoch; GFLOPs: matrix products of the "
+            "s/step: median. Memory: peak above the memory of the process before the models were loaded. Fwd, "
+            "backward: passes in one step; kd runs its teacher, as in the first epoch. GFLOPs: matrix products of the "
             "whole step."
         )
         if ratio := self.ratio():
             yield (
-                f"MetaDistil (second order) by Reptile (first order): {ratio['seconds']:.2f} × the time, "
+                f"MetaDistil / Reptile: {ratio['seconds']:.2f} × the time, "
                 f"{ratio['memory_mib']:.2f} × the memory, {ratio['flops']:.2f} × the FLOPs."
             )
 
@@ -204,7 +205,7 @@ def _model_line(line: Mapping[Hashable, Any], title: str) -> tuple[Cell, ...]:
 
 
 def _short(value: float) -> str:
-    """Three significant digits: models of 1 and of 100 million parameters share this column."""
+    """Format with three significant digits; models of 1 and of 100 million parameters share a column."""
     return f"{value:#.3g}".rstrip(".")
 
 

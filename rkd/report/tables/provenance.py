@@ -1,4 +1,4 @@
-"""The table of provenance: which commit, versions and machines the training runs come from."""
+"""The table of provenance: commits, versions and machines of the training runs."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from rkd.runs.record import read_record
 from rkd.runs.task import task_of
 from rkd.tasks import register
 
-# What runs of one line of the table have in common.
+# Runs with equal values of these columns share a line of the printed table.
 PLACE = ("commit", "dirty", "python", "torch", "transformers", "machine", "device", "threads")
 _NEEDED = (
     *("git", "python", "packages/torch", "packages/transformers", "processor", "device", "threads"),
@@ -25,14 +25,16 @@ _COLUMNS = ["task", "variant", "seed", *PLACE, "started", "seconds", "file"]
 
 @dataclass(frozen=True)
 class Provenance:
-    """One training run per line of `runs`, with the columns task, variant, seed, those of `PLACE`, started, seconds
-    and file."""
+    """Training runs, one per row of `runs`.
+
+    The columns are task, variant, seed, those of `PLACE`, started, seconds and file.
+    """
 
     runs: pd.DataFrame
     planned: int
 
     def frame(self) -> pd.DataFrame:
-        """One run per line."""
+        """Return one run per row."""
         return self.runs
 
     def sidecar(self) -> dict[str, object]:
@@ -44,7 +46,7 @@ class Provenance:
         return {"caption": self._caption(), "cells": cells}
 
     def grid(self) -> Grid:
-        """Return the printed table: a line per commit, versions and machine."""
+        """Return the printed table: a line per combination of commit, versions and machine."""
         heads = ("Python", "torch", "transformers", "Machine", "Device", "Threads", "Runs", "Hours", "First", "Last")
         lines = tuple(tuple(self._line(key, group)) for key, group in self._places())
         return Grid((("", heads),), (Section("", lines),), self._caption(), tuple(map(Note, self._remarks())), "Commit")
@@ -62,28 +64,28 @@ class Provenance:
         yield from (Cell(days.min()), Cell(days.max()))
 
     def _caption(self) -> str:
-        return "Where the training runs come from: one line per commit, versions and machine; each run in the CSV."
+        return "Provenance of the training runs: one line per commit, versions and machine. The CSV lists every run."
 
     def _remarks(self) -> Iterator[str]:
         if len(self.runs) < self.planned:
             yield f"{self.planned - len(self.runs)} of {self.planned} runs are missing."
         if self.runs["dirty"].any():
-            yield "+ changes: the checkout had uncommitted changes; run.json names the digest of every file of code."
+            yield "+ changes: the checkout had uncommitted changes; run.json has the digest of every source file."
         if (self.runs["commit"] == MISSING).any():
-            yield f"{MISSING}: not run from a git checkout; run.json names the digest of every file of code."
+            yield f"{MISSING}: not run from a git checkout; run.json has the digest of every source file."
         if self.runs["commit"].nunique() > 1:
-            yield "Runs of several commits: Snakemake repeats a run only if code that it executes has changed."
+            yield "Several commits: Snakemake repeats a run only if code that it executes has changed."
 
 
 def provenance(paths: Iterable[str | Path], planned: int) -> Provenance:
-    """Read run.json files.
+    """Read run.json files into the table of provenance.
 
     Args:
-        paths: of teachers and students; runs may be missing.
-        planned: number of runs that there should be.
+        paths: run.json files of teachers and students; runs may be missing.
+        planned: number of planned runs.
 
     Raises:
-        RkdError: a file is missing, broken, or lies elsewhere.
+        RkdError: a file is missing, broken, or not in a run's folder.
     """
     return Provenance(pd.DataFrame([_run(str(path)) for path in paths], columns=_COLUMNS), planned)
 

@@ -1,4 +1,4 @@
-"""The table of selection: the best epoch on dev, which flatters, beside choices that do not look at dev."""
+"""The table of selection rules: the optimistic best epoch on dev beside rules that do not use dev."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ RULES = ("best", "held-out", "last")
 
 @dataclass(frozen=True)
 class Selection:
-    """Primary scores in points by (row, task, rule), over seeds, and the files that they come from."""
+    """Primary scores in points by (variant, task, rule), over seeds, and the history files behind them."""
 
     spec: ReportSpec
     scores: dict[tuple[str, str, str], Interval]
@@ -26,28 +26,28 @@ class Selection:
 
     @property
     def rules(self) -> tuple[str, ...]:
-        """The rules that some run can be judged by."""
+        """The selection rules of the table; "held-out" only if runs have held-out scores."""
         return tuple(rule for rule in RULES if any(rule == key[2] for key in self.scores) or rule != "held-out")
 
     def frame(self) -> pd.DataFrame:
-        """One number per line: row, task, selection, mean, std, low, high, n."""
+        """Return one score per row: row, task, selection, mean, std, low, high, n."""
         lines = [(*key, one.mean, one.sd, one.low, one.high, one.n) for key, one in self.scores.items()]
         return pd.DataFrame(lines, columns=["row", "task", "selection", "mean", "std", "low", "high", "n"])
 
     def sidecar(self) -> dict[str, object]:
-        """Return the history files that each number is the mean of."""
+        """Return the history files behind each mean."""
         cells = [
             {**line, "files": list(self.files[line["row"], line["task"]])} for line in self.frame().to_dict("records")
         ]
         return {"caption": self._caption(), "unit": "points", "cells": cells}
 
     def grid(self) -> Grid:
-        """Return the printed table: a line per row, a column per rule of every task."""
+        """Return the printed table: a line per variant, and for every task a column per rule."""
         groups = tuple((get(task).title, self.rules) for task in self.spec.tasks)
-        lines = tuple((Cell(label), *self._line(name)) for name, label in self._rows().items())
+        lines = tuple((Cell(label), *self._line(name)) for name, label in self._labels().items())
         return Grid((*groups, ("", ("Seeds",))), (Section("", lines),), self._caption(), tuple(self._notes()))
 
-    def _rows(self) -> dict[str, str]:
+    def _labels(self) -> dict[str, str]:
         return {variant.name: variant.label for variant in self.spec.variants}
 
     def _line(self, name: str) -> Iterator[Cell]:
@@ -64,24 +64,24 @@ class Selection:
         if found < planned:
             yield Note(f"{planned - found} of {planned} runs are missing; a cell without any run is {MISSING}.")
         if "held-out" in self.rules:
-            yield Note("Held-out: the dev score of the epoch that is best on training examples set aside.")
+            yield Note("Held-out: the dev score of the epoch that is best on held-out training examples.")
         yield Note(
-            "Best: the highest dev score of any epoch, an optimistic choice, as dev chooses and judges; last: the "
-            "score after the last epoch. All are read from the same runs, whatever rule chose the model that was kept."
+            "Best: the highest dev score of any epoch, which is optimistic, because dev both selects and evaluates. "
+            "Last: the score after the last epoch. All are from the same runs, whatever rule selected the saved model."
         )
 
 
 def selection(spec: ReportSpec, histories: pd.DataFrame) -> Selection:
-    """Dev score of every row and task under each selection rule.
+    """Return the dev score of every variant and task under each selection rule.
 
-    The untrained start (step 0) is no candidate. A mean is NaN if a seed has no defined score.
+    The untrained start (step 0) is not a candidate. A mean is NaN if a seed has no defined score.
 
     Args:
-        spec: what the table is about.
-        histories: what `collect.read_histories` returns for the students; runs may be missing.
+        spec: variants and tasks of the table.
+        histories: the students' histories, from `rkd.report.inputs.read_histories`; runs may be missing.
 
     Raises:
-        RkdError: `histories` holds runs that the spec does not name.
+        RkdError: `histories` has runs that the spec does not name.
     """
     spec.admit(histories)
     trained = histories[histories["step"] > 0].sort_values(["seed", "step"])
@@ -93,11 +93,11 @@ def selection(spec: ReportSpec, histories: pd.DataFrame) -> Selection:
             if not len(runs):
                 continue
             files[variant.name, task] = tuple(runs["file"].first())
-            heads = [100 * run["primary_score"].to_numpy(dtype=np.float64) for _, run in runs]
-            best = [np.nan if np.isnan(head).all() else np.nanmax(head) for head in heads]
+            by_epoch = [100 * run["primary_score"].to_numpy(dtype=np.float64) for _, run in runs]
+            best = [np.nan if np.isnan(found).all() else np.nanmax(found) for found in by_epoch]
             scores[variant.name, task, "best"] = seed_interval(best)
             if "held_out" in trained and all(run["held_out"].notna().any() for _, run in runs):
                 chosen = [run["primary_score"].to_numpy(dtype=np.float64)[run["held_out"].argmax()] for _, run in runs]
-                scores[variant.name, task, "held-out"] = seed_interval([100 * head for head in chosen])
-            scores[variant.name, task, "last"] = seed_interval([head[-1] for head in heads])
+                scores[variant.name, task, "held-out"] = seed_interval([100 * score for score in chosen])
+            scores[variant.name, task, "last"] = seed_interval([found[-1] for found in by_epoch])
     return Selection(spec, scores, files)

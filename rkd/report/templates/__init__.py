@@ -1,1 +1,1 @@
-"""Templates of the HTML report; a package, so that they are installed with the code."""
+"""Templates of the HTML report. This is a package so that they are installed with the code."""

@@ -1,5 +1,5 @@
 "use strict";
-// Tables sort by a click on a column's head: numbers as numbers, missing values last, each section for itself.
+// Sort tables by a click on a column header: numbers numerically, missing values last, within each section.
 const BLANK = /^[–-]?$/;
 
 const columnOf = (row, wanted) => {

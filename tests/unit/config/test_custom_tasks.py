@@ -320,7 +320,7 @@ def report(tasks, synthetic=False) -> ReportSpec:
 
 
 def test_texts_say_whose_data_they_are_about():
-    own = "My pairs (data of one's own, not GLUE)"
+    own = "My pairs (custom data, not GLUE)"
     assert data_text(report(["pairs"])) == f"Dev scores (×100) on {own}."
     assert data_text(report(["rte", "pairs"])) == f"Dev scores (×100) on GLUE's RTE and on {own}."
     mixed = data_text(report(["rte", "pairs"], synthetic=True))

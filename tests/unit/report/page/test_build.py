@@ -112,11 +112,11 @@ def html(plan, results):
 def test_the_page_says_what_ran_and_what_the_differences_show(html):
     text = Elements(html).text
     assert "Synthetic data, not GLUE." in text
-    assert "1 of the 2 tested differences remain at 5 %" in text
+    assert "1 of the 2 tested differences is significant at 5 %" in text
     assert "reptile against kd on CoLA (+2.0)" in text
-    assert "reptile is 1.0 points below kd on average (95 % interval −3.0 to +1.0): not to be told from chance" in text
+    assert "reptile is 1.0 points below kd on average (95 % interval −3.0 to +1.0): not significant" in text
     assert "2 seeds: the intervals are wide" in text
-    assert "reptile: in 3 of 3 runs a warning at the last evaluation, such as “the teacher fell”." in text
+    assert "reptile: 3 of 3 runs had a warning at the last evaluation, such as “the teacher fell”." in text
     assert "Speed was not measured" in text
     assert 'no-lookahead reptile outer_target: "student"' in text
     assert "Xinge" in text
@@ -127,7 +127,7 @@ def test_missing_runs_are_listed_with_the_last_word_of_their_logs(plan, results,
     assert found == {
         ("mrpc", "kd", 1): ("failed", f"ValueError: bad {HOSTILE}"),
         ("mrpc", "kd", 2): ("not started", ""),
-        ("cola", "reptile", 2): ("no result", "its log ends without an error: it was stopped, or is still running"),
+        ("cola", "reptile", 2): ("no result", "the log ends without an error: the run was stopped or is still running"),
     }
     assert f"3 of {len(plan.runs())} runs are missing" in Elements(html).text
 
@@ -201,11 +201,11 @@ def difference(**changes):
     [
         (
             {},
-            "reptile is 1.0 points above kd on MRPC (95 % interval −1.0 to +3.0): not to be told from chance (p =",
+            "reptile is 1.0 points above kd on MRPC (95 % interval −1.0 to +3.0): not significant (p =",
         ),
         ({"difference": -0.04}, "reptile equals kd on MRPC to a tenth of a point"),
-        ({"p": 0.04}, "alone it would pass (p = 0.040), after the correction it does not."),
-        ({"p": 0.0001, "p_holm": 0.0002}, "more than chance, also after the correction (p < 0.001)."),
+        ({"p": 0.04}, "significant alone (p = 0.040), but not after the correction."),
+        ({"p": 0.0001, "p_holm": 0.0002}, "significant after the correction (p < 0.001)."),
         ({"p": math.nan, "p_holm": math.nan}, "not tested."),
         ({"difference": math.nan}, "no score to compare."),
     ],
@@ -215,7 +215,7 @@ def test_a_difference_in_words(changes, words):
 
 
 def test_verdicts():
-    assert findings.verdict([]) == "No difference between rows could be tested."
+    assert findings.verdict([]) == "No difference between variants could be tested."
     assert findings.verdict([difference()]).startswith("None of the 1 tested differences")
     assert "(+1.0)" in findings.verdict([difference(p_holm=0.01)])
 
@@ -233,7 +233,7 @@ def test_the_page_is_made_without_torch_pandas_and_matplotlib():
 
 def test_the_graph_counts_runs(plan):
     nodes, edges = graph(plan, [("mrpc", "kd", 1, "failed", "")])
-    said = {node.name: node.said for node in nodes}
+    said = {node.name: node.text for node in nodes}
     assert said["finetune_teacher"] == "4 runs"
     assert said["train_student"] == "19 of 20 runs"
     assert [(edge.source, edge.target) for edge in edges] == list(EDGES)

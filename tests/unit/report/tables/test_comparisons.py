@@ -149,13 +149,13 @@ def test_missing_runs_are_dashes_and_counted(files):
 def test_one_seed_is_said(files):
     spec = replace(SPEC, seeds=(1,))
     table = comparisons(spec, [file for file in files if "seed-1/" in file], resamples=100)
-    assert "With one seed, interval and p are about the dev examples only" in table.grid().markdown()
+    assert "With one seed, interval and p reflect the dev examples only" in table.grid().markdown()
 
 
 def test_foreign_runs_and_missing_baselines_are_errors(files):
     with pytest.raises(RkdError, match="seed is 3; this report is about 1, 2"):
         comparisons(replace(SPEC, seeds=(1, 2)), files)
-    with pytest.raises(RkdError, match="none of the rows pkd is there; found finetune, kd, reptile"):
+    with pytest.raises(RkdError, match="none of the variants pkd exists; found finetune, kd, reptile"):
         comparisons(SPEC, files, baselines=["pkd"])
 
 
