@@ -57,13 +57,13 @@ def table(path, texts, labels):
     return path
 
 
-# Texts that are cut.
+# Texts that are truncated.
 
 
 def test_one_line_says_how_many_texts_are_cut(tmp_path, bert, caplog):
     file = table(tmp_path / "new.csv", ["a good film", LONG, LONG, "bad"], ["good", "good", "bad", "bad"])
     model = Classifier(bert, "text", "label")
-    expected = f"texts are cut at their end to 32 tokens: 0 of 4 rows in {file}"
+    expected = f"texts are truncated at their end to 32 tokens: 0 of 4 rows in {file}"
     long = table(tmp_path / "long.csv", ["a good film", LONG * 2, LONG * 2, "bad"], ["good", "good", "bad", "bad"])
     for call in (model.predict, model.evaluate):
         caplog.clear()
@@ -84,7 +84,7 @@ def test_the_count_is_of_rows_that_lose_tokens_and_not_of_those_that_just_fit():
         kept = encode({"train": rows, "dev": rows.select(range(6))}, reader, ["text"], 8)
     finally:
         logger.removeHandler(handler)
-    assert messages == ["texts are cut at their end to 8 tokens: 4 of 10 rows in train, 0 of 6 rows in dev"]
+    assert messages == ["texts are truncated at their end to 8 tokens: 4 of 10 rows in train, 0 of 6 rows in dev"]
     assert [len(ids) for ids in kept["train"]["input_ids"]] == [3, 4, 5, 6, 7, 8, 8, 8, 8, 8]
     assert sorted(kept["train"].column_names) == ["idx", "input_ids", "label", "token_type_ids"]
 
@@ -99,8 +99,10 @@ def test_preparing_says_how_many_rows_are_cut(tmp_path, caplog):
         rows[0], dev=rows[1], teacher=save(tmp_path / "teacher", "bert"), student="teacher-layers:1", method="kd",
         text="text", **{**QUICK, "max_length": 8},
     )  # fmt: skip
-    cut = [line for line in caplog.messages if "cut" in line]
-    assert cut == ["texts are cut at their end to 8 tokens: 3 of 6 rows in train, 1 of 2 rows in validation"]
+    truncated = [line for line in caplog.messages if "truncated" in line]
+    assert truncated == [
+        "texts are truncated at their end to 8 tokens: 3 of 6 rows in train, 1 of 2 rows in validation"
+    ]
 
 
 def test_the_side_of_the_cut_is_the_tokenizers_own_in_training_predictions_and_the_export(tmp_path, bert, caplog):
@@ -111,17 +113,20 @@ def test_the_side_of_the_cut_is_the_tokenizers_own_in_training_predictions_and_t
         frame, dev=frame, teacher=bert, student=bert, text="text", method="kd", out=tmp_path / "out",
         **{**QUICK, "max_length": 8},
     )  # fmt: skip
-    assert [line for line in caplog.messages if "cut" in line] == [
-        "texts are cut at their start to 8 tokens: 12 of 12 rows in train, 12 of 12 rows in validation"
+    assert [line for line in caplog.messages if "truncated" in line] == [
+        "texts are truncated at their start to 8 tokens: 12 of 12 rows in train, 12 of 12 rows in validation"
     ]
     trained = result.predictions[["logit_bad", "logit_good"]].to_numpy()
     assert abs(trained[0] - trained[1]).max() > 1e-3, "the last word is read"
     frame.to_csv(tmp_path / "new.csv", index=False)
     caplog.clear()
     found = Classifier(result.folder).predict(tmp_path / "new.csv")
-    assert "cut at their start to 8 tokens: 12 of 12" in caplog.text
+    assert "truncated at their start to 8 tokens: 12 of 12" in caplog.text
     folder = export(result.folder, tmp_path / "exported")
-    assert "- Texts are cut at their start to 8 tokens, by a pipeline only with" in (folder / "README.md").read_text()
+    assert (
+        "- Texts are truncated at their start to 8 tokens, by a pipeline only with"
+        in (folder / "README.md").read_text()
+    )
     outside = pipeline("text-classification", model=str(folder), truncation=True, top_k=None)(texts)
     shares = torch.tensor(trained).softmax(dim=-1)
     for row, answer in enumerate(outside):
@@ -194,7 +199,7 @@ def test_the_side_that_was_set_on_a_tokenizer_in_memory_counts(caplog):
     given = tokenizer("bert")
     given.truncation_side = "left"
     result = distil(classifier("bert"), "teacher-layers:0", tokenizer=given, max_length=8)
-    assert "texts are cut at their start to 8 tokens" in caplog.text
+    assert "texts are truncated at their start to 8 tokens" in caplog.text
     assert result.tokenizer.truncation_side == "left"
 
 
@@ -344,7 +349,7 @@ def test_labels_that_differ_in_case_width_or_blanks_alone_are_warned_about(tmp_p
     assert len(labels_of(tmp_path, "good", "Good", "1", "\uff11", "very good", "very  good", "bad")) == 7
     (line,) = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
     assert line == (
-        f"{tmp_path / 'data.csv'}, column 'label': nearly the same, but taken for different labels: "
+        f"{tmp_path / 'data.csv'}, column 'label': nearly the same, but treated as different labels: "
         "'1' and '\uff11', 'Good' and 'good', 'very  good' and 'very good'"
     )
 

@@ -230,7 +230,7 @@ def test_a_model_that_changed_after_the_plan_is_refused(tmp_path, bert):
     expected = parse(str(bert)).tokenizer_content()
     edit(bert / "tokenizer_config.json", strip_accents=False)
     text = told(prepare, "rte", tmp_path / "rte", source="synthetic", tokenizer=str(bert), tokenizer_content=expected)
-    assert text.startswith(f"{bert}: the content of its tokenizer is ")
+    assert text.startswith(f"{bert}: the digest of its tokenizer is ")
 
 
 def test_a_run_is_trained_anew_when_its_models_change(tmp_path, bert, caplog):

@@ -173,7 +173,7 @@ def test_what_is_seldom_meant_is_a_warning(tmp_path, caplog):
     }
     prepare("pairs", tmp_path / "out", source="files", tokenizer="tiny.json", vocab_size=100, custom_task=own)
     assert "train: 1 of 3 labels never occur: '2'" in caplog.text
-    assert "validation: 3 of 3 texts occur in train, too" in caplog.text
+    assert "validation: 3 of 3 texts also occur in train" in caplog.text
 
 
 def config(folder: Path, tasks=("pairs",), **changes) -> dict:
