@@ -155,8 +155,8 @@ def test_a_tokenizer_that_pads_on_the_left_is_refused(tmp_path, bert):
 def test_a_model_max_length_without_room_for_a_pair_is_refused(bert, value):
     edit(bert / "tokenizer_config.json", model_max_length=value)
     expected = (
-        f"the tokenizer of '{bert}': found model_max_length {value!r}; expected a whole number, at least 5: what it "
-        "puts around two texts, and a token of each"
+        f"the tokenizer of '{bert}': found model_max_length {value!r}; expected a whole number, at least 5: the "
+        "special tokens of a pair and one token of each text"
     )
     for call in (load_tokenizer, lambda folder: Classifier(folder, "text"), distil):
         assert told(call, bert) == expected
