@@ -61,7 +61,7 @@ class Classifier:
         self.model: Any = loading.load_finetuned(where)
         self.tokenizer = load_tokenizer(where)
         self.text = [text] if isinstance(text, str) else list(text or known["text"])
-        # The tokenizer of a run stores the length that the model was trained with.
+        # Limited by the model's positions and by the length that it was trained on, which the tokenizer stores.
         self.max_length = min(loading.positions_of(self.model) or LONGEST, self.tokenizer.model_max_length, LONGEST)
         loading.check_reading(
             self.model, self.tokenizer, where=str(reference), max_length=self.max_length, pair=len(self.text) == 2

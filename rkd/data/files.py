@@ -22,7 +22,7 @@ from rkd.utils.files import sha256
 
 logger = logging.getLogger(__name__)
 
-# A column with more distinct labels than this most likely holds scores or texts.
+# A column with more distinct labels than this most likely contains scores or texts.
 MOST_LABELS = 200
 # If at least this fraction of the values is quoted, the program that wrote the file added the quotes.
 _NEARLY_ALL = 0.9
@@ -186,7 +186,7 @@ def _label_problem(value: Any) -> str | None:
     if reads_as_missing(label_name(value)):
         return f"found {shown(value)}, which reads like a missing value; expected a label (give labels if it is one)"
     if _is_fraction(value):
-        return f"found {shown(value)}, a number that is no label; expected a label, or give scores for regression"
+        return f"found {shown(value)}, a number that is not a label; expected a label, or give scores for regression"
     return text_problem(value) if isinstance(value, str) else None
 
 

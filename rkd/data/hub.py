@@ -127,12 +127,12 @@ def _classes(table: pa.Table, names: list[str] | None, task: Task, where: str) -
     if set(names) != set(task.labels) or len(names) != len(task.labels):
         raise RkdError(f"{where}: found the classes {', '.join(names)}; expected {', '.join(task.labels)}")
     _refuse_missing(column, "label", where)
-    ours = [task.labels.index(name) for name in names]
+    ids = [task.labels.index(name) for name in names]
     values = column.to_pylist()
     for row, value in enumerate(values):
-        if not 0 <= value < len(ours):
-            raise RkdError(f"{where}, row {row}: found label {value}; expected a class number below {len(ours)}")
-    return [ours[value] for value in values]
+        if not 0 <= value < len(ids):
+            raise RkdError(f"{where}, row {row}: found label {value}; expected a class number below {len(ids)}")
+    return [ids[value] for value in values]
 
 
 def _refuse_missing(column: pa.ChunkedArray, name: str, where: str) -> None:

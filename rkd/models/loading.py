@@ -114,9 +114,11 @@ def check_fit(student: PreTrainedModel, teacher: PreTrainedModel) -> None:
     For methods that compare parameters, the layer map checks widths and layers.
     """
     for what in ("vocab_size", "id2label"):
-        ours, theirs = getattr(student.config, what), getattr(teacher.config, what)
-        if ours != theirs:
-            raise RkdError(f"student and teacher differ in {what}: found {ours} and {theirs}; expected the same")
+        of_student, of_teacher = getattr(student.config, what), getattr(teacher.config, what)
+        if of_student != of_teacher:
+            raise RkdError(
+                f"student and teacher differ in {what}: found {of_student} and {of_teacher}; expected the same"
+            )
 
 
 def check_reading(
@@ -373,7 +375,7 @@ def _reading(where: str, read: Callable[[], T]) -> T:
     except Exception as error:
         reason = textwrap.shorten(str(error), 300) or type(error).__name__
         if isinstance(error, pickle.UnpicklingError):
-            reason = "its .bin file holds more than tensors, or is damaged; pickles that carry code are refused"
+            reason = "its .bin file contains more than tensors, or is damaged; pickles that carry code are refused"
         elif isinstance(error, OSError):
             reason += " (expected a folder with config.json and model.safetensors)"
         raise RkdError(f"{where}: cannot load this model: {reason}") from error
