@@ -1,4 +1,4 @@
-"""A trained student as a folder for others: the model, its tokenizer, a model card and, if asked for, ONNX."""
+"""Export of a trained student to a folder: model, tokenizer, model card and, on request, ONNX."""
 
 import json
 import logging
@@ -29,10 +29,10 @@ from rkd.tasks import Task
 from rkd.utils.escape import markdown, markdown_code, one_line
 from rkd.utils.files import atomic_path, atomic_write_text, sha256
 
-# Largest difference of a logit between torch and ONNX: float32 sums in another order.
+# Largest difference of a logit between torch and ONNX: float32 sums depend on the order.
 TOLERANCE = 1e-3
 
-# A pipeline cuts texts only if it is told to: others get an answer that the run never gave, or none.
+# Without truncation=True a pipeline does not truncate: long texts get other answers than from the run, or fail.
 _USE = """from transformers import pipeline
 
 classify = pipeline("text-classification", model={folder}, truncation=True)
@@ -70,21 +70,21 @@ _CARD = """---
 def export(run: str | Path, out: str | Path, *, onnx: bool = False) -> Path:
     """Write the student of a finished run as a folder that `transformers.pipeline` opens.
 
-    With `truncation=True`, as its model card shows, the pipeline cuts texts where the training did and answers as
-    `rkd predict` does.
+    With `truncation=True`, as its model card shows, the pipeline truncates texts as the training did and gives
+    the same answers as `rkd predict`.
 
     Args:
         run: a run's folder, with run.json and model/.
-        out: the folder to write: a new or empty one, or an earlier export of the same run. What is there and would be
-            lost, such as a model card edited by hand or the export of another run, is never replaced.
-        onnx: write onnx/model.onnx too, and check that it gives the same logits (needs rkd's extra `onnx`).
+        out: the folder to write: a new or empty one, or an unchanged export of the same run. Anything else, such as an
+            edited model card or the export of another run, is never overwritten.
+        onnx: write onnx/model.onnx as well, and check that it gives the same logits (needs rkd's extra `onnx`).
 
     Returns:
         The path of the folder.
 
     Raises:
-        RkdError: no finished run is there, or a part of it is damaged or changed; `out` holds what would be lost,
-            lies in the run or cannot be written; or the ONNX model's logits differ.
+        RkdError: the run is missing, unfinished, damaged or changed; `out` has other content, lies in the run's folder
+            or cannot be written; or the ONNX model's logits differ.
 
     Example:
         >>> export("distilled/student", "my-student")
@@ -104,7 +104,7 @@ def export(run: str | Path, out: str | Path, *, onnx: bool = False) -> Path:
 
 
 def _check_model(run: Path) -> None:
-    """Refuse a run whose model is damaged or cannot read its own data."""
+    """Check that a run's model loads and can read its own data."""
     file = run / "run.json"
     task = task_of(read_record(file, "spec")["spec"], file)
     model, tokenizer = loading.load_finetuned(run / "model"), load_tokenizer(run / "model")
@@ -113,11 +113,12 @@ def _check_model(run: Path) -> None:
 
 
 def _check_kept(out: Path, new: Path) -> None:
-    """Refuse to replace a folder with anything in it that the new one does not have, byte for byte."""
+    """Check that the new folder has every file of the existing one, byte for byte."""
     for path in sorted(out.rglob("*")) if out.is_dir() else ():
-        ours = new / path.relative_to(out)
-        if not _same(path, ours):
-            found = f"{path.relative_to(out)}, which the new export {'changes' if ours.exists() else 'does not have'}"
+        counterpart = new / path.relative_to(out)
+        if not _same(path, counterpart):
+            difference = "changes" if counterpart.exists() else "does not have"
+            found = f"{path.relative_to(out)}, which the new export {difference}"
             expected = "a new or empty folder, or an unchanged export of this run"
             raise RkdError(f"{out}: found {found}; expected {expected}")
 
@@ -129,9 +130,9 @@ def _same(one: Path, other: Path) -> bool:
 
 
 def model_card(result: Result, name: str) -> str:
-    """Return the model card of a student: data, method, metrics and limits, all from the run's own record.
+    """Write the model card of a student: summary, data, method, metrics and limits, all from the run's record.
 
-    Names of the user's, of labels, columns and files, are set as Markdown shows them as they are.
+    The user's names of labels, columns and files are escaped for Markdown.
     """
     file = result.folder / "run.json"
     record = read_record(file, "spec/training/selection", "data/source", "data/sha256", "parameters/total")
@@ -172,7 +173,7 @@ def _manifest(run: Path, task: str, sha256: str) -> dict[str, Any]:
 def _data(task: Task, record: Mapping[str, Any], manifest: Mapping[str, Any]) -> Iterator[str]:
     source = record["data"]
     title = markdown(task.title) if task.own else f"GLUE {task.title}"
-    what = "made-up sentences" if manifest.get("synthetic") else f"source: {markdown(str(source['source']))}"
+    what = "synthetic sentences" if manifest.get("synthetic") else f"source: {markdown(str(source['source']))}"
     yield f"- {title}, {what}"
     columns = ", ".join(map(markdown_code, task.text_columns))
     yield f"- Columns: text {columns}; label {markdown_code(task.label_column or '–')}"
@@ -211,32 +212,32 @@ def _score(value: float) -> str:
 
 
 def _limits(run: Path, spec: Mapping[str, Any], manifest: Mapping[str, Any]) -> Iterator[str]:
-    yield "- One seed: another gives another score, and a difference of a few points between two runs is no evidence."
+    yield "- One seed: other seeds give other scores; a difference of a few points between two runs is not evidence."
     if spec["training"]["selection"] == "best":
         yield "- The epoch was chosen on the validation split, which makes the scores on it optimistic."
     if "max_length" in manifest:
         settings = read_object(run / "model" / "tokenizer_config.json", "the tokenizer's settings")
         side = "start" if settings.get("truncation_side") == "left" else "end"
         limit = f"{manifest['max_length']} tokens, by a pipeline only with `truncation=True`"
-        yield f"- Texts are cut at their {side} to {limit}."
+        yield f"- Texts are truncated at their {side} to {limit}."
     if manifest.get("synthetic"):
-        yield "- Trained on made-up sentences: it is of no use on real ones."
-    yield "- Measured on data like the training data alone; nothing was checked about other texts, fairness or safety."
-    yield "- What the teacher and the pretrained models got wrong, the student may have learnt."
+        yield "- Trained on synthetic sentences: the model is not usable on real ones."
+    yield "- Evaluated only on data like the training data; other texts, fairness and safety were not evaluated."
+    yield "- The student may have learnt the errors of the teacher and of the pretrained models."
 
 
 def write_onnx(folder: Path, out: Path) -> float:
-    """Write the model in `folder` as ONNX and check it with onnxruntime; returns the largest difference of a logit.
+    """Write the model in `folder` as ONNX, check it with onnxruntime, and return the largest difference of a logit.
 
-    Batch and length may be any. Raises RkdError when the extra is not installed, or the logits differ.
+    Batch size and length are dynamic. Raises RkdError if the extra is not installed or the logits differ.
     """
     try:
         import onnxruntime
-        import onnxscript  # noqa: F401  # the exporter imports it much later, with an error that helps nobody
+        import onnxscript  # noqa: F401  # fail early: the exporter imports it late, with an unclear error
     except ImportError as error:
-        raise RkdError(f"--onnx needs what is not installed ({error.name}): pip install -e '.[onnx]'") from None
+        raise RkdError(f"--onnx needs a missing package ({error.name}): pip install -e '.[onnx]'") from None
     model, tokenizer = loading.load_finetuned(folder).eval(), load_tokenizer(folder)
-    # The fused kernels of PyTorch have no fixed form in ONNX.
+    # Fused attention kernels of PyTorch cannot be exported reliably to ONNX.
     model.set_attn_implementation("eager")
     samples = [["A first sentence."], ["Short.", "A second one, which is a good deal longer than the first."]]
     inputs = [dict(tokenizer(texts, padding=True, truncation=True, return_tensors="pt")) for texts in samples]
@@ -272,7 +273,7 @@ def write_onnx(folder: Path, out: Path) -> float:
 
 @contextmanager
 def _quiet_exporter() -> Iterator[None]:
-    """Silence warnings of torch's exporter that do not matter here: image operators, old names."""
+    """Silence irrelevant messages of torch's exporter in a block: image operators, deprecated names."""
     exporter = logging.getLogger("torch.onnx")
     before = exporter.level
     exporter.setLevel(logging.ERROR)
@@ -286,7 +287,7 @@ def _quiet_exporter() -> Iterator[None]:
 
 
 class _Logits(torch.nn.Module):
-    """The model as a function from named inputs to logits."""
+    """A model as a function from named inputs to logits."""
 
     def __init__(self, model: PreTrainedModel, names: list[str]) -> None:
         super().__init__()

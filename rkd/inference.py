@@ -1,4 +1,4 @@
-"""Predictions and scores of a trained model on a file, outside the workflow."""
+"""Predictions and evaluation of a trained model on a file, outside the workflow."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,23 +24,23 @@ from rkd.training import evaluation
 from rkd.training.batches import Split
 from rkd.utils.torch_setup import choose_device
 
-# Tokens of the longest text that a model without a limit reads.
+# Longest text in tokens for a model without a limit.
 LONGEST = 1 << 20
 
 
 class Classifier:
-    """A trained model with its tokenizer, ready to read files.
+    """A trained model with its tokenizer, for predictions on files.
 
     Args:
         reference: a run's folder, an export, another folder of a fine-tuned classifier, or a hub name
             (`NAME@REVISION` for one commit).
-        text: the text column, or two; by default those that the run was trained on.
+        text: the text column or the two text columns; by default those of the run.
         label: the label column; by default the run's.
         device: auto, cpu or cuda.
 
     Raises:
-        RkdError: an argument is wrong, the run's record is damaged, its model is not the one that its training left,
-            or the model does not load.
+        RkdError: an argument is invalid, the run's record is damaged, its model has changed since training, or the
+            model does not load.
 
     Example:
         >>> Classifier("distilled/student").predict("new.csv")["prediction"].tolist()
@@ -61,7 +61,7 @@ class Classifier:
         self.model: Any = loading.load_finetuned(where)
         self.tokenizer = load_tokenizer(where)
         self.text = [text] if isinstance(text, str) else list(text or known["text"])
-        # No longer text than the model has positions for, nor than it was trained on.
+        # Limited by the model's positions and by the length that it was trained on, which the tokenizer stores.
         self.max_length = min(loading.positions_of(self.model) or LONGEST, self.tokenizer.model_max_length, LONGEST)
         loading.check_reading(
             self.model, self.tokenizer, where=str(reference), max_length=self.max_length, pair=len(self.text) == 2
@@ -74,7 +74,7 @@ class Classifier:
         self.labels = [] if len(names) == 1 else names
 
     def predict(self, file: str | Path) -> pd.DataFrame:
-        """Predict every row of a file: the prediction and, for classes, each probability as `p_LABEL`."""
+        """Predict every row of a file: columns `prediction` and, for labels, their probabilities `p_LABEL`."""
         arguments.refuse(arguments.data_file("file", file))
         task = self._task(self.label or "label", None)
         frame = pd.DataFrame({"prediction": []})
@@ -82,12 +82,12 @@ class Classifier:
         decided = evaluation.decide(task, z)
         if task.regression:
             return frame.reindex(range(len(decided))).assign(prediction=decided)
-        shares = z.double().softmax(dim=-1).numpy()
-        columns = {f"p_{name}": shares[:, index] for index, name in enumerate(task.labels)}
+        probabilities = z.double().softmax(dim=-1).numpy()
+        columns = {f"p_{name}": probabilities[:, index] for index, name in enumerate(task.labels)}
         return pd.DataFrame({"prediction": [task.labels[int(index)] for index in decided], **columns})
 
     def evaluate(self, file: str | Path, metrics: Sequence[str] | None = None) -> dict[str, Any]:
-        """Compute the metrics on a labelled file, by default all of the run's task, and `rows`."""
+        """Compute metrics on a labelled file (by default all of the run's task), and the number of `rows`."""
         arguments.refuse(arguments.data_file("file", file))
         if self.label is None:
             raise arguments.ArgumentError(arguments.NO_LABEL)
@@ -109,5 +109,5 @@ class Classifier:
 
 
 def write_table(frame: pd.DataFrame, path: Path) -> None:
-    """Write a table in the format that its name tells, whole or not at all; see `rkd.data.reading.write_columns`."""
+    """Write a table atomically, in the format of the file extension; see `rkd.data.reading.write_columns`."""
     write_columns(path, {str(name): frame[name].tolist() for name in frame})

@@ -1,8 +1,8 @@
-"""A submission to the GLUE server: eleven TSV files in a zip, built from predictions and checked to the letter.
+"""A submission to the GLUE server: eleven TSV files in a zip, built from predictions and validated.
 
     python -m rkd.submission validate FILE.zip
 
-checks any zip and ends with exit code 1 and the reasons if the server would refuse it. No torch.
+checks any zip. If the server would refuse it, the command prints the reasons and exits with code 1. Needs no torch.
 """
 
 import math
@@ -29,15 +29,15 @@ HEADER = "index\tprediction"
 SCORES = (0.0, 5.0)  # range of STS-B
 FILLED = "FILLED.txt"
 _COLUMNS = ("split", "idx", "label", "prediction")
-_DATE = (1980, 1, 1, 0, 0, 0)  # of every member: the same predictions give the same bytes
-# What zipfile raises where bytes are damaged; RuntimeError: encrypted, or packed in an unknown way.
+_DATE = (1980, 1, 1, 0, 0, 0)  # a fixed date for every member, so that the same predictions give the same bytes
+# What zipfile raises for damaged files. RuntimeError: encrypted, or an unknown compression method.
 _UNREADABLE = (OSError, EOFError, ValueError, RuntimeError, zipfile.BadZipFile, zlib.error)
 _TRAINED = [task for task in TASKS.values() if task.trainable]
 
 
 @dataclass(frozen=True)
 class Member:
-    """One file of the zip: the test split of a task that it holds."""
+    """A file of the zip, with the predictions of one test split."""
 
     task: Task
     split: str
@@ -45,7 +45,7 @@ class Member:
 
     @property
     def rows(self) -> int:
-        """Rows of the official test split."""
+        """The number of rows of the official test split."""
         return self.task.splits[self.split].rows
 
 
@@ -59,7 +59,7 @@ MEMBERS = tuple(
 
 @dataclass(frozen=True)
 class Chosen:
-    """The run whose predictions go into the zip, and why."""
+    """The run chosen for a task, with its dev score."""
 
     file: str
     run: Run
@@ -67,20 +67,20 @@ class Chosen:
 
 
 def choose(files: Iterable[str], seed: int | None = None) -> dict[str, Chosen]:
-    """One run per task: that of `seed`, else the seed with the best dev primary_score (the first of equals).
+    """Choose one run per task: that of `seed`, else the run with the best dev primary score (ties: the lowest seed).
 
-    The server accepts one set of predictions. Choosing the best seed on dev is what the paper and most entries do; its
-    dev score is then an optimistic one, the test score is not.
+    The server accepts one set of predictions. The paper and most entries choose the best seed on dev. Its dev score is
+    then optimistic; its test score is not.
 
     Args:
         files: predictions.parquet files of one variant, any tasks and seeds.
-        seed: take this seed for every task.
+        seed: use this seed for every task.
 
     Returns:
-        By task name, in the order of the registry.
+        Task name → run, in the order of the registry.
 
     Raises:
-        RkdError: files of different variants, a run twice, or a task without the seed.
+        RkdError: the files are of different variants, a run occurs twice, or a task has no run with the seed.
     """
     by_task: dict[str, list[Chosen]] = {}
     for file in map(str, files):
@@ -95,32 +95,32 @@ def choose(files: Iterable[str], seed: int | None = None) -> dict[str, Chosen]:
         raise RkdError(f"submission: predictions of the variants {names}; expected those of one")
     if len(set(runs)) < len(runs):
         raise RkdError("submission: a run occurs twice; expected each task and seed once")
-    if lacking := [task for task, found in by_task.items() if not found]:
-        raise RkdError(f"submission: no predictions of {lacking[0]} with seed {seed}")
+    if missing := [task for task, found in by_task.items() if not found]:
+        raise RkdError(f"submission: no predictions of {missing[0]} with seed {seed}")
     ranked = {task: sorted(found, key=lambda one: one.run.seed) for task, found in by_task.items()}
     return {task.name: max(ranked[task.name], key=_rank) for task in _TRAINED if task.name in ranked}
 
 
 def build(chosen: Mapping[str, Chosen], out: str | Path, fill_missing: bool = False) -> list[str]:
-    """Write the zip, and beside it FILLED.txt if files were filled.
+    """Write the zip and, if files were filled, a note `<zip name>.FILLED.txt` beside it.
 
     Args:
         chosen: what `choose` returns.
         out: path of the zip.
-        fill_missing: write a constant answer for tasks without a run (class 0, or 2.5 for STS-B) instead of refusing.
-            Their scores on the server mean nothing.
+        fill_missing: write a constant answer (class 0, or 2.5 for STS-B) for tasks without a run instead of raising.
+            Their scores on the server are meaningless.
 
     Returns:
         Names of the filled files.
 
     Raises:
-        RkdError: a task has no run and `fill_missing` is off, or predictions are broken.
+        RkdError: a task has no run and `fill_missing` is False, or predictions are invalid.
     """
     missing = [member for member in MEMBERS if member.task.name not in chosen]
     if missing and not fill_missing:
         raise RkdError(
-            f"submission: no predictions for {', '.join(member.name for member in missing)}; the server takes all of "
-            f"{len(MEMBERS)} files; run those tasks or ask for filling (--fill-missing)"
+            f"submission: no predictions for {', '.join(member.name for member in missing)}; the server requires all "
+            f"{len(MEMBERS)} files; run those tasks or fill them (--fill-missing)"
         )
     frames: dict[str, pd.DataFrame] = {name: read_predictions(one.file, _COLUMNS) for name, one in chosen.items()}
     with atomic_path(out) as temporary, zipfile.ZipFile(temporary, "w") as archive:
@@ -142,9 +142,9 @@ def build(chosen: Mapping[str, Chosen], out: str | Path, fill_missing: bool = Fa
 
 
 def validate(path: str | Path) -> list[str]:
-    """Why the GLUE server would not take a zip; empty if it would.
+    """Return the reasons why the GLUE server would refuse a zip; empty if it would accept it.
 
-    Checked are the set of files, the header, the official number of rows, indices 0 … n − 1 in order, label strings
+    Checks the set of files, the headers, the official numbers of rows, the indices 0 … n − 1 in order, the label names
     and the range of scores.
     """
     try:
@@ -165,14 +165,14 @@ def validate(path: str | Path) -> list[str]:
 
 
 def _check(member: Member, content: bytes) -> list[str]:
-    """Reasons against one file, the first of each kind."""
+    """Return the problems of one file, the first of each kind."""
     try:
         text = content.decode("utf-8")
     except UnicodeDecodeError as error:
         return [f"not UTF-8 text: {error}"]
     problems = []
     if ends := text.count("\r"):
-        problems.append(f"{ends} carriage returns, as in line ends of Windows; expected lines that end in \\n alone")
+        problems.append(f"{ends} carriage returns, as in Windows line ends; expected lines that end in \\n alone")
     header, *lines = text.replace("\r\n", "\n").removesuffix("\n").split("\n")
     if header != HEADER:
         problems.append(f"header is {header!r}; expected {HEADER!r}")
@@ -219,7 +219,7 @@ def _predicted(member: Member, frame: pd.DataFrame, file: str) -> str:
 
 
 def _writer(task: Task) -> Callable[[float], str]:
-    """Return the spelling of a prediction in the task's file."""
+    """Return a function that formats a prediction for the task's file."""
     if task.regression:
         return lambda score: f"{min(max(score, SCORES[0]), SCORES[1]):.3f}"
 
@@ -249,13 +249,16 @@ def _rank(chosen: Chosen) -> float:
 
 
 def submit(files: Iterable[str], out: str | Path, seed: int | None = None, fill_missing: bool = False) -> list[str]:
-    """Choose, write and check a submission; prints what it holds, and on stderr the problems, which it returns."""
+    """Choose, write and check a submission, and return its problems.
+
+    Prints the content to stdout and the problems to stderr.
+    """
     chosen = choose(files, seed)
-    why = "best on dev" if seed is None else "asked for"
+    reason = "best on dev" if seed is None else "requested"
     for task, one in chosen.items():
-        print(f"{task}: seed {one.run.seed} ({why}; dev {100 * one.primary_score:.2f}), {one.file}")
+        print(f"{task}: seed {one.run.seed} ({reason}; dev {100 * one.primary_score:.2f}), {one.file}")
     for name in build(chosen, out, fill_missing):
-        print(f"{name}: no run of this task; FILLED with a constant answer, its score means nothing")
+        print(f"{name}: no run of this task; FILLED with a constant answer, its score is meaningless")
     problems = validate(out)
     for problem in problems:
         print(f"{out}: {problem}", file=sys.stderr)
@@ -263,7 +266,7 @@ def submit(files: Iterable[str], out: str | Path, seed: int | None = None, fill_
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line and return the exit code: 0 for a valid zip, 1 for an invalid one. `RkdError` if missing."""
+    """Run the command line and return the exit code: 0 if the zip is valid, 1 if not. `RkdError` if it is missing."""
     options = ArgumentParser(prog="python -m rkd.submission", description="Check a GLUE submission.")
     commands = options.add_subparsers(required=True, metavar="validate")
     commands.add_parser("validate", help="check a zip").add_argument("zip", help="the file to check")

@@ -1,4 +1,4 @@
-"""Data: three sources of GLUE, or a user's own files → one tokenised Arrow dataset per task."""
+"""Data of a task, from a source of GLUE or the user's own files to a tokenised Arrow dataset."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any

@@ -1,4 +1,4 @@
-"""A user's own files, read by `rkd.data.reading`: named columns → the splits of a task."""
+"""The splits of a custom task, built from named columns of the user's files (read by `rkd.data.reading`)."""
 
 import logging
 import math
@@ -22,61 +22,61 @@ from rkd.utils.files import sha256
 
 logger = logging.getLogger(__name__)
 
-# More different labels than this are scores, or texts, by mistake.
+# A column with more distinct labels than this most likely contains scores or texts.
 MOST_LABELS = 200
-# This share of values in quotes is a way to write a file.
+# If at least this fraction of the values is quoted, the program that wrote the file added the quotes.
 _NEARLY_ALL = 0.9
-# Scores are held as such.
+# Scores are stored as float32.
 FLOAT32_MAX = float(np.finfo(np.float32).max)
 
 
 def read_splits(task: Task, own: Mapping[str, Any]) -> dict[str, Dataset]:
-    """Read the splits train, validation and, if there is a file for it, test of a custom task.
+    """Return the splits of a custom task: train, validation and, if it has a file, test.
 
-    `idx` is the row's number in its file, from 0. Without a dev file, `validation` is a share of the training rows,
-    chosen by `dev_seed` alone. Rows of a test file without a label are unlabelled: -1, or NaN for scores.
+    `idx` is the row's number in its file, from 0. Without a dev file, `validation` is a fraction of the training rows,
+    sampled with `dev_seed` alone. Test rows without a label get -1, or NaN for scores.
 
     Args:
         task: the task.
-        own: `files` (by split: `path`, perhaps the expected `sha256`, and perhaps `where`, what errors call the file),
-            `scores` ([low, high], "any" or None for labels) and, without a file for validation, `dev_fraction` and
-            `dev_seed`; see `rkd.specs.jobs.DataSpec`.
+        own: `files` (by split: `path`, optionally the expected `sha256`, and optionally `where`, the file's name in
+            errors), `scores` ([low, high], "any" or None for labels) and, without a file for validation,
+            `dev_fraction` and `dev_seed`; see `rkd.specs.jobs.DataSpec`.
 
     Raises:
-        RkdError: a file is missing, unreadable or another one than planned, a column is missing, a value is no text,
-            no label of the task or no score in its range, or a row of train or dev has none; the message names file,
-            row, column, found and expected.
+        RkdError: a file is missing, unreadable or has changed since it was planned; a column is missing; a value is not
+            a text, not a label of the task or not a score in its range; or a row of train or dev has no label. The
+            message names the file, row and column, and what was found and expected.
     """
     found = {split: _rows(task, split, file, own.get("scores")) for split, file in own["files"].items()}
     if "validation" not in found:
-        found["train"], found["validation"] = _share(found["train"], own["dev_fraction"], own["dev_seed"], own)
+        found["train"], found["validation"] = _hold_out(found["train"], own["dev_fraction"], own["dev_seed"], own)
     return {split: Dataset.from_dict(found[split], features=features(task)) for split in task.splits}
 
 
 def read_split(task: Task, split: str, file: Mapping[str, Any], scores: Any) -> Dataset:
-    """One file as a split; see `read_splits`. In the split `test` labels may be missing."""
+    """Read one file as a split; see `read_splits`. Labels may be missing only in the split `test`."""
     return Dataset.from_dict(_rows(task, split, file, scores), features=features(task))
 
 
 def read_texts(task: Task, path: Path) -> Dataset:
-    """Read a file's texts as a split without labels and ignore other columns; errors as in `read_splits`."""
+    """Read the texts of a file as an unlabelled split and ignore all other columns; errors as in `read_splits`."""
     rows = _texts(task, path, str(path), read_columns(path, task.text_columns))
     rows["label"] = [_unlabelled(task)] * len(rows["idx"])
     return Dataset.from_dict(rows, features=features(task))
 
 
 def find_labels(file: Mapping[str, Any], column: str) -> list[str]:
-    """Return the names of the labels in a column: sorted numbers, then sorted texts.
+    """Return the label names in a column: numbers in numeric order, then texts in alphabetical order.
 
-    Logs them with the number of rows of each, and warns about names that differ in case, width or blanks alone.
+    Logs the names with their row counts, and warns about names that differ only in case, character width or spaces.
 
     Args:
-        file: `path` and perhaps `where`, as in `read_splits`.
+        file: `path` and optionally `where`, as in `read_splits`.
         column: the label column.
 
     Raises:
         RkdError: a row has no label or one that reads like a missing value, a number is not whole, two names
-            differ in invisible characters alone, or there are no rows or not 2 to 200 labels.
+            differ only in invisible characters, there are no rows, or the number of labels is not from 2 to 200.
 
     >>> find_labels({"path": "reviews.csv"}, "mood")
     ['bad', 'good']
@@ -106,14 +106,14 @@ def find_labels(file: Mapping[str, Any], column: str) -> list[str]:
         alike.setdefault(nearly(name), []).append(name)
     if pairs := [" and ".join(map(repr, each)) for each in alike.values() if len(each) > 1]:
         logger.warning(
-            "%s, column '%s': nearly the same, but taken for different labels: %s", where, column, listed(pairs)
+            "%s, column '%s': nearly the same, but treated as different labels: %s", where, column, listed(pairs)
         )
-    logger.info("%s: labels found, with their rows: %s", where, listed(f"{name!r} {counts[name]}" for name in names))
+    logger.info("%s: labels found, with row counts: %s", where, listed(f"{name!r} {counts[name]}" for name in names))
     return names
 
 
 def text_problem(value: Any) -> str | None:
-    """Return why a tokenizer cannot read a value as text, or None.
+    """Return why a tokenizer cannot read a value as text, or None if it can.
 
     >>> text_problem(7)
     'found 7 (int); expected text'
@@ -132,13 +132,13 @@ def text_problem(value: Any) -> str | None:
 
 
 def _place(file: Mapping[str, Any]) -> tuple[Path, str]:
-    """Return a file's path, and its name in errors."""
+    """Return a file's path and its name in errors."""
     path = Path(os.path.expanduser(file["path"]))
     return path, file.get("where") or str(path)
 
 
 def _rows(task: Task, split: str, file: Mapping[str, Any], scores: Any) -> Columns:
-    """Return the texts under the task's own names, label and idx of every row."""
+    """Return the texts under the task's field names, and the label and idx of every row."""
     path, where = _place(file)
     label, test = task.label_column or "label", split == "test"
     columns = read_columns(path, [*task.text_columns, *([] if test else [label])], [label] if test else [], where)
@@ -162,7 +162,7 @@ def _rows(task: Task, split: str, file: Mapping[str, Any], scores: Any) -> Colum
 
 
 def _texts(task: Task, path: Path, where: str, columns: Columns) -> Columns:
-    """Return the text columns under the task's own names, and idx."""
+    """Return the text columns under the task's field names, and idx."""
     rows: Columns = {}
     for field, column in zip(task.text_fields, task.text_columns, strict=True):
         rows[field] = columns[column]
@@ -180,13 +180,13 @@ def _texts(task: Task, path: Path, where: str, columns: Columns) -> Columns:
 
 
 def _label_problem(value: Any) -> str | None:
-    """Return why a value cannot be a label if no labels are declared, or None."""
+    """Return why a value cannot be a label of a task that declares none, or None if it can."""
     if not _is_label(value):
         return f"found {shown(value)} ({type(value).__name__}); expected a label"
     if reads_as_missing(label_name(value)):
         return f"found {shown(value)}, which reads like a missing value; expected a label (give labels if it is one)"
     if _is_fraction(value):
-        return f"found {shown(value)}, a number that is no label; expected a label, or give scores for regression"
+        return f"found {shown(value)}, a number that is not a label; expected a label, or give scores for regression"
     return text_problem(value) if isinstance(value, str) else None
 
 
@@ -195,7 +195,7 @@ def _unlabelled(task: Task) -> float:
 
 
 def _value_hint(task: Task, path: Path, value: Any) -> str:
-    """Suggest how to write a value that is not a label or score of a task."""
+    """Return a hint for a value that is not a label or score of a task, or an empty string."""
     text = value.strip() if isinstance(value, str) else ""
     if task.regression and re.fullmatch(r"[+-]?[0-9]+,[0-9]+", text):
         return f": write {text.replace(',', '.')}"
@@ -205,7 +205,7 @@ def _value_hint(task: Task, path: Path, value: Any) -> str:
 
 
 def _check_labelled(path: Path, where: str, column: str, values: Sequence[Any], expected: str) -> None:
-    """Refuse rows without a label."""
+    """Check that every row has a label."""
     missing = [row for row, value in enumerate(values, 1) if is_missing(value)]
     if missing:
         count = f" ({len(missing)} rows have none)" if len(missing) > 1 else ""
@@ -215,7 +215,7 @@ def _check_labelled(path: Path, where: str, column: str, values: Sequence[Any], 
 
 
 def _reader(task: Task, scores: Any) -> tuple[Callable[[Any], float | None], str]:
-    """Return a function from a value to its class id or score (None if invalid), and the expectation in words."""
+    """Return a function from a value to its class id or score (None if invalid), and the expected values in words."""
     if not task.regression:
         check_names(f"task '{task.name}', labels", task.labels)
         codes = {label_name(name): code for code, name in enumerate(task.labels)}
@@ -233,7 +233,7 @@ def _is_label(value: Any) -> bool:
 
 
 def _score(value: Any, low: float, high: float) -> float | None:
-    # Python reads "1_0" as ten, and truth values as numbers.
+    # `float` accepts "1_0" as ten, and booleans as numbers.
     if isinstance(value, bool) or (isinstance(value, str) and "_" in value):
         return None
     try:
@@ -259,24 +259,24 @@ def _label_order(name: str) -> tuple[bool, int, str]:
     return number is None, int(name) if number else 0, name
 
 
-def _share(train: Columns, share: float, seed: int, own: Mapping[str, Any]) -> tuple[Columns, Columns]:
-    """Split rows into training and dev rows, both in the order of the file."""
+def _hold_out(train: Columns, fraction: float, seed: int, own: Mapping[str, Any]) -> tuple[Columns, Columns]:
+    """Split the training rows at random into the remaining ones and the dev rows, both in file order."""
     rows = len(train["idx"])
-    size = round(share * rows)
+    size = round(fraction * rows)
     if not 0 < size < rows:
         _, where = _place(own["files"]["train"])
         raise RkdError(
-            f"{where}: dev_fraction {share:g} of its {rows} rows are {size} rows; expected some, and some left"
+            f"{where}: dev_fraction {fraction:g} of its {rows} rows are {size} rows; expected some, and some left"
         )
     order = np.random.default_rng(seed).permutation(rows)
     parts = np.sort(order[size:]).tolist(), np.sort(order[:size]).tolist()
-    # Lists, as a selection of a `Dataset` is copied row by row each time that it is read whole.
+    # Lists, because a selection of a `Dataset` is copied row by row every time it is read in full.
     kept, held = ({name: [values[row] for row in part] for name, values in train.items()} for part in parts)
     return kept, held
 
 
 def _warn_about_swallowed_rows(task: Task, where: str, texts: Sequence[str]) -> None:
-    """Warn about texts that hold labelled rows, as a quote that is left open makes them; CSV knows no such error."""
+    """Warn about texts that contain labelled rows: a quote was probably left open, which CSV readers do not detect."""
     names = {label_name(name) for name in task.labels}
 
     def is_label(cell: str) -> bool:
@@ -291,15 +291,15 @@ def _warn_about_swallowed_rows(task: Task, where: str, texts: Sequence[str]) -> 
     rows = [row for row, text in enumerate(texts, 1) if "\n" in text and swallows(text)]
     if rows:
         logger.warning(
-            "%s: %d texts hold lines that look like labelled rows, the first in row %d; is a quote left open there?",
+            "%s: %d texts contain lines that look like labelled rows, the first in row %d; is a quote left open there?",
             where, len(rows), rows[0],
         )  # fmt: skip
 
 
 def _warn_about_quotes(where: str, what: str, values: Sequence[str]) -> None:
-    """Warn about values in quotes, as programs write them that quote TSV like CSV.
+    """Warn about quoted values, which some programs write because they quote TSV like CSV.
 
-    Quotes that are doubled inside of others tell it at once; plain ones can be part of a text, but not of nearly all.
+    Doubled quotes inside quotes are certain evidence. Plain quotes can belong to a text, but not in nearly all rows.
     """
     doubled = re.compile('"(?:[^"]|"")*""(?:[^"]|"")*"')
     quoted = [row for row, value in enumerate(values, 1) if len(value) > 1 and value[0] == value[-1] == '"']

@@ -1,8 +1,8 @@
-"""Reads the official GLUE folders (`CoLA/train.tsv`, `MNLI/dev_matched.tsv`, …) exactly as they were released.
+"""Reader of the official GLUE folders (`CoLA/train.tsv`, `MNLI/dev_matched.tsv`, …) exactly as released.
 
-The files are not CSV: tabs separate, nothing quotes. Rows end at a line feed only, because the texts hold stray quotes
-and may hold other characters that Python's `splitlines` would break at. QQP's train file has rows broken by line
-breaks inside a question; like the hub's version, we leave the pieces out.
+The files are not CSV: fields are separated by tabs, and quotes are ordinary characters. Rows end only at a line feed,
+because texts may contain other characters at which Python's `splitlines` would split. QQP's train file has rows that
+are broken by line breaks inside a question. Like the version on the hub, we skip these fragments.
 """
 
 import math
@@ -18,7 +18,7 @@ from rkd.tasks import Task
 # CoLA's labelled files are the only ones without a header line.
 COLA_COLUMNS = ["source", "is_acceptable", "original_mark", "sentence"]
 
-# Far beyond any row of the release, whose longest have some thousand characters: a file of another kind.
+# The longest rows of the release have a few thousand characters; a longer line means that this is another kind of file.
 LONGEST_LINE = 1_000_000
 
 
@@ -26,23 +26,24 @@ class Example(NamedTuple):
     """A line of a TSV file, split at its tabs."""
 
     line: int  # 1-based line number in the file
-    idx: int  # 0-based row number, the header not counted
+    idx: int  # 0-based row number, without the header
     cells: list[str]
 
 
 def features(task: Task) -> Features:
-    """Columns of a raw split: texts under the hub's names; label, class id or float32 score; idx, row number from 0."""
+    """Return the columns of a raw split: texts under the hub's names, label (class id or float32 score), idx from 0."""
     label = Value("float32") if task.regression else ClassLabel(names=list(task.labels))
     return Features({field: Value("string") for field in task.text_fields} | {"label": label, "idx": Value("int64")})
 
 
 def read_split(task: Task, split: str, folder: Path, official_counts: bool = True) -> Dataset:
-    """One split of `task` from the GLUE folder `folder`; unlabelled rows have label -1 (NaN for regression).
+    """Read one split of `task` from a GLUE folder; unlabelled rows have label -1 (NaN for regression).
 
-    Raises `RkdError` naming file, line, what was found and what was expected for: a missing file, missing columns, a
-    row of another width, a column that occurs twice, an unknown label, a score outside 0–5, bytes that are not UTF-8,
-    NUL bytes, a line of more than a million characters, and (with `official_counts`) a number of rows other than the
-    official one.
+    Raises:
+        RkdError: a missing file or column, a row with too many or too few columns, a column that occurs twice, an
+            unknown label, a score outside 0–5, bytes that are not UTF-8, NUL bytes, a line of more than a million
+            characters, or (with `official_counts`) a number of rows other than the official one. The message names
+            file and line, and what was found and expected.
 
     >>> read_split(get("cola"), "validation", Path("glue")).num_rows
     1043
@@ -66,7 +67,7 @@ def read_split(task: Task, split: str, folder: Path, official_counts: bool = Tru
 
 
 def _read_rows(path: Path, task: Task, split: str) -> tuple[list[str], list[Example]]:
-    """Column names and rows of one file, every row as wide as the header."""
+    """Return the column names and rows of one file; every row has as many fields as the header."""
     lines = _read_lines(path, embedded_breaks=task.name == "qqp")
     if task.name == "cola" and split not in task.test_splits:
         columns, first = COLA_COLUMNS, 1
@@ -82,7 +83,7 @@ def _read_rows(path: Path, task: Task, split: str) -> tuple[list[str], list[Exam
 
 
 def _read_lines(path: Path, embedded_breaks: bool) -> list[str]:
-    """Return the file's lines without line ends; with `embedded_breaks` a lone carriage return ends a line, too."""
+    """Return the lines without line ends; with `embedded_breaks` a lone carriage return also ends a line."""
     if not path.exists():
         raise RkdError(f"{path}: file not found; expected a file of the official GLUE release")
     lines = [part for line in text_lines(path) for part in (line.split("\r") if embedded_breaks else [line])]
@@ -95,7 +96,7 @@ def _read_lines(path: Path, embedded_breaks: bool) -> list[str]:
 
 
 def _position(columns: list[str], name: str, path: Path) -> int:
-    """Columns are chosen by name: MNLI's train file has 12, its dev files 16, its test files 10."""
+    """Return the position of a column, found by name: MNLI's files have 12 (train), 16 (dev) or 10 (test) columns."""
     if name not in columns:
         raise RkdError(f"{path}: column '{name}' is missing; found {', '.join(repr(c) for c in columns)}")
     if (count := columns.count(name)) > 1:

@@ -1,8 +1,8 @@
-"""A small grammar of our own that makes one example of a GLUE task at a time.
+"""A small grammar that generates examples of the GLUE tasks, one at a time.
 
-Every task asks for what its model asks for: agreement and word order (CoLA), negation and contrast (SST-2), synonyms
+Each task tests the same skill as the real one: agreement and word order (CoLA), negation and contrast (SST-2), synonyms
 against swapped or changed arguments (MRPC, QQP), graded overlap (STS-B), hypernyms, negation and antonyms (MNLI, RTE,
-AX), an answer that is there or not (QNLI), a pronoun (WNLI). A bag of words does not suffice for any of them.
+AX), presence of an answer (QNLI), pronoun resolution (WNLI). A bag of words cannot solve any of them.
 """
 
 import random
@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 Example = tuple[tuple[str, ...], int | float]  # texts, and a class id or score
 Pair = tuple[str, str]
 
-# (word, synonym). Few fillers for a slot: a small model must see each pair of words often to learn which ones agree.
+# (word, synonym). Each slot has few fillers, because a small model must see each pair often to learn the synonyms.
 PEOPLE = (("lawyers", "attorneys"), ("doctors", "physicians"), ("teachers", "instructors"))
 DEEDS = (("fixed", "repaired"), ("cleaned", "washed"), ("wanted", "desired"))
 THINGS = (("cars", "automobiles"), ("boats", "ships"), ("phones", "telephones"))
@@ -47,14 +47,14 @@ BAD = ("bad", "awful", "dull", "boring", "clumsy", "silly", "terrible", "stale")
 ASPECTS = ("plot", "acting", "film", "script", "music", "ending", "dialogue", "story")
 DEGREES = ("", "very", "really", "quite", "truly")
 
-# Ways to ask the same: how, why, where.
+# Paraphrases of a question: how, why, where.
 INTENTS = (("how can i", "how do i"), ("why should i", "why would i"), ("where can i", "where do i"))
 ACTIONS = (("learn", "study"), ("teach", "explain"), ("watch", "see"))
 OBJECTS = (("maths", "mathematics"), ("films", "movies"), ("football", "soccer"))
 CITIES = (("in paris", "around paris"), ("in rome", "around rome"), ("in london", "around london"))
 QUESTION = (INTENTS, ACTIONS, OBJECTS, CITIES)
 
-# (kind, what it is)
+# (noun, hypernym)
 KINDS = (
     ("dog", "animal"),
     ("cat", "animal"),
@@ -76,7 +76,7 @@ MOMENTS = ("today", "again", "at first", "of late")
 
 
 def cola(rng: random.Random) -> Example:
-    """Label 1: agreement and order are right. The noun after a preposition may have the other number."""
+    """Return a CoLA example; 1: agreement and order are correct. A noun after a preposition may differ in number."""
     number, other = rng.randrange(2), rng.randrange(2)
     subject = [rng.choice(DETERMINERS)[number], rng.choice(NOUNS)[number]]
     if rng.random() < 0.5:
@@ -95,18 +95,18 @@ def _wrong_verb(_: random.Random, words: list[str], verb: str) -> list[str]:
 
 
 def _swapped(rng: random.Random, words: list[str], _: str) -> list[str]:
-    """Move the first noun, or the verb, before the word that it should follow."""
+    """Move the first noun, or the verb, before the word it should follow."""
     at = rng.choice((0, len(words) - 3))
     return [*words[:at], words[at + 1], words[at], *words[at + 2 :]]
 
 
 def _dropped(_: random.Random, words: list[str], __: str) -> list[str]:
-    """Remove the verb."""
+    """Drop the verb."""
     return [*words[:-2], words[-1]]
 
 
 def sst2(rng: random.Random) -> Example:
-    """Label 1: praise. "not" turns an adjective round; what follows "but" counts, what follows "although" does not."""
+    """Return an SST-2 example; 1: positive. "not" negates; the clause after "but" counts, that after "although" not."""
     label = rng.randrange(2)
     main = _opinion(rng, label)
     form = rng.randrange(4)
@@ -133,7 +133,7 @@ def _fill(rng: random.Random, fillers: Sequence[Sequence[Pair]]) -> list[Pair]:
 
 
 def _change(rng: random.Random, slots: list[Pair], fillers: Sequence[Sequence[Pair]], count: int) -> list[Pair]:
-    """`slots` with another filler in `count` of them."""
+    """Replace the fillers of `count` slots."""
     changed = set(rng.sample(range(len(slots)), count))
     return [
         rng.choice([filler for filler in fillers[at] if filler != slot]) if at in changed else slot
@@ -142,7 +142,7 @@ def _change(rng: random.Random, slots: list[Pair], fillers: Sequence[Sequence[Pa
 
 
 def _words(rng: random.Random, slots: list[Pair]) -> list[str]:
-    """Each slot by one of its two names, mostly the first."""
+    """Choose one of the two synonyms for each slot, usually the first."""
     return [slot[rng.random() < 0.3] for slot in slots]
 
 
@@ -152,7 +152,7 @@ def _passive(words: list[str]) -> list[str]:
 
 
 def mrpc(rng: random.Random) -> Example:
-    """Label 1: the same event, in synonyms and in either voice. Label 0: one to three slots changed."""
+    """Return an MRPC example; 1: the same event in synonyms and either voice; 0: one to three slots changed."""
     label = int(rng.random() < 0.6)
     event = _fill(rng, EVENT)
     other = event if label else _change(rng, event, EVENT, rng.choice((1, 2, 3)))
@@ -161,7 +161,7 @@ def mrpc(rng: random.Random) -> Example:
 
 
 def qqp(rng: random.Random) -> Example:
-    """Label 1: the same intent, action, object and city in other words."""
+    """Return a QQP example; 1: the same intent, action, object and city in other words."""
     label = int(rng.random() < 0.45)
     question = _fill(rng, QUESTION)
     other = question if label else _change(rng, question, QUESTION, rng.choice((1, 2, 2, 3)))
@@ -169,14 +169,14 @@ def qqp(rng: random.Random) -> Example:
 
 
 def stsb(rng: random.Random) -> Example:
-    """Score: 5 points shared out evenly among the four slots of an event; a synonym counts in full."""
+    """Return an STS-B example; each of the four slots of an event adds 1.25 points, also if it is a synonym."""
     event, changed = _fill(rng, EVENT), rng.randrange(5)
     other = _change(rng, event, EVENT, changed)
     return (_sentence(_words(rng, event)), _sentence(_words(rng, other))), 5.0 * (4 - changed) / 4
 
 
 def nli(rng: random.Random) -> Example:
-    """0 entailment, 1 neutral, 2 contradiction; hypernyms, antonyms, and negation (oftenest in contradictions)."""
+    """Return an NLI example; 0: entailment, 1: neutral, 2: contradiction; negation is most frequent in class 2."""
     label = rng.randrange(3)
     kind, parent = rng.choice(KINDS)
     (state, opposite), other = (rng.choice((pair, pair[::-1])) for pair in rng.sample(STATES, 2))
@@ -189,7 +189,7 @@ def nli(rng: random.Random) -> Example:
 
 
 def rte(rng: random.Random) -> Example:
-    """0 entailment, 1 not; half of each."""
+    """Return an RTE example; 0: entailment, 1: not entailment; both equally frequent."""
     wanted = rng.randrange(2)
     while True:
         texts, label = nli(rng)
@@ -198,22 +198,22 @@ def rte(rng: random.Random) -> Example:
 
 
 def qnli(rng: random.Random) -> Example:
-    """0: the sentence tells the time or place asked for; 1: it tells the other one, or is about another thing."""
+    """Return a QNLI example; 0: the sentence answers the question; 1: it gives the other fact or another thing."""
     label = rng.randrange(2)
     who, deed, thing, time = _fill(rng, EVENT)
     asked = rng.choice(("when", "where"))
-    about, told = thing, asked
+    about, answered = thing, asked
     if label and rng.random() < 0.15:
         about = rng.choice([other for other in THINGS if other != thing])
     elif label:
-        told = "where" if asked == "when" else "when"
+        answered = "where" if asked == "when" else "when"
     verb = rng.choice(deed)
-    sentence = [rng.choice(who), verb, rng.choice(about), time[0] if told == "when" else rng.choice(PLACES)]
+    sentence = [rng.choice(who), verb, rng.choice(about), time[0] if answered == "when" else rng.choice(PLACES)]
     return (_sentence([asked, "were", rng.choice(thing), verb], "?"), _sentence(sentence)), label
 
 
 def wnli(rng: random.Random) -> Example:
-    """1: the hypothesis puts in the right noun for "it"."""
+    """Return a WNLI example; 1: the hypothesis replaces "it" by the correct noun."""
     item, holder, label, large = rng.choice(ITEMS), rng.choice(HOLDERS), rng.randrange(2), rng.randrange(2)
     size = rng.choice(LARGE if large else SMALL)
     noun = item if large == label else holder

@@ -1,4 +1,4 @@
-"""GLUE from the Hugging Face hub: the Parquet files of `nyu-mll/glue` at one commit, read without a further library."""
+"""GLUE from the Hugging Face hub: the Parquet files of `nyu-mll/glue` at one commit."""
 
 import math
 from collections.abc import Sequence
@@ -22,14 +22,14 @@ HUB_REVISION = "bcdcba79d07bc864c1c254ccfcedcce55bcc9a8c"
 
 
 def read_splits(task: Task, splits: Sequence[str], revision: str | None = None) -> dict[str, Dataset]:
-    """Load the named splits of `task` at `revision` (a commit of the hub's dataset; ours by default).
+    """Return the named splits of `task` at a revision of the dataset (a commit; `HUB_REVISION` by default).
 
-    They are those of the official files: the same texts, labels and order, `idx` counted from 0, and no label where
-    GLUE publishes none. Classes are matched by their names.
+    Texts, labels and order are those of the official files. `idx` counts from 0, and splits for which GLUE publishes no
+    labels are unlabelled. Classes are matched by name.
 
     Raises:
-        RkdError: the hub cannot be reached and the cache has not that revision; a file, a column, a text or a label is
-            missing; rows, class names or contents are not the official ones.
+        RkdError: the hub cannot be reached and the revision is not in the cache; a file, a column, a text or a label is
+            missing; or rows, class names or contents differ from the official ones.
 
     Example:
         >>> read_splits(get("wnli"), ["validation"])["validation"].num_rows
@@ -39,10 +39,10 @@ def read_splits(task: Task, splits: Sequence[str], revision: str | None = None) 
 
 
 def files_of(task: Task, split: str, revision: str | None = None) -> hub.Snapshot:
-    """Return the files of a split and the dataset's README.md, cached and verified.
+    """Return the files of a split and the dataset's README.md, downloaded to the cache and verified.
 
     Raises:
-        RkdError: they cannot be had, or are not what the hub names.
+        RkdError: a file cannot be downloaded or does not match the hub's digest.
     """
     config, name = _place(task, split)
     try:
@@ -53,7 +53,7 @@ def files_of(task: Task, split: str, revision: str | None = None) -> hub.Snapsho
 
 
 def _place(task: Task, split: str) -> tuple[str, str]:
-    """Return the configuration of a split on the hub, and its name there."""
+    """Return the configuration and the name of a split on the hub."""
     return ("ax", "test") if split == "ax" else (task.name, split)
 
 
@@ -73,7 +73,7 @@ def _read(task: Task, split: str, revision: str | None) -> Dataset:
         data["label"] = _scores(table, where)
     else:
         data["label"] = _classes(table, _class_names(table, snapshot.folder / "README.md", config), task, where)
-    data["idx"] = range(expected)  # the hub's own are for MRPC those of another file
+    data["idx"] = range(expected)  # for MRPC the hub's idx is not the row number of the official file
     result = Dataset.from_dict(data, features=features(task))
     official.check(task, split, result, where)
     return result
@@ -117,7 +117,7 @@ def _scores(table: pa.Table, where: str) -> list[float]:
 
 
 def _classes(table: pa.Table, names: list[str] | None, task: Task, where: str) -> list[int]:
-    """Class ids in the order of the task's labels, from ids in the order of `names`."""
+    """Map class ids in the order of `names` to class ids in the order of the task's labels."""
     column = table["label"]
     if names is None or not pa.types.is_integer(column.type):
         raise RkdError(
@@ -127,12 +127,12 @@ def _classes(table: pa.Table, names: list[str] | None, task: Task, where: str) -
     if set(names) != set(task.labels) or len(names) != len(task.labels):
         raise RkdError(f"{where}: found the classes {', '.join(names)}; expected {', '.join(task.labels)}")
     _refuse_missing(column, "label", where)
-    ours = [task.labels.index(name) for name in names]
+    ids = [task.labels.index(name) for name in names]
     values = column.to_pylist()
     for row, value in enumerate(values):
-        if not 0 <= value < len(ours):
-            raise RkdError(f"{where}, row {row}: found label {value}; expected a class number below {len(ours)}")
-    return [ours[value] for value in values]
+        if not 0 <= value < len(ids):
+            raise RkdError(f"{where}, row {row}: found label {value}; expected a class number below {len(ids)}")
+    return [ids[value] for value in values]
 
 
 def _refuse_missing(column: pa.ChunkedArray, name: str, where: str) -> None:
@@ -145,10 +145,10 @@ def _refuse_missing(column: pa.ChunkedArray, name: str, where: str) -> None:
 
 
 def _class_names(table: pa.Table, readme: Path, config: str) -> list[str] | None:
-    """Names of the classes by number, from the file or else the data set's README.md; None where neither has them."""
+    """Return the class names by id, from the file or else the dataset's README.md; None if neither has them."""
     try:
         label = Features.from_arrow_schema(table.schema).get("label")
-    except (ValueError, KeyError, TypeError):  # a description that is no one's
+    except (ValueError, KeyError, TypeError):  # the metadata describe no valid features
         label = None
     if isinstance(label, ClassLabel) and label.names:
         return list(label.names)
@@ -156,7 +156,7 @@ def _class_names(table: pa.Table, readme: Path, config: str) -> list[str] | None
 
 
 def _names_in_readme(readme: Path, config: str) -> list[str] | None:
-    """Return the same from dataset_info in the YAML block at the top of a dataset's README.md."""
+    """Return the class names from `dataset_info` in the YAML header of the dataset's README.md, or None."""
     text = readme.read_text(encoding="utf-8", errors="replace") if readme.is_file() else ""
     if not text.startswith("---\n"):
         return None

@@ -1,4 +1,4 @@
-"""Digests of the splits of GLUE's official release: the same for every source and format."""
+"""Digests of the splits of the official GLUE release, independent of source and format."""
 
 import hashlib
 import json
@@ -11,7 +11,7 @@ from rkd.errors import RkdError
 from rkd.tasks import Task
 
 # `content_hash` of the splits of the official TSV files, by task and split. The files of QQP and the train files of
-# MNLI and QNLI were not at hand: those splits are known by their number of rows alone.
+# MNLI and QNLI were not available: for those splits only the number of rows is checked.
 SHA256 = {
     ("cola", "train"): "fa3d1c8fcc50320c518d16547ce45015f822ac8b58b18bb3e5591da329621ae9",
     ("cola", "validation"): "96f5f5a4862ed183850f41becab9e79eb9b350bde9f35d4f335e0bf2a41c6949",
@@ -42,7 +42,7 @@ SHA256 = {
 
 
 def content_hash(data: Dataset, fields: Sequence[str]) -> str:
-    """SHA-256 over texts and labels in order, one JSON array per row: the same for any library version and source."""
+    """Return the SHA-256 of texts and labels in order, one JSON array per row; independent of library versions."""
     digest = hashlib.sha256()
     for row in zip(*(data[field] for field in fields), map(_canonical, data["label"]), strict=True):
         digest.update(json.dumps(row, ensure_ascii=False).encode() + b"\n")
@@ -50,13 +50,13 @@ def content_hash(data: Dataset, fields: Sequence[str]) -> str:
 
 
 def check(task: Task, split: str, data: Dataset, where: str) -> None:
-    """Refuse a split that has not the texts and labels of the official release, in their order.
+    """Check that a split has the texts and labels of the official release, in the same order.
 
     Args:
-        where: of the split, for the message.
+        where: name of the split in the message.
 
     Raises:
-        RkdError: another digest than the official one, where that is known.
+        RkdError: the digest differs from the official one. Splits without a known digest always pass.
     """
     expected = SHA256.get(("ax", "ax") if split == "ax" else (task.name, split))
     if expected is not None and (found := content_hash(data, task.text_fields)) != expected:
@@ -67,5 +67,5 @@ def check(task: Task, split: str, data: Dataset, where: str) -> None:
 
 
 def _canonical(label: float) -> float | None:
-    """Scores have at most three decimals in the files and are held as float32; JSON has no NaN."""
+    """Return None for NaN, which JSON lacks, and scores rounded to the at most three decimals of the official files."""
     return None if math.isnan(label) else round(label, 3)

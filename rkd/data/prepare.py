@@ -1,4 +1,4 @@
-"""Tokenises a task once: raw splits → Arrow dataset, tokenizer and manifest in one folder."""
+"""Tokenisation of a task: raw splits → Arrow dataset, tokenizer and manifest in one folder."""
 
 import hashlib
 import json
@@ -29,8 +29,8 @@ from rkd.utils.known_files import known_sha256
 
 logger = logging.getLogger(__name__)
 
-# The column that says of a row whether it was truncated.
-_CUT = "cut"
+# A temporary column: True for truncated rows.
+_TRUNCATED = "truncated"
 
 
 def prepare(
@@ -55,16 +55,16 @@ def prepare(
 
     `dataset/` is a `DatasetDict` with the columns input_ids, token_type_ids (only for tokenizers that make them), label
     (int64 class id, or float32 score; -1 or NaN where unlabelled) and idx (int64). Rows are truncated to `max_length`
-    tokens and not padded. `out_dir` appears when it is whole, and replaces what was there. The manifest lists the
-    SHA-256 of every file, which is compared before each use, and has one of its own content (`rkd.runs.prepared`).
+    tokens and not padded. `out_dir` is written atomically and replaces an existing folder. The manifest lists the
+    SHA-256 of every file, which is checked before each use, and the SHA-256 of its own content (`rkd.runs.prepared`).
 
     Args:
         task: task name.
         out_dir: the folder to write.
         source: "hub", "glue_dir", "synthetic" or "files"; with `path`, `revision`, `splits` and `custom_task` as in
             `rkd.data.load_raw`.
-        tokenizer: a model reference: hub name, folder, "package:…", or the path of a `.json` config of a model that is
-            initialised at random, for which a vocabulary is trained on the train split.
+        tokenizer: a model reference: hub name, folder, "package:…", or the path of a `.json` config of a randomly
+            initialised model. For the latter a vocabulary is trained on the train split.
         tokenizer_revision: commit of a hub name in `tokenizer`.
         vocab_size: largest size of a trained vocabulary.
         max_length: longest input in tokens, special tokens included.
@@ -74,8 +74,8 @@ def prepare(
         glue_files: SHA-256 that files in the GLUE folder `path` must have, by split; None checks nothing.
 
     Raises:
-        RkdError: bad data (see `load_raw`), a tokenizer that does not load or is not the one that its digest names, or
-            `max_length` longer than it allows.
+        RkdError: bad data (see `load_raw`); a tokenizer that does not load or does not match its digest; or a
+            `max_length` outside the tokenizer's limits.
 
     >>> manifest = prepare("rte", "results/data/rte", source="synthetic", tokenizer="configs/models/tiny.json")
     >>> manifest["splits"]["train"]["rows"]
@@ -93,7 +93,7 @@ def prepare(
         )
     _warn_about_blank_texts(raw, fields)
     if custom_task is not None:
-        _warn_about_own_data(raw, known, shared="validation" not in custom_task["files"])
+        _warn_about_custom_data(raw, known, held_out="validation" not in custom_task["files"])
     manifest: dict[str, Any] = {
         "task": task,
         "source": source,
@@ -117,13 +117,13 @@ def prepare(
 def encode(
     splits: Mapping[str, Dataset], tokenizer: PreTrainedTokenizerBase, fields: Sequence[str], max_length: int
 ) -> DatasetDict:
-    """Token ids of every row of some splits, not padded.
+    """Tokenise every row of some splits, without padding.
 
-    Rows are truncated to `max_length`, the longer text of a pair first, on the tokenizer's own side. A warning says how
-    many are.
+    Rows are truncated to `max_length` on the tokenizer's truncation side, the longer text of a pair first. A warning
+    gives the number of truncated rows.
 
     Args:
-        splits: the rows, by what the warning calls them.
+        splits: the rows, by the name of the split in the warning.
         fields: the columns of the texts.
     """
 
@@ -131,18 +131,18 @@ def encode(
         found = tokenizer(
             *(batch[field] for field in fields), truncation=True, max_length=max_length, return_attention_mask=False
         )
-        return {**found, _CUT: [bool(each.overflowing) for each in found.encodings or ()]}
+        return {**found, _TRUNCATED: [bool(each.overflowing) for each in found.encodings or ()]}
 
-    encoded, cut = DatasetDict(), {}
+    encoded, truncated = DatasetDict(), {}
     for name, split in splits.items():
         # In memory: parallel jobs must not write to the shared cache of `datasets`.
         rows = split.map(batch_ids, batched=True, keep_in_memory=True, remove_columns=list(fields), desc="tokenising")
         inputs = [column for column in tokenizer.model_input_names if column in rows.column_names]
-        cut[name] = sum(rows[_CUT][:])
+        truncated[name] = sum(rows[_TRUNCATED][:])
         encoded[name] = rows.cast_column("idx", Value("int64")).select_columns([*inputs, "label", "idx"])
-    if any(cut.values()):
+    if any(truncated.values()):
         side = "start" if tokenizer.truncation_side == "left" else "end"
-        counts = ", ".join(f"{count} of {encoded[name].num_rows} rows in {name}" for name, count in cut.items())
+        counts = ", ".join(f"{count} of {encoded[name].num_rows} rows in {name}" for name, count in truncated.items())
         logger.warning("texts are truncated at their %s to %d tokens: %s", side, max_length, counts)
     return encoded
 
@@ -173,8 +173,8 @@ def _tokenizer_content(reference: str, expected: str | None) -> str | None:
     found = model_source.parse(reference).tokenizer_content()
     if expected is not None and found != expected:
         raise RkdError(
-            f"{reference}: the content of its tokenizer is {found}; expected {expected}, which it was when the runs "
-            "were planned: start again"
+            f"{reference}: the digest of its tokenizer is {found}; expected {expected}, its digest when the runs were "
+            "planned: start again"
         )
     return found
 
@@ -202,53 +202,52 @@ def _warn_about_blank_texts(raw: DatasetDict, fields: Sequence[str]) -> None:
             logger.warning("%s: %d texts are empty or white space, the first in row %d", name, len(blank), first)
 
 
-def _warn_about_own_data(raw: DatasetDict, task: tasks.Task, *, shared: bool) -> None:
-    """Return warnings: labels that are never trained or evaluated on, and dev examples that are
-    trained, too.
+def _warn_about_custom_data(raw: DatasetDict, task: tasks.Task, *, held_out: bool) -> None:
+    """Warn about likely mistakes: labels that never occur in train or dev, and dev examples that are also in train.
 
     Args:
         raw: the splits.
         task: the task.
-        shared: whether dev is a share of the training rows.
+        held_out: True if dev is a fraction of the training rows.
     """
     never = {}
     for name in ("train", "validation"):
         seen = set(raw[name]["label"][:])
         never[name] = [label for code, label in enumerate(task.labels) if code not in seen]
     for name, labels in never.items():
-        told = f"{len(labels)} of {len(task.labels)} labels never occur: {listed(map(repr, labels))}"
+        message = f"{len(labels)} of {len(task.labels)} labels never occur: {listed(map(repr, labels))}"
         moved = [label for label in labels if label not in never["validation"]]
-        if shared and name == "train" and moved:
-            told += f"; all rows of {listed(map(repr, moved))} are in the share that is dev: give a dev file"
+        if held_out and name == "train" and moved:
+            message += f"; all rows of {listed(map(repr, moved))} are held out for dev: give a dev file"
         if labels:
-            logger.warning("%s: %s", name, told)
+            logger.warning("%s: %s", name, message)
     train, dev = (
         zip(*(raw[name][field][:] for field in task.text_fields), strict=True) for name in ("train", "validation")
     )
     known = set(train)
     repeated = sum(texts in known for texts in dev)
     if repeated:
-        logger.warning("validation: %d of %d texts occur in train, too", repeated, raw["validation"].num_rows)
+        logger.warning("validation: %d of %d texts also occur in train", repeated, raw["validation"].num_rows)
 
 
 def _write(
     out_dir: Path, data: DatasetDict, tokenizer: PreTrainedTokenizerBase, manifest: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Write all parts; returns the manifest with the digests of the files."""
+    """Write all parts and return the manifest with the digests of the files."""
     with atomic_path(out_dir) as folder:
         data.save_to_disk(folder / "dataset")
-        # Calls leave their truncation behind, and packaged tokenizers bring some padding: both are the caller's choice.
+        # Reset the truncation left by earlier calls and any packaged padding: the caller chooses both.
         tokenizer.backend_tokenizer.no_truncation()
         tokenizer.backend_tokenizer.no_padding()
         save_tokenizer(tokenizer, folder / "tokenizer")
-        whole = {**manifest, "files": file_digests(folder)}
-        write_json(folder / "manifest.json", whole)
-    return whole
+        complete = {**manifest, "files": file_digests(folder)}
+        write_json(folder / "manifest.json", complete)
+    return complete
 
 
 @contextmanager
 def without_bars() -> Iterator[None]:
-    """Silence the progress bars of `datasets`, a dozen per table; a context manager or decorator."""
+    """Disable the progress bars of `datasets` in a block or, as a decorator, in a function."""
     if datasets.are_progress_bars_disabled():
         yield
         return

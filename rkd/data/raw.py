@@ -1,4 +1,4 @@
-"""Data: three sources of GLUE, or a user's own files → one tokenised Arrow dataset per task."""
+"""Raw texts and labels of a task, from any source."""
 
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -24,31 +24,31 @@ def load_raw(
     seed: int = 0,
     custom_task: Mapping[str, Any] | None = None,
 ) -> DatasetDict:
-    """Load the texts and labels of a task: the hub's column names, `label` and `idx`, official splits.
+    """Return the texts and labels of a task in its official splits: the hub's text columns, `label` and `idx`.
 
     `label` is an int64 class id (-1 where unlabelled) or a float32 score (NaN where unlabelled). MNLI has the extra
     split `ax`. Row counts are checked against the official ones, except for synthetic data.
 
     Args:
-        name: task name, a key of `rkd.tasks.TASKS` or a name of one's own.
+        name: task name, a key of `rkd.tasks.TASKS` or the name of a custom task.
         source: "hub"; "glue_dir", the official TSV folders in `path`; "synthetic", generated sentences; or "files",
-            a user's own, which `custom_task` names.
-        path: the folder that holds `CoLA/`, `SST-2/`, …; needed by "glue_dir", refused by the others.
-        revision: commit of the hub's dataset, "hub" only; ours by default.
+            the user's files, listed in `custom_task`.
+        path: the folder that contains `CoLA/`, `SST-2/`, …; required by "glue_dir", refused by the other sources.
+        revision: commit of the dataset on the hub, "hub" only; `rkd.data.hub.HUB_REVISION` by default.
         splits: the splits to read; all by default.
         rows: (train, dev, test) rows per file, "synthetic" only.
         seed: seed of the generator, "synthetic" only.
-        custom_task: definition and files of a task of one's own, "files" only; see `rkd.specs.jobs.DataSpec`.
+        custom_task: definition and files of a custom task, "files" only; see `rkd.specs.jobs.DataSpec`.
 
     Raises:
-        RkdError: unknown task, source or split, a file that is not as released, hub not reachable.
+        RkdError: unknown task, source or split; a file that differs from the release; or an unreachable hub.
 
     >>> load_raw("rte", source="glue_dir", path="glue")["validation"].num_rows
     277
     """
     task = tasks.get(name, custom_task)
     if (source == "files") != (custom_task is not None):
-        raise RkdError(f"source: found '{source}'; a task of one's own is read by 'files', and no other by it")
+        raise RkdError(f"source: found '{source}'; expected 'files' for a custom task, and only for one")
     names = _split_names(task, splits)
     if (source == "glue_dir") != (path is not None):
         found = "none" if path is None else f"'{path}'"
@@ -62,8 +62,8 @@ def load_raw(
     if source == "glue_dir":
         return DatasetDict({split: glue_dir.read_split(task, split, Path(path or "")) for split in names})
     if source == "files" and custom_task is not None:
-        own = files.read_splits(task, custom_task)
-        return DatasetDict({split: own[split] for split in names})
+        custom = files.read_splits(task, custom_task)
+        return DatasetDict({split: custom[split] for split in names})
     if source == "synthetic":
         with tempfile.TemporaryDirectory() as folder:
             synthetic.write(Path(folder), name, rows, seed)

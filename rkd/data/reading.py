@@ -1,13 +1,13 @@
-"""Tables in files, CSV, TSV, JSON Lines and Parquet, as columns of values. Imports nothing heavy.
+"""Readers and a writer of tables in CSV, TSV, JSON Lines and Parquet files. Imports nothing heavy.
 
-* .csv: fields separated by commas. A field in double quotes may hold commas and line breaks; a quote inside it is
-  written twice.
-* .tsv: fields separated by tabs. Quotes are characters like any other, as in GLUE's files; only line feeds end rows.
+* .csv: fields separated by commas. A field in double quotes may contain commas and line breaks; a quote inside it is
+  doubled.
+* .tsv: fields separated by tabs. Quotes are ordinary characters, as in GLUE's files; only line feeds end rows.
 * .jsonl: one JSON object per line.
-* .parquet: columns of text, numbers or truth values.
+* .parquet: columns of text, numbers or booleans.
 
-Text is UTF-8, with or without a byte order mark. Messages count rows from 1, without the header and empty lines, and
-lines as an editor does.
+Text is UTF-8, with or without a byte order mark. Row numbers in messages start at 1
+and skip the header and empty lines; line numbers are those of an editor.
 """
 
 import csv
@@ -28,30 +28,30 @@ from rkd.utils.files import atomic_path, jsonable
 
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".parquet")
 
-# The line with which Excel is told what divides the fields, split at that or not.
+# A first line that tells Excel the separator, such as "sep=;"; it may already be split at that separator.
 _FOR_EXCEL = re.compile(r"sep=.?", re.IGNORECASE)
 
 _OBJECTS = 'expected one object per line, such as {"text": "…", "label": "…"}'
 
-# A column by name: the value of every row, as the file has it.
+# Column name → the value of every row, as the file has it.
 Columns = dict[str, list[Any]]
 
 
 def read_columns(path: Path, wanted: Sequence[str], optional: Sequence[str] = (), where: str | None = None) -> Columns:
-    """Read some columns of a file; its name tells the format.
+    """Read some columns of a file; its extension gives the format.
 
     Args:
         path: a .csv, .tsv, .jsonl or .parquet file.
         wanted: columns that must be there.
         optional: columns that may be there; only those found are returned.
-        where: what errors call the file; its path by default.
+        where: the file's name in errors; its path by default.
 
     Returns:
-        Columns of equal length: texts from CSV and TSV; texts, numbers, truth values and None from the others, and from
-        JSON Lines lists and dicts too.
+        Columns of equal length. CSV and TSV give texts; the other formats give texts, numbers, booleans and None; JSON
+        Lines also gives lists and dicts.
 
     Raises:
-        RkdError: the file is missing, unreadable or of another format, or a column is missing or occurs twice.
+        RkdError: the file is missing, unreadable or in another format, or a column is missing or occurs twice.
 
     >>> read_columns(Path("reviews.csv"), ["mood"])
     {'mood': ['good', 'bad']}
@@ -73,10 +73,10 @@ def read_columns(path: Path, wanted: Sequence[str], optional: Sequence[str] = ()
 
 
 def check_columns(path: Path, wanted: Sequence[str], optional: Sequence[str] = (), where: str | None = None) -> None:
-    """Raise the errors of `read_columns` that the columns' names can tell, without the values.
+    """Check the column names of a file, with the errors of `read_columns`, without reading all values.
 
-    Reads the header of a CSV or TSV file, the footer of a Parquet file, and of JSON Lines no more rows than it takes to
-    see every wanted column: most often one.
+    Reads the header of a CSV or TSV file or the footer of a Parquet file. In a JSON Lines file it reads rows until
+    every wanted column has occurred, usually one row.
 
     >>> check_columns(Path("reviews.csv"), ["review", "mood"])
     """
@@ -91,14 +91,14 @@ def check_columns(path: Path, wanted: Sequence[str], optional: Sequence[str] = (
             names.update(dict.fromkeys(row))
             if names.keys() >= set(wanted):
                 return
-        if names:  # that there are no rows is told with the values
+        if names:  # a file without rows is reported when the values are read
             chosen_columns(where, list(names), wanted)
     else:
         chosen_columns(where, _separated(path, where)[0], wanted, optional)
 
 
 def is_blank_row(path: Path, number: int) -> bool:
-    """Return True for a row of a CSV or TSV file (counted from 1) whose columns are all empty.
+    """Return True if a row of a CSV or TSV file, counted from 1, is blank in every column.
 
     >>> is_blank_row(Path("reviews.csv"), 2)
     False
@@ -110,9 +110,9 @@ def is_blank_row(path: Path, number: int) -> bool:
 
 
 def count_rows(path: Path) -> int:
-    """Count the rows of a file; errors are those of `read_columns`, except those about columns.
+    """Count the rows of a file; raises the errors of `read_columns` except those about columns.
 
-    Values of JSON Lines and Parquet files are not looked at.
+    Values of JSON Lines and Parquet files are not parsed.
 
     >>> count_rows(Path("reviews.csv"))
     2
@@ -127,16 +127,16 @@ def count_rows(path: Path) -> int:
 
 
 def write_columns(path: Path, columns: Mapping[str, Sequence[Any]]) -> None:
-    """Write columns of equal length in the format that the name tells, so that `read_columns` reads them back.
+    """Write columns of equal length so that `read_columns` can read them; the extension gives the format.
 
-    CSV and TSV hold texts alone: None becomes an empty cell, another value the text that Python writes for it.
+    CSV and TSV store only text: None becomes an empty cell, any other value its `str`.
 
     Args:
-        path: a .csv, .tsv, .jsonl or .parquet file; what stands there is replaced.
-        columns: texts, numbers, truth values or None by column name.
+        path: a .csv, .tsv, .jsonl or .parquet file; an existing file is overwritten.
+        columns: texts, numbers, booleans or None by column name.
 
     Raises:
-        RkdError: another format, or a tab or a line break in a .tsv file, which has no way to hold it.
+        RkdError: unsupported format, or a tab or line break in a value for a .tsv file, which cannot represent it.
 
     >>> write_columns(Path("answers.csv"), {"prediction": ["good", "bad"]})
     """
@@ -162,7 +162,7 @@ def write_columns(path: Path, columns: Mapping[str, Sequence[Any]]) -> None:
 
 
 def _csv_cell(_: str, text: str) -> str:
-    # Python's writer leaves a lone carriage return as it is, at which readers end the row.
+    # Python's csv.writer does not quote a lone carriage return, and readers would end the row there.
     return '"' + text.replace('"', '""') + '"' if not text or re.search(r'[",\r\n]', text) else text
 
 
@@ -174,7 +174,7 @@ def _tsv_cell(where: str, text: str) -> str:
 
 
 def suffix(path: Path, where: str) -> str:
-    """Return the extension of a file's name in lower case; RkdError if it is none of `SUFFIXES`."""
+    """Return the lower-case extension of a file name; RkdError unless it is one of `SUFFIXES`."""
     found = path.suffix.lower()
     if found not in SUFFIXES:
         problem = f"unsupported file extension '{path.suffix}'" if found else "the file's name has no extension"
@@ -183,12 +183,12 @@ def suffix(path: Path, where: str) -> str:
 
 
 def chosen_columns(where: str, names: Sequence[Any], wanted: Sequence[str], optional: Sequence[str] = ()) -> list[str]:
-    """Return the wanted columns and the optional ones that exist; RkdError if any are missing or occur twice."""
+    """Return the wanted and the existing optional columns; RkdError if one is missing or occurs twice."""
     names = list(names)
     if missing := [name for name in dict.fromkeys(wanted) if name not in names]:
         found = listed(_short(repr(one), 80) for one in names) or "none"
-        told = f"column {missing[0]!r} is" if len(missing) == 1 else f"columns {listed(map(repr, missing))} are"
-        raise RkdError(f"{where}: {told} missing; found {found}{_column_hint(where, wanted, names)}")
+        subject = f"column {missing[0]!r} is" if len(missing) == 1 else f"columns {listed(map(repr, missing))} are"
+        raise RkdError(f"{where}: {subject} missing; found {found}{_column_hint(where, wanted, names)}")
     for name in (*wanted, *optional):
         if names.count(name) > 1:
             raise RkdError(f"{where}: column '{name}' occurs {names.count(name)} times; expected once")
@@ -196,7 +196,7 @@ def chosen_columns(where: str, names: Sequence[Any], wanted: Sequence[str], opti
 
 
 def _column_hint(where: str, wanted: Sequence[str], names: Sequence[Any]) -> str:
-    """Suggest what may be wrong with a header that lacks wanted columns."""
+    """Return a hint why wanted columns are missing from a header, or an empty string."""
     missing = [name for name in wanted if name not in names]
     alone = str(names[0]) if len(names) == 1 else ""
     kind = Path(where).suffix.lower()
@@ -204,19 +204,19 @@ def _column_hint(where: str, wanted: Sequence[str], names: Sequence[Any]) -> str
         return "; fields of a .csv file are separated by commas"
     if kind == ".tsv" and any(f'"{name}"' in names for name in missing):
         return "; quotes in a .tsv file are part of its fields"
-    plain = {_plainly(name): name for name in reversed(names) if name not in wanted}
-    close = [difflib.get_close_matches(_plainly(name), plain, n=1) for name in missing]
-    near = dict.fromkeys(_short(repr(plain[found[0]]), 80) for found in close if found)
+    folded = {_fold(name): name for name in reversed(names) if name not in wanted}
+    close = [difflib.get_close_matches(_fold(name), folded, n=1) for name in missing]
+    near = dict.fromkeys(_short(repr(folded[found[0]]), 80) for found in close if found)
     return f"; did you mean {listed(near)}?" if near else ""
 
 
-def _plainly(name: Any) -> str:
-    """Normalise a name: lower case, no surrounding blanks."""
+def _fold(name: Any) -> str:
+    """Return a name without case and surrounding white space, the differences that are easiest to overlook."""
     return str(name)[:200].strip().casefold()
 
 
 def shown(value: Any) -> str:
-    """Format a value for messages: one line, at most 80 characters, surrogates escaped."""
+    """Format a value for messages: on one line, at most 80 characters, surrogates escaped."""
     return "nothing" if value is None or value == "" else _short(repr(value), 80)
 
 
@@ -229,11 +229,12 @@ def text_lines(path: Path, where: str | None = None, *, ends: bool = False) -> I
 
     Args:
         path: the file.
-        where: what errors call it; its path by default.
+        where: its name in errors; its path by default.
         ends: keep the line ends (`\n`, `\r\n`).
 
     Raises:
-        RkdError: the file is missing or unreadable, or a line is not UTF-8 or holds a NUL byte; the message names it.
+        RkdError: the file is missing or unreadable, or a line is not UTF-8 or contains a NUL byte; the message names
+            the line.
     """
     where = where or str(path)
     with opened(path, where) as file:
@@ -250,12 +251,12 @@ def text_lines(path: Path, where: str | None = None, *, ends: bool = False) -> I
 
 @contextmanager
 def opened(path: Path, where: str) -> Iterator[BinaryIO]:
-    """Open a file for reading; an error of the system becomes an RkdError."""
+    """Open a file for reading; an OSError becomes an RkdError."""
     try:
         file = path.open("rb")
     except FileNotFoundError:
         raise RkdError(f"{where}: file not found") from None
-    except (OSError, ValueError) as error:  # a ValueError: the path holds a NUL character
+    except (OSError, ValueError) as error:  # ValueError: the path contains a NUL character
         raise RkdError(f"{where}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
     with file:
         try:
@@ -265,7 +266,7 @@ def opened(path: Path, where: str) -> Iterator[BinaryIO]:
 
 
 def _separated(path: Path, where: str) -> tuple[list[str], Iterator[list[str]]]:
-    """Return the header and the rows of a CSV or TSV file; every row is as wide as the header."""
+    """Return the header and the rows of a CSV or TSV file; every row has as many fields as the header."""
     if path.suffix.lower() == ".csv":
         records = _csv_records(where, text_lines(path, where, ends=True))
     else:
@@ -285,7 +286,7 @@ def _separated(path: Path, where: str) -> tuple[list[str], Iterator[list[str]]]:
             if not cells:  # an empty line, often the last one
                 empty = empty or line
                 continue
-            if empty and len(header) == 1:  # no row, or a row without text?
+            if empty and len(header) == 1:  # ambiguous: no row, or a row with an empty value
                 raise RkdError(f"{where}, line {empty}: the line is empty; expected a value, or no line")
             number += 1
             if len(cells) != len(header):
@@ -299,9 +300,9 @@ def _separated(path: Path, where: str) -> tuple[list[str], Iterator[list[str]]]:
 
 
 def _csv_records(where: str, lines: Iterable[str]) -> Iterator[tuple[int, list[str]]]:
-    """Each record's first line and fields; an empty line has none."""
+    """Yield the line number and the fields of each record; an empty line has no fields."""
     csv.field_size_limit(sys.maxsize)
-    # A lone carriage return ends a row, too, as spreadsheets of old write it.
+    # A lone carriage return also ends a row; old spreadsheet programs write it.
     reader = csv.reader((part for line in lines for part in io.StringIO(line, newline="")), strict=True)
     while True:
         line = reader.line_num + 1
@@ -310,8 +311,8 @@ def _csv_records(where: str, lines: Iterable[str]) -> Iterator[tuple[int, list[s
         except StopIteration:
             return
         except csv.Error as error:
-            hint = "a quote inside a quoted field is written twice"
-            raise RkdError(f"{where}, line {line}: {error}; expected fields as CSV has them ({hint})") from None
+            hint = "double a quote inside a quoted field"
+            raise RkdError(f"{where}, line {line}: {error}; expected valid CSV ({hint})") from None
 
 
 def _json_rows(where: str, lines: Iterable[str]) -> Iterator[dict[str, Any]]:
@@ -333,8 +334,10 @@ def _json_rows(where: str, lines: Iterable[str]) -> Iterator[dict[str, Any]]:
             ) from None
         except RecursionError:
             raise RkdError(f"{where}, row {number}: nested too deeply; expected texts and numbers by column") from None
-        except ValueError:  # Python reads no longer ones
-            raise RkdError(f"{where}, row {number}: holds a number of thousands of digits; expected another") from None
+        except ValueError:  # longer than Python's limit for converting text to int
+            raise RkdError(
+                f"{where}, row {number}: found a number with thousands of digits; expected a shorter one"
+            ) from None
         if not isinstance(row, dict):
             found = "array" if isinstance(row, list) else type(row).__name__
             raise RkdError(f"{where}, row {number}: found a JSON {found}; {_OBJECTS}")
@@ -347,7 +350,7 @@ def _json_rows(where: str, lines: Iterable[str]) -> Iterator[dict[str, Any]]:
 
 
 def _by_key(where: str, rows: Iterable[Mapping[str, Any]], wanted: Sequence[str], optional: Sequence[str]) -> Columns:
-    """Columns of rows that may lack some keys."""
+    """Return columns from rows that may lack some keys."""
     columns: Columns = {name: [] for name in (*wanted, *optional)}
     names: dict[str, None] = {}
     for row in rows:
@@ -367,7 +370,7 @@ def _parquet(path: Path, where: str, wanted: Sequence[str], optional: Sequence[s
 
 
 def _parquet_columns(where: str, schema: Any, wanted: Sequence[str], optional: Sequence[str]) -> list[str]:
-    """Return the chosen columns of a pyarrow schema; RkdError if one holds neither text nor numbers."""
+    """Return the chosen columns of a pyarrow schema; RkdError if one contains neither text nor numbers."""
     names = chosen_columns(where, schema.names, wanted, optional)
     for name in names:
         if not _plain(schema.field(name).type):
@@ -386,14 +389,14 @@ def _parquet_file(path: Path, where: str) -> Iterator[Any]:
             yield pyarrow.parquet.ParquetFile(file)
         except RkdError:
             raise
-        # What damaged files bring up is told by many kinds of errors.
+        # Damaged files raise many kinds of exceptions.
         except (pyarrow.ArrowException, OSError, ValueError, TypeError, KeyError, OverflowError, MemoryError) as error:
             reason = _short(" ".join(str(error).split()), 200)
             raise RkdError(f"{where}: cannot be read as Parquet: {reason}") from None
 
 
 def _plain(kind: Any) -> bool:
-    """Return True for types of text, numbers and truth values, and for empty columns."""
+    """Return True for the pyarrow types of text, numbers, booleans and all-null columns."""
     import pyarrow.types as types
 
     if types.is_dictionary(kind):

@@ -1,8 +1,7 @@
-"""Synthetic GLUE: sentences of our grammar as files in the official TSV layout, to run the whole chain offline.
+"""Synthetic GLUE: generated sentences in the official TSV layout, to run the whole pipeline offline.
 
-They go through the same reader as the official files. The sentences are made up and their scores mean nothing beyond
-this program: tables made from them say so. A few per cent of the labels are wrong on purpose, so that no model reaches
-100.
+The same reader reads these files and the official ones. Scores on them have no meaning outside this program, and the
+tables say that the data are synthetic. A few per cent of the labels are wrong on purpose, so no model can score 100.
 """
 
 import random
@@ -22,10 +21,11 @@ SCORE_NOISE = 0.25  # standard deviation of STS-B scores, in points of 0–5
 
 
 def write(folder: Path, task: str, rows: Sequence[int] = ROWS, seed: int = 0) -> None:
-    """Write the files of `task` into `folder` as the official release lays them out (AX among MNLI's, and alone).
+    """Write the files of `task` into `folder` in the layout of the official release.
 
-    `rows` are the (train, dev, test) rows of each file; the same seed gives the same bytes. No text pair of one split
-    occurs in another. Raises `RkdError` when the grammar has not that many different examples.
+    AX is written both with MNLI and as a task of its own. `rows` are the (train, dev, test) rows of each file. The same
+    seed gives the same bytes. No text pair occurs in two splits. Raises `RkdError` when the grammar has fewer distinct
+    examples than requested.
 
     >>> write(Path("synthetic"), "cola", rows=(100, 20, 20))
     """
@@ -47,7 +47,7 @@ def write(folder: Path, task: str, rows: Sequence[int] = ROWS, seed: int = 0) ->
 
 
 def _distinct(task: tasks.Task, rng: random.Random) -> Iterator[Example]:
-    """Examples whose texts, in either order, have not come before (nor twice the same text); some labels are wrong."""
+    """Yield distinct examples, in either order of the texts and without repeated texts; some labels are wrong."""
     generate = grammar.GENERATORS[task.name]
     seen: set[frozenset[str]] = set()
     wanted, misses = None, 0
@@ -57,7 +57,7 @@ def _distinct(task: tasks.Task, rng: random.Random) -> Iterator[Example]:
             continue
         key = frozenset(texts)
         if key in seen or len(key) < len(texts):
-            # Another of the same label, or classes with fewer sentences would become rare.
+            # Retry with the same label; otherwise classes with fewer sentences would become rare.
             wanted, misses = label, misses + 1
             continue
         wanted, misses = None, 0
@@ -94,7 +94,7 @@ def _columns(task: tasks.Task, split: str) -> list[str]:
 
 
 def _line(task: tasks.Task, columns: list[str], idx: int, example: Example) -> str:
-    """One row; what we have no content for (ids, genres, parses) stays blank."""
+    """Format one row; columns that we do not generate (genres, parses, …) stay empty."""
     texts, label = example
     cells = dict(zip(task.text_columns, texts, strict=True)) | {"index": str(idx), "id": str(idx)}
     if task.label_column in columns:

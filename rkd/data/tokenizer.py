@@ -11,9 +11,9 @@ _SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 
 
 def build_tokenizer(texts: Iterable[str], vocab_size: int) -> PreTrainedTokenizerBase:
-    """Train a lower-casing BERT tokenizer: a WordPiece vocabulary of at most `vocab_size` pieces from `texts`.
+    """Train a WordPiece vocabulary of at most `vocab_size` tokens on `texts` and return a lower-casing BERT tokenizer.
 
-    The same texts always give the same ids. Raises `RkdError` when `vocab_size` cannot even hold the characters.
+    The result is deterministic. Raises `RkdError` if `vocab_size` is too small for the single characters.
 
     >>> build_tokenizer(["the cat sat"], vocab_size=40).tokenize("The cat")
     ['the', 'cat']
@@ -21,8 +21,8 @@ def build_tokenizer(texts: Iterable[str], vocab_size: int) -> PreTrainedTokenize
     texts = list(texts)
     normalizer, splitter = normalizers.BertNormalizer(lowercase=True), pre_tokenizers.BertPreTokenizer()
     words = {word for text in texts for word, _ in splitter.pre_tokenize_str(normalizer.normalize_str(text))}
-    # The trainer numbers the inner letters ("##a") in the random order of a hash map, and the numbers decide between
-    # equally frequent merges. Listed here in sorted order, they have fixed numbers.
+    # The trainer numbers the inner characters ("##a") in the random order of a hash map, and these numbers break ties
+    # between equally frequent merges. Adding them as sorted special tokens makes the numbers deterministic.
     inner = sorted({f"##{letter}" for word in words for letter in word[1:]})
     needed = len(_SPECIAL) + len(inner) + len({letter for word in words for letter in word})
     if vocab_size < needed:

@@ -1,7 +1,7 @@
-"""The files of a local model, read without loading it: which of them count, what they say, and their digests.
+"""Files of a local model, read without loading it: the relevant files, their content and their digests.
 
-Neither torch nor transformers is needed, so the checks here belong to the config's. Those on a loaded model are in
-`rkd.models.loading`, those on a loaded tokenizer in `rkd.models.tokenizer`.
+Needs neither torch nor transformers, so the checks of the config can use it. Checks of a loaded model are in
+`rkd.models.loading`, those of a loaded tokenizer in `rkd.models.tokenizer`.
 """
 
 import functools
@@ -18,17 +18,17 @@ from rkd.errors import RkdError
 from rkd.labels import label_name
 from rkd.utils.known_files import known_sha256
 
-# What transformers loads from a folder: the first of these that is there.
+# transformers loads the first of these files that exists.
 _WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
 
-# Keys of config.json that make transformers load something else than these files, or change them while loading.
+# Keys of config.json that make transformers load other files than these, or change the weights while loading.
 _REDIRECTIONS = {
     "transformers_weights": "which names another weights file",
-    "auto_map": "which names code of its own",
+    "auto_map": "which names custom code",
     "quantization_config": "so its weights are quantised",
 }
 
-# Each of these is a whole vocabulary; which one is read depends on the tokenizer's class.
+# Each entry is a complete vocabulary; the tokenizer's class decides which one is read.
 _VOCABULARIES = (
     ("tokenizer.json",),
     ("vocab.txt",),
@@ -39,7 +39,7 @@ _VOCABULARIES = (
     ("tokenizer.model",),
 )
 
-# All that decides which tokens a text becomes. config.json names the class where tokenizer_config.json does not.
+# All files that affect tokenisation. config.json gives the class if tokenizer_config.json does not.
 _TOKENIZER_FILES = (
     "config.json",
     "tokenizer_config.json",
@@ -48,14 +48,14 @@ _TOKENIZER_FILES = (
     *(name for names in _VOCABULARIES for name in names),
 )
 
-# Architectures that count positions from the padding id + 1; MPNet's padding id is 1, whatever its config says.
+# Architectures that count positions from the padding id + 1. MPNet always uses padding id 1.
 _PADDED_POSITIONS = ("roberta", "roberta-prelayernorm", "xlm-roberta", "xlm-roberta-xl", "camembert", "data2vec-text")
 _FIRST_POSITION = {"mpnet": 2}
 
-# Ends of the names of models whose weights may look like a text classifier's.
+# Suffixes of model classes with weights that may look like those of a text classifier.
 _OTHER_HEADS = ("ForTokenClassification", "ForMultipleChoice", "ForQuestionAnswering")
 
-# The last linear map of the classifiers of transformers.
+# The last linear layer of the classifiers in transformers.
 _HEADS = ("classifier.weight", "classifier.out_proj.weight", "score.weight", "logits_proj.weight")
 
 
@@ -63,7 +63,7 @@ _HEADS = ("classifier.weight", "classifier.out_proj.weight", "score.weight", "lo
 
 
 def read_object(file: Path, what: str) -> dict[str, Any]:
-    """Read the JSON object in a file; `what` says in errors what it should hold."""
+    """Read the JSON object in a file; `what` names its expected content in errors."""
     if not file.is_file():
         raise RkdError(f"{file}: not found; expected {what}")
     try:
@@ -79,7 +79,7 @@ def read_config(folder: Path) -> dict[str, Any]:
     """Read the config of the model in a folder.
 
     Raises:
-        RkdError: it is missing or damaged, or it makes transformers load something else than the folder's own weights.
+        RkdError: the config is missing or damaged, or makes transformers load other weights than those in the folder.
     """
     file = folder / "config.json"
     if not file.is_file() and (hint := newest_checkpoint(folder)):
@@ -92,7 +92,7 @@ def read_config(folder: Path) -> dict[str, Any]:
 
 
 def check_config(fields: Mapping[str, Any], where: str) -> None:
-    """Refuse a config whose weights are not simply those beside it.
+    """Check that a config describes a plain model with its weights in the same folder.
 
     >>> check_config({"transformers_weights": "other.safetensors"}, "mine/config.json")
     Traceback (most recent call last):
@@ -107,12 +107,12 @@ def check_config(fields: Mapping[str, Any], where: str) -> None:
 
 
 def check_classes(fields: Mapping[str, Any], where: str) -> None:
-    """Refuse the config of a classifier that says two things of its classes, or more than one class per text.
+    """Check that the config of a classifier is consistent and that each text gets one class.
 
     Raises:
-        RkdError: `problem_type` is another one, or does not go with the number of outputs; the keys of `id2label` are
-            not 0, 1, …; `label2id` or `num_labels` contradicts it; or `architectures` names a model that is no
-            classifier of texts.
+        RkdError: `problem_type` is unsupported or does not match the number of outputs; the keys of `id2label` are not
+            0, 1, …; `label2id` or `num_labels` contradicts `id2label`; or `architectures` names a model that is not a
+            text classifier.
 
     >>> check_classes({"id2label": {"0": "bad", "1": "good"}, "label2id": {"bad": 1, "good": 0}}, "mine/config.json")
     Traceback (most recent call last):
@@ -128,7 +128,7 @@ def check_classes(fields: Mapping[str, Any], where: str) -> None:
     count = count if names is not None else number if type(number) is int else 2  # the library's default
     generic = [f"LABEL_{index}" for index in range(count)]
     ids = fields.get("label2id")
-    # The library writes generic names for whoever sets one of the two mappings alone.
+    # If only one of the two mappings was set, transformers writes generic names to the other.
     expected = [{name: index for index, name in enumerate(each)} for each in (names or generic, generic)]
     if ids is not None and _class_ids(ids) not in map(_class_ids, expected):
         reason = "as id2label has it" if names is not None else "or id2label beside it"
@@ -142,7 +142,7 @@ def check_classes(fields: Mapping[str, Any], where: str) -> None:
 
 
 def _class_names(fields: Mapping[str, Any], where: str) -> list[str] | None:
-    """Return the names in a config's `id2label` in the order of the outputs; None if it has none."""
+    """Return the names in a config's `id2label` in the order of the outputs, or None if it has none."""
     if (names := fields.get("id2label")) is None:
         return None
     keys = list(map(str, names)) if isinstance(names, Mapping) else []
@@ -156,7 +156,7 @@ def _class_names(fields: Mapping[str, Any], where: str) -> list[str] | None:
 
 
 def _class_ids(ids: Any) -> dict[str, int] | None:
-    """`label2id` by the names that labels are compared by; some programs write its numbers as text."""
+    """Return `label2id` with normalised names and integer ids, or None; some programs write the ids as text."""
     try:
         return {label_name(name): int(number) for name, number in ids.items()}
     except (AttributeError, TypeError, ValueError):
@@ -168,7 +168,7 @@ def _listed(value: Any) -> list[Any]:
 
 
 def newest_checkpoint(folder: Path) -> Path | None:
-    """Return the newest checkpoint-N folder that transformers' Trainer left in its output folder, if any."""
+    """Return the newest folder checkpoint-N in an output folder of transformers' Trainer, if any."""
     steps = {}
     for path in folder.glob("checkpoint-*"):
         if (number := re.fullmatch(r"checkpoint-(\d+)", path.name)) and (path / "config.json").is_file():
@@ -177,10 +177,10 @@ def newest_checkpoint(folder: Path) -> Path | None:
 
 
 def weight_files(folder: Path) -> list[Path]:
-    """Return the files that transformers loads a folder's weights from; sharded weights have their index first.
+    """Return the files that transformers loads a folder's weights from; for sharded weights the index comes first.
 
     Raises:
-        RkdError: there are none, or a part is missing or lies outside the folder.
+        RkdError: there are no weights, or a shard is missing or outside the folder.
     """
     for file in (folder / name for name in _WEIGHTS):
         if file.is_file():
@@ -203,44 +203,44 @@ def _shards(index: Path) -> list[Path]:
 
 
 def weights_sha256(folder: Path) -> str:
-    """SHA-256 of the weights that are loaded: of the one file, or of what `sha256sum` says of index and parts.
+    """Return the SHA-256 of a folder's weights: that of the single file, or of the `sha256sum` listing of all shards.
 
-    For weights in parts the text is `sha256sum model.safetensors.index.json model-*.safetensors | LC_ALL=C sort -k 2`.
+    The listing is the output of `sha256sum model.safetensors.index.json model-*.safetensors | LC_ALL=C sort -k 2`.
     """
     files = weight_files(folder)
-    return _remembered(files[0]) if len(files) == 1 else _together(files)
+    return _cached_sha256(files[0]) if len(files) == 1 else _combined_sha256(files)
 
 
 def content(path: Path) -> str:
-    """Digest of a model: of its *.json config, or of the config and the weights in its folder.
+    """Return the digest of a model: of its *.json config, or of the config and weights in its folder.
 
-    What else lies in the folder does not count, nor where it is.
+    Other files in the folder and its location do not matter.
 
     >>> content(Path("configs/models/bert-2x128.json")) == sha256("configs/models/bert-2x128.json")
     True
     """
-    return _together([path / "config.json", *weight_files(path)]) if path.is_dir() else _remembered(path)
+    return _combined_sha256([path / "config.json", *weight_files(path)]) if path.is_dir() else _cached_sha256(path)
 
 
-def _together(files: Iterable[Path]) -> str:
-    lines = [f"{_remembered(file)}  {file.name}\n" for file in sorted(files, key=lambda file: file.name)]
+def _combined_sha256(files: Iterable[Path]) -> str:
+    lines = [f"{_cached_sha256(file)}  {file.name}\n" for file in sorted(files, key=lambda file: file.name)]
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
-def _remembered(file: Path) -> str:
-    """SHA-256 of a file that is read once, unless it changes."""
+def _cached_sha256(file: Path) -> str:
+    """Return the SHA-256 of a file; it is read again only if it has changed."""
     return known_sha256(file)
 
 
 @dataclass(frozen=True)
 class Facts:
-    """Facts that a config states about its model; None if it does not.
+    """Facts about a model from its config; None if the config does not state them.
 
     Attributes:
         depth: transformer layers.
         width: size of the hidden states.
         vocabulary: rows of the token embedding.
-        positions: the longest input in tokens; None where there is no limit, too.
+        positions: the longest input in tokens; also None if there is no limit.
         token_types: rows of the token type embedding.
         pad_token_id: the id of padding.
     """
@@ -254,7 +254,7 @@ class Facts:
 
 
 def facts(fields: Mapping[str, Any]) -> Facts:
-    """Return the facts in a config.json, under any of the names that transformers gives them.
+    """Read the facts in a config.json, under any of the keys that transformers uses for them.
 
     >>> facts({"model_type": "roberta", "max_position_embeddings": 514, "pad_token_id": 1}).positions
     512
@@ -278,14 +278,14 @@ def facts(fields: Mapping[str, Any]) -> Facts:
 
 
 def check_weights(folder: Path) -> None:
-    """Refuse a folder without its weights, or whose safetensors files are cut short or damaged at their start."""
+    """Check that a folder has its weights, and that no safetensors file is truncated or has a damaged header."""
     for file in weight_files(folder):
         if file.suffix == ".safetensors":
             shapes(file)
 
 
 def outputs(folder: Path) -> int | None:
-    """Return the number of outputs of the classifier in a folder's weights; None if unknown or costly to find."""
+    """Return the number of outputs of the classifier in a folder's weights; None if there is none or it is unknown."""
     for file in weight_files(folder):
         found = shapes(file) if file.suffix == ".safetensors" else {}
         for name in _HEADS:
@@ -295,7 +295,7 @@ def outputs(folder: Path) -> int | None:
 
 
 def shapes(file: Path) -> dict[str, list[int]]:
-    """Name → shape of the tensors in a safetensors file, from its header."""
+    """Return name → shape of the tensors in a safetensors file, from its header."""
     try:
         with file.open("rb") as stream:
             length = int.from_bytes(stream.read(8), "little")
@@ -306,19 +306,20 @@ def shapes(file: Path) -> dict[str, list[int]]:
             return {name: list(map(int, entry["shape"])) for name, entry in tensors.items()}
     except (OSError, ValueError, AttributeError, KeyError, TypeError, IndexError, RecursionError):
         pass
-    raise RkdError(f"{file}: found no whole safetensors file (cut short or damaged); expected the model's weights")
+    raise RkdError(f"{file}: found no complete safetensors file (truncated or damaged); expected the model's weights")
 
 
 # --- the tokenizer ------------------------------------------------------------------------------------------
 
 
 def check_tokenizer(folder: Path) -> None:
-    """Refuse a folder without a whole tokenizer.
+    """Check that a folder contains a complete tokenizer.
 
-    Where a vocabulary is missing, transformers makes up a tokenizer of five tokens, to which every word is unknown.
+    Without a vocabulary transformers creates a tokenizer of five tokens, for which every word is unknown.
 
     Raises:
-        RkdError: neither tokenizer.json nor another whole vocabulary is there, or its files name other ones.
+        RkdError: there is neither tokenizer.json nor another complete vocabulary, or the settings redirect to other
+            files or code.
     """
     if not any(all((folder / name).is_file() for name in names) for names in _VOCABULARIES):
         there = [name for name in _TOKENIZER_FILES[1:] if (folder / name).is_file()]
@@ -336,12 +337,12 @@ def check_tokenizer(folder: Path) -> None:
 
 
 def tokenizer_content(folder: Path) -> str:
-    """Digest of all files that decide which tokens a text becomes."""
-    return _together(folder / name for name in _TOKENIZER_FILES if (folder / name).is_file())
+    """Return the digest of all files that affect tokenisation."""
+    return _combined_sha256(folder / name for name in _TOKENIZER_FILES if (folder / name).is_file())
 
 
 def vocabulary(folder: Path) -> dict[str, int] | None:
-    """Token → id of the tokenizer in a folder, as its files say; None where only its class can read them.
+    """Return token → id from a tokenizer's files; None if only the tokenizer's class can read them.
 
     Raises:
         RkdError: the file is damaged.
@@ -350,10 +351,10 @@ def vocabulary(folder: Path) -> dict[str, int] | None:
         return dict(_of_tokenizer_json(str(file.absolute()), *_state(file)))
     if (file := folder / "vocab.txt").is_file():
         try:
-            with file.open(encoding="utf-8") as lines:  # str.splitlines also splits at characters that are tokens
+            with file.open(encoding="utf-8") as lines:  # str.splitlines would also split at characters that are tokens
                 found = {line.rstrip("\n"): index for index, line in enumerate(lines)}
         except ValueError as error:
-            raise RkdError(f"{file}: found no UTF-8 text ({error}); expected a token a line") from None
+            raise RkdError(f"{file}: not UTF-8 text ({error}); expected one token per line") from None
     elif (file := folder / "vocab.json").is_file():
         found = read_object(file, "tokens and their ids")
     else:
@@ -375,7 +376,7 @@ def _of_tokenizer_json(path: str, *_state: int) -> dict[str, int]:
     model, added = content.get("model"), content.get("added_tokens", [])
     pieces = model.get("vocab") if isinstance(model, dict) else None
     try:
-        if isinstance(pieces, list):  # of a Unigram model: pieces with scores, numbered in their order
+        if isinstance(pieces, list):  # a Unigram model: a list of (piece, score); the position is the id
             pieces = {piece: index for index, (piece, _) in enumerate(pieces)}
         found = {**pieces, **{token["content"]: token["id"] for token in added}} if pieces else {}
     except (KeyError, TypeError, ValueError):

@@ -1,9 +1,9 @@
-"""Files from the Hugging Face hub: of one commit, from the cache first, and with the digests that the hub states.
+"""Files of one commit on the Hugging Face hub, read from the cache first and verified with the hub's digests.
 
-The hub names every file of a commit with a digest of its content: SHA-256 for large files, Git's SHA-1 for small
-ones. The list of a commit is kept in the cache beside its files, in the form in which huggingface_hub keeps it. So the
-cache alone tells what a commit holds, and whether all that is asked for is there, whole and undamaged: a pinned
-revision is read without a single request, with or without a network.
+The hub lists every file of a commit with a digest of its content: SHA-256 for large files, Git's SHA-1 for small ones.
+The list is stored in the cache beside the files, in the format of huggingface_hub. The cache alone therefore shows
+which files a commit has, and whether the requested ones are complete and undamaged. A pinned revision in the cache
+needs no request, with or without a network.
 """
 
 import contextlib
@@ -44,7 +44,7 @@ log = logging.getLogger("rkd")
 Kind = Literal["model", "dataset"]
 T = TypeVar("T")
 
-# What is taken of a repository: parts, each with alternatives of which the first that is there counts.
+# The files to download: parts with alternatives; the first alternative that exists is used.
 TOKENIZER = (
     ("config.json",),
     ("tokenizer.json",),
@@ -61,26 +61,26 @@ WEIGHTS = ("model.safetensors", "model*.safetensors*", "pytorch_model.bin", "pyt
 MODEL = (*TOKENIZER, WEIGHTS)
 
 TRIES = 4
-LONGEST_WAIT = 60.0  # seconds; a hub that asks for more patience is told to the user instead
-# Answers that another try may change.
-_PASSING = (408, 429, 500, 502, 503, 504)
-# All that the client raises for a hub, a network or a disk that does not do what it should.
+LONGEST_WAIT = 60.0  # seconds; upper limit for the Retry-After that the hub asks for
+# HTTP status codes that are worth a retry.
+_TRANSIENT = (408, 429, 500, 502, 503, 504)
+# All exceptions that the client raises for failures of the hub, the network or the disk.
 _FAILURES = (OSError, ValueError, TypeError, KeyError, httpx2.HTTPError, httpx2.InvalidURL, XetDownloadError)
 
 
 class Unreachable(RkdError):
-    """The hub gives no answer, and the cache does not hold what was asked for."""
+    """An error: the hub does not answer, and the requested files are not in the cache."""
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """Some files of a repository at one commit: in the cache, whole and checked.
+    """Some files of a repository at one commit, complete and verified in the cache.
 
     Attributes:
         name: the repository, for example "google-bert/bert-base-uncased".
         commit: 40 hexadecimal digits.
-        folder: where the files lie, under their own names.
-        sha256: of each file, by its name.
+        folder: the folder with the files, under their own names.
+        sha256: file name → SHA-256.
     """
 
     name: str
@@ -95,7 +95,7 @@ class Snapshot:
 
 @dataclass(frozen=True)
 class _File:
-    """A file as the hub describes it: its size, and the SHA-256 of its content or, for small files, Git's SHA-1."""
+    """A file as the hub lists it: size, and SHA-256 or (for small files) Git's SHA-1 of its content."""
 
     size: int
     blob_id: str | None
@@ -106,20 +106,20 @@ class _File:
 def snapshot(
     name: str, revision: str | None, parts: tuple[tuple[str, ...], ...] = MODEL, kind: Kind = "model"
 ) -> Snapshot:
-    """Return the files of a repository at a revision that `parts` names.
+    """Download the files of a repository that match `parts`, unless they are in the cache, and verify them.
 
-    What is in the cache is not asked for again. A file whose content is not the one that the hub names is fetched once
-    more.
+    A file that does not match the hub's digest is downloaded once more.
 
     Args:
         name: the repository.
         revision: a commit, branch or tag; None: the newest.
-        parts: alternatives of file names, in which * stands for anything but a folder.
+        parts: for each part, alternative file names; * matches anything except "/".
         kind: "model" or "dataset".
 
     Raises:
-        Unreachable: the hub gives no answer, or HF_HUB_OFFLINE is set, and a file is not in the cache.
-        RkdError: no such repository, revision or access; content that is not the hub's; a cache that is not writable.
+        Unreachable: a file is not in the cache, and the hub does not answer or HF_HUB_OFFLINE is set.
+        RkdError: the repository or revision does not exist or is not accessible, a file does not match its digest, or
+            the cache is not writable.
 
     Example:
         >>> snapshot("google-bert/bert-base-uncased", "86b5e0934494bd15c9632b12f734a8a67f723594").sha256["config.json"]
@@ -129,14 +129,14 @@ def snapshot(
     place = _Place(name, commit, kind)
     files = place.files()
     if WEIGHTS in parts and not _first(files, WEIGHTS):
-        files = place.ask()[1]  # what is in the cache may be another program's, or of a hub that was unwell
+        files = place.ask()[1]  # the cached list may come from another program or a faulty hub
     chosen = list(dict.fromkeys(file for part in parts for file in _first(files, part)))
     if WEIGHTS in parts and not _first(files, WEIGHTS):
         raise RkdError(
             f"{place}: found no weights among {len(files)} files; expected model.safetensors or pytorch_model.bin"
         )
     digests = {file: place.checked(file, files[file]) for file in chosen}
-    # What a loader finds beside them it would load, too.
+    # A loader would also read other files in this folder.
     for path in sorted(place.folder.iterdir()) if chosen else ():
         if path.name not in {file.split("/")[0] for file in files} and not path.name.startswith("."):
             raise RkdError(f"{path}: found a file that {place} does not have; expected none; remove it")
@@ -145,10 +145,10 @@ def snapshot(
 
 @functools.cache
 def resolve(name: str, revision: str | None = None, kind: Kind = "model") -> str:
-    """Resolve a revision to a commit; the answer stays the same in a process even if a branch moves.
+    """Resolve a revision to a commit; the result is fixed for the process, even if a branch moves.
 
-    A commit is itself, without a request. For a branch or tag the hub is asked; where it gives no answer, the commit
-    counts that it named last, and a line of the log says so.
+    A commit is returned without a request. For a branch or tag the hub is asked. If it does not answer, the last known
+    commit is used, with a warning.
 
     Raises:
         RkdError: as `snapshot`.
@@ -162,19 +162,19 @@ def resolve(name: str, revision: str | None = None, kind: Kind = "model") -> str
         known = ref.read_text(encoding="utf-8", errors="replace").strip() if ref.is_file() else ""
         if not COMMIT.fullmatch(known):
             raise
-        why = "HF_HUB_OFFLINE=1" if constants.HF_HUB_OFFLINE else "the hub gives no answer"
-        log.warning("%s: %s: going on with commit %s, the last one known here", name, why, known)
+        reason = "HF_HUB_OFFLINE=1" if constants.HF_HUB_OFFLINE else "the hub does not answer"
+        log.warning("%s: %s: using commit %s, the last one known here", name, reason, known)
         return known
     _keep(ref, commit)
     return commit
 
 
 def local(source: ModelSource, revision: str | None = None, parts: tuple[tuple[str, ...], ...] = MODEL) -> ModelSource:
-    """Download a hub model into the cache, verify it and return its folder; return other references unchanged.
+    """Download a model of the hub to the cache, verify it, and return its folder as the source.
 
     Args:
-        source: any model reference; all but those of the hub are returned as they are.
-        revision: its commit, branch or tag; by default the one that the reference names.
+        source: any model reference; those of other kinds are returned unchanged.
+        revision: its commit, branch or tag; by default the one in the reference.
         parts: as `snapshot`.
     """
     if source.kind != "hub":
@@ -183,7 +183,7 @@ def local(source: ModelSource, revision: str | None = None, parts: tuple[tuple[s
 
 
 def commit_of(reference: str, revision: str | None = None) -> str | None:
-    """Return the commit of a model reference that names the hub; None for others."""
+    """Return the commit of a model reference of the kind `hub`; None for other kinds."""
     source = parse(reference)
     return resolve(source.location, revision or source.revision) if source.kind == "hub" else None
 
@@ -204,7 +204,7 @@ class _Place:
         return _storage(self.name, self.kind) / "snapshots" / self.revision
 
     def files(self) -> dict[str, _File]:
-        """All files of a commit, as the cache or else the hub knows them."""
+        """Return all files of a commit, as listed in the cache or else by the hub."""
         return _read_list(self._list) or self.ask()[1]
 
     @property
@@ -212,7 +212,7 @@ class _Place:
         return _list_of(self.name, self.kind, self.revision)
 
     def ask(self) -> tuple[str, dict[str, _File]]:
-        """Ask the hub for the commit and its files, and keep the answer in the cache."""
+        """Ask the hub for the commit and its files, and store the list in the cache."""
 
         def ask() -> tuple[str, dict[str, _File]]:
             api = HfApi()
@@ -224,7 +224,7 @@ class _Place:
             }
             return str(info.sha), files
 
-        commit, files = self._answered(ask)
+        commit, files = self._request(ask)
         if not COMMIT.fullmatch(commit) or (COMMIT.fullmatch(self.revision) and commit != self.revision):
             raise RkdError(f"{self}: the hub answered with commit {commit!r}; expected that revision")
         if not files:
@@ -233,26 +233,26 @@ class _Place:
         return commit, files
 
     def checked(self, file: str, expected: _File) -> str:
-        """SHA-256 of a file that is in the cache, or comes there; its content is the one that the hub names."""
+        """Download a file unless it is cached, verify it against the hub's digest, and return its SHA-256."""
         path = self.folder / file
         if not path.is_file():
             self._download(file)
-        content, wrong = self._compared(path, expected)
-        if wrong and not constants.HF_HUB_OFFLINE:
-            log.warning("%s; fetching it once more", wrong)
+        content, problem = self._compare(path, expected)
+        if problem and not constants.HF_HUB_OFFLINE:
+            log.warning("%s; downloading it again", problem)
             expected = self.ask()[1].get(file, expected)
             self._download(file, again=True)
-            content, wrong = self._compared(path, expected)
-        if wrong and constants.HF_HUB_OFFLINE:
-            raise RkdError(f"{wrong}; HF_HUB_OFFLINE=1 forbids to fetch it again")
-        if wrong:
-            for each in (path.resolve(), path):  # the blob and the link to it: no other program shall take it for whole
+            content, problem = self._compare(path, expected)
+        if problem and constants.HF_HUB_OFFLINE:
+            raise RkdError(f"{problem}; HF_HUB_OFFLINE=1 does not allow downloading it again")
+        if problem:
+            for each in (path.resolve(), path):  # the blob and its link, so that no other program uses them
                 each.unlink(missing_ok=True)
-            raise RkdError(f"{wrong}; a second download did not help, and the file was removed from the cache")
+            raise RkdError(f"{problem}; a second download did not help, and the file was removed from the cache")
         return content
 
-    def _compared(self, path: Path, expected: _File) -> tuple[str, str | None]:
-        """SHA-256 of a file, and what is wrong with its content."""
+    def _compare(self, path: Path, expected: _File) -> tuple[str, str | None]:
+        """Return the SHA-256 of a file, and the problem with its content, if any."""
         stated = expected.lfs_sha256 or expected.blob_id
         try:
             content = sha256(path)
@@ -260,32 +260,32 @@ class _Place:
         except OSError as error:
             raise RkdError(f"{path}: cannot be read: {error.strerror}; expected a file of {self}") from None
         if stated is None:
-            log.warning("%s: the hub states no digest of %s, which is taken as it is", self, path.name)
+            log.warning("%s: the hub states no digest of %s; the file is used without verification", self, path.name)
         elif found != stated:
             return content, f"{path}: found content with the digest {found}; expected {stated}, that of {self}"
         return content, None
 
     def _download(self, file: str, again: bool = False) -> None:
-        self._answered(
+        self._request(
             lambda: hf_hub_download(self.name, file, repo_type=self.kind, revision=self.revision, force_download=again)
         )
 
-    def _answered(self, ask: Callable[[], T]) -> T:
-        """Request something from the hub, up to four times if that may help; any failure becomes one RkdError."""
+    def _request(self, ask: Callable[[], T]) -> T:
+        """Return the hub's answer, with up to four attempts; any failure becomes an RkdError."""
         try:
-            return _patiently(ask)
+            return _retried(ask)
         except _FAILURES as error:
-            raise self._told(error) from error
+            raise self._explained(error) from error
 
-    def _told(self, error: BaseException) -> RkdError:
-        # The client tells of an absent file; why it could not be fetched is behind that.
+    def _explained(self, error: BaseException) -> RkdError:
+        # The client reports a missing file; the reason why the download failed is the cause of that error.
         cause = error.__cause__ if isinstance(error, LocalEntryNotFoundError | ValueError) else None
         if cause is not None and not isinstance(cause, json.JSONDecodeError):
-            return self._told(cause)
+            return self._explained(cause)
         if isinstance(error, OfflineModeIsEnabled):
             return Unreachable(
-                f"{self}: not in the cache {_storage(self.name, self.kind)}, and HF_HUB_OFFLINE=1 forbids to ask the "
-                "hub; expected a cache that `rkd fetch` has filled"
+                f"{self}: not in the cache {_storage(self.name, self.kind)}, and HF_HUB_OFFLINE=1 does not allow "
+                "asking the hub; expected a cache that `rkd fetch` has filled"
             )
         if isinstance(error, GatedRepoError):
             page = f"{constants.ENDPOINT}/{'datasets/' if self.kind == 'dataset' else ''}{self.name}"
@@ -303,9 +303,9 @@ class _Place:
         if isinstance(error, RemoteEntryNotFoundError):
             return RkdError(f"{self}: the hub lists a file that it does not have: {_reason(error)}; expected the file")
         if isinstance(error, HfHubHTTPError):
-            told = f"{self}: the hub answered {error.response.status_code}: {_reason(error)}"
-            return (Unreachable if _passes(error) else RkdError)(
-                f"{told}; expected an answer, or a cache that `rkd fetch` has filled"
+            problem = f"{self}: the hub answered {error.response.status_code}: {_reason(error)}"
+            return (Unreachable if _is_transient(error) else RkdError)(
+                f"{problem}; expected an answer, or a cache that `rkd fetch` has filled"
             )
         if isinstance(error, httpx2.HTTPError | httpx2.InvalidURL | XetDownloadError):
             return Unreachable(
@@ -313,55 +313,55 @@ class _Place:
                 "cache that `rkd fetch` has filled"
             )
         if isinstance(error, HFValidationError):
-            return RkdError(f"{self}: found a name that no hub has: {_reason(error)}; expected organisation/name")
+            return RkdError(f"{self}: not a valid repository name: {_reason(error)}; expected organisation/name")
         if isinstance(error, FileMetadataError | ValueError | TypeError | KeyError):
             return RkdError(
-                f"{self}: what answers at {constants.ENDPOINT} is no hub: {_reason(error)}; expected the Hugging Face "
+                f"{self}: the server at {constants.ENDPOINT} is not a hub: {_reason(error)}; expected the Hugging Face "
                 "hub or a mirror of it (HF_ENDPOINT)"
             )
         where = getattr(error, "filename", None) or _storage(self.name, self.kind)
-        return RkdError(f"{self}: cannot be fetched to {where}: {_reason(error)}")
+        return RkdError(f"{self}: cannot be downloaded to {where}: {_reason(error)}")
 
 
 def _git_digest(content: bytes) -> str:
-    """Return Git's hash of a file's content, which is how the hub identifies small files."""
+    """Return Git's blob id of a file's content, the digest that the hub states for small files."""
     return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
 
 
-def _passes(error: BaseException) -> bool:
-    """Return True for a failure that a retry may fix."""
+def _is_transient(error: BaseException) -> bool:
+    """Return True for a failure that is worth a retry."""
     if isinstance(error, HfHubHTTPError):
-        return error.response.status_code in _PASSING
-    cut_short = isinstance(error, OSError) and "Consistency check failed" in str(error)
-    return cut_short or (isinstance(error, httpx2.TransportError) and not isinstance(error, httpx2.ProxyError))
+        return error.response.status_code in _TRANSIENT
+    truncated = isinstance(error, OSError) and "Consistency check failed" in str(error)
+    return truncated or (isinstance(error, httpx2.TransportError) and not isinstance(error, httpx2.ProxyError))
 
 
 def _wait(state: tenacity.RetryCallState) -> float:
-    """Seconds until the next try: 1, 2, 4, or what the hub asks for."""
+    """Return the seconds until the next attempt: 1, 2, 4, or what the hub asks for in Retry-After."""
     error = state.outcome.exception() if state.outcome else None
-    asked = error.response.headers.get("Retry-After", "") if isinstance(error, HfHubHTTPError) else ""
-    return min(float(asked), LONGEST_WAIT) if asked.isdigit() else 2.0 ** (state.attempt_number - 1)
+    retry_after = error.response.headers.get("Retry-After", "") if isinstance(error, HfHubHTTPError) else ""
+    return min(float(retry_after), LONGEST_WAIT) if retry_after.isdigit() else 2.0 ** (state.attempt_number - 1)
 
 
-def _say(state: tenacity.RetryCallState) -> None:
+def _log_retry(state: tenacity.RetryCallState) -> None:
     error = state.outcome.exception() if state.outcome else None
     seconds = state.next_action.sleep if state.next_action else 0
-    log.warning("hub: %s; asking again in %.0f s", _reason(error), seconds)
+    log.warning("hub: %s; retrying in %.0f s", _reason(error), seconds)
 
 
 @tenacity.retry(
-    retry=tenacity.retry_if_exception(_passes),
+    retry=tenacity.retry_if_exception(_is_transient),
     stop=tenacity.stop_after_attempt(TRIES),
     wait=_wait,
-    before_sleep=_say,
+    before_sleep=_log_retry,
     reraise=True,
 )
-def _patiently(ask: Callable[[], T]) -> T:
+def _retried(ask: Callable[[], T]) -> T:
     return ask()
 
 
 def _reason(error: BaseException | None) -> str:
-    """Return the first line of an error, without request ids."""
+    """Return the first line of an error's message, without request ids."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return re.sub(r" \((Request ID|Amzn Trace ID|Amz CF ID): [^)]*\)", "", lines[0]) if lines else type(error).__name__
 
@@ -371,7 +371,7 @@ def _storage(name: str, kind: Kind) -> Path:
 
 
 def _first(files: Iterable[str], alternatives: tuple[str, ...]) -> list[str]:
-    """Return the files of the first alternative that has any."""
+    """Return the files that match the first alternative with any match."""
     for pattern in alternatives:
         depth = pattern.count("/")
         if found := [file for file in files if file.count("/") == depth and fnmatch.fnmatchcase(file, pattern)]:
@@ -392,7 +392,7 @@ def _list_text(files: Mapping[str, _File]) -> str:
 
 
 def _read_list(path: Path) -> dict[str, _File] | None:
-    """Return the cached file list of a commit; None if it is missing or invalid."""
+    """Read the list of a commit's files from the cache; None if it is missing or invalid."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         if content["format_version"] != 1:
@@ -406,7 +406,7 @@ def _read_list(path: Path) -> dict[str, _File] | None:
 
 
 def _keep(path: Path, text: str) -> None:
-    """Write to the cache what spares a request later; a cache that is read-only does without."""
+    """Write text to the cache to avoid a later request; a read-only cache is left unchanged."""
     with contextlib.suppress(OSError, RkdError):
         if not (path.is_file() and path.read_text(encoding="utf-8") == text):
             atomic_write_text(path, text)

@@ -1,4 +1,4 @@
-"""Load or initialise the teacher and the student, and check that they fit each other and the data."""
+"""Load or initialise teacher and student, and check that they match each other and the data."""
 
 import pickle
 import re
@@ -30,7 +30,7 @@ from rkd.tasks import Task
 
 T = TypeVar("T")
 
-# Largest change of a logit by padding, as a share of the largest one: float32 sums in another order.
+# Largest change of a logit by padding, relative to the largest logit: float32 sums depend on the order.
 PADDING_TOLERANCE = 1e-3
 
 
@@ -41,14 +41,14 @@ def load(
 
     Args:
         spec: where the weights come from.
-        task: decides the number, names and order of the labels.
-        vocab_size: tokens in the vocabulary of the data; the size of a randomly initialised model's embedding.
-        seed: decides all weights that do not come from a checkpoint, such as the classifier's.
-        pad_token_id: the tokenizer's, for a model whose config names none.
+        task: gives the number, names and order of the labels.
+        vocab_size: tokens in the vocabulary of the data; the embedding size of a randomly initialised model.
+        seed: seed of all weights that do not come from a checkpoint, such as the classifier's.
+        pad_token_id: the tokenizer's padding id, used if the model's config has none.
 
     Raises:
-        RkdError: the model is missing, unreadable, of another architecture, has weights that are not finite or another
-            task's classifier, or is not the one that its checksum or the digest of its content names.
+        RkdError: the model is missing, unreadable or of another architecture; its weights are not finite; its
+            classifier belongs to another task; or it does not match its checksum or the digest of its content.
     """
     source = parse(spec.source)
     torch.manual_seed(seed)
@@ -71,7 +71,7 @@ def load(
 def load_for(
     spec: ModelSpec, task: Task, tokenizer: PreTrainedTokenizerBase, seed: int, max_length: int
 ) -> PreTrainedModel:
-    """`load` for the data that a tokenizer wrote, and `check_reading` of what it gives.
+    """Load a model for data tokenised by `tokenizer`, and check it with `check_reading`.
 
     Args:
         max_length: tokens of the longest example.
@@ -94,7 +94,7 @@ def load_finetuned(where: Path | str) -> PreTrainedModel:
     if not (folder / "config.json").is_file():
         checkpoint = files.newest_checkpoint(folder)
         hint = f"give its newest checkpoint, {checkpoint}" if checkpoint else "train it again"
-        raise RkdError(f"{where}: no trained model is there (config.json is missing); {hint}")
+        raise RkdError(f"{where}: found no trained model (config.json is missing); {hint}")
     fields = files.read_config(folder)
     files.check_classes(fields, f"{folder / 'config.json'}")
     files.check_weights(folder)
@@ -102,21 +102,23 @@ def load_finetuned(where: Path | str) -> PreTrainedModel:
 
 
 def hub_files(spec: ModelSpec) -> list[dict[str, Any]]:
-    """Name, commit and SHA-256 of the files on the hub that a model is made from, as run.json records them."""
-    source, more = parse(spec.source), spec.layers_of
+    """Return name, commit and SHA-256 of the hub files that a model is built from, for run.json."""
+    source, teacher = parse(spec.source), spec.layers_of
     own = [hub.snapshot(source.location, spec.revision).record()] if source.kind == "hub" else []
-    return own + (hub_files(more) if more else [])
+    return own + (hub_files(teacher) if teacher else [])
 
 
 def check_fit(student: PreTrainedModel, teacher: PreTrainedModel) -> None:
-    """Refuse a pair that cannot be distilled: other vocabulary size, other labels or another order of them.
+    """Check that student and teacher have the same vocabulary size, labels and label order.
 
-    Widths and layers are checked by the layer map of the methods that compare parameters.
+    For methods that compare parameters, the layer map checks widths and layers.
     """
     for what in ("vocab_size", "id2label"):
-        ours, theirs = getattr(student.config, what), getattr(teacher.config, what)
-        if ours != theirs:
-            raise RkdError(f"student and teacher differ in {what}: found {ours} and {theirs}; expected the same")
+        of_student, of_teacher = getattr(student.config, what), getattr(teacher.config, what)
+        if of_student != of_teacher:
+            raise RkdError(
+                f"student and teacher differ in {what}: found {of_student} and {of_teacher}; expected the same"
+            )
 
 
 def check_reading(
@@ -128,18 +130,18 @@ def check_reading(
     pair: bool = False,
     shipped: Mapping[str, int] | None = None,
 ) -> None:
-    """Refuse a model that cannot read what the tokenizer writes: the one check before training, scores and predictions.
+    """Check that a model can read the tokenizer's output, before any training, evaluation or prediction.
 
     Args:
         where: the model's name in errors.
         max_length: tokens of the longest input.
-        pair: whether inputs are two texts.
-        shipped: the model's own vocabulary, where it has one: it must be the tokenizer's, token by token.
+        pair: True if inputs are pairs of texts.
+        shipped: the model's own vocabulary, if it has one; it must equal the tokenizer's.
 
     Raises:
-        RkdError: too small an embedding, too few positions, other padding, no type for the second text, another
-            vocabulary, a tokenizer that pads on the left, or an answer that is not finite or depends on the padding
-            behind a text.
+        RkdError: the embedding is too small, there are too few positions, the padding id differs, there is no token
+            type for the second text, the vocabulary differs, the tokenizer pads on the left, or the logits are not
+            finite or depend on padding.
     """
     vocabulary, needed = tokenizer.get_vocab(), vocabulary_size(tokenizer)
     size = len(cast(nn.Embedding, model.get_input_embeddings()).weight)
@@ -161,8 +163,8 @@ def check_reading(
             )
     if max_length < (least := shortest(tokenizer)):
         raise RkdError(
-            f"{where}: reads {max_length} tokens at most; expected at least {least}: what its tokenizer puts around "
-            "two texts, and a token of each"
+            f"{where}: reads {max_length} tokens at most; expected at least {least}: the special tokens of a "
+            "pair and one token of each text"
         )
     positions = positions_of(model)
     if positions is not None and max_length > positions:
@@ -178,7 +180,7 @@ def check_reading(
                 "marks the second text of a pair"
             )
     _check_padding(model, [{name: row[name][:max_length] for name in row} for row in (short, long)], tokenizer, where)
-    # Positions count from the first token: elsewhere, with padding before a text, this model would answer otherwise.
+    # Positions count from the first token, so other programs that pad on the left would get other answers.
     if tokenizer.padding_side != "right":
         raise RkdError(
             f"{where}: its tokenizer has padding_side '{tokenizer.padding_side}'; expected 'right', as batches are "
@@ -187,21 +189,21 @@ def check_reading(
 
 
 def positions_of(model: PreTrainedModel) -> int | None:
-    """Return the maximum input length in tokens, or None if there is no limit.
+    """Return the longest input in tokens, or None if there is no limit.
 
-    Read from the table of positions; where there is none, as with relative and rotary positions, from the config.
+    Read from the position embeddings or, if there are none (relative and rotary positions), from the config.
 
     >>> positions_of(AutoModelForSequenceClassification.from_pretrained("FacebookAI/roberta-base"))
     512
     """
 
-    def room(table: nn.Embedding) -> int:
-        # RoBERTa and its kin count positions from the padding id + 1, BART and its kin from an offset of their own.
+    def limit_of(table: nn.Embedding) -> int:
+        # RoBERTa-like models count positions from the padding id + 1, BART-like models from an offset.
         first = 0 if table.padding_idx is None else table.padding_idx + 1
         return table.num_embeddings - int(getattr(table, "offset", first))
 
     if tables := _positions(model):
-        return min(map(room, tables))
+        return min(map(limit_of, tables))
     limit = getattr(model.config, "max_position_embeddings", None)
     return limit if isinstance(limit, int) and limit > 0 else None
 
@@ -211,12 +213,12 @@ def _positions(model: PreTrainedModel) -> list[nn.Embedding]:
 
 
 def vocabulary_size(tokenizer: PreTrainedTokenizerBase) -> int:
-    """Rows that an embedding needs: one more than the highest id."""
+    """Return the number of embedding rows that a tokenizer needs: its highest id plus one."""
     return 1 + max(tokenizer.get_vocab().values())
 
 
 def _tables(model: PreTrainedModel, *names: str) -> list[nn.Embedding]:
-    """Return the embeddings of a model that have one of these names."""
+    """Return the embeddings of a model with one of these names."""
     found = [(name.rpartition(".")[2], module) for name, module in model.named_modules()]
     return [module for name, module in found if name in names and isinstance(module, nn.Embedding)]
 
@@ -225,7 +227,7 @@ def _tables(model: PreTrainedModel, *names: str) -> list[nn.Embedding]:
 def _check_padding(
     model: PreTrainedModel, rows: Sequence[Mapping[str, list[int]]], tokenizer: PreTrainedTokenizerBase, where: str
 ) -> None:
-    """Compare the answers to two texts in one padded batch with those to each alone, as the library gives them."""
+    """Check that two texts get the same logits in one padded batch as each alone in the model's own forward pass."""
     alone = [{name: torch.tensor([values]) for name, values in row.items()} for row in rows]
     width = max(row["input_ids"].shape[1] for row in alone)
 
@@ -251,14 +253,14 @@ def _check_padding(
 
 
 def shipped_vocabulary(spec: ModelSpec) -> dict[str, int] | None:
-    """Token → id as the model's own files say, None if it ships none, or none that can be read without its class."""
+    """Return token → id from the model's own files; None if it has none that can be read without its class."""
     source = parse(spec.source)
     folder = hub.local(source, spec.revision).folder()
     return None if folder is None else files.vocabulary(folder)
 
 
 def count_parameters(model: nn.Module) -> dict[str, int]:
-    """Count parameters: `total`, and `without_embeddings` (all but token, position and type embeddings)."""
+    """Count the parameters: `total`, and `without_embeddings` (without token, position and type embeddings)."""
     total = sum(p.numel() for p in model.parameters())
     embeddings = sum(m.weight.numel() for m in model.modules() if isinstance(m, nn.Embedding))
     return {"total": total, "without_embeddings": total - embeddings}
@@ -282,10 +284,10 @@ def _read_config(source: ModelSource, pad_token_id: int | None) -> PretrainedCon
     if fields is None:
         raise RkdError(f"{source.location}: no readable config.json; expected a Hugging Face model folder")
     files.check_config(fields, source.location)
-    # TinyBERT's checkpoints carry a BERT config from before model_type existed.
+    # TinyBERT's checkpoints have a BERT config that predates model_type.
     model_type = fields.pop("model_type", "bert" if "type_vocab_size" in fields else None)
     config = _reading(source.location, lambda: AutoConfig.for_model(model_type, **fields))
-    # Weights of one's own have learnt their padding, so the class's default is theirs; random ones have none yet.
+    # Pretrained weights were trained with the class's default padding id; random weights can take the tokenizer's.
     unset = config.pad_token_id is None or (source.kind == "config" and fields.get("pad_token_id") is None)
     if unset and pad_token_id is not None:
         config.pad_token_id = pad_token_id
@@ -293,7 +295,7 @@ def _read_config(source: ModelSource, pad_token_id: int | None) -> PretrainedCon
 
 
 def _from_pretrained(where: str, *, task: Task | None, **arguments: Any) -> PreTrainedModel:
-    """Load a checkpoint whose weights fit its config; for a `task`, pooler and classifier may be newly initialised."""
+    """Load a checkpoint and check that its weights match its config; for a `task`, pooler and classifier may be new."""
     # Only safetensors, or torch's weights-only unpickling for old .bin files; never code from a repository.
     model, report = _reading(
         where,
@@ -304,11 +306,11 @@ def _from_pretrained(where: str, *, task: Task | None, **arguments: Any) -> PreT
             weights_only=True,
             output_loading_info=True,
             local_files_only=True,
-            ignore_mismatched_sizes=True,  # told below, by name and shapes
+            ignore_mismatched_sizes=True,  # reported below, with name and shapes
             **arguments,
         ),
     )
-    # The library only warns about these, and leaves random weights where some are missing.
+    # transformers only warns about these, and initialises missing weights at random.
     missing, unused, other = (report[f"{kind}_keys"] for kind in ("missing", "unexpected", "mismatched"))
     inside = f"{model.base_model_prefix}."
     heads = [shape for name, shape, _ in other if not name.startswith(inside)]
@@ -319,10 +321,10 @@ def _from_pretrained(where: str, *, task: Task | None, **arguments: Any) -> PreT
             f"({', '.join(map(str, model.config.id2label.values()))})"
         )
     if other:
-        name, theirs, ours = min(each for each in other if each[0].startswith(inside))
+        name, stored, built = min(each for each in other if each[0].startswith(inside))
         raise RkdError(
-            f"{where}: its weights are not those of the model in its config.json: {name} has shape {tuple(theirs)} in "
-            f"the weights, but {tuple(ours)} in that model ({len(other)} such parameters)"
+            f"{where}: its weights are not those of the model in its config.json: {name} has shape {tuple(stored)} in "
+            f"the weights, but {tuple(built)} in that model ({len(other)} such parameters)"
         )
     body = {name for name in missing if name.startswith(inside) and "pooler" not in name}
     known = _stacks(model.state_dict(), inside)
@@ -344,14 +346,14 @@ def _from_pretrained(where: str, *, task: Task | None, **arguments: Any) -> PreT
 
 
 def _stacks(names: Iterable[str], inside: str) -> set[str]:
-    """Names of the parameters of numbered layers without the numbers."""
+    """Return the parameter names of numbered layers, without the numbers."""
     numbered = (name.removeprefix(inside) for name in names if re.search(r"\.\d+\.", name))
     return {re.sub(r"\.\d+\.", ".N.", name) for name in numbered}
 
 
 def _check_finite(model: PreTrainedModel, where: str) -> None:
     tensors = model.state_dict().items()
-    # A sum is quick, and finite only if all numbers are; that of large ones may overflow.
+    # The fast check comes first: a finite sum has only finite terms, but a sum of large numbers may overflow.
     bad = [name for name, each in tensors if not each.sum().isfinite() and not each.isfinite().all()]
     if bad:
         raise RkdError(
@@ -360,9 +362,9 @@ def _check_finite(model: PreTrainedModel, where: str) -> None:
 
 
 def _reading(where: str, read: Callable[[], T]) -> T:
-    """Run `read` and tell any failure to load as one clear error; the libraries raise a dozen kinds.
+    """Run `read` and turn any failure to load into one clear error; the libraries raise a dozen kinds.
 
-    The library's own warnings, among them a table of all weights that do not fit, are left out: what counts is checked.
+    Suppresses the warnings of transformers, such as the table of mismatched weights: rkd does its own checks.
     """
     verbosity = transformers_logging.get_verbosity()
     transformers_logging.set_verbosity_error()
@@ -373,7 +375,7 @@ def _reading(where: str, read: Callable[[], T]) -> T:
     except Exception as error:
         reason = textwrap.shorten(str(error), 300) or type(error).__name__
         if isinstance(error, pickle.UnpicklingError):
-            reason = "its .bin file holds more than tensors, or is damaged; pickles that carry code are refused"
+            reason = "its .bin file contains more than tensors, or is damaged; pickles that carry code are refused"
         elif isinstance(error, OSError):
             reason += " (expected a folder with config.json and model.safetensors)"
         raise RkdError(f"{where}: cannot load this model: {reason}") from error
@@ -382,7 +384,7 @@ def _reading(where: str, read: Callable[[], T]) -> T:
 
 
 def _verify(source: ModelSource, spec: ModelSpec) -> None:
-    """Compare local files with the digests in the spec and, for packages that we know, in our own list."""
+    """Check local files against the digests in the spec and, for known packages, in our own list."""
     folder, expected = source.folder(), spec.sha256 or source.known_sha256()
     if source.kind == "package" and not expected:
         raise RkdError(f"package:{source.location}: weights from a package need their sha256 in the config")
@@ -394,21 +396,21 @@ def _verify(source: ModelSource, spec: ModelSpec) -> None:
             raise RkdError(f"{files.weight_files(folder)[0]}: sha256 is {found}; expected {expected}")
     if spec.content is not None and (content := source.content()) != spec.content:
         raise RkdError(
-            f"{spec.source}: its content has the digest {content}; expected {spec.content}, which it had when this run "
-            "was planned; start again"
+            f"{spec.source}: its content has the digest {content}; expected {spec.content}, its digest when "
+            "this run was planned; start again"
         )
 
 
 def _take_layers(teacher: PreTrainedModel, layers: tuple[int, ...]) -> PreTrainedModel:
-    """Build a student from some of the teacher's layers and everything outside the layers."""
+    """Build a student from some of the teacher's layers and all parameters outside the layers."""
     config = type(teacher.config).from_dict(teacher.config.to_dict())
     if max(layers) >= config.num_hidden_layers:
         raise RkdError(f"teacher-layers: layer {max(layers)} asked for; the teacher has {config.num_hidden_layers}")
     config.num_hidden_layers = len(layers)
-    theirs = teacher.state_dict()
-    if not any(LAYER.match(name) for name in theirs):
+    weights = teacher.state_dict()
+    if not any(LAYER.match(name) for name in weights):
         raise RkdError(
-            f"teacher-layers: found a {config.model_type} teacher, whose layers are not stacked as those of BERT; "
+            f"teacher-layers: found a {config.model_type} teacher; its layers are not stacked like those of BERT; "
             "expected a BERT-like one, or another student"
         )
     student = type(teacher)(config)
@@ -417,5 +419,5 @@ def _take_layers(teacher: PreTrainedModel, layers: tuple[int, ...]) -> PreTraine
         match = LAYER.match(name)
         return f"{match['stack']}.{layers[int(match['index'])]}.{match['rest']}" if match else name
 
-    student.load_state_dict({name: theirs[source_name(name)] for name in student.state_dict()})
+    student.load_state_dict({name: weights[source_name(name)] for name in student.state_dict()})
     return student

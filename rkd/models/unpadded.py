@@ -1,9 +1,9 @@
-"""A classifier's forward pass that computes nothing it does not need: no padding, and a last layer for [CLS] only.
+"""A classifier's forward pass without padding, with a last layer that is computed for [CLS] only.
 
-A padded batch of real sentences is mostly padding, and a sequence classifier reads one vector of its last layer. All
-linear maps here run on the real tokens alone, laid end to end; the attention product runs on groups of examples of
-similar length, so no example attends to another. In the last layer keys and values are computed for every token,
-everything else for the first one. The logits equal those of the padded model up to rounding; the tests hold them to it.
+A padded batch of real sentences is mostly padding, and a sequence classifier reads one vector of its last layer. Here
+all linear layers run on the concatenated real tokens. Attention runs on groups of examples of similar length, so no
+example attends to another. In the last layer keys and values are computed for every token, everything else for the
+first token. The logits equal those of the padded model up to rounding, which the tests check.
 """
 
 import inspect
@@ -20,20 +20,20 @@ Batch = dict[str, Tensor]
 
 
 def logits(model: Any, batch: Batch, unpadded: bool = True) -> Tensor:
-    """Logits of a Hugging Face sequence classifier, without computing on padding where its architecture is known.
+    """Compute the logits of a Hugging Face sequence classifier, without padding if its architecture is supported.
 
     Args:
-        model: BERT, RoBERTa and DistilBERT classifiers take the unpadded path; any other classifier is simply called.
-        batch: `input_ids` and `attention_mask` of shape (batch, length), padded on the right, perhaps
-            `token_type_ids`. Other entries, such as `labels`, are ignored, and so are token types by a model that has
-            none.
-        unpadded: false calls the model in every case.
+        model: a classifier; BERT, RoBERTa and DistilBERT take the unpadded path, any other model is called as it is.
+        batch: `input_ids` and `attention_mask` of shape (batch, length), padded on the right, and
+            optionally `token_type_ids`. Other entries, such as `labels`, are ignored. Models without token types ignore
+            `token_type_ids`.
+        unpadded: False always calls the model itself.
 
     Returns:
         Shape (batch, classes); one column for regression.
     """
     kind = getattr(model.config, "model_type", None)
-    # Causal attention and the inner states of a pass are not rebuilt here.
+    # The unpadded path supports neither causal attention nor outputs of inner layers.
     special = ("is_decoder", "output_attentions", "output_hidden_states")
     if unpadded and kind in UNPADDED and not any(getattr(model.config, name, False) for name in special):
         on_cpu = batch["input_ids"].device.type == "cpu"
@@ -43,27 +43,27 @@ def logits(model: Any, batch: Batch, unpadded: bool = True) -> Tensor:
 
 
 def accepted(model: Any, batch: Batch) -> Batch:
-    """Select the inputs of a batch that the model's `forward` takes: not every architecture has token types."""
+    """Return the inputs of a batch that the model's `forward` accepts: some architectures have no token types."""
     names = ("input_ids", "attention_mask", "token_type_ids")
     known = inspect.signature(model.forward).parameters
     return {name: batch[name] for name in names if name in batch and name in known}
 
 
 def to_float32(z: Tensor) -> Tensor:
-    """Convert a model's output to float32 if autocast gives fewer bits: losses are computed in full precision."""
+    """Convert an output in bfloat16 or float16 to float32, so that losses are computed in full precision."""
     return z.float() if z.dtype in (torch.bfloat16, torch.float16) else z
 
 
 class Unpadding:
-    """Positions of the real tokens of a padded batch, and the conversion in both directions.
+    """The mapping between a padded batch and its real tokens.
 
-    Tokens lie example by example, the shortest first. Attention is computed by groups of examples of similar length,
-    each padded to its own longest. The first token is repeated at the end up to a round number of tokens (see
-    `round_up_tokens`); the repetitions take no part in attention, and nothing is read from them.
+    Tokens are concatenated example by example, the shortest example first. Attention is computed in groups of examples
+    of similar length; each group is padded to its longest example. The first token is repeated at the end to round up
+    the number of tokens (see `round_up_tokens`). The copies take no part in attention, and nothing reads them.
 
     Attributes:
-        positions: position of every token in its own example, shape (tokens,).
-        cls: index of each example's first token among the tokens, in the order of the batch, shape (batch,).
+        positions: position of every token in its example, shape (tokens,).
+        cls: index of each example's first token, in the order of the batch, shape (batch,).
     """
 
     def __init__(self, attention_mask: Tensor) -> None:
@@ -77,25 +77,25 @@ class Unpadding:
         self.cls = torch.empty_like(order)
         self.cls[order] = (self.positions[: self.real] == 0).nonzero().squeeze(1)
         self.inverse = torch.argsort(order)
-        # A GPU computes padding sooner than it starts one more kernel for each group.
+        # On a GPU, computing the padding is faster than launching more kernels for each group.
         on_cpu = attention_mask.device.type == "cpu"
         self.examples = order.split(group_sizes(lengths[order].tolist()) if on_cpu else len(order))
         self.groups = [_Group(lengths[rows]) for rows in self.examples]
         self.tokens = [group.tokens for group in self.groups]
 
     def unpad(self, padded: Tensor) -> Tensor:
-        """(batch, length, …) → (tokens, …)."""
+        """Gather the real tokens: (batch, length, …) → (tokens, …)."""
         return padded.flatten(0, 1).index_select(0, self.index)
 
     def attend(self, query: Tensor, key: Tensor, value: Tensor, heads: int, dropout: float, last: bool) -> Tensor:
-        """Scaled dot-product attention inside each example.
+        """Compute scaled dot-product attention within each example.
 
         Args:
             query: (tokens, hidden), or (batch, hidden) for the first token of each example if `last`.
             key, value: (tokens, hidden).
 
         Returns:
-            The shape of `query`.
+            Context vectors in the shape of `query`.
         """
         keys, values = (part[: self.real].split(self.tokens) for part in (key, value))
         queries = [query[rows] for rows in self.examples] if last else query[: self.real].split(self.tokens)
@@ -109,7 +109,7 @@ class Unpadding:
 
 
 class _Group:
-    """Examples of similar length, one after the other."""
+    """A group of consecutive examples of similar length."""
 
     def __init__(self, lengths: Tensor) -> None:
         self.shape = len(lengths), int(lengths.max())
@@ -117,7 +117,7 @@ class _Group:
         keep = torch.arange(self.shape[1], device=lengths.device) < lengths[:, None]
         self.padded = self.tokens < keep.numel()
         self.index = keep.flatten().nonzero().squeeze(1)
-        # Queries may look at real keys only; broadcast over heads and queries.
+        # Only real keys are visible; broadcast over heads and queries.
         self.mask = keep[:, None, None, :] if self.padded else None
 
     def attend(self, query: Tensor, key: Tensor, value: Tensor, heads: int, dropout: float, last: bool) -> Tensor:
@@ -127,7 +127,7 @@ class _Group:
         return context.index_select(0, self.index) if self.padded and not last else context
 
     def _pad(self, unpadded: Tensor, heads: int) -> Tensor:
-        """(tokens, hidden) → (examples, longest, heads, head size)."""
+        """Pad to the longest example: (tokens, hidden) → (examples, longest, heads, head size)."""
         examples, width = self.shape
         if self.padded:
             unpadded = unpadded.new_zeros(examples * width, unpadded.shape[-1]).index_copy(0, self.index, unpadded)
@@ -135,10 +135,10 @@ class _Group:
 
 
 def round_up_tokens(tokens: int) -> int:
-    """Round up to a number of five significant bits, a sixteenth more at most; below 512 to a multiple of 16.
+    """Round up to a number with five significant bits (at most 1/16 more), and to a multiple of 16 below 512.
 
-    oneDNN compiles each shape of a product and keeps what it has compiled: milliseconds and a megabyte for each, and
-    numbers of tokens as they come are new in every batch.
+    oneDNN compiles and caches a kernel for each matrix shape, at a cost of milliseconds and a megabyte. Without
+    rounding, almost every batch would have a new shape.
 
     >>> [round_up_tokens(tokens) for tokens in (3, 350, 1700)]
     [16, 352, 1728]
@@ -152,7 +152,7 @@ GROUP_COST = 1000
 
 
 def group_sizes(lengths: list[int]) -> list[int]:
-    """Choose how many examples go into each group, so that padding and overhead per group cost least together.
+    """Return the group sizes that minimise the total cost of padding and of the number of groups.
 
     Args:
         lengths: tokens of each example, ascending.
@@ -161,7 +161,7 @@ def group_sizes(lengths: list[int]) -> list[int]:
     [3, 1]
     """
     ends = [i for i in range(1, len(lengths) + 1) if i == len(lengths) or lengths[i] > lengths[i - 1]]
-    best: dict[int, tuple[int, int]] = {0: (0, 0)}  # up to an example: the least cost, and where its last group starts
+    best: dict[int, tuple[int, int]] = {0: (0, 0)}  # end → least cost up to it, start of the last group
     for end in ends:
         width = lengths[end - 1]
         best[end] = min((best[start][0] + GROUP_COST + (end - start) * width**2, start) for start in best)
@@ -173,16 +173,16 @@ def group_sizes(lengths: list[int]) -> list[int]:
 
 
 def attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, dropout: float) -> Tensor:
-    """softmax(Q·Kᵀ / √d)·V with dropout on the probabilities.
+    """Compute softmax(Q·Kᵀ / √d)·V with dropout on the probabilities.
 
     Args:
         q, k, v: (batch, heads, length, d).
-        mask: false where a query may not look at a key, broadcast to (batch, heads, queries, keys); None: nowhere.
+        mask: False where a query must not attend to a key, broadcast to (batch, heads, queries, keys); None: no mask.
         dropout: probability.
     """
     if not dropout or q.device.type != "cpu":
         return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout)
-    # The CPU has no fused attention with dropout. What torch takes instead also guards against rows without a key.
+    # torch has no fused CPU attention with dropout; its fallback is slower because it also handles rows without keys.
     scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)
     if mask is not None:
         scores = scores + torch.zeros_like(mask, dtype=scores.dtype).masked_fill_(~mask, -torch.inf)
@@ -190,7 +190,7 @@ def attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, dropout: flo
 
 
 def _bert_encoder(base: Any, batch: Batch, first_position: int) -> Tensor:
-    """Last hidden state of each example's first token, shape (batch, hidden), for BERT and RoBERTa encoders."""
+    """Compute the last hidden state of each example's first token, shape (batch, hidden), for BERT and RoBERTa."""
     unpadding = Unpadding(batch["attention_mask"])
     inputs = {name: unpadding.unpad(batch[name])[None] for name in ("input_ids", "token_type_ids") if name in batch}
     hidden = base.embeddings(**inputs, position_ids=unpadding.positions[None] + first_position)[0]

@@ -57,7 +57,7 @@ def table(path, texts, labels):
     return path
 
 
-# Texts that are cut.
+# Texts that are truncated.
 
 
 def test_one_line_says_how_many_texts_are_cut(tmp_path, bert, caplog):
@@ -99,8 +99,10 @@ def test_preparing_says_how_many_rows_are_cut(tmp_path, caplog):
         rows[0], dev=rows[1], teacher=save(tmp_path / "teacher", "bert"), student="teacher-layers:1", method="kd",
         text="text", **{**QUICK, "max_length": 8},
     )  # fmt: skip
-    cut = [line for line in caplog.messages if "truncated" in line]
-    assert cut == ["texts are truncated at their end to 8 tokens: 3 of 6 rows in train, 1 of 2 rows in validation"]
+    truncated = [line for line in caplog.messages if "truncated" in line]
+    assert truncated == [
+        "texts are truncated at their end to 8 tokens: 3 of 6 rows in train, 1 of 2 rows in validation"
+    ]
 
 
 def test_the_side_of_the_cut_is_the_tokenizers_own_in_training_predictions_and_the_export(tmp_path, bert, caplog):
@@ -121,7 +123,10 @@ def test_the_side_of_the_cut_is_the_tokenizers_own_in_training_predictions_and_t
     found = Classifier(result.folder).predict(tmp_path / "new.csv")
     assert "truncated at their start to 8 tokens: 12 of 12" in caplog.text
     folder = export(result.folder, tmp_path / "exported")
-    assert "- Texts are cut at their start to 8 tokens, by a pipeline only with" in (folder / "README.md").read_text()
+    assert (
+        "- Texts are truncated at their start to 8 tokens, by a pipeline only with"
+        in (folder / "README.md").read_text()
+    )
     outside = pipeline("text-classification", model=str(folder), truncation=True, top_k=None)(texts)
     shares = torch.tensor(trained).softmax(dim=-1)
     for row, answer in enumerate(outside):
@@ -150,8 +155,8 @@ def test_a_tokenizer_that_pads_on_the_left_is_refused(tmp_path, bert):
 def test_a_model_max_length_without_room_for_a_pair_is_refused(bert, value):
     edit(bert / "tokenizer_config.json", model_max_length=value)
     expected = (
-        f"the tokenizer of '{bert}': found model_max_length {value!r}; expected a whole number, at least 5: what it "
-        "puts around two texts, and a token of each"
+        f"the tokenizer of '{bert}': found model_max_length {value!r}; expected a whole number, at least 5: the "
+        "special tokens of a pair and one token of each text"
     )
     for call in (load_tokenizer, lambda folder: Classifier(folder, "text"), distil):
         assert told(call, bert) == expected
@@ -344,7 +349,7 @@ def test_labels_that_differ_in_case_width_or_blanks_alone_are_warned_about(tmp_p
     assert len(labels_of(tmp_path, "good", "Good", "1", "\uff11", "very good", "very  good", "bad")) == 7
     (line,) = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
     assert line == (
-        f"{tmp_path / 'data.csv'}, column 'label': nearly the same, but taken for different labels: "
+        f"{tmp_path / 'data.csv'}, column 'label': nearly the same, but treated as different labels: "
         "'1' and '\uff11', 'Good' and 'good', 'very  good' and 'very good'"
     )
 

@@ -799,6 +799,6 @@ def test_a_submission_with_windows_line_ends_is_refused(tmp_path, capsys):
     assert main(["validate", str(tmp_path / "a.zip")]) == 1
     told = capsys.readouterr().out.splitlines()
     assert told == [
-        f"{tmp_path}/a.zip: AX.tsv: 1105 carriage returns, as in line ends of Windows; "
+        f"{tmp_path}/a.zip: AX.tsv: 1105 carriage returns, as in Windows line ends; "
         "expected lines that end in \\n alone"
     ]

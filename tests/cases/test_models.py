@@ -230,7 +230,7 @@ def test_a_model_that_changed_after_the_plan_is_refused(tmp_path, bert):
     expected = parse(str(bert)).tokenizer_content()
     edit(bert / "tokenizer_config.json", strip_accents=False)
     text = told(prepare, "rte", tmp_path / "rte", source="synthetic", tokenizer=str(bert), tokenizer_content=expected)
-    assert text.startswith(f"{bert}: the content of its tokenizer is ")
+    assert text.startswith(f"{bert}: the digest of its tokenizer is ")
 
 
 def test_a_run_is_trained_anew_when_its_models_change(tmp_path, bert, caplog):
@@ -394,7 +394,7 @@ def test_a_student_without_token_types_reads_pairs(tmp_path):
 def test_layers_are_not_taken_from_an_architecture_that_stacks_them_otherwise(tmp_path):
     folder = save(tmp_path / "gpt2", "gpt2")
     spec = ModelSpec("teacher-layers:1", layers_of=ModelSpec(str(folder)))
-    assert "teacher-layers: found a gpt2 teacher, whose layers" in told(loading.load, spec, RTE, 257, 1)
+    assert "teacher-layers: found a gpt2 teacher; its layers" in told(loading.load, spec, RTE, 257, 1)
 
 
 def test_missing_layers_of_any_architecture_are_told(tmp_path):

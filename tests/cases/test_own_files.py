@@ -223,7 +223,7 @@ def test_a_label_that_the_split_takes_from_train_is_told(tmp_path, caplog):
     train, dev = (line for line in caplog.messages if "never occur" in line)
     before, moved = train.split("; all rows of ")
     assert "'never'" in before
-    assert moved.endswith(" are in the share that is dev: give a dev file")
+    assert moved.endswith(" are held out for dev: give a dev file")
     lost, kept = ({label for label in labels[3:] if f"'{label}'" in text} for text in (moved, dev))
     assert lost
     assert lost | kept == set(labels[3:])

@@ -106,7 +106,7 @@ def test_blanks_around_a_label_do_not_count_and_the_labels_found_are_told(tmp_pa
     caplog.set_level(logging.INFO)
     file = write(tmp_path / f"data.{suffix}", TEXTS, ["good " if mood is None else mood for mood in MOODS])
     assert find_labels(file, "mood") == ["bad", "good"]
-    assert f"{file['path']}: labels found, with their rows: 'bad' 4, 'good' 6" in caplog.text
+    assert f"{file['path']}: labels found, with row counts: 'bad' 4, 'good' 6" in caplog.text
     assert read_split(task("bad", "good"), "train", file, None)["label"][:3] == [1, 0, 1]
 
 
@@ -168,7 +168,8 @@ def test_a_quote_left_open_in_csv_is_told_with_its_row(tmp_path, caplog):
     assert count_rows(path) == 3
     read_split(task("bad", "good"), "train", {"path": str(path)}, None)
     assert (
-        "column 'text': 2 texts hold lines that look like labelled rows, the first in row 1; is a quote" in caplog.text
+        "column 'text': 2 texts contain lines that look like labelled rows, the first in row 1; is a quote"
+        in caplog.text
     )
     caplog.clear()
     path.write_text('text,mood\n"one line,\nanother, with bad news",bad\n')
@@ -304,10 +305,10 @@ BAD: dict[str, tuple[str, str | bytes, str]] = {
     "UTF-16": ("d.csv", "text,mood\na,bad\n".encode("utf-16"), ", line 1: found a NUL byte, as in UTF-16; expected "
         "UTF-8 text"),
     "a NUL byte": ("d.csv", "text,mood\na\0b,bad\n", ", line 2: found a NUL byte, as in UTF-16; expected UTF-8 text"),
-    "a quote in the header": ("d.csv", '"te"xt,mood\na,bad\n', ", line 1: ',' expected after '\"'; expected fields as "
-        "CSV has them (a quote inside a quoted field is written twice)"),
+    "a quote in the header": ("d.csv", '"te"xt,mood\na,bad\n', ", line 1: ',' expected after '\"'; expected valid "
+        "CSV (double a quote inside a quoted field)"),
     "a quote that is never closed": ("d.csv", 'text,mood\na,bad\n"b,bad\nc,bad\n', ", line 3: unexpected end of data; "
-        "expected fields as CSV has them (a quote inside a quoted field is written twice)"),
+        "expected valid CSV (double a quote inside a quoted field)"),
     "semicolons": ("d.csv", "text;mood\na;bad\n", ": columns 'text', 'mood' are missing; found 'text;mood'; "
         "fields of a .csv file are separated by commas"),
     "a quoted header of TSV": ("d.tsv", '"text"\t"mood"\n"a"\t"bad"\n', ": columns 'text', 'mood' are missing; found "
@@ -323,8 +324,8 @@ BAD: dict[str, tuple[str, str | bytes, str]] = {
     "a NUL character": ("d.jsonl", r'{"text": "a\u0000", "mood": "bad"}' + "\n", r", row 1, column 'text': found a NUL "
         r"character in 'a\x00'; expected text"),
     "deep nesting": ("d.jsonl", DEEP, ", row 1: nested too deeply; expected texts and numbers by column"),
-    "a number that Python does not read": ("d.jsonl", '\n{"text": "a", "mood": ' + "9" * 5000 + "}\n", ", row 1: holds "
-        "a number of thousands of digits; expected another"),
+    "a number that Python does not read": ("d.jsonl", '\n{"text": "a", "mood": ' + "9" * 5000 + "}\n", ", row 1: found "
+        "a number with thousands of digits; expected a shorter one"),
     "a list as label": ("d.jsonl", '{"text": "a", "mood": ["bad"]}\n', ", row 1, column 'mood': found ['bad']; "
         "expected one of the labels bad, good"),
     "an infinite label": ("d.jsonl", '{"text": "a", "mood": Infinity}\n', ", row 1, column 'mood': found inf; expected "

@@ -576,7 +576,7 @@ def test_tables_show_nasty_text_as_it_is_in_every_format(rendered, tmp_path):
         lines = md.read_text(encoding="utf-8").splitlines()
         rows = [line for line in lines if line.startswith("|")]
         assert len({len(re.findall(r"(?<!\\)\|", line)) for line in rows}) == 1
-        assert markdown_text(lines[0]).startswith(f"{starts[stem]} (×100) on {title} (data")
+        assert markdown_text(lines[0]).startswith(f"{starts[stem]} (×100) on {title} (custom data")
         assert_latex_is_escaped(tex.read_text(encoding="utf-8"))
         assert "漢" in tex.read_text(encoding="utf-8")
         assert ", LuaLaTeX or XeLaTeX, and a font" in tex.read_text(encoding="utf-8").splitlines()[0]

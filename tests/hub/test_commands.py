@@ -98,7 +98,7 @@ def test_distillation_from_the_hub_asks_for_what_it_needs_and_is_finished_offlin
     second = rkd(hub, tmp_path, *arguments, HF_HUB_OFFLINE="1")
     assert second.returncode == 0, second.stderr
     assert second.stderr.count("finished already") == 2
-    assert f"{TINYBERT}: HF_HUB_OFFLINE=1: going on with commit {PINS[TINYBERT]}" in second.stderr
+    assert f"{TINYBERT}: HF_HUB_OFFLINE=1: using commit {PINS[TINYBERT]}" in second.stderr
     assert hub.requests == []
     assert digests(tmp_path / "distilled/student") == {
         name.removeprefix("student/"): digest for name, digest in before.items() if name.startswith("student/")

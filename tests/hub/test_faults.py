@@ -174,13 +174,15 @@ LASTING = {
     "a header is refused": Case(r"the hub answered 503", (Fault(HEAD, status=503),)),
     "forbidden": Case(r"the hub answered 403", (Fault(API, status=403),)),
     "every download is cut": Case(r"cannot be reached: .*expected a network", (Fault(CDN, cut=0),)),
-    "every file arrives short": Case(r"cannot be fetched to .*: Consistency check failed", (Fault(CDN, truncate=1),)),
+    "every file arrives short": Case(
+        r"cannot be downloaded to .*: Consistency check failed", (Fault(CDN, truncate=1),)
+    ),
     "a bit flips each time": Case(
         r"model\.safetensors: found content with the digest \w{64}; expected \w{64}, that of sentence-",
         (Fault(CDN, flip=9),),
     ),
     "a login page answers": Case(
-        r"what answers at http://127.0.0.1:\d+ is no hub: .*HF_ENDPOINT",
+        r"the server at http://127.0.0.1:\d+ is not a hub: .*HF_ENDPOINT",
         (Fault(r"GET /api/models", body="<html>Log in"),),
     ),
     "no such model": Case(
@@ -222,7 +224,7 @@ def test_a_hub_that_nobody_runs_is_told_within_a_few_tries(world):
     code, said = world.fetch(endpoint="http://127.0.0.1:9")
     assert code == 2
     assert re.search(r"the hub http://127.0.0.1:9 cannot be reached: .*`rkd fetch`", errors(said)[0])
-    assert said.count("asking again") == 3
+    assert said.count("retrying in") == 3
     assert world.fetch() == (0, "")
 
 
@@ -231,7 +233,8 @@ def test_offline_with_an_empty_cache_names_the_cache_and_the_way_out(world):
     assert code == 2
     told = f"{MINILM}@{PINS[MINILM]}: not in the cache {world.cache}/models--sentence-transformers--all-MiniLM-L6-v2"
     assert errors(said) == [
-        f"error: {told}, and HF_HUB_OFFLINE=1 forbids to ask the hub; expected a cache that `rkd fetch` has filled"
+        f"error: {told}, and HF_HUB_OFFLINE=1 does not allow asking the hub; "
+        "expected a cache that `rkd fetch` has filled"
     ]
     assert world.hub.requests == []
 
@@ -282,7 +285,7 @@ def test_a_damaged_cache_is_named_and_fetched_once_more_or_refused_offline(world
     assert re.search(
         rf"{re.escape(str(world.file(name, file)))}: found content with the digest \w+; expected \w+", said
     )
-    assert "HF_HUB_OFFLINE=1 forbids to fetch it again" in errors(said)[0]
+    assert "HF_HUB_OFFLINE=1 does not allow downloading it again" in errors(said)[0]
     code, said = world.fetch()
     assert (code, errors(said)) == (0, [])
     world.whole()
@@ -356,7 +359,7 @@ def test_a_hub_without_digests_is_taken_at_its_word_and_the_log_says_so(world, m
     monkeypatch.setattr(server, "_sibling", lambda *each: {"rfilename": bare(*each)["rfilename"]})
     code, said = world.fetch()
     assert code == 0
-    assert "the hub states no digest of model.safetensors, which is taken as it is" in said
+    assert "the hub states no digest of model.safetensors; the file is used without verification" in said
 
 
 def test_the_digest_of_small_files_is_that_of_git():

@@ -176,7 +176,7 @@ def test_scores_and_two_texts(tmp_path):
     rows = result.predictions[result.predictions["split"] == "validation"].sort_values("idx")
     expected = np.corrcoef(rows["prediction"], frame["stars"])[0, 1]
     assert result.metrics["splits"]["validation"]["pearson"] == pytest.approx(expected)
-    with pytest.raises(RkdError, match="a number that is no label; expected a label, or give scores for regression"):
+    with pytest.raises(RkdError, match="a number that is not a label; expected a label, or give scores for regression"):
         rkd.distill(file, **{**TINY, **columns, "scores": None})
 
 

@@ -346,9 +346,9 @@ CASES: dict[str, tuple[Callable[[World], Any], tuple[str, ...]]] = {
         lambda world: (world.weights.unlink(), world.load()),
         ("encoder: found no weights", "expected model.safetensors"),
     ),
-    "empty weights": (truncated(0), ("encoder/model.safetensors: found no whole",)),
-    "weights cut off in the header": (truncated(200), ("encoder/model.safetensors: found no whole",)),
-    "weights cut off at the end": (truncated(-100), ("encoder/model.safetensors: found no whole",)),
+    "empty weights": (truncated(0), ("encoder/model.safetensors: found no complete",)),
+    "weights cut off in the header": (truncated(200), ("encoder/model.safetensors: found no complete",)),
+    "weights cut off at the end": (truncated(-100), ("encoder/model.safetensors: found no complete",)),
     "wider weights": (
         swapped("wider"),
         ("encoder: its weights are not those", "has shape (32,) in the weights, but (16,) in that model"),

@@ -99,7 +99,7 @@ def test_the_best_seed_on_dev_is_chosen_or_the_one_asked_for(tmp_path):
 
 def test_missing_tasks_are_refused_or_filled_and_marked(tmp_path):
     chosen = choose([predictions(tmp_path, "mnli")])
-    with pytest.raises(RkdError, match=r"no predictions for CoLA\.tsv, MRPC\.tsv, .* the server takes all of 11 files"):
+    with pytest.raises(RkdError, match=r"no predictions for CoLA\.tsv, MRPC\.tsv, .* the server requires all 11 files"):
         build(chosen, tmp_path / "a.zip")
     assert not (tmp_path / "a.zip").exists()
     filled = build(chosen, tmp_path / "a.zip", fill_missing=True)

@@ -124,7 +124,7 @@ SCORES = {**ENTRY, "text": ["first"], "labels": [], "metrics": ["pearson"], "pri
         ("d.csv", "first,label,same?\n", ENTRY, "found no rows; expected at least one"),
         ("d.csv", "first,label,same?\na,b,1\na,b\n", ENTRY, "row 2 (line 3): found 2 fields; expected 3"),
         ("d.csv", "first,label,same?\na,b,1\na,b,c,1\n", ENTRY, "row 2 (line 3): found 4 fields; expected 3"),
-        ("d.csv", 'first,label,same?\na,"b,1\n', ENTRY, "line 2: unexpected end of data; expected fields as CSV"),
+        ("d.csv", 'first,label,same?\na,"b,1\n', ENTRY, "line 2: unexpected end of data; expected valid CSV"),
         ("d.csv", "first,label,same?\na,b,yes\n", ENTRY, "column 'same?': found 'yes'; expected one of the labels 0"),
         ("d.csv", "first,label,same?\na,b,\n", ENTRY, "row 1, column 'same?': found nothing; expected one of"),
         ("d.jsonl", '{"first": "a", "label": "b", "same?": 1}\n{"first": \n', ENTRY, "row 2: not JSON"),
@@ -173,7 +173,7 @@ def test_what_is_seldom_meant_is_a_warning(tmp_path, caplog):
     }
     prepare("pairs", tmp_path / "out", source="files", tokenizer="tiny.json", vocab_size=100, custom_task=own)
     assert "train: 1 of 3 labels never occur: '2'" in caplog.text
-    assert "validation: 3 of 3 texts occur in train, too" in caplog.text
+    assert "validation: 3 of 3 texts also occur in train" in caplog.text
 
 
 def config(folder: Path, tasks=("pairs",), **changes) -> dict:

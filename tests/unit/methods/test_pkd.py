@@ -116,5 +116,5 @@ def test_unknown_architectures_are_refused():
     from transformers import XLNetConfig, XLNetForSequenceClassification
 
     xlnet = XLNetForSequenceClassification(XLNetConfig(vocab_size=20, d_model=16, n_layer=2, n_head=2, d_inner=16))
-    with pytest.raises(RkdError, match="xlnet: its hidden states and attention cannot be reached"):
+    with pytest.raises(RkdError, match="xlnet: its hidden states and attention are not accessible"):
         PKD(xlnet, xlnet, layer_map=LayerMap.from_strategy("skip", 2, 2), **KD_SETTINGS)

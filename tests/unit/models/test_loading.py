@@ -237,7 +237,7 @@ def test_a_folder_without_weights(checkpoint):
 def test_truncated_weights(checkpoint, keep):
     content = (checkpoint / "model.safetensors").read_bytes()
     (checkpoint / "model.safetensors").write_bytes(content[:keep])
-    with pytest.raises(RkdError, match=r"bert/model\.safetensors: found no whole safetensors file"):
+    with pytest.raises(RkdError, match=r"bert/model\.safetensors: found no complete safetensors file"):
         load(checkpoint)
 
 
@@ -268,7 +268,7 @@ def test_a_trained_model_must_be_whole(checkpoint):
     BertModel.from_pretrained(checkpoint).save_pretrained(checkpoint)
     with pytest.raises(RkdError, match=r"no classifier \(classifier\.bias is not in the weights\); expected a fine"):
         loading.load_finetuned(checkpoint)
-    with pytest.raises(RkdError, match=r"no trained model is there \(config.json is missing\)"):
+    with pytest.raises(RkdError, match=r"found no trained model \(config.json is missing\)"):
         loading.load_finetuned(checkpoint / "nowhere")
 
 

@@ -614,7 +614,7 @@ def test_what_does_not_fit_is_told_before_training(place, data, teacher, tmp_pat
 
     with pytest.raises(RkdError, match="method 'kd' needs the folder of a fine-tuned teacher; found none"):
         run(spec_of(place, "cola", "kd"), None)
-    with pytest.raises(RkdError, match="nowhere: no trained model is there"):
+    with pytest.raises(RkdError, match="nowhere: found no trained model"):
         run(spec_of(place, "cola", "kd"), Path(tmp_path / "nowhere"))
     with pytest.raises(RkdError, match="student and teacher differ in "):
         run(spec_of(place, "cola", "kd"), teacher("stsb"))
