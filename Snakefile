@@ -1,13 +1,11 @@
 # Reptile knowledge distillation on GLUE: teachers → students → metrics → tables and figures.
 # `snakemake --cores all` builds everything; `teachers`, `students`, `tables`, `figures`, `ablations`,
-# `ablation_NAME`, `submissions` and `TASK_all` (cola_all, …) build a part.
+# `ablation_NAME`, `submissions` and `TASK_all` (cola_all, …) build a part. The settings are those of config.yaml,
+# changed by --configfile and --config.
 
 from snakemake.utils import min_version
 
 min_version("9.25")
-
-
-configfile: "config.yaml"
 
 
 report: "rules/captions/workflow.rst"
@@ -29,11 +27,8 @@ include: "rules/report.smk"
 include: "rules/profiling.smk"
 
 
-# What a teacher's job reads beside its inputs, so that a new variant trains no teacher anew.
 onstart:
-    if not PLAN.report_only:
-        for task in PLAN.tasks:
-            atomic_write_text(TRIALS.format(task=task), PLAN.trials(task))
+    write_trials()
 
 
 # Among hundreds of jobs the messages of those that failed are far above: they are told once more at the end.

@@ -11,6 +11,7 @@ from pathlib import Path
 
 # Aliased: a line that starts with `report` is parsed as Snakemake's `report:` directive.
 from snakemake.io import report as in_report
+from snakemake.utils import update_config
 
 # This copy of the project runs its own code, here and in its jobs, whichever rkd is installed: the digests that decide what
 # runs again are of these files.
@@ -21,7 +22,7 @@ os.environ.update(PYTHONPATH=os.pathsep.join([ROOT, *(path for path in PYTHONPAT
 
 try:
     import rkd
-    from rkd.config.load import load, order_like, restore_cli_types
+    from rkd.config.load import load, read_yaml, restore_cli_types
     from rkd.errors import RkdError
     from rkd.runs import paths
     from rkd.specs.identity import DIGEST
@@ -46,7 +47,11 @@ if {*"{}"} & {*workflow.basedir}:
 
 try:
     check_versions()
-    PLAN = Plan(load(order_like(restore_cli_types(config), "config.yaml")))
+    # The defaults are always those beside the Snakefile, wherever the workflow is started from or imported as a module.
+    # In their order, too, as tables have their rows in that of the variants.
+    settings = read_yaml(f"{ROOT}/config.yaml")
+    update_config(settings, config)
+    PLAN = Plan(load(restore_cli_types(settings)))
 except RkdError as error:
     sys.exit(f"error: {error}")
 
@@ -63,6 +68,10 @@ GPU_RESOURCES = {
     "gpu_names": ",".join(map(str, PLAN.config["gpus"] or ["all"])),
     "jobs_per_gpu": PLAN.config["jobs_per_gpu"],
 }
+
+if os.path.exists("config.yaml") and not os.path.samefile("config.yaml", f"{ROOT}/config.yaml"):
+    if not any(os.path.samefile("config.yaml", file) for file in workflow.configfiles if os.path.exists(file)):
+        print("note: config.yaml of this folder is not read; to use it: --configfile config.yaml", file=sys.stderr)
 
 # The one place that says where results lie; the templates are those of rkd/runs/paths.py. Experiments share the store of
 # data and runs; all else has a folder per experiment.
@@ -152,6 +161,22 @@ def files_of(pattern, planned):
     return [file for file in files if os.path.exists(file)] if PLAN.report_only else files
 
 
+def files_of_data(name):
+    """A file of each task's prepared data; in the report-only mode where there is one."""
+    files = [f"{DATA}/{name}".format(task=task, digest=PLAN.data_digest(task)) for task in PLAN.tasks]
+    return [file for file in files if os.path.exists(file)] if PLAN.report_only else files
+
+
+def base_of(output):
+    """The start of the paths of an experiment's files: the place where a storage's files are copied, else nothing."""
+    return output[0].rpartition(f"{EXPERIMENT}/")[0]
+
+
+def working_folder(wildcards, output):
+    """The folder in which tables and figures are made, so that they name their sources as results/…; not compared."""
+    return base_of(output) or "."
+
+
 def axis_runs(axis):
     """Metrics of all runs of an axis of ablation."""
     return runs(METRICS, PLAN.axes[axis].variants, PLAN.axes[axis].tasks)
@@ -167,6 +192,17 @@ def measured_models(wildcards):
 def folder_of(task, variant, seed):
     """The folder of a run of a variant, or of the teacher."""
     return RUN.format(**PLAN.run(task, variant, seed)._asdict())
+
+
+def write_trials():
+    """Write what a teacher's job reads beside its inputs, so that a new variant trains no teacher anew."""
+    for task in [] if PLAN.report_only else PLAN.tasks:
+        atomic_write_text(TRIALS.format(task=task), PLAN.trials(task))
+
+
+# Of a workflow that is imported as a module, Snakemake does not run `onstart`.
+if os.path.realpath(workflow.basedir) != os.path.realpath(ROOT):
+    write_trials()
 
 
 def lost_logs():
@@ -220,6 +256,8 @@ def trained(folder):
     """What a finished training run leaves in its folder."""
     return {
         "weights": f"{folder}/model/model.safetensors",
+        "config": f"{folder}/model/config.json",
+        "tokenizer": [f"{folder}/model/tokenizer.json", f"{folder}/model/tokenizer_config.json"],
         "predictions": f"{folder}/predictions.parquet",
         "history": f"{folder}/history.jsonl",
         "run": f"{folder}/run.json",
@@ -251,11 +289,30 @@ def data_files(wildcards):
     return [ancient(f"{data_folder(wildcards)}/{part}") for part in ("dataset", "tokenizer")]
 
 
+def script(name):
+    """A script of the project, wherever the workflow is started from.
+
+    Parameters of functions that take `input` or `output` are not compared when Snakemake looks for changes: neither
+    the place of the project nor that of a file in a storage decides a result.
+    """
+    return lambda wildcards, output: f"{ROOT}/workflow_scripts/{name}"
+
+
+def folder_of_input(name):
+    """The folder of an input, wherever a storage puts it; not compared."""
+    return lambda wildcards, input: os.path.dirname(input.get(name))
+
+
+def folder_of_output(name):
+    """The folder of an output, likewise."""
+    return lambda wildcards, output: os.path.dirname(output.get(name))
+
+
 def own_files(wildcards, output):
     """The user's files of a custom task, as SPLIT=PATH.
 
     No input, as a path may hold braces, and because their content is part of the spec: neither their age nor their
-    place matters. Parameters of functions that take `output` are not compared when Snakemake looks for changes.
+    place matters.
     """
     return [f"{split}={path}" for split, path in PLAN.files(wildcards.task).items()]
 
@@ -266,14 +323,13 @@ def teacher_of(wildcards):
         return []
     folder = folder_of(wildcards.task, TEACHER, int(wildcards.seed))
     # The record names the content of the weights: their age does not matter.
-    return [f"{folder}/run.json", ancient(f"{folder}/model/model.safetensors")]
+    model = [ancient(f"{folder}/model/{file}") for file in ("config.json", "model.safetensors")]
+    return [*model, f"{folder}/run.json"]
 
 
-def teacher_option(wildcards, output):
-    """The part of the command that names the teacher. The run's folder decides it, so it is not compared."""
-    if not PLAN.needs_teacher(wildcards.variant):
-        return ""
-    return f"--teacher {folder_of(wildcards.task, TEACHER, int(wildcards.seed))}/model"
+def teacher_option(wildcards, input):
+    """The part of the command that names the teacher's model; not compared, see `script`."""
+    return shlex.join(["--teacher", os.path.dirname(input.teacher[0])] if input.teacher else [])
 
 
 def student_spec(wildcards, output):
@@ -292,7 +348,7 @@ def data_spec(wildcards, output):
 
 
 def not_compared(value):
-    """A parameter that does not decide a result, such as a folder of the experiment: see `own_files`."""
+    """A parameter that does not decide a result, such as a folder of the experiment: see `script`."""
     return lambda wildcards, output: value.format(**wildcards)
 
 
@@ -319,7 +375,7 @@ class Product:
         inputs: lists of files by the script's option that takes them; functions of wildcards where they depend on these.
         options: the script's other options.
         spec: the JSON of the script's spec, if it takes one; a function of wildcards likewise.
-        reads: files of the project that it depends on besides code.
+        reads: files of the project that it depends on besides Python code.
     """
 
     name: str
@@ -355,6 +411,9 @@ class Product:
 def options_of_inputs(wildcards, input, output):
     """The named inputs as options of the script.
 
-    It takes `output`, so that Snakemake does not compare it as a parameter: inputs are compared on their own.
+    It takes `input`, so that Snakemake does not compare it as a parameter: inputs are compared on their own.
     """
-    return " ".join(shlex.join([f"--{name.replace('_', '-')}", *input.get(name)]) for name in input.keys())
+    return " ".join(
+        shlex.join([f"--{name.replace('_', '-')}", *(file.removeprefix(base_of(output)) for file in input.get(name))])
+        for name in input.keys()
+    )

@@ -16,8 +16,9 @@ rule prepare_data:
     params:
         spec=data_spec,
         files=own_files,
-        folder=DATA,
+        folder=folder_of_output("manifest"),
+        script=script("prepare_data.py"),
         code=code_digest("workflow_scripts/prepare_data.py"),
     shell:
-        "python workflow_scripts/prepare_data.py --spec - --files {params.files:q} --out {params.folder} "
+        "python {params.script:q} --spec - --files {params.files:q} --out {params.folder:q} "
         "<<< {params.spec:q} > {log} 2>&1"

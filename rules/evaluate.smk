@@ -15,9 +15,10 @@ rule compute_metrics:
         "../environment.yaml"
     params:
         spec=lambda wildcards: PLAN.metrics(wildcards.task, wildcards.variant, int(wildcards.seed)).json(),
+        script=script("compute_metrics.py"),
         code=code_digest("workflow_scripts/compute_metrics.py"),
     shell:
-        "python workflow_scripts/compute_metrics.py --spec - --predictions {input.predictions:q} "
+        "python {params.script:q} --spec - --predictions {input.predictions:q} "
         "--out {output:q} <<< {params.spec:q} > {log} 2>&1"
 
 

@@ -4,8 +4,10 @@
 
 rule measure_efficiency:
     input:
-        data=data_manifest,
-        models=lambda wildcards: [f"{folder}/model.safetensors" for folder in measured_models(wildcards).values()],
+        manifest=data_manifest,
+        data=data_files,
+        models=lambda wildcards: [f"{folder}/config.json" for folder in measured_models(wildcards).values()],
+        weights=lambda wildcards: [f"{folder}/model.safetensors" for folder in measured_models(wildcards).values()],
     output:
         measurement("efficiency"),
     log:
@@ -19,20 +21,25 @@ rule measure_efficiency:
     resources:
         **GPU_RESOURCES,
     params:
-        models=lambda wildcards: [f"{row}={folder}" for row, folder in measured_models(wildcards).items()],
-        data=data_folder,
+        script=script("measure_efficiency.py"),
+        models=lambda wildcards, input: [
+            f"{row}={os.path.dirname(file)}" for row, file in zip(measured_models(wildcards), input.models)
+        ],
+        data=folder_of_input("manifest"),
         threads=PLAN.config["threads"],
         code=code_digest("workflow_scripts/measure_efficiency.py"),
     shell:
         "python -m rkd.workflow.gpu_slots --device {resources.device} --gpus {resources.gpu_names} --jobs-per-gpu {resources.jobs_per_gpu} -- "
-        "python workflow_scripts/measure_efficiency.py --data {params.data} --models {params.models:q} "
+        "python {params.script:q} --data {params.data:q} --models {params.models:q} "
         "--out {output:q} --device {resources.device} --threads {params.threads} > {log} 2>&1"
 
 
 rule measure_cost:
     input:
-        data=data_manifest,
-        teacher=lambda wildcards: f"{folder_of(wildcards.task, TEACHER, PLAN.seeds[0])}/model/model.safetensors",
+        manifest=data_manifest,
+        data=data_files,
+        teacher=lambda wildcards: f"{folder_of(wildcards.task, TEACHER, PLAN.seeds[0])}/model/config.json",
+        weights=lambda wildcards: f"{folder_of(wildcards.task, TEACHER, PLAN.seeds[0])}/model/model.safetensors",
     output:
         measurement("cost"),
     log:
@@ -46,11 +53,13 @@ rule measure_cost:
         **GPU_RESOURCES,
     params:
         spec=lambda wildcards: PLAN.step_cost(wildcards.task).json(),
-        data=data_folder,
+        script=script("measure_cost.py"),
+        data=folder_of_input("manifest"),
+        teacher=folder_of_input("teacher"),
         threads=PLAN.config["threads"],
         code=code_digest("workflow_scripts/measure_cost.py", *PLAN.method_modules()),
     shell:
         "python -m rkd.workflow.gpu_slots --device {resources.device} --gpus {resources.gpu_names} --jobs-per-gpu {resources.jobs_per_gpu} -- "
-        "python workflow_scripts/measure_cost.py --spec - --data {params.data} "
-        "--teacher $(dirname {input.teacher:q}) --out {output:q} --device {resources.device} --threads {params.threads} "
+        "python {params.script:q} --spec - --data {params.data:q} "
+        "--teacher {params.teacher:q} --out {output:q} --device {resources.device} --threads {params.threads} "
         "<<< {params.spec:q} > {log} 2>&1"

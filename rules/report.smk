@@ -132,7 +132,6 @@ for product in PRODUCTS:
         name:
             product.name
         input:
-            *product.reads,
             **product.inputs,
         output:
             product.outputs,
@@ -144,14 +143,16 @@ for product in PRODUCTS:
         conda:
             "../environment.yaml"
         params:
-            script=product.script,
+            script=script(product.script),
             arguments=product.arguments,
+            folder=working_folder,
             inputs=options_of_inputs,
             # A script without a spec does not read it; a here-string cannot be empty.
             spec=product.spec or verbatim("{}"),
-            code=code_digest(f"workflow_scripts/{product.script}"),
+            code=code_digest(f"workflow_scripts/{product.script}", *product.reads),
         shell:
-            "python workflow_scripts/{params.script} {params.arguments} {params.inputs} <<< {params.spec:q} > {log} 2>&1"
+            "(cd {params.folder:q} && python {params.script:q} {params.arguments} {params.inputs}) "
+            "<<< {params.spec:q} > {log} 2>&1"
 
 
 rule report:
@@ -159,8 +160,10 @@ rule report:
         tables=TABLE_FILES,
         sources=[f"{TABLES}/{name}.json" for name in TABLE_NAMES],
         figures=[*FIGURE_FILES, *(f"{FIGURES}/{name}.json" for name in FIGURE_NAMES)],
+        records=files_of(f"{RUN}/run.json", PLAN.runs()),
+        histories=files_of(f"{RUN}/history.jsonl", PLAN.runs()),
+        manifests=files_of_data("manifest.json"),
         logs=lost_logs(),
-        citation="CITATION.cff",
     output:
         page=reported([PAGE], "Overview", "everything on one page", "report"),
         record=f"{os.path.splitext(PAGE)[0]}.json",
@@ -175,15 +178,18 @@ rule report:
         config=lambda wildcards, output: PLAN.page(),
         # The part of it by which the page is made anew; the rest is not compared, see `own_files`.
         compared=verbatim(PLAN.page(compared=True)),
+        script=script("make_report.py"),
+        folder=working_folder,
         results=verbatim(RESULTS),
+        page=verbatim(PAGE),
         tables=[*TABLE_NAMES[:-1], "cost", "efficiency", TABLE_NAMES[-1]],
         figures=[*FIGURE_NAMES, "latency"],
         # Made when asked for only, so no inputs of this rule; what they hold decides whether the page is made anew.
         measured=digests(f"{TABLES}/cost.json", f"{TABLES}/efficiency.json", f"{FIGURES}/latency.png"),
-        code=code_digest("workflow_scripts/make_report.py"),
+        code=code_digest("workflow_scripts/make_report.py", "CITATION.cff"),
     shell:
-        "python workflow_scripts/make_report.py --config - --results {params.results} --citation {input.citation} "
-        "--tables {params.tables:q} --figures {params.figures:q} --out {output.page:q} "
+        "(cd {params.folder:q} && python {params.script:q} --config - --results {params.results} "
+        "--tables {params.tables:q} --figures {params.figures:q} --out {params.page}) "
         "<<< {params.config:q} > {log} 2>&1"
 
 
@@ -200,11 +206,11 @@ rule submission:
     conda:
         "../environment.yaml"
     params:
+        script=script("make_submission.py"),
         fill="--fill-missing" if PLAN.config["fill_missing_tasks"] else "",
         code=code_digest("workflow_scripts/make_submission.py"),
     shell:
-        "python workflow_scripts/make_submission.py --out {output:q} {params.fill} "
-        "--predictions {input.predictions:q} > {log} 2>&1"
+        "python {params.script:q} --out {output:q} {params.fill} --predictions {input.predictions:q} > {log} 2>&1"
 
 
 # No other rule has a name with this beginning, so that an axis may have any.

@@ -17,25 +17,26 @@ rule train_student:
         variant="|".join(map(re.escape, PLAN.all_variants)),
     conda:
         "../environment.yaml"
-    threads: config["threads"]
+    threads: PLAN.config["threads"]
     # Where a job runs is no part of what it computes: a resource, as parameters that change run a job again.
     resources:
         **GPU_RESOURCES,
-        checkpoint_minutes=str(config["checkpoint_minutes"]),
-        tracker=config["tracker"],
+        checkpoint_minutes=str(PLAN.config["checkpoint_minutes"]),
+        tracker=PLAN.config["tracker"],
     params:
         spec=student_spec,
         # No output: what a job leaves here when it is stopped is what its next start goes on from.
         checkpoints=CHECKPOINTS,
         tracker=not_compared(TRACKER),
-        data=data_folder,
-        folder=RUN,
+        script=script("train.py"),
+        data=folder_of_input("manifest"),
+        folder=folder_of_output("run"),
         teacher=teacher_option,
         code=student_code,
     shell:
         "python -m rkd.workflow.gpu_slots --device {resources.device} --gpus {resources.gpu_names} --jobs-per-gpu {resources.jobs_per_gpu} -- "
-        "python workflow_scripts/train.py --spec - --data {params.data} {params.teacher} "
-        "--out {params.folder} --device {resources.device} --threads {threads} "
+        "python {params.script:q} --spec - --data {params.data:q} {params.teacher} "
+        "--out {params.folder:q} --device {resources.device} --threads {threads} "
         "--checkpoints {params.checkpoints} --checkpoint-minutes {resources.checkpoint_minutes} "
         "--tracker {resources.tracker} --tracker-folder {params.tracker} "
         "<<< {params.spec:q} > {log} 2>&1"

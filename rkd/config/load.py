@@ -116,23 +116,6 @@ def restore_cli_types(config: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value if key == "custom_tasks" else read(value, 1) for key, value in config.items()}
 
 
-def order_like(config: Mapping[str, Any], first: str | Path) -> dict[str, Any]:
-    """Return the config with its variants and ablations in the order of a file, others after them.
-
-    Snakemake puts what overlays name before all else, and tables have their rows in this order.
-
-    >>> list(order_like({"variants": {"mine": {}, "kd": {}}}, "config.yaml")["variants"])
-    ['kd', 'mine']
-    """
-    base = read_yaml(first)
-    result = dict(config)
-    for section in ("variants", "ablations"):
-        if isinstance(found := result.get(section), Mapping) and isinstance(order := base.get(section), Mapping):
-            names = [name for name in order if name in found]
-            result[section] = {name: found[name] for name in [*names, *(name for name in found if name not in names)]}
-    return result
-
-
 def read_yaml(file: str | Path) -> dict[str, Any]:
     """Return the keys of a config file, in YAML or JSON.
 

@@ -21,6 +21,7 @@ from typing import Any, Literal
 
 from rkd.errors import RkdError
 from rkd.models import files
+from rkd.utils.project import found_file
 
 Kind = Literal["hub", "folder", "package", "config", "teacher-layers"]
 
@@ -79,10 +80,10 @@ class ModelSource:
                 raise RkdError(f"model folder {self.location!r} does not exist or is not a folder")
             return Path(folder)
         if self.kind == "config":
-            file = os.path.expanduser(self.location)
-            if not os.path.isfile(file):
+            file = found_file(self.location)
+            if not file.is_file():
                 raise RkdError(f"model config file {self.location!r} does not exist")
-            return Path(file)
+            return file
         return None
 
     def folder(self) -> Path | None:

@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from rkd.utils.files import sha256
+from rkd.utils.project import ROOT
 from rkd.utils.script import text_argument
-from rkd.workflow.code_digest import ROOT, code_digests
+from rkd.workflow.code_digest import code_digests
 
 
 def origin(script: str, inputs: Iterable[str | Path], project_files: Iterable[str] = ()) -> dict[str, Any]:

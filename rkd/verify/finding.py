@@ -16,7 +16,8 @@ from rkd.errors import RkdError
 from rkd.specs.renamed import current
 from rkd.utils.files import sha256 as _file_sha256
 from rkd.utils.json_values import read_json
-from rkd.workflow.code_digest import ROOT, code_digests
+from rkd.utils.project import ROOT
+from rkd.workflow.code_digest import code_digests
 
 MISMATCH, CHANGED, UNCHECKED = "mismatch", "changed since", "not checked"
 SHOWN = 3

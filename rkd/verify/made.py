@@ -15,6 +15,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from rkd.runs.paths import store_of
+from rkd.utils.project import ROOT
 from rkd.verify.finding import (
     CHANGED,
     MISMATCH,
@@ -32,7 +33,6 @@ from rkd.verify.finding import (
 )
 from rkd.verify.origin import RESULTS, SECTIONS, Origin, Section
 from rkd.verify.settings import same_settings
-from rkd.workflow.code_digest import ROOT
 
 _BINARY = (".pdf", ".png")
 _SECONDS = 900  # for one command: no record can hold up the verification

@@ -7,7 +7,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[2]
+from rkd.utils.project import ROOT
+
 _LOG_METHODS = ("debug", "info", "warning", "error", "exception", "critical", "log")
 
 
@@ -19,7 +20,8 @@ def code_inputs(script: str, *modules: str) -> list[str]:
 
     Args:
         script: path of the job's script, relative to the project's root, for example workflow_scripts/train.py.
-        modules: modules that the script imports by a computed name, for example "rkd.methods.reptile".
+        modules: modules that the script imports by a computed name, for example "rkd.methods.reptile", and other files
+            that it reads, such as "rkd/report/figures/rkd.mplstyle".
 
     Returns:
         Sorted paths relative to the project's root.
@@ -154,7 +156,9 @@ def _statements(block: list[Any]) -> Iterator[ast.AST]:
 
 
 def _module_files(module: str) -> list[Path]:
-    """Return the file of an rkd module and the `__init__.py` of its packages; empty for other names."""
+    """Return the files of an rkd module with its packages, or of a path; empty for other names."""
+    if "/" in module:
+        return [ROOT / module]
     parts = module.split(".")
     if parts[0] != "rkd":
         return []

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from rkd.config.load import load, order_like, read_yaml, restore_cli_types
+from rkd.config.load import load, read_yaml, restore_cli_types
 from rkd.data.reading import count_rows
 from rkd.errors import RkdError
 from rkd.methods.facts import METHODS
@@ -24,6 +24,7 @@ from rkd.runs.record import read_record
 from rkd.specs.jobs import TEACHER, ModelSpec, RunSpec
 from rkd.tasks import get
 from rkd.utils.escape import one_line
+from rkd.utils.project import ROOT
 from rkd.workflow.plan import Plan
 
 FLOPS_PER_SECOND = 5e10
@@ -56,16 +57,24 @@ def planned_jobs(arguments: Sequence[str]) -> list[Job]:
     """Return the jobs of a dry run of Snakemake in the working directory, with its own arguments.
 
     Raises:
-        RkdError: no workflow is here, or it refuses the config.
+        RkdError: there is no workflow, or it refuses the config.
     """
-    if not Path("Snakefile").is_file():
-        raise RkdError(f"{Path.cwd()}: no Snakefile is here; expected the folder of the workflow")
-    command = [sys.executable, "-m", "snakemake", "--dry-run", "--nocolor", "--cores", "1", *arguments]
+    snakefile = str(_workflow() / "Snakefile")
+    command = [sys.executable, "-m", "snakemake", "--snakefile", snakefile]
+    command += ["--dry-run", "--nocolor", "--cores", "1", *arguments]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     output = done.stdout + done.stderr
     if done.returncode:
         raise RkdError(_reason(output))
     return [Job(rule, _wildcards(body)) for rule, body in _JOB.findall(output)]
+
+
+def _workflow() -> Path:
+    """Return the folder of the workflow: the working directory if it is one, else that of this package."""
+    for folder in (Path(), ROOT):
+        if (folder / "Snakefile").is_file() and (folder / "config.yaml").is_file():
+            return folder
+    raise RkdError(f"{Path.cwd()}: no Snakefile is here; expected the folder of the workflow")
 
 
 def _reason(output: str) -> str:
@@ -86,10 +95,10 @@ def merged_config(files: Iterable[Path], changes: Mapping[str, Any]) -> Plan:
     """Return the plan of config.yaml with overlays and single keys over it, as Snakemake merges them."""
     from snakemake.utils import update_config
 
-    config = read_yaml("config.yaml")
+    config = read_yaml(_workflow() / "config.yaml")
     for overlay in (*map(read_yaml, files), changes):
         update_config(config, overlay)
-    return Plan(load(order_like(restore_cli_types(config), "config.yaml")))
+    return Plan(load(restore_cli_types(config)))
 
 
 def estimate(plan: Plan, jobs: Iterable[Job], results: Path, flops_per_second: float) -> list[Training]:

@@ -20,6 +20,7 @@ from packaging.version import Version
 
 import rkd
 from tests.helpers import ROOT, TIMEOUT
+from tests.workflow.conftest import PARTS
 
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 PROJECT = PYPROJECT["project"]
@@ -27,6 +28,7 @@ RUNTIME = [Requirement(text) for text in PROJECT["dependencies"]]
 EXTRAS = {name: [Requirement(text) for text in texts] for name, texts in PROJECT["optional-dependencies"].items()}
 # What users import beside other packages has ranges; tools are pinned. `slurm` follows the cluster and is not locked.
 RANGES = [*RUNTIME, *EXTRAS["onnx"], *EXTRAS["tensorboard"]]
+BUILDER = next(filter(None, map(shutil.which, ("podman", "buildah", "docker"))), "")
 TOOLS = [*EXTRAS["test"], *EXTRAS["docs"]]
 LOCK = {
     canonicalize_name(name): version
@@ -231,3 +233,22 @@ def test_outputs_are_ignored_by_git_and_published_results_are_not() -> None:
     assert all(map(ignored, [".venv/x", "results/tables/main.md", "results/.checkpoints/x", ".snakemake/log"]))
     kept = ["results/published/cpu/main.md", "config.yaml", "rkd/config/load.py", "rkd/data/__init__.py"]
     assert not any(map(ignored, kept))
+
+
+# --- container ----------------------------------------------------------------------------------------------
+
+
+def test_the_image_gets_all_that_the_workflow_needs() -> None:
+    copied = " ".join(re.findall(r"^COPY (.*) \S+$", (ROOT / "Containerfile").read_text(), re.MULTILINE)).split()
+    needed = set(PARTS) | {"pyproject.toml", "requirements.lock", "README.md"}
+    assert needed <= set(copied)
+    kept = re.findall(r"^!(\S+)$", (ROOT / ".containerignore").read_text(), re.MULTILINE)
+    assert sorted(kept) == sorted(copied)
+
+
+@pytest.mark.skipif(not BUILDER, reason="no podman, buildah or docker")
+def test_the_image_builds() -> None:
+    pulled = subprocess.run([BUILDER, "pull", "docker.io/library/python:3.11-slim"], timeout=TIMEOUT, check=False)
+    if pulled.returncode:
+        pytest.skip("the base image cannot be fetched")
+    subprocess.run([BUILDER, "build", "--file", "Containerfile", "."], cwd=ROOT, timeout=TIMEOUT, check=True)

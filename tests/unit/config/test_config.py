@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from rkd.config.crosschecks import TRAINABLE_TASKS
-from rkd.config.load import check, load, order_like, restore_cli_types
+from rkd.config.load import check, load, restore_cli_types
 from rkd.config.problems import ConfigError
 from rkd.config.schema import distillation_options, schema
 from rkd.methods.facts import METHODS
@@ -617,11 +617,3 @@ def test_nested_values_of_the_command_line_get_their_types_back():
     }
     untouched = {"teacher_model": "123", "student": {"selection": "best", "alpha": "5e-5"}, "threads": 2}
     assert restore_cli_types(untouched) == untouched
-
-
-def test_rows_come_in_the_order_of_config_yaml() -> None:
-    """Snakemake puts an overlay's keys first; its own rows come last, and what is no section is left to the check."""
-    merged = {"variants": {"mine": {"method": "kd"}, "reptile": None, "finetune": {}}, "ablations": 3, "seeds": [1]}
-    ordered = order_like(merged, ROOT / "config.yaml")
-    assert list(ordered["variants"]) == ["finetune", "reptile", "mine"]
-    assert ordered == merged

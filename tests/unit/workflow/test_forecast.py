@@ -119,6 +119,8 @@ def test_overlays_are_merged_key_by_key(tmp_path):
 
 
 def test_outside_a_workflow(tmp_path, monkeypatch):
+    """A package that is installed without its workflow has no Snakefile beside it."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("rkd.workflow.forecast.ROOT", tmp_path / "site-packages")
     with pytest.raises(RkdError, match="no Snakefile is here"):
         planned_jobs([])
