@@ -28,7 +28,8 @@ help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 results: $(INSTALLED) ## Run the workflow and show the main table (ARGS="…" goes to snakemake)
-	@$(IN_VENV) RKD_EXPERIMENT_FILE=$(VENV)/.experiment snakemake --cores all $(ARGS)
+	@$(IN_VENV) PYTHONPATH="$(CURDIR)" RKD_EXPERIMENT_FILE=$(VENV)/.experiment \
+	    snakemake --cores all --logger rkd $(ARGS)
 	@folder=results/$$(cat $(VENV)/.experiment) && \
 	    printf '\nReport:  %s\nTables:  %s\nFigures: %s\n\n' $$folder/report/index.html $$folder/tables $$folder/figures && \
 	    if [ -f $$folder/tables/main.md ]; then cat $$folder/tables/main.md; fi

@@ -77,9 +77,8 @@ def imported_packages(file: Path) -> set[str]:
 def test_every_package_that_is_imported_is_a_dependency() -> None:
     files = [*ROOT.glob("rkd/**/*.py"), *ROOT.glob("workflow_scripts/**/*.py")]
     imported = set().union(*map(imported_packages, files)) - set(sys.stdlib_module_names) - {"rkd"}
-    missing = {DISTRIBUTION.get(name, name) for name in imported} - {requirement.name for requirement in RUNTIME}
-    missing -= {requirement.name for requirement in EXTRAS["onnx"]}  # imported where asked for alone
-    assert not missing
+    known = {canonicalize_name(requirement.name) for requirement in [*RUNTIME, *EXTRAS["onnx"]]}
+    assert not {canonicalize_name(DISTRIBUTION.get(name, name)) for name in imported} - known
 
 
 def test_every_dependency_says_what_it_is_for() -> None:

@@ -26,6 +26,7 @@ PARTS = (
     "rules",
     "workflow_scripts",
     "rkd",
+    "snakemake_logger_plugin_rkd",
 )
 TINY = {
     "tasks": ["mrpc"],

@@ -25,10 +25,13 @@ class Project:
         self.user.mkdir()
         (self.user / "mine.yaml").write_text(yaml.safe_dump(SMALL))
 
-    def snakemake(self, *arguments: str, cwd: Path | None = None, code: int = 0) -> str:
+    def snakemake(self, *arguments: str, cwd: Path | None = None, code: int = 0, **variables: str) -> str:
         # Neither the working directory nor the environment says where the project lies.
         environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
-        environment |= {"HF_HUB_OFFLINE": "1", "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+        environment |= variables | {
+            "HF_HUB_OFFLINE": "1",
+            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        }
         command = ["snakemake", "--cores", "2", *arguments]
         settings = {"cwd": cwd or self.user, "env": environment, "text": True}
         done = subprocess.run(command, **settings, capture_output=True, check=False, timeout=TIMEOUT)
@@ -71,6 +74,19 @@ def test_no_absolute_path_counts_as_a_change(project, tmp_path):
     shutil.copytree(project.clone, tmp_path / "another-clone", copy_function=shutil.copy2)
     arguments = ("--snakefile", f"{tmp_path}/another-clone/Snakefile", "--configfile", "mine.yaml")
     assert "Nothing to be done" in project.snakemake("--dry-run", *arguments, cwd=tmp_path / "user")
+
+
+def test_the_console_has_a_line_per_job(project):
+    (project.user / "results/demo/tables/main.md").unlink()
+    arguments = ("--snakefile", f"{project.clone}/Snakefile", "--configfile", "mine.yaml", "--logger", "rkd")
+    lines = [line.split() for line in project.snakemake(*arguments, PYTHONPATH=str(project.clone)).splitlines()]
+    assert ["3", "jobs"] in lines
+    assert [line[:4] for line in lines if line[0].startswith("[")] == [
+        ["[1", "of", "3]", "main_table"],
+        ["[2", "of", "3]", "report"],
+        ["[3", "of", "3]", "all"],
+    ]
+    assert len(lines) < 10
 
 
 def test_a_config_that_is_not_read_is_named(project):
