@@ -51,7 +51,9 @@ try:
     # In their order, too, as tables have their rows in that of the variants.
     settings = read_yaml(f"{ROOT}/config.yaml")
     update_config(settings, config)
-    PLAN = Plan(load(restore_cli_types(settings)))
+    config.clear()
+    config.update(settings)
+    PLAN = Plan(load(restore_cli_types(config)))
 except RkdError as error:
     sys.exit(f"error: {error}")
 
@@ -321,7 +323,7 @@ def teacher_of(wildcards):
     """The fine-tuned teacher's record and weights, for the methods that learn from one."""
     if not PLAN.needs_teacher(wildcards.variant):
         return []
-    folder = folder_of(wildcards.task, TEACHER, int(wildcards.seed))
+    folder = RUN.format(**PLAN.teacher_run(wildcards.task, wildcards.variant, int(wildcards.seed))._asdict())
     # The record names the content of the weights: their age does not matter.
     model = [ancient(f"{folder}/model/{file}") for file in ("config.json", "model.safetensors")]
     return [*model, f"{folder}/run.json"]
@@ -339,7 +341,7 @@ def student_spec(wildcards, output):
 
 def teacher_spec(wildcards, output):
     """The spec of a teacher, likewise."""
-    return PLAN.teacher(wildcards.task, int(wildcards.seed)).json()
+    return PLAN.teacher_of_digest(wildcards.task, wildcards.digest, int(wildcards.seed)).json()
 
 
 def data_spec(wildcards, output):

@@ -61,7 +61,7 @@ def _members(rule: Mapping[str, Any]) -> Iterator[str]:
     if own:
         yield "\nKeys of each entry:\n"
     for key, value in own.items():
-        required = " (required)" if key in members["required"] else ""
+        required = " (required)" if key in members.get("required", ()) else ""
         yield f"* `{key}`{required}: {allowed(value)}. {value['description']}"
         if key == "method":
             yield from (f"    * `{name}`: {facts.summary}" for name, facts in METHODS.items())

@@ -8,6 +8,7 @@ from rkd.config.names import name_problems
 from rkd.config.problems import KeyPath, Located, Problem, Renamed, closest, located, moved, path_text
 from rkd.config.schema import (
     Config,
+    axis_keys,
     distillation_options,
     renamed_key,
     schema_problems,
@@ -28,7 +29,7 @@ def ablation_problems(config: Config) -> dict[KeyPath, Problem]:
     if problems or not config["ablations"]:
         return problems
     config = with_number_types(config)
-    variants, cells = expand(config)
+    variants, cells, _ = expand(config)
     for path, problem in _repeated_cells(cells):
         problems.setdefault(path, problem)
     made = {**config, "variants": variants, "ablations": {}}
@@ -68,16 +69,21 @@ def _axis_problems(config: Config) -> Iterator[Located]:
         if axis["variant"] not in variants:
             hint = closest(axis["variant"], variants)
             yield located((*path, "variant"), axis["variant"], f"one of {', '.join(variants)}", hint)
-        if ("values" in axis) == ("settings" in axis) or ("values" in axis) != ("parameter" in axis):
-            keys = ", ".join(key for key in ("parameter", "values", "settings") if key in axis) or "none of them"
-            yield path, Problem(path_text(path), keys, "either parameter and values, or settings")
+        forms = [key for key in ("parameter", "values", "parameters", "settings") if key in axis]
+        if forms not in (["parameter", "values"], ["parameters"], ["settings"]):
+            expected = "either parameter and values, or parameters, or settings"
+            yield path, Problem(path_text(path), ", ".join(forms) or "none of them", expected)
         elif axis["variant"] in variants:
             overrides = variants[axis["variant"]]
-            for index, value in enumerate(axis.get("values", ())):
-                yield from _change_problems(config, overrides, {axis["parameter"]: value}, (*path, "values", index))
+            for key, values, place in _parameters(axis, path):
+                for index, value in enumerate(values):
+                    at_key = (*path, "parameter") if "parameter" in axis else place
+                    yield from _change_problems(config, overrides, {key: value}, key, at_key, (*place, index))
             for setting, changes in axis.get("settings", {}).items():
-                yield from name_problems((*path, "settings", setting), {})
-                yield from _change_problems(config, overrides, changes, (*path, "settings", setting))
+                place = (*path, "settings", setting)
+                yield from name_problems(place, {})
+                for key in changes:
+                    yield from _change_problems(config, overrides, changes, key, (*place, key), (*place, key))
         # An axis may name tasks that this run leaves out, so that --config 'tasks=[mrpc]' is enough to leave them out.
         known = [*TRAINABLE_TASKS, *config.get("custom_tasks", ())]
         for index, task in enumerate(axis.get("tasks", ())):
@@ -85,30 +91,54 @@ def _axis_problems(config: Config) -> Iterator[Located]:
                 yield located((*path, "tasks", index), task, f"one of {', '.join(known)}", closest(task, known))
 
 
+def _parameters(axis: Config, path: KeyPath) -> Iterator[tuple[str, list[Any], KeyPath]]:
+    """Yield the parameters of an axis, each with its values and their place."""
+    if "values" in axis:
+        yield axis["parameter"], axis["values"], (*path, "values")
+    for key, values in axis.get("parameters", {}).items():
+        yield key, values, (*path, "parameters", key)
+
+
 def _change_problems(
-    config: Config, overrides: Mapping[str, Any], changes: Mapping[str, Any], path: KeyPath
+    config: Config,
+    overrides: Mapping[str, Any],
+    changes: Mapping[str, Any],
+    key: str,
+    at_key: KeyPath,
+    at_value: KeyPath,
 ) -> Iterator[Located]:
-    """Yield the problems of the overrides that one value of an axis makes, at `path`.
+    """Yield the problems of one of the changes that a value of an axis makes.
 
     These are a parameter that no variant has, one that nothing would read, so that its values would all be one run,
     and a value that is none of the parameter's.
+
+    Args:
+        changes: all overrides of the value.
+        key: the one that is checked.
+        at_key, at_value: where the parameter and its value stand.
     """
-    method, rules = overrides["method"], variant_keys()
-    whole = {**config["student"], **overrides, **changes}
-    for key, value in changes.items():
-        at_value = path if path[-2] == "values" else (*path, key)
-        at_key = (*path[:-2], "parameter") if path[-2] == "values" else at_value
-        if today := renamed_key(key, value, rules):
-            yield at_key, Renamed(path_text(at_key), "renamed" if at_key == at_value else f"{key} is renamed", today)
-        elif key not in rules:
-            yield located(at_key, key, f"one of {', '.join(rules)}", closest(key, rules))
-        elif key in distillation_options() and key not in METHODS[method].options:
-            reads = ", ".join(METHODS[method].options) or "no distillation option"
-            yield located(at_key, key, f"another key: method {method} reads {reads}")
-        elif key not in without_unread(whole):
-            other, needed = READ_WITH[key]
-            expected = f"another key: {key} is read with {other} {needed} alone, here {other} is {whole[other]}"
-            yield located(at_key, key, expected)
-        else:
-            for inside, problem in schema_problems(value, rules[key]).items():
-                yield moved(problem, (*at_value, *inside))
+    method, rules = overrides["method"], {**variant_keys(), **axis_keys()}
+    if at_key != at_value:  # a parameter, with values of its own
+        del rules["teacher"]
+    section, _, inner = key.rpartition(".")
+    if section == "teacher" and key in rules:
+        whole, inner_key = {**config["teacher"], **overrides.get("teacher", {}), inner: changes[key]}, inner
+    else:
+        whole, inner_key = {**config["student"], **overrides, **changes}, key
+    value = changes[key]
+    if today := renamed_key(key, value, rules):
+        yield at_key, Renamed(path_text(at_key), "renamed" if at_key == at_value else f"{key} is renamed", today)
+    elif key not in rules:
+        yield located(at_key, key, f"one of {', '.join(rules)}", closest(key, rules))
+    elif (section or key) == "teacher" and not METHODS[method].needs_teacher:
+        yield located(at_key, key, f"another key: method {method} learns from no teacher")
+    elif key in distillation_options() and key not in METHODS[method].options:
+        reads = ", ".join(METHODS[method].options) or "no distillation option"
+        yield located(at_key, key, f"another key: method {method} reads {reads}")
+    elif inner_key not in without_unread(whole):
+        other, needed = READ_WITH[inner_key]
+        expected = f"another key: {key} is read with {other} {needed} alone, here {other} is {whole[other]}"
+        yield located(at_key, key, expected)
+    else:
+        for inside, problem in schema_problems(value, rules[key]).items():
+            yield moved(problem, (*at_value, *inside))

@@ -47,6 +47,8 @@ def crosscheck(config: Config, bad: frozenset[KeyPath]) -> dict[KeyPath, Problem
     for name, overrides in values.other_students.items():
         for path, problem in _other_student(values, name, overrides):
             found.setdefault(path, problem)
+    for path, problem in _other_teachers(values):
+        found.setdefault(path, problem)
     return found
 
 
@@ -90,6 +92,23 @@ def _other_student(values: Values, name: str, overrides: Config) -> Iterator[Loc
         elif path[0] in ("student", "max_length"):
             found = f"{shown(student)} with {problem.path} {problem.found}"
             yield place, Problem(path_text(place), found, problem.expected, problem.suggestion)
+
+
+def _other_teachers(values: Values) -> Iterator[Located]:
+    """Yield the problems of the variants that override settings of their teacher."""
+    general = values.read("teacher", {})
+    for name, overrides in {**values.variants, **values.other_students}.items():
+        place: KeyPath = ("variants", name, "teacher")
+        method = values.read("variants.{name}.method", {"name": name})
+        own = values.read("variants.{name}.teacher", {"name": name}) if "teacher" in overrides else None
+        if own is None or method is None:
+            continue
+        if not METHODS[method.value].needs_teacher:
+            yield own.problem(f"no teacher here: method {method.value} learns from none")
+        elif general is not None:
+            settings = {"teacher": {**general.value, **own.value}, "variants": {}}
+            for path, problem in run(SECTION_CHECKS, Values(settings, frozenset())).items():
+                yield moved(problem, (*place, *path[1:]) if path[1] in own.value else place)
 
 
 @reads("tasks.{index}", "names of custom_tasks?")

@@ -15,6 +15,7 @@ import yaml
 from rkd.config.ablations import ablation_problems
 from rkd.config.crosschecks import crosscheck
 from rkd.config.custom_tasks import completed
+from rkd.config.per_task import per_task_problems
 from rkd.config.problems import ConfigError, KeyPath, Problem, path_order, shown
 from rkd.config.schema import (
     DEPTH,
@@ -36,7 +37,7 @@ _DIGITS = 400  # longer numbers are beyond any range, and Python refuses to read
 def load(config: Mapping[str, Any]) -> Config:
     """Check a merged config and return it in normal form, or raise ConfigError with all its problems.
 
-    Normal form: a new plain dict without the variants, ablations and custom tasks that an overlay set to null; numbers
+    Normal form: a new plain dict without the entries that an overlay set to null; numbers
     are float where the schema says number, int where it says integer; `~` at the start of a path is expanded;
     the revision of a model written as `NAME@REVISION` stands in its own key, and that of a model that is not on the hub
     is None; the sha256 of a packaged model that rkd knows is filled in, and so are the defaults of custom tasks.
@@ -75,16 +76,18 @@ def check(config: Mapping[str, Any]) -> list[Problem]:
     if isinstance(given, dict):
         problems = {**crosscheck(given, frozenset(problems)), **problems}
     if not problems:
+        problems = dict(per_task_problems(given))
+    if not problems:
         problems = ablation_problems(given)
     return [problems[path] for path in sorted(problems, key=path_order)]
 
 
 def _read(config: Any) -> Any:
-    """Return the config without the variants, ablations and custom tasks that an overlay set to null."""
+    """Return the config without the entries that an overlay set to null."""
     given = plain(config)
     if not isinstance(given, dict):
         return given
-    for key in ("variants", "ablations", "custom_tasks"):
+    for key in ("variants", "per_task", "ablations", "custom_tasks"):
         if isinstance(section := given.get(key), dict):
             given[key] = {name: entry for name, entry in section.items() if entry is not None}
     return read_numbers(given)
@@ -167,3 +170,5 @@ def _change_students(config: Config, change: Callable[[str], str | None]) -> Non
     for axis in axes:
         if axis.get("parameter") == "student_model":
             axis["values"] = [change(value) or value for value in axis["values"]]
+        if "student_model" in (parameters := axis.get("parameters", {})):
+            parameters["student_model"] = [change(value) or value for value in parameters["student_model"]]

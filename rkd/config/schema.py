@@ -74,6 +74,13 @@ def variant_keys() -> dict[str, Any]:
     return {key: rule for key, rule in rules.items() if key != "method"}
 
 
+def axis_keys() -> dict[str, Any]:
+    """Return the parameters that an axis of ablation may have, with the rules for their values."""
+    teacher = schema()["properties"]["teacher"]["properties"]
+    own = {key: rule for key, rule in variant_keys().items() if key != "teacher"}
+    return own | {f"teacher.{key}": rule for key, rule in teacher.items()}
+
+
 def distillation_options() -> list[str]:
     """Return the options that only some methods read: keys of student that teacher lacks."""
     sections = schema()["properties"]
@@ -210,7 +217,7 @@ def _number_type(value: Any, rule: Rule) -> Any:
 def _mapped_config(config: Config, change: Callable[[Any, Rule], Any]) -> Config:
     """Convert a config's scalars by their rules; values of an axis have the rules of what they override."""
     result: Config = _mapped(config, schema(), change)
-    rules, axes = variant_keys(), result.get("ablations")
+    rules, axes = axis_keys(), result.get("ablations")
     for axis in axes.values() if isinstance(axes, dict) else ():
         if not isinstance(axis, dict):
             continue
@@ -218,8 +225,11 @@ def _mapped_config(config: Config, change: Callable[[Any, Rule], Any]) -> Config
             key = axis.get("parameter")
             rule = rules.get(key, {}) if isinstance(key, str) else {}
             axis["values"] = [_mapped(value, rule, change) for value in axis["values"]]
+        if isinstance(axis.get("parameters"), dict):
+            lists = {key: {"items": rule} for key, rule in rules.items()}
+            axis["parameters"] = _mapped(axis["parameters"], {"properties": lists}, change)
         if isinstance(axis.get("settings"), dict):
-            overrides = {"additionalProperties": {"properties": rules}}
+            overrides = {"additionalProperties": {"properties": variant_keys()}}
             axis["settings"] = _mapped(axis["settings"], overrides, change)
     return result
 

@@ -1,11 +1,12 @@
 """The variants of a config: those that it names, and those that its ablations make. Standard library only."""
 
 import hashlib
+import itertools
 import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from rkd.methods.facts import METHODS
 from rkd.specs.jobs import TRAINING_KEYS
@@ -29,8 +30,9 @@ class Cell:
 
     Attributes:
         axis: name of the axis.
-        key: where the value stands in the config, below `ablations`: ("values", 0) or ("settings", "no-lookahead").
-        value: the parameter's value, or the name of a setting.
+        key: where the value stands in the config, below `ablations`: ("values", 0), ("parameters",) or
+            ("settings", "no-lookahead").
+        value: the parameter's value, the values of two parameters, or the name of a setting.
         variant: the variant to train; one of the config's own where that has the same settings.
         tasks: tasks that the axis is run on.
     """
@@ -42,13 +44,68 @@ class Cell:
     tasks: tuple[str, ...]
 
 
+class Variants(NamedTuple):
+    """The variants of a config and the cells of its axes of ablation.
+
+    Attributes:
+        overrides: by name the method of each variant and its overrides of the section student, on tasks without
+            settings of their own.
+        cells: the cells of all axes.
+        made: by name of a variant that an axis made, the variant that it changes and the changes.
+    """
+
+    overrides: dict[str, Overrides]
+    cells: list[Cell]
+    made: dict[str, tuple[str, Overrides]]
+
+    def on(self, config: Mapping[str, Any]) -> dict[str, Overrides]:
+        """Return the overrides by name in the config of one task, from `on_task`."""
+        own = config["variants"]
+        return {
+            name: changed(own[self.made[name][0]], self.made[name][1]) if name in self.made else own[name]
+            for name in self.overrides
+        }
+
+
+def on_task(config: Mapping[str, Any], task: str) -> Mapping[str, Any]:
+    """Return the config with the settings of a task in place of the general ones.
+
+    A variant's overrides go before those of the section student, also before those for the task.
+
+    >>> on_task({**config, "per_task": {"rte": {"student": {"epochs": 9}}}}, "rte")["student"]["epochs"]
+    9
+    """
+    own = config.get("per_task", {}).get(task)
+    if not own:
+        return config
+    variants = own.get("variants", {})
+    return {
+        **config,
+        "teacher": {**config["teacher"], **own.get("teacher", {})},
+        "student": {**config["student"], **own.get("student", {})},
+        "variants": {name: {**entry, **variants.get(name, {})} for name, entry in config["variants"].items()},
+    }
+
+
+def changed(overrides: Mapping[str, Any], changes: Mapping[str, Any]) -> Overrides:
+    """Return overrides with changes to them; those of the teacher are joined."""
+    teacher = {**overrides.get("teacher", {}), **changes.get("teacher", {})}
+    return {**overrides, **changes, **({"teacher": teacher} if teacher else {})}
+
+
+def teacher_settings(config: Mapping[str, Any], overrides: Mapping[str, Any] | None = None) -> Overrides:
+    """Return the settings of the fine-tuning of the teacher, or of the one that a variant learns from."""
+    return without_unread({**config["teacher"], **(overrides or {}).get("teacher", {})})
+
+
 def resolve(config: Mapping[str, Any], overrides: Mapping[str, Any]) -> Overrides:
-    """All that decides how a variant is trained: its method, the settings that the method reads, and its student."""
+    """All that decides how a variant is trained: its method, the settings that the method reads, its models' too."""
     settings = {**config["student"], "student_model": config["student_model"], **overrides}
     method = METHODS[overrides["method"]]
     read = ("method", "student_model", *TRAINING_KEYS)
     options = with_defaults(overrides["method"], {key: settings[key] for key in method.options})
-    return without_unread({key: settings[key] for key in read} | options)
+    found = without_unread({key: settings[key] for key in read} | options)
+    return found | ({"teacher": teacher_settings(config, overrides)} if method.needs_teacher else {})
 
 
 def with_defaults(method: str, options: Mapping[str, Any]) -> Overrides:
@@ -71,35 +128,36 @@ def without_unread(settings: Mapping[str, Any]) -> Overrides:
     return {key: value for key, value in settings.items() if key not in unread}
 
 
-def expand(config: Mapping[str, Any]) -> tuple[dict[str, Overrides], list[Cell]]:
+def expand(config: Mapping[str, Any]) -> Variants:
     """Return the variants of a config, including those that its ablations add, and the cells of all axes.
 
-    A cell with the settings of a variant that exists already, named or made by another axis, is that variant: it is
-    trained once. An axis of which no task is run has no cells. A name that would be too long, or that other settings
-    have, ends with a digest of the value.
+    A cell that has the settings of a variant that exists already, named or made by another axis, on the tasks of its
+    axis is that variant: it is trained once. An axis of which no task is run has no cells. A name that would be too
+    long, or that other settings have, ends with a digest of the value.
 
     Example:
-        >>> variants, cells = expand({**config, "ablations": {"heat": {
+        >>> found = expand({**config, "ablations": {"heat": {
         ...     "variant": "kd", "parameter": "temperature", "values": [1.0, 5.0]}}})
-        >>> [cell.variant for cell in cells]  # the config's kd has temperature 5
+        >>> [cell.variant for cell in found.cells]  # the config's kd has temperature 5
         ['kd.temperature-1.0', 'kd']
     """
     variants: dict[str, Overrides] = {name: dict(overrides) for name, overrides in config["variants"].items()}
-    names = {_identity(config, overrides): name for name, overrides in reversed(variants.items())}
-    cells = []
+    configs = {task: on_task(config, task) for task in config["tasks"]}
+    known = {name: _identities(configs, name, {}) for name in variants}
+    cells, made = [], {}
     for axis, entry in config["ablations"].items():
         base = config["variants"][entry["variant"]]
         tasks = tuple(task for task in config["tasks"] if task in entry.get("tasks", config["tasks"]))
         if not tasks:
             continue
         for key, value, label, changes in _steps(entry):
-            overrides = {**base, **changes}
-            identity = _identity(config, overrides)
-            if identity not in names:
-                name = names[identity] = _free_name(f"{entry['variant']}.{label}", changes, variants)
-                variants[name] = overrides
-            cells.append(Cell(axis, (axis, *key), value, names[identity], tasks))
-    return variants, cells
+            wanted = _identities(configs, entry["variant"], changes)
+            same = (name for name, found in known.items() if all(found[task] == wanted[task] for task in tasks))
+            if (name := next(same, None)) is None:
+                name = _free_name(f"{entry['variant']}.{label}", changes, variants)
+                known[name], variants[name], made[name] = wanted, changed(base, changes), (entry["variant"], changes)
+            cells.append(Cell(axis, (axis, *key), value, name, tasks))
+    return Variants(variants, cells, made)
 
 
 def _free_name(name: str, changes: Overrides, taken: Mapping[str, Any]) -> str:
@@ -115,10 +173,28 @@ def _free_name(name: str, changes: Overrides, taken: Mapping[str, Any]) -> str:
 def _steps(entry: Mapping[str, Any]) -> Iterator[tuple[tuple[Any, ...], Any, str, Overrides]]:
     """Yield (key, value, name suffix, overrides) for each value of an axis."""
     for index, value in enumerate(entry.get("values", ())):
-        label = re.sub(r"[^a-z0-9_.]+", "-", f"{entry['parameter']}-{_text(value)}".lower()).strip("-")
-        yield ("values", index), value, label, {entry["parameter"]: value}
+        yield ("values", index), value, _label(entry["parameter"], value), override(entry["parameter"], value)
+    if parameters := entry.get("parameters"):
+        (first, ones), (second, others) = parameters.items()
+        for one, other in itertools.product(ones, others):
+            changes = changed(override(first, one), override(second, other))
+            yield ("parameters",), [one, other], f"{_label(first, one)}.{_label(second, other)}", changes
     for name, changes in entry.get("settings", {}).items():
         yield ("settings", name), name, name, dict(changes)
+
+
+def override(parameter: str, value: Any) -> Overrides:
+    """Return the override of a parameter of an axis.
+
+    >>> override("teacher.epochs", 6)
+    {'teacher': {'epochs': 6}}
+    """
+    section, _, key = parameter.rpartition(".")
+    return {section: {key: value}} if section == "teacher" else {parameter: value}
+
+
+def _label(parameter: str, value: Any) -> str:
+    return re.sub(r"[^a-z0-9_.]+", "-", f"{parameter}-{_text(value)}".lower()).strip("-")
 
 
 def _text(value: Any) -> str:
@@ -128,5 +204,11 @@ def _text(value: Any) -> str:
     return str(value)
 
 
-def _identity(config: Mapping[str, Any], overrides: Mapping[str, Any]) -> str:
-    return json.dumps(resolve(config, overrides), sort_keys=True)
+def _identities(configs: Mapping[str, Mapping[str, Any]], variant: str, changes: Overrides) -> dict[str, str]:
+    """Return what decides how a variant with changes is trained, by task; tasks may share a config."""
+    found: dict[int, str] = {}
+    for config in configs.values():
+        if id(config) not in found:
+            settings = resolve(config, changed(config["variants"][variant], changes))
+            found[id(config)] = json.dumps(settings, sort_keys=True)
+    return {task: found[id(config)] for task, config in configs.items()}

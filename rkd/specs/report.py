@@ -36,8 +36,10 @@ class Axis:
     """One axis of ablation: its values in order, each with the variant that was trained with it.
 
     Attributes:
-        values: pairs of a value and a variant's name.
+        values: pairs of a value and a variant's name; a value of a grid is a list of two.
         tasks: the tasks that the axis is run on.
+        parameters: the names of a grid's two parameters; empty for other axes.
+        base: the variant that the axis changes.
 
     Example:
         >>> Axis("alpha", ((0.1, "kd.alpha-0.1"), (0.5, "kd")), ("mrpc",)).numeric
@@ -47,11 +49,20 @@ class Axis:
     name: str
     values: tuple[tuple[Any, str], ...]
     tasks: tuple[str, ...]
+    parameters: tuple[str, ...] = ()
+    base: str = ""
 
     @classmethod
-    def ordered(cls, name: str, values: Iterable[tuple[Any, str]], tasks: Iterable[str]) -> Self:
+    def ordered(
+        cls,
+        name: str,
+        values: Iterable[tuple[Any, str]],
+        tasks: Iterable[str],
+        parameters: Iterable[str] = (),
+        base: str = "",
+    ) -> Self:
         """Build an axis whose values keep their order, or are sorted if all are numbers."""
-        axis = cls(name, tuple(values), tuple(tasks))
+        axis = cls(name, tuple(values), tuple(tasks), tuple(parameters), base)
         return replace(axis, values=tuple(sorted(axis.values, key=itemgetter(0)))) if axis.numeric else axis
 
     @property

@@ -81,7 +81,9 @@ def _told_by_plan(root: Path, plan: Plan) -> Iterator[str]:
     for place, record in _records(root, planned):
         teacher = place.variant == TEACHER
         spec = asdict(
-            plan.teacher(place.task, place.seed) if teacher else plan.student(place.task, place.variant, place.seed)
+            plan.teacher_of_digest(place.task, place.digest, place.seed)
+            if teacher
+            else plan.student(place.task, place.variant, place.seed)
         )
         expected, found = (
             {

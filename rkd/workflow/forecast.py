@@ -120,7 +120,8 @@ def estimate(plan: Plan, jobs: Iterable[Job], results: Path, flops_per_second: f
             continue
         task, seed = job.wildcards["task"], int(job.wildcards["seed"])
         variant = job.wildcards.get("variant", TEACHER)
-        spec = plan.teacher(task, seed) if variant == TEACHER else plan.student(task, variant, seed)
+        teacher = plan.teacher_of_digest(task, job.wildcards.get("digest", ""), seed) if variant == TEACHER else None
+        spec = teacher or plan.student(task, variant, seed)
         rows = rows_of(task)
         steps = None if rows is None else spec.training["epochs"] * math.ceil(rows / spec.training["batch_size"])
         seconds, basis = _seconds_per_step(plan, spec, measured, flops_per_second)

@@ -6,7 +6,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from rkd.config.variants import expand, resolve, without_unread
+from rkd.config.variants import expand, on_task, resolve, teacher_settings
 from rkd.errors import RkdError
 from rkd.methods.facts import METHODS, TEACHER_METHOD
 from rkd.models import source as model_source
@@ -41,9 +41,16 @@ class Plan:
         self.tasks: list[str] = list(config["tasks"])
         self.seeds: list[int] = list(config["seeds"])
         self.variants: list[str] = list(config["variants"])
-        self._overrides, self.cells = expand(config)
+        expanded = expand(config)
+        self._overrides, self.cells = expanded.overrides, expanded.cells
+        # By task, with its own settings in place of the general ones: the config and the overrides of variants.
+        self._configs = {task: on_task(config, task) for task in self.tasks}
+        self._on_task = {
+            task: self._overrides if own is config else expanded.on(own) for task, own in self._configs.items()
+        }
         self._student_models: dict[str, ModelSpec] = {}
         self._digests: dict[tuple[str, str], str] = {}
+        self._teacher_digests: dict[tuple[str, str], str] = {}
         self._data_digests: dict[str, str] = {}
 
     @property
@@ -59,8 +66,9 @@ class Plan:
             digests = config.pop("digests", {})
             plan = cls(config)
             plan._data_digests.update(digests.get("data", {}))
-            for task, known in digests.get("runs", {}).items():
-                plan._digests.update({(task, variant): digest for variant, digest in known.items()})
+            for key, by_task in (("runs", plan._digests), ("teachers", plan._teacher_digests)):
+                for task, known in digests.get(key, {}).items():
+                    by_task.update({(task, variant): digest for variant, digest in known.items()})
             return plan
         except (ValueError, RecursionError) as error:
             raise RkdError(f"config: not JSON: {error}; expected the checked config") from None
@@ -162,29 +170,54 @@ class Plan:
                 spec, teacher = self.teacher(task, self.seeds[0]), None
             else:
                 spec = self.student(task, variant, self.seeds[0])
-                teacher = self.digest(task, TEACHER) if self.needs_teacher(variant) else None
+                teacher = self.teacher_digest(task, variant) if self.needs_teacher(variant) else None
             self._digests[task, variant] = run_digest(spec, self.data_digest(task), teacher)
         return self._digests[task, variant]
+
+    def teacher_digest(self, task: str, variant: str) -> str:
+        """Return the digest of the teacher that a variant learns from."""
+        if not self.has_own_teacher(variant):
+            return self.digest(task, TEACHER)
+        if (task, variant) not in self._teacher_digests:
+            spec = self.teacher(task, self.seeds[0], variant)
+            self._teacher_digests[task, variant] = run_digest(spec, self.data_digest(task), None)
+        return self._teacher_digests[task, variant]
 
     def run(self, task: str, variant: str, seed: int) -> Run:
         """Return a run with the digest of its settings."""
         return Run(task, variant, seed, self.digest(task, variant))
 
-    def teacher(self, task: str, seed: int) -> RunSpec:
-        """Return the spec of a teacher's fine-tuning."""
+    def teacher_run(self, task: str, variant: str, seed: int) -> Run:
+        """Return the run of the teacher that a variant learns from."""
+        return Run(task, TEACHER, seed, self.teacher_digest(task, variant))
+
+    def teacher(self, task: str, seed: int, variant: str | None = None) -> RunSpec:
+        """Return the spec of a teacher's fine-tuning.
+
+        Args:
+            task, seed: those of the run.
+            variant: one with a teacher of its own; by default the teacher of all others.
+        """
+        overrides = None if variant is None else self._on_task[task][variant]
         return RunSpec(
             task,
             "teacher",
             TEACHER_METHOD,
             seed,
             self._teacher_model,
-            _pick(without_unread(self.config["teacher"]), TRAINING_KEYS),
+            _pick(teacher_settings(self._configs[task], overrides), TRAINING_KEYS),
             custom_task=self._own_task(task, training=True),
         )
 
+    def teacher_of_digest(self, task: str, digest: str, seed: int) -> RunSpec:
+        """Return the spec of the planned teacher with a digest; that of the config's if there is none."""
+        names = (name for name in self.all_variants if self.has_own_teacher(name))
+        variant = next((name for name in names if self.teacher_digest(task, name) == digest), None)
+        return self.teacher(task, seed, None if digest == self.digest(task, TEACHER) else variant)
+
     def student(self, task: str, variant: str, seed: int) -> RunSpec:
         """One student; holds only the settings that its method reads, so that others may change without a re-run."""
-        settings = resolve(self.config, self._overrides[variant])
+        settings = resolve(self._configs[task], self._on_task[task][variant])
         method = settings["method"]
         return RunSpec(
             task,
@@ -220,6 +253,10 @@ class Plan:
         """Return whether tables and figures are made from existing runs, without training any."""
         return bool(self.config["report_only"])
 
+    def has_own_teacher(self, variant: str) -> bool:
+        """Return whether the variant overrides settings of its teacher."""
+        return bool(self._overrides[variant].get("teacher")) and self.needs_teacher(variant)
+
     def has_own_student(self, variant: str) -> bool:
         """Return whether the variant starts from another student than the config's."""
         return (
@@ -236,8 +273,15 @@ class Plan:
         """The axes of ablation that run on some task, by name; values in the order of the config, numbers sorted."""
         names = dict.fromkeys(cell.axis for cell in self.cells)
         cells = {name: [cell for cell in self.cells if cell.axis == name] for name in names}
+        entries = self.config["ablations"]
         return {
-            name: Axis.ordered(name, [(cell.value, cell.variant) for cell in found], found[0].tasks)
+            name: Axis.ordered(
+                name,
+                [(cell.value, cell.variant) for cell in found],
+                found[0].tasks,
+                entries[name].get("parameters", ()),
+                entries[name]["variant"],
+            )
             for name, found in cells.items()
         }
 
@@ -245,7 +289,12 @@ class Plan:
         """Return every training run, the teachers first."""
         places = [(task, name) for name in ("teacher", *self.variants) for task in self.tasks]
         places += [(task, cell.variant) for cell in self.cells for task in cell.tasks]
-        return [self.run(task, name, seed) for task, name in dict.fromkeys(places) for seed in self.seeds]
+        places = list(dict.fromkeys(places))
+        own = [(task, name) for task, name in places if name != TEACHER and self.has_own_teacher(name)]
+        teachers = [self.teacher_run(task, name, seed) for task, name in own for seed in self.seeds]
+        return list(
+            dict.fromkeys([*teachers, *(self.run(task, name, seed) for task, name in places for seed in self.seeds)])
+        )
 
     def step_cost(self, task: str) -> StepCostSpec:
         """Return the variants to time, all on one batch and with the config's student."""
@@ -276,7 +325,11 @@ class Plan:
                 names.
         """
         names = self.variants if axis is None else self.all_variants
-        selections = {self.student(self.tasks[0], name, self.seeds[0]).training["selection"] for name in names}
+        tasks = {id(own): task for task, own in self._configs.items()}.values()  # one for all without own settings
+        students = [self.student(task, name, self.seeds[0]) for task in tasks for name in names]
+        own = [name for name in names if self.has_own_teacher(name)]
+        teachers = [self.teacher(task, self.seeds[0], name) for task in tasks for name in (None, *own)]
+        chosen = ["/".join(sorted({spec.training["selection"] for spec in specs})) for specs in (teachers, students)]
         entries = self.config["custom_tasks"]
         return ReportSpec(
             tasks=tuple(self.tasks),
@@ -285,7 +338,7 @@ class Plan:
             synthetic=self.synthetic,
             teacher_model=self.config["teacher_model"],
             student_model=self.config["student_model"],
-            selection=Selection(self.config["teacher"]["selection"], "/".join(sorted(selections))),
+            selection=Selection(*chosen),
             axis=None if axis is None else self.axes[axis],
             custom_tasks={task: define(entries[task]) for task in self.tasks if task in entries},
         )
@@ -301,9 +354,13 @@ class Plan:
         config = dict(sorted(self.config.items()))
         # Given, so that its reader needs no local models: their content is part of the digests.
         runs: dict[str, dict[str, str]] = {}
-        for run in self.runs():
-            runs.setdefault(run.task, {})[run.variant] = run.digest
-        config["digests"] = {"data": {task: self.data_digest(task) for task in self.tasks}, "runs": runs}
+        teachers: dict[str, dict[str, str]] = {}
+        for task, name in dict.fromkeys(run[:2] for run in self.runs()):
+            runs.setdefault(task, {})[name] = self.digest(task, name)
+            if name != TEACHER and self.has_own_teacher(name):
+                teachers.setdefault(task, {})[name] = self.teacher_digest(task, name)
+        data = {task: self.data_digest(task) for task in self.tasks}
+        config["digests"] = {"data": data, "runs": runs, **({"teachers": teachers} if teachers else {})}
         if compared:
             config = {key: value for key, value in config.items() if key not in WHERE_JOBS_RUN}
             places = ("train", "dev", "test")

@@ -89,6 +89,16 @@ def test_the_console_has_a_line_per_job(project):
     assert len(lines) < 10
 
 
+def test_a_profile_sets_how_jobs_run_and_changes_no_run(project, tmp_path):
+    (tmp_path / "config.yaml").write_text("config:\n  - threads=2\n  - device=cpu\n")
+    arguments = ("--snakefile", f"{project.clone}/Snakefile", "--configfile", "mine.yaml", "--dry-run")
+    arguments += ("--workflow-profile", str(tmp_path))
+    assert "Nothing to be done" in project.snakemake(*arguments)
+    forced = project.snakemake(*arguments, "--forceall")
+    assert "threads: 2" in forced
+    assert "device=cpu" in forced
+
+
 def test_a_config_that_is_not_read_is_named(project):
     config = project.user / "config.yaml"
     config.write_text("seeds: [7]\n")

@@ -50,7 +50,8 @@ def trainings(workflow: Workflow) -> list[int]:
     for entry in Path("/proc").iterdir():
         with contextlib.suppress(OSError, ValueError):
             command = (entry / "cmdline").read_bytes()
-            trains = command.startswith(b"python\0workflow_scripts/train.py") and KD.encode() in command
+            name, script, *_ = [*command.split(b"\0"), b""]
+            trains = name == b"python" and script.endswith(b"/workflow_scripts/train.py") and KD.encode() in command
             if trains and (entry / "cwd").resolve() == workflow.folder:
                 found.append(int(entry.name))
     return found

@@ -11,6 +11,7 @@ from matplotlib.ticker import NullLocator
 
 from rkd.errors import RkdError
 from rkd.report.captions import seed_count
+from rkd.report.figures.heat_map import heat_map
 from rkd.report.figures.style import (
     COLOURS,
     HOUSE_STYLE,
@@ -35,7 +36,7 @@ def ablation_figure(table: AblationTable, references: Sequence[str] = REFERENCES
     """Draw the dev primary score by value: a panel per task, points with 95 % intervals over seeds.
 
     Numeric values have a linear scale, or a logarithmic one if they span a factor of 10 or more, and are joined by a
-    line. Other values are points in the order of the config.
+    line. Other values are points in the order of the config. A grid of two parameters is a heat map.
 
     Args:
         table: the result of `ablation_table`.
@@ -48,6 +49,8 @@ def ablation_figure(table: AblationTable, references: Sequence[str] = REFERENCES
     tasks = [task for task in axis.tasks if any((variant, task) in table.scores for _, variant in axis.values)]
     if not tasks:
         raise RkdError(f"ablation of {axis.name}: no metrics of its variants; expected at least one run")
+    if axis.parameters:
+        return heat_map(table, tasks)
     levels = [name for name in references if name not in {variant for _, variant in axis.values}]
     with style.context(HOUSE_STYLE):
         figure, places = panels(len(tasks), axis.name)

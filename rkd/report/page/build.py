@@ -123,7 +123,7 @@ def sources(plan: Plan, results: Path, tables: Iterable[str], figures: Iterable[
         plan, results, tables, figures: as for `page`.
     """
     own = results / plan.experiment
-    unfinished = {(run.task, run.variant, run.seed) for run in missing(plan, results)}
+    unfinished = {(one.task, one.variant, one.seed) for one in missing(plan, results)}
     found = [own / f"tables/{name}.{suffix}" for name in tables for suffix in ("json", "csv", "tex")]
     found += [own / f"figures/{name}.{suffix}" for name in figures for suffix in ("json", "pdf", "png")]
     found += [results / DATA.format(task=task, digest=plan.data_digest(task)) / "manifest.json" for task in plan.tasks]

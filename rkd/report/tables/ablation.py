@@ -47,7 +47,7 @@ class AblationTable:
     def grid(self) -> Grid:
         """Return the printed table: a line per value, a column per task."""
         groups = tuple((get(task).title, (score_name(get(task)),)) for task in self.axis.tasks)
-        texts = value_texts([value for value, _ in self.axis.values])
+        texts = axis_texts(self.axis)
         lines = tuple(
             (Cell(text), *self._line(variant)) for text, (_, variant) in zip(texts, self.axis.values, strict=True)
         )
@@ -98,6 +98,15 @@ def ablation_table(spec: ReportSpec, metrics: pd.DataFrame) -> AblationTable:
         scores[str(variant), str(task)] = seed_interval(100 * runs["value"].to_numpy(dtype=float))
         files[str(variant), str(task)] = tuple(runs["file"])
     return AblationTable(spec, axis, scores, files)
+
+
+def axis_texts(axis: Axis) -> list[str]:
+    """Return the printed forms of an axis' values; those of a grid name their parameters."""
+    if not axis.parameters:
+        return value_texts([value for value, _ in axis.values])
+    columns = [value_texts(column) for column in zip(*(value for value, _ in axis.values), strict=True)]
+    pairs = [zip(axis.parameters, texts, strict=True) for texts in zip(*columns, strict=True)]
+    return [", ".join(f"{name} {text}" for name, text in pair) for pair in pairs]
 
 
 def value_text(value: Any) -> str:

@@ -88,6 +88,153 @@ def test_an_axis_of_other_tasks_trains_nothing():
     assert not [name for name in Plan(load(config(heat=heat(tasks=["rte"])))).all_variants if "temperature" in name]
 
 
+def test_two_parameters_make_a_grid():
+    grid = {"variant": "kd", "parameters": {"temperature": [1, 5.0], "alpha": [0.2, 0.5]}}
+    plan = Plan(load(config(mix=grid)))
+    assert plan.axes["mix"].values == (
+        ([1.0, 0.2], "kd.temperature-1.0.alpha-0.2"),
+        ([1.0, 0.5], "kd.temperature-1.0.alpha-0.5"),
+        ([5.0, 0.2], "kd.temperature-5.0.alpha-0.2"),
+        ([5.0, 0.5], "kd"),
+    )
+    made = plan.student("cola", "kd.temperature-1.0.alpha-0.2", 1).options
+    assert (made["temperature"], made["alpha"]) == (1.0, 0.2)
+
+
+# --- teachers of a variant's own ---------------------------------------------------------------------------
+
+
+def test_a_variant_may_have_a_teacher_of_its_own():
+    content = config()
+    content["variants"]["kd-long"] = {"method": "kd", "teacher": {"epochs": 9}}
+    plan = Plan(load(content))
+    assert plan.teacher("cola", 1).training["epochs"] == 8
+    assert plan.teacher("cola", 1, "kd-long").training["epochs"] == 9
+    teachers = [run for run in plan.runs() if run.variant == "teacher" and run[:3:2] == ("cola", 1)]
+    assert teachers == [plan.teacher_run("cola", "kd-long", 1), plan.teacher_run("cola", "kd", 1)]
+    for run in teachers:
+        spec = plan.teacher_of_digest("cola", run.digest, 1)
+        assert spec.training["epochs"] == (9 if run == plan.teacher_run("cola", "kd-long", 1) else 8)
+    assert plan.student("cola", "kd-long", 1).training == plan.student("cola", "kd", 1).training
+    assert plan.digest("cola", "kd-long") != plan.digest("cola", "kd"), "it learns from another teacher"
+    again = Plan.from_json(plan.page())
+    assert again.runs() == plan.runs()
+
+
+def test_a_teacher_with_the_settings_of_the_configs_is_that_teacher():
+    content = config(longer={"variant": "kd", "parameter": "teacher.epochs", "values": [2, 8]})
+    plan = Plan(load(content))
+    assert plan.axes["longer"].values == ((2, "kd.teacher.epochs-2"), (8, "kd"))
+    assert len({run.digest for run in plan.runs() if run[:3] == ("cola", "teacher", 1)}) == 2
+    content["variants"]["kd-same"] = {"method": "kd", "teacher": {"epochs": 8}}
+    same = Plan(load(content))
+    assert same.teacher_run("cola", "kd-same", 1) == same.teacher_run("cola", "kd", 1)
+
+
+# --- settings of single tasks -------------------------------------------------------------------------------
+
+
+def own(**settings):
+    """A config with settings for MRPC alone."""
+    return config() | {"per_task": {"mrpc": settings}}
+
+
+def test_settings_of_a_task_are_for_it_alone():
+    plan = Plan(load(own(teacher={"epochs": 7}, student={"epochs": 8}, variants={"kd": {"temperature": 2}})))
+    general = Plan(load(config()))
+    assert plan.teacher("mrpc", 1).training["epochs"] == 7
+    assert plan.student("mrpc", "reptile", 1).training["epochs"] == 8
+    assert plan.student("mrpc", "kd", 1).options["temperature"] == 2.0
+    assert plan.student("mrpc", "reptile", 1).options["temperature"] == 5.0
+    assert [run for run in plan.runs() if run.task == "cola"] == [run for run in general.runs() if run.task == "cola"]
+    mrpc = {run for run in plan.runs() if run.task == "mrpc"}
+    assert not mrpc & set(general.runs())
+    assert Plan.from_json(plan.page()).runs() == plan.runs()
+
+
+def test_overrides_of_a_variant_go_before_those_of_student_for_a_task():
+    content = own(student={"alpha": 0.9}, variants={"reptile": {"temperature": 3}})
+    content["variants"]["kd"] = {"method": "kd", "alpha": 0.1, "temperature": 4}
+    content["variants"]["reptile"] = {"method": "reptile", "temperature": 4}
+    plan = Plan(load(content))
+    assert plan.student("mrpc", "kd", 1).options["alpha"] == 0.1
+    assert plan.student("mrpc", "reptile", 1).options["alpha"] == 0.9
+    assert plan.student("mrpc", "reptile", 1).options["temperature"] == 3.0
+
+
+def test_a_cell_is_a_variant_only_with_its_settings_on_all_tasks_of_the_axis():
+    content = own(variants={"kd": {"temperature": 2}})
+    content["ablations"] = {"heat": heat(values=[2.0, 5.0]), "cola": heat(values=[2.0, 5.0], tasks=["cola"])}
+    plan = Plan(load(content))
+    assert plan.axes["heat"].variants == ["kd.temperature-2.0", "kd.temperature-5.0"]
+    assert plan.axes["cola"].variants == ["kd.temperature-2.0", "kd"]
+    assert plan.student("mrpc", "kd.temperature-5.0", 1).options["temperature"] == 5.0
+
+
+@pytest.mark.parametrize(
+    ("per_task", "path", "found", "expected"),
+    [
+        ({"mprc": {"student": {"epochs": 1}}}, "per_task.mprc", "'mprc'", "did you mean mrpc?"),
+        ({"mrpc": {"students": {"epochs": 1}}}, "per_task.mrpc.students", "unknown key", "did you mean student?"),
+        ({"mrpc": {"student": {"epochs": 0}}}, "per_task.mrpc.student.epochs", "0", "a whole number"),
+        ({"mrpc": {"student": {}}}, "per_task.mrpc.student", "{}", "keys of the section student"),
+        ({"mrpc": {"teacher": {"alpha": 0.1}}}, "per_task.mrpc.teacher.alpha", "unknown key", "one of the keys"),
+        ({"mrpc": {"variants": {"kdd": {"epochs": 1}}}}, "per_task.mrpc.variants.kdd", "'kdd'", "did you mean kd?"),
+        (
+            {"mrpc": {"variants": {"kd": {"layer_map": "skip"}}}},
+            "per_task.mrpc.variants.kd.layer_map",
+            "'skip'",
+            "method kd reads",
+        ),
+        (
+            {"mrpc": {"student": {"gradient_accumulation": 5}}},
+            "per_task.mrpc.student.gradient_accumulation",
+            "5",
+            "a divisor of batch_size 32",
+        ),
+        (
+            {"mrpc": {"teacher": {"batch_size": 3, "gradient_accumulation": 2}}},
+            "per_task.mrpc.teacher.gradient_accumulation",
+            "2",
+            "a divisor of batch_size 3",
+        ),
+        ({"mrpc": {"variants": {"kd": {"method": "pkd"}}}}, "per_task.mrpc.variants.kd.method", "'pkd'", "one of the"),
+        ({"mrpc": 3}, "per_task.mrpc", "3", "a section with some of"),
+    ],
+)
+def test_impossible_settings_of_a_task_are_refused_where_they_stand(per_task, path, found, expected):
+    problem = next(iter(check(config() | {"per_task": per_task})))
+    assert problem.path == path
+    assert found in problem.found
+    assert expected in f"{problem.expected} {problem.suggestion}"
+
+
+@pytest.mark.parametrize("entry", [{"rte": {"student": {"epochs": 1}}}, {"mrpc": None}])
+def test_settings_of_a_task_that_is_not_run_and_dropped_ones_change_nothing(entry):
+    assert Plan(load(config() | {"per_task": entry})).runs() == Plan(load(config())).runs()
+
+
+@pytest.mark.parametrize(
+    ("variant", "path", "expected"),
+    [
+        ({"method": "finetune", "teacher": {"epochs": 2}}, "variants.x.teacher", "learns from none"),
+        ({"method": "kd", "teacher": {"epoch": 2}}, "variants.x.teacher.epoch", "did you mean epochs?"),
+        ({"method": "kd", "teacher": {}}, "variants.x.teacher", "keys of the section teacher"),
+        (
+            {"method": "kd", "teacher": {"gradient_accumulation": 5}},
+            "variants.x.teacher.gradient_accumulation",
+            "divisor",
+        ),
+    ],
+)
+def test_an_impossible_teacher_of_a_variant_is_refused_where_it_stands(variant, path, expected):
+    content = config()
+    content["variants"]["x"] = variant
+    problem = next(iter(check(content)))
+    assert problem.path == path
+    assert expected in f"{problem.expected} {problem.suggestion}"
+
+
 def test_an_overlay_drops_an_axis():
     assert Plan(load(config(heat=None))).cells == []
 
@@ -104,8 +251,25 @@ def test_an_overlay_drops_an_axis():
         (heat(values=[1.0, 1.0]), "ablations.x.values[1]", "1.0", "only once"),
         (heat(tasks=["mprc"]), "ablations.x.tasks[0]", "'mprc'", "did you mean mrpc?"),
         (heat(settings={"a": {"alpha": 0.1}}), "ablations.x", "parameter, values, settings", "either"),
-        ({"variant": "kd"}, "ablations.x", "none of them", "either parameter and values, or settings"),
+        ({"variant": "kd"}, "ablations.x", "none of them", "either parameter and values, or parameters, or settings"),
         ({"variant": "kd", "settings": {"a": {"alpha": 2}}}, "ablations.x.settings.a.alpha", "2", "from 0 to 1"),
+        (heat(parameter="teacher"), "ablations.x.parameter", "'teacher'", "teacher.epochs"),
+        (heat(parameter="teacher.epoch"), "ablations.x.parameter", "'teacher.epoch'", "did you mean teacher.epochs?"),
+        (heat(parameter="teacher.epochs", values=[1, 0]), "ablations.x.values[1]", "0", "a whole number"),
+        (heat(variant="finetune", parameter="teacher.epochs"), "ablations.x.parameter", "epochs", "no teacher"),
+        (
+            {"variant": "kd", "parameters": {"temperature": [1.0], "alfa": [0.1]}},
+            "ablations.x.parameters.alfa",
+            "'alfa'",
+            "did you mean alpha?",
+        ),
+        (
+            {"variant": "kd", "parameters": {"temperature": [1.0, 0], "alpha": [0.1]}},
+            "ablations.x.parameters.temperature[1]",
+            "0",
+            "above 0",
+        ),
+        ({"variant": "kd", "parameters": {"alpha": [0.1]}}, "ablations.x.parameters", "alpha", "two parameters"),
         (
             {"variant": "kd", "settings": {"a": {"outer_target": "student"}}},
             "ablations.x.settings.a.outer_target", "outer_target", "kd reads",

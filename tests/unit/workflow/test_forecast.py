@@ -46,7 +46,7 @@ def test_seconds_are_those_of_finished_runs_the_same_task_first(tmp_path):
     found = plan()
     finish(tmp_path, found.student("mrpc", "kd", 1), "students/mrpc/kd/seed-1", 80.0, 100)
     teacher, *students = estimate(found, JOBS, tmp_path, 1e9)
-    assert (teacher.steps, teacher.basis) == (4 * 125, "assumed")  # 2000 rows by 16
+    assert (teacher.steps, teacher.basis) == (8 * 63, "assumed")  # 2000 rows by 32
     assert students[0].steps == 3 * 63  # 2000 rows by 32
     assert {one.basis for one in students} == {"measured on other tasks"}
     assert [one.seconds for one in students] == pytest.approx([3 * 63 * 0.8] * 2)

@@ -32,6 +32,13 @@ SPEC = ReportSpec(
 AXES = {
     "layer-map": Axis("layer-map", (("skip", "reptile"), ("first", "first")), ("cola", "rte")),
     "temperature": Axis("temperature", ((1, "cold"), (5, "reptile"), (10.0, "hot")), ("rte",)),
+    "grid": Axis(
+        "grid",
+        (([5.0, 0.5], "kd"), ([5.0, 0.1], "hot"), ([1.0, 0.5], "cold"), ([1.0, 0.1], "quick")),
+        ("cola", "rte"),
+        ("temperature", "alpha"),
+        "kd",
+    ),
 }
 
 
@@ -66,8 +73,8 @@ def table(files, axis="layer-map", spec=SPEC):
 
 
 def test_numbers_have_a_scale_and_words_do_not():
-    assert [AXES[name].numeric for name in AXES] == [False, True]
-    assert [AXES[name].logarithmic for name in AXES] == [False, True]
+    assert [axis.numeric for axis in AXES.values()] == [False, True, False]
+    assert [axis.logarithmic for axis in AXES.values()] == [False, True, False]
     assert not Axis("alpha", ((0, "kd"), (0.5, "hot")), ("rte",)).logarithmic
 
 
@@ -134,6 +141,26 @@ def test_intervals_are_students_and_one_seed_has_none(files):
     one = [file for file in files if "seed-1" in file]
     figure = ablation_figure(table(one, spec=replace(SPEC, seeds=(1,))))
     assert "One seed, no interval." in " ".join(text.get_text() for text in figure.texts)
+
+
+def test_a_grid_is_a_heat_map_with_its_numbers(files):
+    without = [file for file in files if "quick" not in file]
+    figure = ablation_figure(table(without, "grid"))
+    left, _ = figure.axes
+    assert [axes.get_title(loc="left") for axes in figure.axes] == ["CoLA", "RTE"]
+    assert (left.get_ylabel(), left.get_xlabel()) == ("temperature", "alpha")
+    assert [tick.get_text() for tick in left.get_yticklabels()] == ["1", "5"]
+    assert [tick.get_text() for tick in left.get_xticklabels()] == ["0.1", "0.5"]
+    told = {text.get_position(): text.get_text() for text in left.texts}
+    assert told == {(0, 0): "–", (1, 0): "57.0", (0, 1): "56.0", (1, 1): "53.0"}
+    assert [patch.get_xy() for patch in left.patches] == [(1 - 0.48, 1 - 0.48)]
+    assert "Frame: KD." in " ".join(text.get_text() for text in figure.texts)
+
+
+def test_the_table_of_a_grid_names_its_parameters(files):
+    [section] = table(files, "grid").grid().sections
+    assert section.lines[0][0].text == "temperature 5, alpha 0.5"
+    assert table(files, "grid").frame()["value"].iloc[0] == "[5.0, 0.5]"
 
 
 def test_nothing_to_draw_is_an_error():
