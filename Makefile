@@ -29,7 +29,7 @@ help: ## Show this list
 
 results: $(INSTALLED) ## Run the workflow and show the main table (ARGS="…" goes to snakemake)
 	@$(IN_VENV) PYTHONPATH="$(CURDIR)" RKD_EXPERIMENT_FILE=$(VENV)/.experiment \
-	    snakemake --cores all --logger rkd $(ARGS)
+	    snakemake --logger rkd --cores all $(ARGS)
 	@folder=results/$$(cat $(VENV)/.experiment) && \
 	    printf '\nReport:  %s\nTables:  %s\nFigures: %s\n\n' $$folder/report/index.html $$folder/tables $$folder/figures && \
 	    if [ -f $$folder/tables/main.md ]; then cat $$folder/tables/main.md; fi

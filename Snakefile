@@ -1,6 +1,6 @@
 # Reptile knowledge distillation on GLUE: teachers → students → metrics → tables and figures.
 # `snakemake --cores all` builds everything; `teachers`, `students`, `tables`, `figures`, `ablations`,
-# `ablation_NAME`, `submissions` and `TASK_all` (cola_all, …) build a part. The settings are those of config.yaml,
+# `ablation_NAME`, `submissions` and `TASK_all` (cola_all, …) build a part; `tune` tunes. The settings are those of config.yaml,
 # changed by --configfile and --config.
 
 from snakemake.utils import min_version
@@ -21,6 +21,7 @@ if not PLAN.report_only:
     include: "rules/teacher.smk"
     include: "rules/student.smk"
     include: "rules/evaluate.smk"
+    include: "rules/tune.smk"
 
 
 include: "rules/report.smk"

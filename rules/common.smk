@@ -106,7 +106,7 @@ if earlier := [name for name in paths.EARLIER if os.path.isdir(f"{RESULTS}/{name
 
 wildcard_constraints:
     task="|".join(map(re.escape, PLAN.tasks)),
-    variant="|".join(map(re.escape, [TEACHER, *PLAN.all_variants])),
+    variant="|".join(map(re.escape, [TEACHER, *PLAN.all_variants, *PLAN.candidates])),
     digest=DIGEST,
     axis="|".join(map(re.escape, PLAN.axes)) or "none",
     seed="[0-9]+",

@@ -2,6 +2,7 @@
 
 STYLE = ["rkd/report/figures/rkd.mplstyle"]
 SPEC = verbatim(PLAN.report().json())
+WHEN_ASKED_FOR = ["cost", "efficiency", "tune_teacher", "tune"]  # tables
 BASELINES = [name for name in ("kd", "finetune") if name in PLAN.variants] or PLAN.variants[:1]
 
 
@@ -182,10 +183,10 @@ rule report:
         folder=working_folder,
         results=verbatim(RESULTS),
         page=verbatim(PAGE),
-        tables=[*TABLE_NAMES[:-1], "cost", "efficiency", TABLE_NAMES[-1]],
+        tables=[*TABLE_NAMES[:-1], *WHEN_ASKED_FOR, TABLE_NAMES[-1]],
         figures=[*FIGURE_NAMES, "latency"],
         # Made when asked for only, so no inputs of this rule; what they hold decides whether the page is made anew.
-        measured=digests(f"{TABLES}/cost.json", f"{TABLES}/efficiency.json", f"{FIGURES}/latency.png"),
+        measured=digests(*(f"{TABLES}/{name}.json" for name in WHEN_ASKED_FOR), f"{FIGURES}/latency.png"),
         code=code_digest("workflow_scripts/make_report.py", "CITATION.cff"),
     shell:
         "(cd {params.folder:q} && python {params.script:q} --config - --results {params.results} "

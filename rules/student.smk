@@ -14,7 +14,7 @@ rule train_student:
         benchmark_of("train_student", JOB)
     wildcard_constraints:
         # Never the teacher's folder, which the rule in rules/teacher.smk makes.
-        variant="|".join(map(re.escape, PLAN.all_variants)),
+        variant="|".join(map(re.escape, [*PLAN.all_variants, *PLAN.candidates])),
     conda:
         "../environment.yaml"
     threads: PLAN.config["threads"]

@@ -36,10 +36,11 @@ def reference(schema: Mapping[str, Any], defaults: str) -> str:
 
 
 def keys(properties: Mapping[str, Any], above: KeyPath = ()) -> Iterator[tuple[KeyPath, Mapping[str, Any]]]:
-    """Every key of the schema with its rule, sections before their keys."""
+    """Every key of the schema with its rule, sections before their keys; not those that another section explains."""
     for name, rule in properties.items():
         yield (*above, name), rule
-        yield from keys(rule.get("properties", {}), (*above, name))
+        if "maxProperties" not in rule:  # else the user picks some of them
+            yield from keys(rule.get("properties", {}), (*above, name))
 
 
 def _entry(path: KeyPath, rule: Mapping[str, Any], value: Any, comment: str) -> str:

@@ -26,6 +26,7 @@ from rkd.config.schema import (
     schema_problems,
     with_number_types,
 )
+from rkd.config.tuning import ROLES, tuning_problems
 from rkd.errors import RkdError
 from rkd.models import source as model_source
 from rkd.utils.escape import one_line
@@ -78,7 +79,7 @@ def check(config: Mapping[str, Any]) -> list[Problem]:
     if not problems:
         problems = dict(per_task_problems(given))
     if not problems:
-        problems = ablation_problems(given)
+        problems = ablation_problems(given) or dict(tuning_problems(given))
     return [problems[path] for path in sorted(problems, key=path_order)]
 
 
@@ -90,6 +91,9 @@ def _read(config: Any) -> Any:
     for key in ("variants", "per_task", "ablations", "custom_tasks"):
         if isinstance(section := given.get(key), dict):
             given[key] = {name: entry for name, entry in section.items() if entry is not None}
+    if isinstance(tune := given.get("tune"), dict):
+        for role in (role for role in ROLES if isinstance(tune.get(role), dict)):
+            tune[role] = {key: values for key, values in tune[role].items() if values is not None}
     return read_numbers(given)
 
 

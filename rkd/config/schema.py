@@ -34,6 +34,8 @@ DEPTH = 8  # no config is deeper
 
 # Texts of a custom task's files, whose names of columns and labels may hold line breaks.
 _COLUMNS = ("text", "label", "labels")
+# Settings that can be tuned: those of training that all rows have.
+_TUNED = ("learning_rate", "epochs", "batch_size", "weight_decay", "warmup_ratio", "max_grad_norm")
 _NUMBER = re.compile(r"[-+]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?P<exponent>[eE][-+]?[0-9]+)?")
 _TYPE_NAMES = {
     "object": "a section of keys",
@@ -60,6 +62,17 @@ def schema() -> dict[str, Any]:
     custom_task = content["properties"]["custom_tasks"]["additionalProperties"]["properties"]
     for key in ("metrics", "primary_metrics"):
         custom_task[key]["items"]["enum"] = list(METRICS)
+    training = content["properties"]["teacher"]["properties"]
+    for role in ("student", "teacher"):
+        content["properties"]["tune"]["properties"][role]["properties"] = {
+            key: {
+                "description": rule["description"],
+                "x-allowed": "a list of values",
+                **{"type": "array", "minItems": 1, "uniqueItems": True, "items": rule},
+            }
+            for key, rule in training.items()
+            if key in _TUNED
+        }
     for method, facts in METHODS.items():
         for option in (option for option in facts.options if option not in student["properties"]):
             rule = {"description": f"An option of {method}, which checks it.", "x-allowed": f"what {method} takes"}

@@ -13,6 +13,8 @@ _TITLES = {
     "selection": "Epoch selection",
     "cost": "Cost of a training step",
     "efficiency": "Size and speed",
+    "tune": "Tuning of the students",
+    "tune_teacher": "Tuning of the teacher",
     "provenance": "Where the runs come from",
 }
 

@@ -40,6 +40,7 @@ def same_settings(path: Path, folder: Path, made: Origin) -> Findings:
 def _told_by_spec(root: Path, folder: Path, spec: Mapping[str, Any], runs: Collection[Run]) -> Iterator[str]:
     """Yield findings on a table's or figure's spec that contradicts its runs."""
     methods = {variant["name"]: variant["method"] for variant in spec["variants"]}
+    methods |= {one["variant"]: methods.get(one["row"]) for one in spec.get("tried", ())}
     selections = {key: rule.split("/") for key, rule in spec["selection"].items()}
     students: dict[str, Mapping[str, Any]] = {}
     for place, record in _records(root, runs):

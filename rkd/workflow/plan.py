@@ -2,11 +2,13 @@
 
 import json
 from collections.abc import Mapping
+from dataclasses import fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from rkd.config.variants import expand, on_task, resolve, teacher_settings
+from rkd.config.tuning import Candidate, candidates
+from rkd.config.variants import Overrides, changed, expand, on_task, resolve, teacher_settings
 from rkd.errors import RkdError
 from rkd.methods.facts import METHODS, TEACHER_METHOD
 from rkd.models import source as model_source
@@ -17,6 +19,7 @@ from rkd.specs.jobs import TEACHER, TRAINING_KEYS, ModelSpec, RunSpec
 from rkd.specs.metrics import MetricsSpec
 from rkd.specs.profiling import StepCostSpec, TimedVariant
 from rkd.specs.report import Axis, ReportSpec, Selection, Variant
+from rkd.specs.tuning import Tried, TuningSpec
 from rkd.tasks import define, get
 from rkd.utils.known_files import known_sha256
 
@@ -48,6 +51,7 @@ class Plan:
         self._on_task = {
             task: self._overrides if own is config else expanded.on(own) for task, own in self._configs.items()
         }
+        self._candidates = {one.name: one for one in candidates(config)}
         self._student_models: dict[str, ModelSpec] = {}
         self._digests: dict[tuple[str, str], str] = {}
         self._teacher_digests: dict[tuple[str, str], str] = {}
@@ -198,7 +202,7 @@ class Plan:
             task, seed: those of the run.
             variant: one with a teacher of its own; by default the teacher of all others.
         """
-        overrides = None if variant is None else self._on_task[task][variant]
+        overrides = None if variant is None else self._settings(task, variant)
         return RunSpec(
             task,
             "teacher",
@@ -211,13 +215,13 @@ class Plan:
 
     def teacher_of_digest(self, task: str, digest: str, seed: int) -> RunSpec:
         """Return the spec of the planned teacher with a digest; that of the config's if there is none."""
-        names = (name for name in self.all_variants if self.has_own_teacher(name))
+        names = (name for name in (*self.all_variants, *self._candidates) if self.has_own_teacher(name))
         variant = next((name for name in names if self.teacher_digest(task, name) == digest), None)
         return self.teacher(task, seed, None if digest == self.digest(task, TEACHER) else variant)
 
     def student(self, task: str, variant: str, seed: int) -> RunSpec:
         """One student; holds only the settings that its method reads, so that others may change without a re-run."""
-        settings = resolve(self._configs[task], self._on_task[task][variant])
+        settings = resolve(self._configs[task], self._settings(task, variant))
         method = settings["method"]
         return RunSpec(
             task,
@@ -235,9 +239,18 @@ class Plan:
         names = dict.fromkeys(run.variant for run in self.runs() if run.task == task and run.variant != TEACHER)
         return "".join(f"{self.student(task, name, self.seeds[0]).json()}\n" for name in names)
 
+    def _settings(self, task: str, variant: str) -> Overrides:
+        """Return the overrides of a variant, or of a candidate of tuning, on a task."""
+        if (tried := self._candidates.get(variant)) is None:
+            return self._on_task[task][variant]
+        return changed({} if tried.row == TEACHER else self._on_task[task][tried.row], tried.changes)
+
     def method(self, variant: str) -> str:
-        """Return the training method of a variant."""
-        return str(self._overrides[variant]["method"])
+        """Return the training method of a variant, or of a candidate of tuning."""
+        return str(self._overrides[self._row(variant)]["method"])
+
+    def _row(self, variant: str) -> str:
+        return self._candidates[variant].row if variant in self._candidates else variant
 
     def needs_teacher(self, variant: str) -> bool:
         """Return whether the variant's method learns from the fine-tuned teacher."""
@@ -255,7 +268,8 @@ class Plan:
 
     def has_own_teacher(self, variant: str) -> bool:
         """Return whether the variant overrides settings of its teacher."""
-        return bool(self._overrides[variant].get("teacher")) and self.needs_teacher(variant)
+        row = self._row(variant)
+        return row == TEACHER or (bool(self._overrides[row].get("teacher")) and self.needs_teacher(row))
 
     def has_own_student(self, variant: str) -> bool:
         """Return whether the variant starts from another student than the config's."""
@@ -284,6 +298,33 @@ class Plan:
             )
             for name, found in cells.items()
         }
+
+    @property
+    def candidates(self) -> list[str]:
+        """The names of the candidates of tuning for students."""
+        return [name for name, one in self._candidates.items() if one.row != TEACHER]
+
+    def _tried(self, role: str) -> list[Candidate]:
+        return [one for one in self._candidates.values() if (one.row == TEACHER) == (role == "teacher")]
+
+    def tuning_runs(self, role: str) -> list[Run]:
+        """Return the runs of the candidates of the teacher or of the students, with the tuning seed."""
+        seed = self.config["tune"]["seed"] if "tune" in self.config else 0
+        find = self.teacher_run if role == "teacher" else self.run
+        return [find(task, one.name, seed) for task in self.tasks for one in self._tried(role)]
+
+    def tuning(self, role: str) -> TuningSpec:
+        """Return the spec of the table of tuning of the teacher or of the students."""
+        runs, tried = self.tuning_runs(role), self._tried(role)
+        rows = [(run, one) for run, one in zip(runs, tried * len(self.tasks), strict=True)]
+        report = self.report()
+        shared = {field.name: getattr(report, field.name) for field in fields(report)}
+        selection = replace(report.selection, **{role: "held-out"})
+        return TuningSpec(
+            **{**shared, "seeds": (self.config["tune"]["seed"],), "selection": selection},
+            tried=tuple(Tried(run.task, one.row, one.values, run.variant, run.digest) for run, one in rows),
+            per_task=dict(self.config["per_task"]),
+        )
 
     def runs(self) -> list[Run]:
         """Return every training run, the teachers first."""

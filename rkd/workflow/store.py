@@ -6,15 +6,17 @@ import shutil
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
+from rkd.config.tuning import ROLES
 from rkd.errors import RkdError
 from rkd.runs.history import read_history
 from rkd.runs.metrics import read_metrics
 from rkd.runs.paths import CHECKPOINTS, DATA, METRICS, RUN, STORE, Run, located, runs_in
 from rkd.runs.record import read_record
 from rkd.utils.files import atomic_write_text, staged
+from rkd.utils.json_values import read_json
 from rkd.workflow.plan import Plan
 
 # Larger predictions are not kept: they belong into an archive, not into Git.
@@ -117,7 +119,8 @@ def unplanned(results: Path, plans: Iterable[Plan]) -> list[Unplanned]:
     used: set[Path] = set()
     patterns = {"runs/*/*/*", ".checkpoints/*/*/*", "data/*"}
     for plan in plans:
-        runs = [run._asdict() for run in plan.runs()]
+        tuning = [run for role in ROLES for run in plan.tuning_runs(role)]
+        runs = [run._asdict() for run in (*plan.runs(), *tuning)]
         templates = (RUN, CHECKPOINTS, f"{plan.experiment}/{METRICS}")
         used |= {results / template.format(**run) for run in runs for template in templates}
         used |= {results / DATA.format(task=task, digest=plan.data_digest(task)) for task in plan.tasks}
@@ -203,6 +206,8 @@ def keep(name: str, results: Path, command: str = "") -> Path:
         # The report holds the tables as HTML.
         found = [path for path in (source / part).glob("*") if path.suffix != ".html" or part == "report"]
         files |= {path: path.relative_to(source) for path in found}
+    files |= {path: path.relative_to(source) for path in source.glob("tuned*.yaml")}
+    files |= {path: path.relative_to(results) for path in _of_tuning(source / "tables", results)}
     large = False
     for run, record in records.items():
         ours = [run.folder(results) / part for part in ("run.json", "history.jsonl", "predictions.parquet")]
@@ -219,6 +224,14 @@ def keep(name: str, results: Path, command: str = "") -> Path:
             shutil.copyfile(path, temporary / relative)
         atomic_write_text(temporary / "README.md", _readme(name, list(records.values()), command, large))
     return target
+
+
+def _of_tuning(tables: Path, results: Path) -> Iterator[Path]:
+    """Yield the records and histories of the runs behind the tables of tuning."""
+    for table in tables.glob("tune*.json"):
+        for file in read_json(table)["origin"]["inputs"]:
+            history = results / PurePosixPath(file).relative_to("results")
+            yield from (history, history.with_name("run.json"))
 
 
 def _readme(name: str, records: Sequence[Mapping[str, Any]], command: str, large: bool) -> str:

@@ -6,7 +6,9 @@ import shutil
 import subprocess
 import sys
 
+import pandas as pd
 import pytest
+import yaml
 
 from tests.helpers import TIMEOUT
 from tests.workflow.conftest import TINY, Workflow
@@ -69,6 +71,40 @@ def test_another_setting_trains_beside_what_is_there_and_going_back_trains_nothi
     rkd(finished, "prune", "overlay.yaml", "--yes")
     assert [path.read_bytes() for path in finished.folder.glob("results/runs/mrpc/kd-*/seed-1/run.json")] == [before]
     assert finished.planned() == {}
+
+
+def test_tuning_tries_each_value_and_its_overlay_trains_with_the_chosen_ones(finished):
+    tried = {
+        "seed": 7,
+        "student": {"learning_rate": [1.0e-5, 5.0e-3]},
+        "teacher": {"learning_rate": None, "epochs": [1, 2]},
+    }
+    finished.overlay(SMALL | {"tune": tried})
+    try:
+        # The teacher with the config's own epochs is the one that the students learn from.
+        assert finished.planned("--", "tune_teacher") == {"finetune_teacher": 2, "tune_teacher": 1}
+        finished.snakemake("--", "tune_teacher")
+        assert finished.planned("--", "tune") == {"finetune_teacher": 1, "train_student": 4, "tune": 1}
+        finished.snakemake("--", "tune")
+        assert finished.planned("--", "tune") == {}
+        assert finished.planned() == {"report": 1, "all": 1}, "the page shows the tables"
+        table = pd.read_csv(finished.experiment / "tables/tune.csv")
+        assert table["row"].value_counts().to_dict() == {"finetune": 2, "kd": 2}
+        chosen = table[table["chosen"]].set_index("row")["values"].str.split().str[1].astype(float).to_dict()
+        overlay = yaml.safe_load((finished.experiment / "tuned.yaml").read_text())
+        found = overlay["per_task"].get("mrpc", {}).get("variants", {})
+        assert {row: settings["learning_rate"] for row, settings in found.items()} == chosen
+        finished.snakemake()
+        rkd(finished, "verify", "results/demo")
+        given = {"per_task": {"mrpc": {"variants": {"kd": {"learning_rate": 5.0e-3}}}}}
+        (finished.folder / "given.yaml").write_text(yaml.safe_dump(given))
+        planned = finished.planned("--configfile", "overlay.yaml", "given.yaml")
+        assert planned["train_student"] == 1
+        assert "finetune_teacher" not in planned
+        assert "tune" not in rkd(finished, "prune", "overlay.yaml"), "tuning runs of a config are planned by it"
+    finally:
+        finished.overlay(SMALL)
+        finished.snakemake()
 
 
 def test_another_experiment_shares_the_runs_and_overwrites_nothing(finished):

@@ -307,3 +307,54 @@ def test_checking_changes_nothing():
     before = copy.deepcopy(content)
     assert check(content) == []
     assert content == before
+
+
+# --- tuning -------------------------------------------------------------------------------------------------
+
+
+def test_every_row_and_the_teacher_try_the_same_number_of_values():
+    content = config()
+    content["tune"] = {
+        "seed": 0,
+        "student": {"learning_rate": [1e-4, 1e-3], "epochs": [2, 3, 4]},
+        "teacher": {"learning_rate": [1e-4, 1e-3]},
+    }
+    plan = Plan(load(content))
+    students, teachers = plan.tuning_runs("student"), plan.tuning_runs("teacher")
+    assert len(students) == len(set(students)) == 2 * len(plan.variants) * 6
+    assert len(teachers) == len(set(teachers)) == 2 * 2
+    assert {run.seed for run in (*students, *teachers)} == {0}
+    assert not {*students, *teachers} & {*plan.runs()}
+    spec = plan.student("cola", "kd.tune.learning_rate-0.0001.epochs-4", 0)
+    assert (spec.training["learning_rate"], spec.training["epochs"], spec.training["selection"]) == (
+        1e-4,
+        4,
+        "held-out",
+    )
+    assert spec.options == plan.student("cola", "kd", 0).options
+    found = [plan.teacher_of_digest("cola", run.digest, 0).training for run in teachers if run.task == "cola"]
+    assert [(one["learning_rate"], one["selection"]) for one in found] == [(1e-4, "held-out"), (1e-3, "held-out")]
+
+
+@pytest.mark.parametrize(
+    ("tune", "path", "expected"),
+    [
+        ({"seed": 1}, "tune.seed", "another seed than those of seeds"),
+        ({"student": {"alpha": [0.1]}}, "tune.student.alpha", "learning_rate"),
+        ({"student": {"learning_rate": []}}, "tune.student.learning_rate", "a list of values"),
+        ({"student": {"learning_rate": [1e-3, 0]}}, "tune.student.learning_rate[1]", "above 0"),
+        ({"student": {"learning_rate": None}}, "tune.student", "one or two settings"),
+        ({"teacher": {"batch_size": [7]}}, "tune.teacher.gradient_accumulation", "a divisor of batch_size 7"),
+        ({"student": {"batch_size": [7]}}, "tune.student.batch_size", "a multiple of gradient_accumulation 2"),
+    ],
+)
+def test_impossible_tuning_is_refused_where_it_stands(tune, path, expected):
+    content = config()
+    content["student"]["gradient_accumulation"] = content["teacher"]["gradient_accumulation"] = 2
+    for key, value in tune.items():
+        content["tune"][key] = (
+            {**content["tune"][key], "learning_rate": None, **value} if isinstance(value, dict) else value
+        )
+    problem = next(iter(check(content)))
+    assert problem.path == path
+    assert expected in f"{problem.expected} {problem.suggestion}"
