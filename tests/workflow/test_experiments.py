@@ -73,6 +73,25 @@ def test_another_setting_trains_beside_what_is_there_and_going_back_trains_nothi
     assert finished.planned() == {}
 
 
+def test_two_experiments_run_at_the_same_time_in_one_folder(finished, tmp_path):
+    """They share a teacher that is there; what each has to make is its own."""
+    started = []
+    for name, rate in (("left", 2.0e-3), ("right", 3.0e-3)):
+        config = SMALL | {"experiment": name, "student": {"epochs": 60, "learning_rate": rate}}
+        (finished.folder / f"{name}.yaml").write_text(yaml.safe_dump(config))
+        arguments = ("--configfile", f"{name}.yaml", "--cores", "1")
+        started.append(finished.start(*arguments, log=tmp_path / f"{name}.log"))
+    together = all(process.poll() is None for process in started)
+    for process, name in zip(started, ("left", "right"), strict=True):
+        assert process.wait(timeout=TIMEOUT) == 0, (tmp_path / f"{name}.log").read_text()
+    assert together
+    scores = {name: list((finished.folder / f"results/{name}/metrics").rglob("*.json")) for name in ("left", "right")}
+    assert {name: len(files) for name, files in scores.items()} == {"left": 3, "right": 3}
+    assert len({file.parent.name for files in scores.values() for file in files}) == 5, "one teacher, four students"
+    for name in scores:
+        assert finished.planned("--configfile", f"{name}.yaml") == {}
+
+
 def test_tuning_tries_each_value_and_its_overlay_trains_with_the_chosen_ones(finished):
     tried = {
         "seed": 7,
