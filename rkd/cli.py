@@ -242,9 +242,14 @@ def plan(
     configfile: Annotated[list[Path] | None, typer.Option(help="Overlays on config.yaml, one or several.")] = None,
     config: Annotated[list[str] | None, typer.Option(help="KEY=VALUE over the files, one or several.")] = None,
     flops_per_second: Annotated[float, typer.Option(help="Assumed speed where none was measured.")] = 5e10,
+    variances: Annotated[
+        Path | None, typer.Option(help="comparisons.csv with variances; by default that of the experiment, if any.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """Show what the workflow would run here, and estimate the time of its trainings."""
+    """Show what the workflow would run here, how long that takes, and which differences it could find."""
+    from dataclasses import asdict
+
     from rkd.workflow import forecast
 
     files = configfile or []
@@ -252,8 +257,12 @@ def plan(
     arguments = ["--configfile", *map(str, files)] * bool(files) + ["--config", *(config or ())] * bool(config)
     jobs = forecast.planned_jobs([*(targets or ()), *arguments])
     trainings = forecast.estimate(checked, jobs, Path("results"), flops_per_second)
+    own = Path("results") / checked.experiment / "tables/comparisons.csv"
+    source = variances or (own if own.is_file() else None)
+    shown = forecast.precision(checked, source) if source else []
     found = forecast.summary(jobs, trainings, flops_per_second)
-    _tell(as_json, found, forecast.format_summary(found))
+    text = "\n".join(filter(None, [forecast.format_summary(found), forecast.format_precision(shown)]))
+    _tell(as_json, found | {"precision": [asdict(one) for one in shown]}, text)
 
 
 def _plan_of(files: list[Path], config: list[str] | None) -> Any:

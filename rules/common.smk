@@ -225,16 +225,17 @@ AXES = [axis for axis in PLAN.axes if axis_runs(axis)]
 # Only what there are runs for: without a trainable teacher it has no dynamics, and the report-only mode may lack anything.
 STUDENT_METRICS, ALL_METRICS = runs(METRICS, PLAN.variants), runs(METRICS, ROWS)
 HISTORIES = runs(f"{RUN}/history.jsonl", PLAN.variants)
-PREDICTIONS = runs(f"{RUN}/predictions.parquet", PLAN.variants)
+PREDICTIONS, ALL_PREDICTIONS = (runs(f"{RUN}/predictions.parquet", rows) for rows in (PLAN.variants, ROWS))
 RECORDS = runs(f"{RUN}/run.json", PLAN.variants)
 TABLE_NAMES = [
     "main",
-    *(["comparisons"] if PREDICTIONS else []),
+    *(["comparisons", "behaviour"] if PREDICTIONS else []),
     *(["selection"] if HISTORIES else []),
     *(f"ablation_{axis}" for axis in AXES),
     "provenance",
 ]
 FIGURE_NAMES = [
+    *(["forest"] if PREDICTIONS and len(PLAN.variants) > 1 else []),
     *(["learning_curves"] if HISTORIES else []),
     *(["teacher_dynamics"] if runs(f"{RUN}/history.jsonl", PLAN.with_trainable_teacher) else []),
     *(["cost"] if STUDENT_METRICS and RECORDS else []),

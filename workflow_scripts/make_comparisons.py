@@ -3,9 +3,10 @@
 from rkd.report.arguments import parser
 from rkd.report.provenance import origin
 from rkd.report.statistics.comparison import RESAMPLES
+from rkd.report.statistics.verdicts import MARGIN
 from rkd.report.tables.base import write
 from rkd.report.tables.comparisons import BASELINES, comparisons
-from rkd.utils.command_line import at_least
+from rkd.utils.command_line import above, at_least
 from rkd.utils.script import run_script
 from rkd.utils.torch_setup import reuse_memory
 
@@ -16,9 +17,10 @@ def main() -> None:
     options.add_argument(
         "--resamples", default=RESAMPLES, type=at_least(1), help="bootstrap samples of the dev examples"
     )
+    options.add_argument("--margin", default=100 * MARGIN, type=above(0), help="equivalence margin in points")
     args = options.parse_args()
     reuse_memory()
-    table = comparisons(args.spec, args.predictions, args.baselines, args.resamples)
+    table = comparisons(args.spec, args.predictions, args.baselines, args.resamples, args.margin / 100)
     write(table, args.out_dir, "comparisons", origin(__file__, args.predictions))
 
 

@@ -10,6 +10,7 @@ AVERAGE = "average"  # stands in place of a task's name for the mean over tasks
 _TITLES = {
     "main": "Main table",
     "comparisons": "Comparisons",
+    "behaviour": "Beside the score",
     "selection": "Epoch selection",
     "cost": "Cost of a training step",
     "efficiency": "Size and speed",

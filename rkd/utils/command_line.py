@@ -1,6 +1,7 @@
 """The command lines of the workflow's scripts: errors of one line, specs, named values and numbers in a range."""
 
 import argparse
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
@@ -46,6 +47,25 @@ def named(option: str, pairs: Sequence[str], expected: str) -> dict[str, str]:
         name = expected.split("=", maxsplit=1)[0].lower()
         raise RkdError(f"{option}: found {' '.join(pairs)}; expected {expected}, each {name} once")
     return found
+
+
+def above(bound: float) -> Callable[[str], float]:
+    """Return an argument type for finite numbers above a bound.
+
+    >>> above(0)("0.5")
+    0.5
+    """
+
+    def read(text: str) -> float:
+        try:
+            number = float(text)
+        except ValueError:
+            number = math.nan
+        if not bound < number < math.inf:
+            raise argparse.ArgumentTypeError(f"found {text[:20]!r}; expected a number above {bound:g}")
+        return number
+
+    return read
 
 
 def at_least(lowest: int) -> Callable[[str], int]:

@@ -77,7 +77,7 @@ def test_two_experiments_run_at_the_same_time_in_one_folder(finished, tmp_path):
     """They share a teacher that is there; what each has to make is its own."""
     started = []
     for name, rate in (("left", 2.0e-3), ("right", 3.0e-3)):
-        config = SMALL | {"experiment": name, "student": {"epochs": 60, "learning_rate": rate}}
+        config = SMALL | {"experiment": name, "student": {"epochs": 15, "learning_rate": rate}}
         (finished.folder / f"{name}.yaml").write_text(yaml.safe_dump(config))
         arguments = ("--configfile", f"{name}.yaml", "--cores", "1")
         started.append(finished.start(*arguments, log=tmp_path / f"{name}.log"))

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -13,8 +14,10 @@ from matplotlib.transforms import blended_transform_factory
 from rkd.errors import RkdError
 from rkd.report.figures.style import COLOURS, HOUSE_STYLE, WIDTH, legend, new_figure, note
 from rkd.report.names import AVERAGE
+from rkd.report.tables.comparisons import BASELINES
 from rkd.specs.report import ReportSpec
 from rkd.tasks import get
+from rkd.utils.escape import one_line
 
 NEW_TASK = "new task"
 _COLUMNS = ("variant", "baseline", "task", "difference", "low", "high")
@@ -29,6 +32,32 @@ _PLAIN: dict[str, Any] = {"color": COLOURS[0], "marker": "o"}
 _NEW: dict[str, Any] = {"color": "#333333", "linewidth": 3.0}
 _BAND = "#E9E9E9"
 _LINE_HEIGHT = 0.19  # inches per task
+
+
+def read_comparisons(path: str | Path) -> pd.DataFrame:
+    """Read comparisons.csv as the differences that `forest` draws.
+
+    Of the pairs, those with the second baseline are left to the table where there are others. The interval for a new
+    task becomes a line of its own.
+
+    Raises:
+        RkdError: the file is missing or broken, or lacks a column.
+    """
+    try:
+        table = pd.read_csv(path)
+    except (OSError, ValueError) as error:  # pandas' errors are ValueErrors
+        raise RkdError(f"{path}: cannot be read as CSV: {one_line(str(error))}") from None
+    needed = ("row", *_COLUMNS[1:], "verdict", "new_low", "new_high")
+    if missing := [name for name in needed if name not in table]:
+        raise RkdError(f"{path}: no column '{missing[0]}'; found {', '.join(table.columns)}")
+    table = table.rename(columns={"row": "variant"})
+    others = table[table["baseline"] != BASELINES[1]]
+    table = others if len(others) else table
+    new = table.dropna(subset=["new_low"]).assign(task=NEW_TASK, difference=math.nan, verdict=None)
+    new = new.assign(low=new["new_low"], high=new["new_high"])
+    drawn = pd.concat([table, new], ignore_index=True) if len(new) else table
+    # "equivalent, slightly better" is drawn as equivalent.
+    return drawn.assign(verdict=drawn["verdict"].str.split(",").str[0])[[*_COLUMNS, "verdict"]]
 
 
 def forest(spec: ReportSpec, differences: pd.DataFrame, margin: float) -> Figure:

@@ -24,6 +24,7 @@ from rkd.utils.json_values import read_json
 from rkd.workflow.plan import Plan
 
 FIGURES = {
+    "forest": ("Differences between variants", "difference of dev scores by task with intervals, and their average"),
     "learning_curves": ("Learning curves", "dev score by training step, a line per variant with a band over seeds"),
     "teacher_dynamics": (
         "Dynamics of trainable teachers",
