@@ -84,7 +84,7 @@ def schema() -> dict[str, Any]:
 def variant_keys() -> dict[str, Any]:
     """Return the keys that a variant may override, with the rules for their values."""
     rules: dict[str, Any] = schema()["properties"]["variants"]["additionalProperties"]["properties"]
-    return {key: rule for key, rule in rules.items() if key != "method"}
+    return {key: rule for key, rule in rules.items() if key not in ("method", "title")}
 
 
 def axis_keys() -> dict[str, Any]:

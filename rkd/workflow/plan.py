@@ -252,6 +252,11 @@ class Plan:
     def _row(self, variant: str) -> str:
         return self._candidates[variant].row if variant in self._candidates else variant
 
+    def label(self, variant: str) -> str:
+        """Return the name of a variant in print."""
+        entry = self.config["variants"].get(variant, {})
+        return str(entry.get("title", variant))
+
     def needs_teacher(self, variant: str) -> bool:
         """Return whether the variant's method learns from the fine-tuned teacher."""
         return METHODS[self.method(variant)].needs_teacher
@@ -374,7 +379,7 @@ class Plan:
         entries = self.config["custom_tasks"]
         return ReportSpec(
             tasks=tuple(self.tasks),
-            variants=tuple(Variant(name, self.method(name), name) for name in names),
+            variants=tuple(Variant(name, self.method(name), self.label(name)) for name in names),
             seeds=tuple(self.seeds),
             synthetic=self.synthetic,
             teacher_model=self.config["teacher_model"],

@@ -279,7 +279,7 @@ def test_two_values_that_look_alike_in_a_path_are_two_variants(tmp_path):
     config = base() | {"ablations": {"a": axis, "b": heat}}
     config["variants"]["kd.temperature-2.0"] = {"method": "kd", "temperature": 7.0}
     loaded = load(config)
-    variants, cells = expand(loaded)
+    variants, cells, _ = expand(loaded)
     assert [variants[cell.variant].get("student_model") for cell in cells[:4]] == values
     assert variants[cells[4].variant]["temperature"] == 2.0
     assert variants["kd.temperature-2.0"]["temperature"] == 7.0

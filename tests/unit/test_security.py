@@ -98,7 +98,7 @@ def test_the_names_of_ablations_variants_stay_in_their_folder(value: Any) -> Non
     base = merged("{}")
     parameter = "temperature" if isinstance(value, float) else "layer_map"
     base["ablations"] = {"axis": {"variant": "reptile", "parameter": parameter, "values": [value]}}
-    variants, _ = expand(base)
+    variants = expand(base).overrides
     assert all(re.fullmatch(r"[a-z0-9][a-z0-9_.-]*", name) for name in variants)
 
 

@@ -33,6 +33,7 @@ FIGURES = {
     "cost": ("Score against training time", "dev score and seconds of training, a point per variant"),
     "latency": ("Score against latency", "dev score and latency of one example, a point per variant and the teacher"),
 }
+_NAMING = ("method", "title")  # keys of a variant that override no setting
 _TYPES = {
     "csv": "text/csv",
     "tex": "text/plain",
@@ -92,7 +93,7 @@ def page(plan: Plan, results: Path, citation: Path, tables: Sequence[str], figur
     drawn = [_figure(own / "figures", name, plan) for name in figures if (own / f"figures/{name}.png").exists()]
     unfinished = missing(plan, results)
     differences = read_differences(own / "tables/comparisons.csv") if "comparisons" in tables else []
-    labels = {name: name for name in plan.all_variants}
+    labels = {name: plan.label(name) for name in plan.all_variants}
     nodes, edges = graph(plan, unfinished)
     content = {
         "plan": plan,
@@ -188,7 +189,7 @@ def _data(plan: Plan) -> str:
 
 def _changes(plan: Plan, variant: str) -> str:
     """Return the keys of the section student that a variant overrides, with their values."""
-    overrides = {key: value for key, value in plan.config["variants"][variant].items() if key != "method"}
+    overrides = {key: value for key, value in plan.config["variants"][variant].items() if key not in _NAMING}
     return ", ".join(f"{key}: {json.dumps(value, ensure_ascii=False)}" for key, value in overrides.items())
 
 

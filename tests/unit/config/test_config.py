@@ -559,7 +559,13 @@ def test_circular_yaml_is_refused() -> None:
 def test_methods_of_the_schema_and_of_the_code_are_the_same() -> None:
     variant = schema()["properties"]["variants"]["additionalProperties"]["properties"]
     assert variant["method"]["enum"] == list(METHODS)
-    assert set(variant) == {"method", "student_model", "teacher", *schema()["properties"]["student"]["properties"]}
+    assert set(variant) == {
+        "method",
+        "title",
+        "student_model",
+        "teacher",
+        *schema()["properties"]["student"]["properties"],
+    }
     read_by_some = {option for facts in METHODS.values() for option in facts.options}
     assert read_by_some == set(distillation_options())
 

@@ -121,6 +121,16 @@ def test_a_variant_may_have_a_teacher_of_its_own():
     assert again.runs() == plan.runs()
 
 
+def test_a_title_is_for_print_alone():
+    content = config()
+    content["variants"]["kd"] = {"method": "kd", "title": "KD (Hinton)"}
+    plan, plain = Plan(load(content)), Plan(load(config()))
+    assert plan.runs() == plain.runs()
+    assert plan.student("cola", "kd", 1) == plain.student("cola", "kd", 1)
+    assert plan.report().labels()["kd"] == "KD (Hinton)"
+    assert "KD (Hinton)" in plan.page()
+
+
 def test_a_teacher_with_the_settings_of_the_configs_is_that_teacher():
     content = config(longer={"variant": "kd", "parameter": "teacher.epochs", "values": [2, 8]})
     plan = Plan(load(content))

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 from snakemake_interface_logger_plugins.common import LogEvent
 
-from rkd.workflow.console import LogHandler
+from snakemake_logger_plugin_rkd import LogHandler
 
 
 def console(**settings):
