@@ -250,6 +250,7 @@ def plan(
     """Show what the workflow would run here, how long that takes, and which differences it could find."""
     from dataclasses import asdict
 
+    from rkd.report.precision import format_precision, precision
     from rkd.workflow import forecast
 
     files = configfile or []
@@ -259,9 +260,9 @@ def plan(
     trainings = forecast.estimate(checked, jobs, Path("results"), flops_per_second)
     own = Path("results") / checked.experiment / "tables/comparisons.csv"
     source = variances or (own if own.is_file() else None)
-    shown = forecast.precision(checked, source) if source else []
+    shown = precision(checked, source) if source else []
     found = forecast.summary(jobs, trainings, flops_per_second)
-    text = "\n".join(filter(None, [forecast.format_summary(found), forecast.format_precision(shown)]))
+    text = "\n".join(filter(None, [forecast.format_summary(found), format_precision(shown)]))
     _tell(as_json, found | {"precision": [asdict(one) for one in shown]}, text)
 
 

@@ -250,6 +250,14 @@ if PLAN.report_only and not ALL_METRICS:
     )
 
 
+def if_stored(**files):
+    """Files that only a storage must be told of: without one they lie beside those that are named.
+
+    Each named file of each run costs the plan of a thousand runs some tenths of a second.
+    """
+    return files if workflow.storage_settings.default_storage_provider else {}
+
+
 def teachers(template):
     """A template of the path of a run, for teachers only."""
     return template.replace("{variant}", TEACHER)
@@ -259,8 +267,10 @@ def trained(folder):
     """What a finished training run leaves in its folder."""
     return {
         "weights": f"{folder}/model/model.safetensors",
-        "config": f"{folder}/model/config.json",
-        "tokenizer": [f"{folder}/model/tokenizer.json", f"{folder}/model/tokenizer_config.json"],
+        **if_stored(
+            config=f"{folder}/model/config.json",
+            tokenizer=[f"{folder}/model/tokenizer.json", f"{folder}/model/tokenizer_config.json"],
+        ),
         "predictions": f"{folder}/predictions.parquet",
         "history": f"{folder}/history.jsonl",
         "run": f"{folder}/run.json",
@@ -326,7 +336,7 @@ def teacher_of(wildcards):
         return []
     folder = RUN.format(**PLAN.teacher_run(wildcards.task, wildcards.variant, int(wildcards.seed))._asdict())
     # The record names the content of the weights: their age does not matter.
-    model = [ancient(f"{folder}/model/{file}") for file in ("config.json", "model.safetensors")]
+    model = [ancient(f"{folder}/model/model.safetensors"), *if_stored(config=f"{folder}/model/config.json").values()]
     return [*model, f"{folder}/run.json"]
 
 

@@ -4,10 +4,12 @@
 
 rule measure_efficiency:
     input:
+        **if_stored(
+            configs=lambda wildcards: [f"{folder}/config.json" for folder in measured_models(wildcards).values()]
+        ),
         manifest=data_manifest,
         data=data_files,
-        models=lambda wildcards: [f"{folder}/config.json" for folder in measured_models(wildcards).values()],
-        weights=lambda wildcards: [f"{folder}/model.safetensors" for folder in measured_models(wildcards).values()],
+        models=lambda wildcards: [f"{folder}/model.safetensors" for folder in measured_models(wildcards).values()],
     output:
         measurement("efficiency"),
     log:
@@ -36,10 +38,10 @@ rule measure_efficiency:
 
 rule measure_cost:
     input:
+        **if_stored(config=lambda wildcards: f"{folder_of(wildcards.task, TEACHER, PLAN.seeds[0])}/model/config.json"),
         manifest=data_manifest,
         data=data_files,
-        teacher=lambda wildcards: f"{folder_of(wildcards.task, TEACHER, PLAN.seeds[0])}/model/config.json",
-        weights=lambda wildcards: f"{folder_of(wildcards.task, TEACHER, PLAN.seeds[0])}/model/model.safetensors",
+        teacher=lambda wildcards: f"{folder_of(wildcards.task, TEACHER, PLAN.seeds[0])}/model/model.safetensors",
     output:
         measurement("cost"),
     log:

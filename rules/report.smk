@@ -178,12 +178,14 @@ for product in PRODUCTS:
 
 rule report:
     input:
+        **if_stored(
+            records=files_of(f"{RUN}/run.json", PLAN.runs()),
+            histories=files_of(f"{RUN}/history.jsonl", PLAN.runs()),
+            manifests=files_of_data("manifest.json"),
+        ),
         tables=TABLE_FILES,
         sources=[f"{TABLES}/{name}.json" for name in TABLE_NAMES],
         figures=[*FIGURE_FILES, *(f"{FIGURES}/{name}.json" for name in FIGURE_NAMES)],
-        records=files_of(f"{RUN}/run.json", PLAN.runs()),
-        histories=files_of(f"{RUN}/history.jsonl", PLAN.runs()),
-        manifests=files_of_data("manifest.json"),
         logs=lost_logs(),
     output:
         page=reported([PAGE], "Overview", "everything on one page", "report"),

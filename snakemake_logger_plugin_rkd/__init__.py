@@ -1,8 +1,8 @@
 """Snakemake's progress as one line per job. Warnings, errors and Snakemake's own log file stay as they are.
 
 Snakemake finds logger plugins by the name of their package: `snakemake --logger rkd`, as in `make results`. It imports
-all that it finds before it reads a Snakefile. So this package imports nothing of rkd: the Snakefile may be of a clone with
-another one.
+all that it finds before it reads a Snakefile. So this package imports nothing of rkd: the Snakefile may be that of a
+clone with another one.
 """
 
 import logging

@@ -48,10 +48,7 @@ def test_the_paper(fresh):
 
 
 def test_the_pictures_of_the_rules_show_snakemakes_graph(fresh):
-    """The report's and the README's: rules that make tables and figures are one box there.
-
-    The report reads the records of runs, too; an arrow that only repeats a longer way is not drawn.
-    """
+    """The report's and the README's: rules that make tables and figures are one box there."""
     told = fresh.snakemake("--rulegraph")
     names = dict(re.findall(r'(\d+)\[label = "(\w+)"', told))
     boxes = {"prepare_data", "finetune_teacher", "train_student", "compute_metrics", "report"}
@@ -60,7 +57,6 @@ def test_the_pictures_of_the_rules_show_snakemakes_graph(fresh):
         for edge in re.findall(r"(\d+) -> (\d+)", told)
         if names[edge[1]] != "all"
     }
-    edges -= {(source, "report") for source, _ in edges if source != graph.OUTPUTS}
     assert edges == set(graph.EDGES)
     drawn = re.search(r"```mermaid\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)[1]
     named = {key: re.split("<br/>", name)[0] for key, name in re.findall(r"(\w)\[([^]]+)\]", drawn)}

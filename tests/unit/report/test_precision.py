@@ -6,8 +6,8 @@ import pandas as pd
 import pytest
 
 from rkd.errors import RkdError
+from rkd.report.precision import format_precision, precision
 from rkd.report.statistics.power import Variances, minimum_detectable_effect, seeds_needed
-from rkd.workflow.forecast import format_precision, precision
 from tests.helpers.configs import plan_of
 
 
