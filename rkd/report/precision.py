@@ -1,4 +1,4 @@
-"""What the comparisons of a plan will be able to show, from the variances of finished runs."""
+"""Differences that the comparisons of a plan will be able to show, from the variances of finished runs."""
 
 import csv
 import math

@@ -1,5 +1,6 @@
 """Predictions of a model, their scores, and statistics of soft labels."""
 
+import math
 from typing import Any
 
 import numpy as np
@@ -68,6 +69,27 @@ def predictions_frame(task: Task, z: dict[str, Tensor], splits: dict[str, Split]
         logit = pd.DataFrame(part.numpy(), columns=[f"logit_{column}" for column in range(part.shape[1])])
         frames.append(pd.concat([frame, logit], axis=1))
     return pd.concat(frames, ignore_index=True)
+
+
+def near_chance(task: Task, z: Tensor, labels: Tensor) -> str:
+    """Return why predictions are no better than chance, within sampling error; empty if they are better.
+
+    A classifier is near chance if its accuracy is not above that of always answering with the most frequent class
+    (one-sided test at 5 %), a regression if its correlation is not above 0.
+
+    Args:
+        task: the task.
+        z: logits, shape (rows, classes).
+        labels: of the same rows, shape (rows,).
+    """
+    found, truth = decide(task, z), labels.double().numpy()
+    if task.regression:
+        correlation = 0.0 if found.std() == 0 or truth.std() == 0 else float(np.corrcoef(found, truth)[0, 1])
+        return "" if correlation > 1.645 / math.sqrt(len(truth)) else f"correlation {correlation:.2f}"
+    accuracy, majority = float((found == truth).mean()), np.bincount(truth.astype(int)).max() / len(truth)
+    if accuracy > majority + 1.645 * math.sqrt(majority * (1 - majority) / len(truth)):
+        return ""
+    return f"accuracy {100 * accuracy:.1f}, always the most frequent class {100 * majority:.1f}"
 
 
 def soft_label_statistics(z_s: Tensor, z_t: Tensor, temperature: float) -> dict[str, float]:

@@ -140,6 +140,8 @@ def evaluate(
     teacher = {"primary_score": evaluation.dev_primary_score(task, evaluation.scores(task, z_t, data.dev))}
     split, temperature = task.primary_split, getattr(method, "temperature", 1.0)
     teacher |= evaluation.soft_label_statistics(z_s[split], z_t[split], temperature)
+    if reason := evaluation.near_chance(task, z_t[split], data.dev[split].labels):
+        record["warnings"].append(f"the teacher is near chance on dev ({reason}): it has nothing to teach")
     if method.trains_teacher:
         if hasattr(method, "distance"):  # only for methods that pair parameters by a layer map
             teacher["distance"] = method.distance()

@@ -127,3 +127,24 @@ def test_soft_label_statistics_at_the_ends():
     assert certain == {"kl": pytest.approx(math.log(2)), "entropy": 0.0}
     regression = evaluation.soft_label_statistics(torch.zeros(2, 1), torch.ones(2, 1), 1.0)
     assert [math.isnan(value) for value in regression.values()] == [True, True]
+
+
+@pytest.mark.parametrize(
+    ("right", "expected"),
+    [(0.5, "accuracy 50.0, always the most frequent class 60.0"), (0.65, "accuracy 65.0"), (0.8, "")],
+)
+def test_a_classifier_near_chance_is_recognised(right, expected):
+    """100 examples, 60 of one class: up to 68 right answers may be chance."""
+    labels = torch.tensor([0] * 60 + [1] * 40)
+    answers = torch.where(torch.arange(100) < 100 * right, labels, 1 - labels)
+    z = torch.nn.functional.one_hot(answers, 2).float()
+    found = evaluation.near_chance(get("rte"), z, labels)
+    assert found.startswith(expected)
+    assert bool(found) == bool(expected)
+
+
+def test_a_regression_near_chance_is_recognised():
+    labels = torch.linspace(0, 5, 100)
+    assert evaluation.near_chance(get("stsb"), labels[:, None], labels) == ""
+    assert evaluation.near_chance(get("stsb"), torch.zeros(100, 1), labels) == "correlation 0.00"
+    assert evaluation.near_chance(get("stsb"), -labels[:, None], labels) == "correlation -1.00"

@@ -280,7 +280,7 @@ def test_kd_with_alpha_0_is_the_fine_tuning_run(place, data, teacher, tmp_path):
 @pytest.mark.parametrize("method", ["kd", "reptile"])
 def test_a_frozen_teacher_sees_every_example_once(method, place, data, teacher, tmp_path, monkeypatch):
     """Training examples in the first of three epochs, dev examples before it; a trainable one twice in each step."""
-    batches = {"train": [], "dev": 0}
+    batches, trained = {"train": [], "dev": 0}, teacher("cola")
     of_kd, of_evaluation = kd.logits, evaluation.logits
 
     def train_logits(model, batch):
@@ -294,7 +294,7 @@ def test_a_frozen_teacher_sees_every_example_once(method, place, data, teacher, 
     monkeypatch.setattr(kd, "logits", train_logits)
     monkeypatch.setattr(evaluation, "logits", dev_logits)
     spec = spec_of(place, "cola", method, epochs=3, batch_size=10)
-    job.run(spec, data("cola"), tmp_path, teacher=teacher("cola"), device="cpu")
+    job.run(spec, data("cola"), tmp_path, teacher=trained, device="cpu")
     assert sum(batches["train"]) == 30 * (1 if method == "kd" else 6)
     assert batches["dev"] == (1 if method == "kd" else 4)
     assert [set(line["teacher"]) >= {"primary_score", "kl", "entropy"} for line in history_of(tmp_path)] == [True] * 4
@@ -498,6 +498,11 @@ def worse_teacher(place, data):
     return (student, teacher, splits) if first > 0.5 else (teacher, student, splits)
 
 
+def below(record):
+    """The warnings about a teacher below its student."""
+    return [text for text in record["warnings"] if "has fallen below" in text]
+
+
 def test_a_moving_teacher_below_its_student_is_warned_of(place, data, caplog):
     student, teacher, splits = worse_teacher(place, data)
     spec = spec_of(place, "rte", "reptile", epochs=1)
@@ -505,7 +510,7 @@ def test_a_moving_teacher_below_its_student_is_warned_of(place, data, caplog):
         done = loop.train(reptile(student, teacher), get("rte"), splits, spec, Accelerator(cpu=True))
     line = done.history[0]
     assert line["teacher"]["primary_score"] == pytest.approx(1 - line["primary_score"])
-    (warning,) = line["warnings"]
+    (warning,) = below(line)
     assert warning.startswith(
         f"the teacher's dev score ({100 * line['teacher']['primary_score']:.1f}) has fallen below the student's "
         f"({100 * line['primary_score']:.1f}); a lower teacher_lr"
@@ -515,12 +520,12 @@ def test_a_moving_teacher_below_its_student_is_warned_of(place, data, caplog):
 
 def test_no_warning_for_a_better_an_equal_or_a_frozen_teacher(place, data):
     student, teacher, splits = worse_teacher(place, data)
-    assert evaluated(reptile(student, teacher), "rte", splits)["warnings"] != []
-    assert evaluated(reptile(teacher, student), "rte", splits)["warnings"] == []
+    assert below(evaluated(reptile(student, teacher), "rte", splits)) != []
+    assert below(evaluated(reptile(teacher, student), "rte", splits)) == []
     frozen = KD(student, teacher, student_lr=1e-3, total_steps=9)
-    assert evaluated(frozen, "rte", splits)["warnings"] == []
+    assert below(evaluated(frozen, "rte", splits)) == []
     student, teacher, splits = pair(place, data)
-    assert evaluated(reptile(student, teacher), "rte", splits)["warnings"] == []
+    assert below(evaluated(reptile(student, teacher), "rte", splits)) == []
 
 
 def test_a_teacher_whose_score_is_undefined_is_below_its_student(place, data):
@@ -530,9 +535,9 @@ def test_a_teacher_whose_score_is_undefined_is_below_its_student(place, data):
     record = evaluated(reptile(student, teacher), "stsb", splits)
     assert math.isnan(record["teacher"]["primary_score"])
     assert not math.isnan(record["primary_score"])
-    assert len(record["warnings"]) == 1
+    assert len(below(record)) == 1
     other = evaluated(reptile(teacher, student), "stsb", splits)
-    assert other["warnings"] == []
+    assert below(other) == []
 
 
 def test_teacher_statistics_are_taken_at_the_methods_temperature(place, data):

@@ -110,7 +110,7 @@ def test_rows_follow_the_config_and_those_of_the_literature_come_last(tmp_path):
     table = main_table(SPEC, read_metrics(all_files(tmp_path)))
     assert [row.name for row in table.of_kind("measured")] == ["teacher", "finetune", "kd"]
     assert [row.kind for row in table.rows] == sorted((row.kind for row in table.rows), reverse=True)
-    assert "ReptileDistil⁶" in printed(table)
+    assert [*printed(table)][-1].startswith("ReptileDistil")
 
 
 def test_one_seed_has_no_deviation(tmp_path):
@@ -188,7 +188,7 @@ def test_published_numbers_of_the_paper():
     table = main_table(replace(SPEC, tasks=ALL_TASKS), read_metrics([]))
     rows = printed(table)
     reptile = "54.8 | 92.2 | 91.6 | 87.7 | 89.5 | 89.3 | 87.6 | 90.1 | 83.7 | 83.7 | 90.5 | 75.3 | – | 83.1 | 1"
-    assert " | ".join(rows["ReptileDistil⁶"]) == reptile
+    assert " | ".join(next(cells for name, cells in rows.items() if name.startswith("ReptileDistil"))) == reptile
     primary_scores = [54.8, 92.2, (91.6 + 87.7) / 2, (89.5 + 89.3) / 2, (87.6 + 90.1) / 2, 83.7, 90.5, 75.3]
     average = cell(table, "ReptileDistil", "average", "primary_score")["mean"]
     assert average == pytest.approx(statistics.mean(primary_scores))
