@@ -83,6 +83,7 @@ DATA = f"{RESULTS}/{paths.DATA}"
 RUN = f"{RESULTS}/{paths.RUN}"
 CHECKPOINTS = f"{RESULTS}/{paths.CHECKPOINTS}"
 METRICS = f"{EXPERIMENT}/{paths.METRICS}"
+CLUSTERS = f"{EXPERIMENT}/{paths.CLUSTERS}"
 TRIALS = f"{EXPERIMENT}/{paths.TRIALS}"
 TRACKER = f"{EXPERIMENT}/{paths.TRACKER}"
 TABLES = f"{EXPERIMENT}/{paths.TABLES}"
@@ -227,6 +228,8 @@ STUDENT_METRICS, ALL_METRICS = runs(METRICS, PLAN.variants), runs(METRICS, ROWS)
 HISTORIES = runs(f"{RUN}/history.jsonl", PLAN.variants)
 PREDICTIONS, ALL_PREDICTIONS = (runs(f"{RUN}/predictions.parquet", rows) for rows in (PLAN.variants, ROWS))
 RECORDS = runs(f"{RUN}/run.json", PLAN.variants)
+CLUSTER_FILES = [CLUSTERS.format(task=task) for task in PLAN.tasks if PLAN.clusters(task)]
+CLUSTER_FILES = [file for file in CLUSTER_FILES if not PLAN.report_only or os.path.exists(file)]
 TABLE_NAMES = [
     "main",
     *(["comparisons", "behaviour"] if PREDICTIONS else []),
@@ -358,6 +361,11 @@ def teacher_spec(wildcards, output):
 def data_spec(wildcards, output):
     """The spec of a task's data, likewise."""
     return PLAN.data(wildcards.task).json()
+
+
+def cluster_spec(wildcards, output):
+    """The spec of a task's clusters; `decides` is the part of it that is compared."""
+    return PLAN.clusters(wildcards.task).json()
 
 
 def not_compared(value):

@@ -1,4 +1,4 @@
-# Read, check and tokenise each task once.
+# Read, check and tokenise each task once; group related dev examples.
 
 
 rule prepare_data:
@@ -22,3 +22,23 @@ rule prepare_data:
     shell:
         "python {params.script:q} --spec - --files {params.files:q} --out {params.folder:q} "
         "<<< {params.spec:q} > {log} 2>&1"
+
+
+rule group_examples:
+    output:
+        CLUSTERS,
+    log:
+        log_of("group_examples", "{task}"),
+    benchmark:
+        benchmark_of("group_examples", "{task}")
+    localrule: True
+    conda:
+        "../environment.yaml"
+    params:
+        script=script("group_examples.py"),
+        spec=cluster_spec,
+        files=own_files,
+        decides=lambda wildcards: [PLAN.data_digest(wildcards.task), *PLAN.clusters(wildcards.task).columns],
+        code=code_digest("workflow_scripts/group_examples.py"),
+    shell:
+        "python {params.script:q} --spec - --files {params.files:q} --out {output:q} <<< {params.spec:q} > {log} 2>&1"

@@ -32,7 +32,7 @@ PRODUCTS = [
         ("Comparisons", "differences between rows"),
         "comparisons",
         "make_comparisons.py",
-        {"predictions": PREDICTIONS},
+        {"predictions": PREDICTIONS, "clusters": CLUSTER_FILES},
         options=f"--baselines {' '.join(BASELINES)} --margin {PLAN.config['equivalence_margin']}",
         spec=SPEC,
     ),
@@ -53,7 +53,7 @@ PRODUCTS = [
         ("Behaviour", "gap closed, agreement, calibration"),
         "behaviour",
         "make_behaviour_table.py",
-        {"predictions": ALL_PREDICTIONS},
+        {"predictions": ALL_PREDICTIONS, "clusters": CLUSTER_FILES},
         spec=SPEC,
     ),
     Product(

@@ -1,6 +1,6 @@
 """Write the table of behaviour: gap closed, agreement, likelihood, calibration (CSV, Markdown, LaTeX, HTML, JSON)."""
 
-from rkd.report.arguments import parser
+from rkd.report.arguments import add_clusters, clusters_by_task, parser
 from rkd.report.provenance import origin
 from rkd.report.tables.base import write
 from rkd.report.tables.behaviour import behaviour
@@ -9,9 +9,12 @@ from rkd.utils.torch_setup import reuse_memory
 
 
 def main() -> None:
-    args = parser(__doc__, "--spec", "--predictions", "--out-dir").parse_args()
+    options = parser(__doc__, "--spec", "--predictions", "--out-dir")
+    add_clusters(options)
+    args = options.parse_args()
     reuse_memory()
-    write(behaviour(args.spec, args.predictions), args.out_dir, "behaviour", origin(__file__, args.predictions))
+    table = behaviour(args.spec, args.predictions, clusters=clusters_by_task(args.clusters))
+    write(table, args.out_dir, "behaviour", origin(__file__, [*args.predictions, *args.clusters]))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Compare every row with kd and finetune, paired by seed and dev example (CSV, Markdown, LaTeX, HTML, sidecar JSON)."""
 
-from rkd.report.arguments import parser
+from rkd.report.arguments import add_clusters, clusters_by_task, parser
 from rkd.report.provenance import origin
 from rkd.report.statistics.comparison import RESAMPLES
 from rkd.report.statistics.verdicts import MARGIN
@@ -18,10 +18,12 @@ def main() -> None:
         "--resamples", default=RESAMPLES, type=at_least(1), help="bootstrap samples of the dev examples"
     )
     options.add_argument("--margin", default=100 * MARGIN, type=above(0), help="equivalence margin in points")
+    add_clusters(options)
     args = options.parse_args()
     reuse_memory()
-    table = comparisons(args.spec, args.predictions, args.baselines, args.resamples, args.margin / 100)
-    write(table, args.out_dir, "comparisons", origin(__file__, args.predictions))
+    settings = {"resamples": args.resamples, "margin": args.margin / 100, "clusters": clusters_by_task(args.clusters)}
+    table = comparisons(args.spec, args.predictions, args.baselines, **settings)
+    write(table, args.out_dir, "comparisons", origin(__file__, [*args.predictions, *args.clusters]))
 
 
 if __name__ == "__main__":

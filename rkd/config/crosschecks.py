@@ -47,7 +47,7 @@ def crosscheck(config: Config, bad: frozenset[KeyPath]) -> dict[KeyPath, Problem
     for name, overrides in values.other_students.items():
         for path, problem in _other_student(values, name, overrides):
             found.setdefault(path, problem)
-    for path, problem in _other_teachers(values):
+    for path, problem in (*_other_teachers(values), *_repeated_titles(config, bad)):
         found.setdefault(path, problem)
     return found
 
@@ -109,6 +109,20 @@ def _other_teachers(values: Values) -> Iterator[Located]:
             settings = {"teacher": {**general.value, **own.value}, "variants": {}}
             for path, problem in run(SECTION_CHECKS, Values(settings, frozenset())).items():
                 yield moved(problem, (*place, *path[1:]) if path[1] in own.value else place)
+
+
+def _repeated_titles(config: Config, bad: frozenset[KeyPath]) -> Iterator[Located]:
+    """Yield titles of variants that another variant has as title or name: rows and legends would be ambiguous."""
+    variants = config.get("variants")
+    given = variants.items() if isinstance(variants, dict) else ()
+    entries = {name: entry for name, entry in given if isinstance(entry, dict)}
+    shown_as = {name: entry.get("title", name) for name, entry in entries.items()}
+    shown_as["the teacher"] = "Teacher"
+    for name, entry in entries.items():
+        path: KeyPath = ("variants", name, "title")
+        others = [other for other, title in shown_as.items() if other != name and title == entry.get("title")]
+        if "title" in entry and path not in bad and others:
+            yield path, Problem(path_text(path), shown(entry["title"]), f"another title: {others[0]} has this one")
 
 
 @reads("tasks.{index}", "names of custom_tasks?")

@@ -177,6 +177,16 @@ def columns(file: Value, text: Value, label: Value, tasks: Value) -> Iterator[Lo
         yield file.problem("a file with the columns of text and label", reason)
 
 
+@reads("custom_tasks.{task}.clusters", "custom_tasks.{task}.train", "custom_tasks.{task}.dev?", "tasks")
+def cluster_column(clusters: Value, train: Value, dev: Value, tasks: Value) -> Iterator[Located]:
+    """Report a column of clusters that the file with the dev examples of a task that runs lacks."""
+    file = dev if dev.value is not None else train
+    if clusters.path[1] not in tasks.value or file_problem(file.path, file.value):
+        return
+    if reason := _column_problem(file.value, (clusters.value,), clusters.value, True):
+        yield clusters.problem(f"a column of {file.value}", reason)
+
+
 @reads("custom_tasks.{task}.text", "custom_tasks.{task}.label")
 def label_apart(text: Value, label: Value) -> Iterator[Located]:
     """Report a label that is a text column, too."""
@@ -184,7 +194,7 @@ def label_apart(text: Value, label: Value) -> Iterator[Located]:
         yield label.problem("another column than those of text", found=repr(label.value))
 
 
-_FILE_CHECKS = (files_there, columns)
+_FILE_CHECKS = (files_there, columns, cluster_column)
 TASK_CHECKS = (
     names,
     kind,

@@ -88,9 +88,10 @@ def on_task(config: Mapping[str, Any], task: str) -> Mapping[str, Any]:
 
 
 def changed(overrides: Mapping[str, Any], changes: Mapping[str, Any]) -> Overrides:
-    """Return overrides with changes to them; those of the teacher are joined."""
+    """Return overrides with changes to them, without the title; those of the teacher are joined."""
     teacher = {**overrides.get("teacher", {}), **changes.get("teacher", {})}
-    return {**overrides, **changes, **({"teacher": teacher} if teacher else {})}
+    found = {**overrides, **changes, **({"teacher": teacher} if teacher else {})}
+    return {key: value for key, value in found.items() if key != "title"}
 
 
 def teacher_settings(config: Mapping[str, Any], overrides: Mapping[str, Any] | None = None) -> Overrides:

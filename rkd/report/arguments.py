@@ -1,5 +1,7 @@
 """Command-line arguments shared by the scripts that make tables and figures."""
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from rkd.specs.arguments import add_spec
@@ -39,3 +41,18 @@ def parser(description: str | None, *names: str) -> ArgumentParser:
         else:
             result.add_argument(name, required=True, **_SHARED[name])
     return result
+
+
+def add_clusters(options: ArgumentParser) -> None:
+    """Add the option --clusters, which takes files of `rkd.runs.clusters`, each named after its task."""
+    told = "TASK.parquet files with groups of related dev examples, which are resampled together"
+    options.add_argument("--clusters", default=[], nargs="*", help=told)
+
+
+def clusters_by_task(files: Sequence[str]) -> dict[str, str]:
+    """Return the files by task.
+
+    >>> clusters_by_task(["results/demo/clusters/mnli.parquet"])
+    {'mnli': 'results/demo/clusters/mnli.parquet'}
+    """
+    return {Path(file).stem: file for file in files}

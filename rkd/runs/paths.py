@@ -29,6 +29,7 @@ DATA = "data/{task}-{digest}"
 METRICS = f"metrics/{JOB}.json"
 TRACKER = f"tracker/{JOB}"
 TRIALS = ".trials/{task}.jsonl"  # specs of a task's students: each is tried for a step before the teacher is trained
+CLUSTERS = "clusters/{task}.parquet"  # groups of related dev examples
 MEASUREMENT = "measurements/{kind}/{task}.json"
 TABLES = "tables"
 FIGURES = "figures"

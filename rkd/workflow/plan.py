@@ -13,6 +13,7 @@ from rkd.errors import RkdError
 from rkd.methods.facts import METHODS, TEACHER_METHOD
 from rkd.models import source as model_source
 from rkd.runs.paths import Run
+from rkd.specs.clusters import GLUE_CLUSTERS, ClusterSpec
 from rkd.specs.data import DataSpec
 from rkd.specs.identity import data_digest, run_digest
 from rkd.specs.jobs import TEACHER, TRAINING_KEYS, ModelSpec, RunSpec
@@ -154,6 +155,15 @@ class Plan:
             tokenizer_content=self._tokenizer_content,
             glue_files=self._glue_files(task) if source == "glue_dir" else None,
         )
+
+    def clusters(self, task: str) -> ClusterSpec | None:
+        """Return the spec of a task's clusters of related dev examples; None if its examples are independent."""
+        entry = self.config["custom_tasks"].get(task)
+        if entry is None:
+            columns = GLUE_CLUSTERS.get(task, ())
+        else:
+            columns = (entry["clusters"],) if entry.get("clusters") else ()
+        return ClusterSpec(self.data(task), columns) if columns else None
 
     def _glue_files(self, task: str) -> dict[str, str]:
         """SHA-256 of a task's files in the GLUE folder; a missing one is reported by the job that reads it."""

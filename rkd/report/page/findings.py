@@ -25,6 +25,7 @@ class Difference(NamedTuple):
     high: float
     p: float
     p_holm: float
+    verdict: str = ""  # in words; empty in tables of earlier versions
 
     @property
     def place(self) -> str:
@@ -42,15 +43,25 @@ def read_differences(path: str | Path) -> list[Difference]:
         with open(path, encoding="utf-8", newline="") as file:
             lines = list(csv.DictReader(file))
         return [
-            Difference(line["row"], line["baseline"], line["task"], *(_number(line[name]) for name in _NUMBERS))
+            Difference(
+                line["row"],
+                line["baseline"],
+                line["task"],
+                **{name: _number(line[name]) for name in _NUMBERS},
+                verdict=line.get("verdict") or "",
+            )
             for line in lines
         ]
     except (OSError, KeyError, ValueError) as error:
         raise RkdError(f"{path}: not the table of comparisons: {error}") from None
 
 
-def verdict(differences: Sequence[Difference]) -> str:
-    """Return a sentence on how many differences are significant.
+def verdict(differences: Sequence[Difference], labels: Mapping[str, str] | None = None) -> str:
+    """Return a sentence on how many differences are significant, and how many variants are shown to be equivalent.
+
+    Args:
+        differences: rows of the table.
+        labels: printed names of variants; by default their names.
 
     >>> verdict([Difference("reptile", "kd", "cola", 1.0, -2.0, 4.0, 0.4, 0.4)])
     'None of the 1 tested differences is significant at 5 % after the correction for multiple tests.'
@@ -60,17 +71,25 @@ def verdict(differences: Sequence[Difference]) -> str:
         return "No difference between variants could be tested."
     significant = [one for one in tested if one.p_holm < LEVEL]
     count = f"the {len(tested)} tested differences"
+    alike = sum(one.verdict.startswith("equivalent") for one in tested)
+    equivalent = f" {alike} {'is' if alike == 1 else 'are'} shown to be smaller than the margin." if alike else ""
     if not significant:
-        return f"None of {count} is significant at 5 % after the correction for multiple tests."
+        return f"None of {count} is significant at 5 % after the correction for multiple tests.{equivalent}"
+    known = labels or {}
     names = "; ".join(
-        f"{one.variant} against {one.baseline} {one.place} ({signed(one.difference)})" for one in significant
+        f"{known.get(one.variant, one.variant)} against {known.get(one.baseline, one.baseline)} {one.place} "
+        f"({signed(one.difference)})"
+        for one in significant
     )
     verb = "is" if len(significant) == 1 else "are"
-    return f"{len(significant)} of {count} {verb} significant at 5 % after the correction for multiple tests: {names}."
+    return (
+        f"{len(significant)} of {count} {verb} significant at 5 % after the correction for multiple tests: {names}."
+        f"{equivalent}"
+    )
 
 
 def sentence(one: Difference, labels: Mapping[str, str]) -> str:
-    """Describe a difference in words: its size, its interval, and whether it is significant."""
+    """Describe a difference in words: its size, its interval, its verdict, and whether it is significant."""
     names = labels.get(one.variant, one.variant), labels.get(one.baseline, one.baseline)
     if math.isnan(one.difference):
         return f"{names[0]} against {names[1]} {one.place}: no score to compare."
@@ -82,6 +101,8 @@ def sentence(one: Difference, labels: Mapping[str, str]) -> str:
     if math.isnan(one.p):
         return f"{size}; not tested."
     interval = f"95 % interval {signed(one.low)} to {signed(one.high)}"
+    if one.verdict:
+        return f"{size} ({interval}): {one.verdict} (corrected p {_p(one.p_holm)})."
     if one.p_holm < LEVEL:
         return f"{size} ({interval}): significant after the correction (p {_p(one.p_holm)})."
     if one.p < LEVEL:

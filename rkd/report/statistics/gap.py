@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 from scipy.special import ndtri, stdtrit
 
 from rkd.errors import RkdError
+from rkd.report.names import AVERAGE
 from rkd.report.statistics.comparison import RESAMPLES, resampled
 from rkd.report.statistics.intervals import LEVEL
 from rkd.report.statistics.predictions import Predictions, pair
@@ -135,7 +136,7 @@ def average_gap(gaps: Sequence[Gap]) -> Gap:
     return Gap(
         first.variant,
         first.baseline,
-        "average",
+        AVERAGE,
         first.seeds,
         tuple(np.mean([found.gains for found in gaps], axis=0).tolist()),
         tuple(np.mean([found.gaps for found in gaps], axis=0).tolist()),

@@ -1,8 +1,9 @@
 """Predictions of one variant: reading them from files, and pairing them with those of another variant."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -10,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from rkd.errors import RkdError
 from rkd.metrics import scores as metrics
+from rkd.runs.clusters import read_clusters
 from rkd.runs.paths import run_of
 from rkd.runs.predictions import read_predictions
 from rkd.tasks import Task, get, primary_score
@@ -31,14 +33,19 @@ class Predictions:
     clusters: NDArray[np.int64] | None = None  # cluster ids, shape (examples,); None if examples are independent
 
     @classmethod
-    def read(cls, files: Iterable[str]) -> "Predictions":
+    def read(cls, files: Iterable[str], clusters: Mapping[str, str | Path] | None = None) -> "Predictions":
         """Read the predictions.parquet files of one variant on one task, one per seed.
 
         Task, variant and seed come from the paths, as in `rkd.report.inputs.read_histories`.
 
+        Args:
+            files: paths of predictions.parquet.
+            clusters: files with the clusters of dev examples, by task; see `rkd.runs.clusters`.
+
         Raises:
             RkdError: files is empty; a file is unreadable or lacks a column or the split; files belong to different
-                variants or tasks; a seed or an example occurs twice; or runs differ in examples or labels.
+                variants or tasks; a seed or an example occurs twice; runs differ in examples or labels; or an example
+                has no cluster.
         """
         places = sorted(((run_of(str(file)), str(file)) for file in files), key=lambda found: found[0].seed)
         if not places:
@@ -53,14 +60,16 @@ class Predictions:
         frames = [_read(task, file) for _, file in places]
         for (_, file), frame in zip(others, frames[1:], strict=True):
             _same_examples(first_file, frames[0]["idx"], frames[0]["label"], file, frame["idx"], frame["label"])
+        idx, cluster_file = frames[0]["idx"].to_numpy(np.int64), (clusters or {}).get(task.name)
         return cls(
             task,
             first.variant,
             tuple(place.seed for place, _ in places),
-            frames[0]["idx"].to_numpy(np.int64),
+            idx,
             frames[0]["label"].to_numpy(np.float64),
             np.array([frame["prediction"].to_numpy(np.float64) for frame in frames]),
             tuple(file for _, file in places),
+            None if cluster_file is None else read_clusters(cluster_file, task.primary_split, idx),
         )
 
     def of(self, seeds: Sequence[int]) -> "Predictions":

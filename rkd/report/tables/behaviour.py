@@ -119,13 +119,19 @@ class Behaviour:
             yield Note(f"Not defined for regression: {MISSING}.")
 
 
-def behaviour(spec: ReportSpec, predictions: Iterable[str], resamples: int = RESAMPLES) -> Behaviour:
+def behaviour(
+    spec: ReportSpec,
+    predictions: Iterable[str],
+    resamples: int = RESAMPLES,
+    clusters: Mapping[str, str] | None = None,
+) -> Behaviour:
     """Measure the behaviour of every row on every task.
 
     Args:
         spec: variants and tasks of the table.
         predictions: predictions.parquet files of teachers and students; runs may be missing.
         resamples: number of bootstrap samples of the dev examples, for the gaps.
+        clusters: files with groups of related dev examples by task, which are resampled together.
 
     Raises:
         RkdError: a file is of a run that the spec does not name, or files cannot be paired.
@@ -134,7 +140,11 @@ def behaviour(spec: ReportSpec, predictions: Iterable[str], resamples: int = RES
     places = pd.DataFrame([{**run_of(file).columns(), "file": file} for file in files])
     if files:
         spec.admit(places)
-    runs = {key: Predictions.read(group["file"]) for key, group in places.groupby(["variant", "task"])} if files else {}
+    runs = (
+        {key: Predictions.read(group["file"], clusters) for key, group in places.groupby(["variant", "task"])}
+        if files
+        else {}
+    )
     measures: dict[Key, dict[str, Interval]] = {}
     gaps: dict[Key, Gap] = {}
     for task in spec.tasks:

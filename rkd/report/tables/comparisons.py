@@ -57,6 +57,7 @@ class Comparisons:
         missing: number of planned runs without predictions.
         runs: number of planned runs.
         resamples: number of bootstrap samples of the dev examples.
+        clustered: the tasks whose related examples are resampled in groups.
     """
 
     spec: ReportSpec
@@ -67,6 +68,7 @@ class Comparisons:
     missing: int
     runs: int
     resamples: int
+    clustered: tuple[str, ...] = ()
 
     def frame(self) -> pd.DataFrame:
         """Return one comparison per row, differences in points and variances in squared points.
@@ -82,7 +84,7 @@ class Comparisons:
                 "difference": one.difference,
                 "low": low,
                 "high": high,
-                "detectable": math.nan if one.examples_only else one.detectable,
+                "detectable": one.detectable if _bounded(one) else math.nan,
                 "sampling_error": one.sampling_error,
                 **self._new_task(key),
             }
@@ -117,7 +119,7 @@ class Comparisons:
 
     def _seeds_needed(self, one: Comparison) -> float:
         """Return the seeds that the margin needs: NaN where the variance is unknown, infinity for too many."""
-        if one.examples_only or math.isnan(one.difference):
+        if not _bounded(one) or math.isnan(one.difference):
             return math.nan
         return seeds_needed(one.variances, self.margin) or math.inf
 
@@ -180,6 +182,9 @@ class Comparisons:
             "Dev error: standard error of one run's score due to the sampling of dev examples. A difference below "
             "twice this value, seen in one run, is not evidence."
         )
+        if self.clustered:
+            titles = ", ".join(get(task).title for task in self.clustered)
+            yield f"Related dev examples are resampled in groups on {titles}."
         if any(one.examples_only for one in self.found.values()):
             yield "With one seed, interval and p reflect the dev examples only; the variance over seeds is unknown."
         if any(one.task == AVERAGE for one in self.found.values()):
@@ -197,6 +202,7 @@ def comparisons(
     baselines: Sequence[str] = BASELINES,
     resamples: int = RESAMPLES,
     margin: float = MARGIN,
+    clusters: Mapping[str, str] | None = None,
 ) -> Comparisons:
     """Compare every variant with every baseline, and controls with what they modify, by task and on average.
 
@@ -209,6 +215,7 @@ def comparisons(
         baselines: variants to compare with; those that are not in the spec are skipped.
         resamples: number of bootstrap samples of the dev examples.
         margin: the equivalence margin, a fraction.
+        clusters: files with groups of related dev examples by task (`rkd.runs.clusters`), which are resampled together.
 
     Raises:
         RkdError: the spec has none of the baselines, does not name the run of a file, or two files cannot be paired.
@@ -227,7 +234,11 @@ def comparisons(
     controlled = [one for one in names if one not in chosen]
     pairs += [(one.name, row) for row in controlled for one in spec.variants if one.method == row != one.name]
     planned = tuple((name, baseline, task) for name, baseline in pairs for task in tasks)
-    runs = {key: Predictions.read(group["file"]) for key, group in places.groupby(["task", "variant"])} if files else {}
+    runs = (
+        {key: Predictions.read(group["file"], clusters) for key, group in places.groupby(["task", "variant"])}
+        if files
+        else {}
+    )
     found: dict[Key, Comparison] = {}
     improvements: dict[Key, Improvement] = {}
     for name, baseline, task in planned:
@@ -241,7 +252,13 @@ def comparisons(
             ours, theirs = ([runs[each, row].scores for each in on] for row in (name, baseline))
             improvements[name, baseline, task] = probability_of_improvement(ours, theirs)
     count = len(spec.tasks) * len(names) * len(spec.seeds)
-    return Comparisons(spec, planned, found, improvements, margin, count - len(files), count, resamples)
+    grouped = tuple(task for task in spec.tasks if task in (clusters or {}))
+    return Comparisons(spec, planned, found, improvements, margin, count - len(files), count, resamples, grouped)
+
+
+def _bounded(one: Comparison) -> bool:
+    """Return whether the runs tell the variance of the difference: not with one seed, nor with equal predictions."""
+    return one.error > 0 and not one.examples_only
 
 
 def _compared(variant: Predictions | None, baseline: Predictions | None, resamples: int) -> Comparison | None:

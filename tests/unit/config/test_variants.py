@@ -122,13 +122,26 @@ def test_a_variant_may_have_a_teacher_of_its_own():
 
 
 def test_a_title_is_for_print_alone():
-    content = config()
+    content = config(heat=heat())
     content["variants"]["kd"] = {"method": "kd", "title": "KD (Hinton)"}
-    plan, plain = Plan(load(content)), Plan(load(config()))
+    plan, plain = Plan(load(content)), Plan(load(config(heat=heat())))
     assert plan.runs() == plain.runs()
+    assert plan.report("heat").labels()["kd.temperature-1.0"] == "kd.temperature-1.0"
     assert plan.student("cola", "kd", 1) == plain.student("cola", "kd", 1)
     assert plan.report().labels()["kd"] == "KD (Hinton)"
     assert "KD (Hinton)" in plan.page()
+
+
+@pytest.mark.parametrize(
+    ("title", "whose"), [("finetune", "finetune"), ("Twice", "reptile"), ("Teacher", "the teacher")]
+)
+def test_a_title_that_another_row_has_is_refused(title, whose):
+    content = config()
+    content["variants"]["kd"] = {"method": "kd", "title": title}
+    content["variants"]["reptile"] = {"method": "reptile", "title": "Twice"}
+    problem = next(iter(check(content)))
+    assert problem.path == "variants.kd.title"
+    assert problem.expected == f"another title: {whose} has this one"
 
 
 def test_a_teacher_with_the_settings_of_the_configs_is_that_teacher():

@@ -188,6 +188,46 @@ def test_the_interval_for_a_new_task_needs_three_tasks(files, tmp_path):
     assert (read_comparisons(tmp_path / "main.csv")["task"] == "new task").sum() == 1, "reptile against kd"
 
 
+def test_related_examples_are_resampled_in_groups(files, tmp_path):
+    """Each example ten times in a group of its own: the intervals are those of a tenth of the examples."""
+    file = tmp_path / "rte.parquet"
+    content = {"split": "validation", "idx": np.arange(N), "cluster": np.arange(N) // 10}
+    pd.DataFrame(content).to_parquet(file)
+    own = [path for path in files if "/rte/" in path]
+    for path in map(Path, own):  # equal answers within a group
+        frame = pd.read_parquet(path)
+        place = tmp_path.joinpath(*path.parts[-5:])
+        place.parent.mkdir(parents=True)
+        right = (frame["prediction"] == frame["label"]).to_numpy().reshape(-1, 10)[:, :1].repeat(10, axis=1).ravel()
+        frame.assign(prediction=np.where(right, frame["label"], 1 - frame["label"])).to_parquet(place)
+    made = [str(tmp_path.joinpath(*Path(path).parts[-5:])) for path in own]
+    spec = replace(SPEC, tasks=("rte",))
+    single, grouped = (
+        comparisons(spec, made, resamples=2000, clusters=clusters) for clusters in (None, {"rte": str(file)})
+    )
+    ratio = grouped.frame()["sampling_error"] / single.frame()["sampling_error"]
+    assert ratio.tolist() == pytest.approx([math.sqrt(10)] * 3, rel=0.1)
+    assert "Related dev examples are resampled in groups on RTE." in grouped.grid().markdown()
+    assert "in groups" not in single.grid().markdown()
+    pd.DataFrame({**content, "idx": np.arange(N) + 1}).to_parquet(file)
+    with pytest.raises(RkdError, match=r"rte\.parquet: found no cluster for 1 examples of validation"):
+        comparisons(spec, made, resamples=10, clusters={"rte": str(file)})
+
+
+def test_equal_predictions_bound_nothing(files):
+    same = [path for path in files if "/kd/" in path]
+    spec = replace(SPEC, variants=(SPEC.variants[1], Variant("reptile", "reptile", "Reptile")))
+    places = []
+    for path in map(Path, same):
+        copy = Path(str(path).replace("/kd/", "/reptile/").replace("students", "copies/students"))
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        copy.write_bytes(path.read_bytes())
+        places.append(str(copy))
+    frame = comparisons(spec, [*same, *places], resamples=100).frame()
+    assert set(frame["verdict"]) == {"open"}
+    assert frame[["detectable", "seeds_needed"]].isna().all(axis=None)
+
+
 def test_missing_runs_are_dashes_and_counted(files):
     present = [file for file in files if file not in of(files, "rte", "reptile") and "cola/kd/seed-2" not in file]
     table = comparisons(SPEC, present, resamples=100)
