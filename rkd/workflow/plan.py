@@ -328,6 +328,13 @@ class Plan:
         find = self.teacher_run if role == "teacher" else self.run
         return [find(task, one.name, seed) for task in self.tasks for one in self._tried(role)]
 
+    def all_tuning_runs(self) -> list[Run]:
+        """Return the runs of all candidates, and of the teachers that students among them learn from."""
+        students = self.tuning_runs("student")
+        learning = [run for run in students if self.needs_teacher(run.variant)]
+        teachers = [self.teacher_run(run.task, run.variant, run.seed) for run in learning]
+        return list(dict.fromkeys([*self.tuning_runs("teacher"), *teachers, *students]))
+
     def tuning(self, role: str) -> TuningSpec:
         """Return the spec of the table of tuning of the teacher or of the students."""
         runs, tried = self.tuning_runs(role), self._tried(role)

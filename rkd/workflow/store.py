@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from rkd.config.tuning import ROLES
 from rkd.errors import RkdError
 from rkd.runs.history import read_history
 from rkd.runs.metrics import read_metrics
@@ -119,8 +118,7 @@ def unplanned(results: Path, plans: Iterable[Plan]) -> list[Unplanned]:
     used: set[Path] = set()
     patterns = {"runs/*/*/*", ".checkpoints/*/*/*", "data/*"}
     for plan in plans:
-        tuning = [run for role in ROLES for run in plan.tuning_runs(role)]
-        runs = [run._asdict() for run in (*plan.runs(), *tuning)]
+        runs = [run._asdict() for run in (*plan.runs(), *plan.all_tuning_runs())]
         templates = (RUN, CHECKPOINTS, f"{plan.experiment}/{METRICS}")
         used |= {results / template.format(**run) for run in runs for template in templates}
         used |= {results / DATA.format(task=task, digest=plan.data_digest(task)) for task in plan.tasks}

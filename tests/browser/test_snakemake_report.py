@@ -5,7 +5,7 @@ import pytest
 from tests.browser.conftest import console, media, size
 
 CATEGORIES = {"Overview", "Main table", "Comparisons", "Selection", "Cost", "Learning curves", "Teacher dynamics"}
-CATEGORIES |= {"Provenance"}
+CATEGORIES |= {"Behaviour", "Provenance"}
 
 
 @pytest.fixture(scope="module")

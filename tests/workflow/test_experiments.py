@@ -90,6 +90,7 @@ def test_two_experiments_run_at_the_same_time_in_one_folder(finished, tmp_path):
     assert len({file.parent.name for files in scores.values() for file in files}) == 5, "one teacher, four students"
     for name in scores:
         assert finished.planned("--configfile", f"{name}.yaml") == {}
+    rkd(finished, "prune", "overlay.yaml", "--yes")
 
 
 def test_tuning_tries_each_value_and_its_overlay_trains_with_the_chosen_ones(finished):
@@ -120,7 +121,9 @@ def test_tuning_tries_each_value_and_its_overlay_trains_with_the_chosen_ones(fin
         planned = finished.planned("--configfile", "overlay.yaml", "given.yaml")
         assert planned["train_student"] == 1
         assert "finetune_teacher" not in planned
-        assert "tune" not in rkd(finished, "prune", "overlay.yaml"), "tuning runs of a config are planned by it"
+        listed = rkd(finished, "prune", "overlay.yaml")
+        assert ".tune." not in listed, "tuning runs of a config are planned by it"
+        assert "seed-7" not in listed, "and so are the teachers of its students"
     finally:
         finished.overlay(SMALL)
         finished.snakemake()
