@@ -37,7 +37,7 @@ results: $(INSTALLED) ## Run the workflow and show the main table (ARGS="…" go
 test: $(INSTALLED_TEST) ## Run the tests (ARGS="…" goes to pytest)
 	@$(IN_VENV) HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 pytest -n $(TEST_JOBS) --dist loadscope $(ARGS)
 
-test-fast: $(INSTALLED_TEST) ## Run the tests of config, plan, statistics and methods: under a minute on two cores
+test-fast: $(INSTALLED_TEST) ## Run the tests of config, plan, statistics and methods: about a minute on two cores
 	@$(IN_VENV) HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 pytest -q -n $(TEST_JOBS) $(FAST_TESTS) $(ARGS)
 
 test-slurm: $(INSTALLED_SLURM) ## Run the workflow on a Slurm of its own: root, slurm-wlm and munge (ARGS="-k small": minutes)
