@@ -261,6 +261,10 @@ def plan(
     own = Path("results") / checked.experiment / "tables/comparisons.csv"
     source = variances or (own if own.is_file() else None)
     shown = precision(checked, source) if source else []
+    if variances and not shown:
+        raise RkdError(f"{variances}: found no variance over seeds; expected two seeds or more of planned tasks")
+            f"{variances}: found no variance over seeds; expected runs of a planned task with two seeds or more"
+        )
     found = forecast.summary(jobs, trainings, flops_per_second)
     text = "\n".join(filter(None, [forecast.format_summary(found), format_precision(shown)]))
     _tell(as_json, found | {"precision": [asdict(one) for one in shown]}, text)

@@ -45,10 +45,12 @@ class Precision:
 def precision(plan: Plan, source: Path) -> list[Precision]:
     """Return what the plan's comparisons will be able to show, by the variances in a comparisons.csv.
 
+    Nothing is known from runs with one seed.
+
     Variances of the pairs of variants are pooled: those of a single pair with few seeds are too rough to plan with.
 
     Raises:
-        RkdError: the file is missing or lacks a column, or all its runs have one seed.
+        RkdError: the file is missing or lacks a column.
     """
     parts: dict[str, list[Variances]] = defaultdict(list)
     try:
@@ -56,12 +58,10 @@ def precision(plan: Plan, source: Path) -> list[Precision]:
             for line in csv.DictReader(file):
                 numbers = (float(line[name] or "nan") / 1e4 for name in ("seed_variance", "example_variance"))
                 found = Variances(*numbers)
-                if math.isfinite(found.seeds + found.examples):
+                if math.isfinite(found.seeds) and found.seeds + found.examples > 0:  # not of equal predictions
                     parts[line["task"]].append(found)
     except (OSError, KeyError, ValueError) as error:
         raise RkdError(f"{source}: {error!r}; expected the comparisons.csv of an experiment") from None
-    if not parts:
-        raise RkdError(f"{source}: found no variance over seeds; expected runs with two seeds or more")
     margin, seeds = plan.config["equivalence_margin"], len(plan.seeds)
     result = []
     for what in (AVERAGE, *plan.tasks):

@@ -90,7 +90,9 @@ def test_two_experiments_run_at_the_same_time_in_one_folder(finished, tmp_path):
     assert len({file.parent.name for files in scores.values() for file in files}) == 5, "one teacher, four students"
     for name in scores:
         assert finished.planned("--configfile", f"{name}.yaml") == {}
-    rkd(finished, "prune", "overlay.yaml", "--yes")
+    rkd(finished, "prune", "overlay.yaml", "--yes")  # for the other tests
+    for name in scores:
+        shutil.rmtree(finished.folder / "results" / name)
 
 
 def test_tuning_tries_each_value_and_its_overlay_trains_with_the_chosen_ones(finished):
