@@ -263,8 +263,6 @@ def plan(
     shown = precision(checked, source) if source else []
     if variances and not shown:
         raise RkdError(f"{variances}: found no variance over seeds; expected two seeds or more of planned tasks")
-            f"{variances}: found no variance over seeds; expected runs of a planned task with two seeds or more"
-        )
     found = forecast.summary(jobs, trainings, flops_per_second)
     text = "\n".join(filter(None, [forecast.format_summary(found), format_precision(shown)]))
     _tell(as_json, found | {"precision": [asdict(one) for one in shown]}, text)
