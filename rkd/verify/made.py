@@ -108,7 +108,10 @@ def _same_again(path: Path, root: Path, record: Mapping[str, Any], made: Origin,
                 # What was recorded with a table, or is a number that no record names, tells on its own.
                 told = MISMATCH if made.outputs is None and new.suffix == ".csv" else kind
                 told = told if made.outputs is None or _as_recorded(file, made) else MISMATCH
-                yield from (_same_cells if new.suffix == ".csv" else _same_lines)(told, file, new)
+                if new.suffix == ".csv":
+                    yield from _same_cells(told, file, new, kind)
+                else:
+                    yield from _same_lines(told, file, new)
 
 
 def _as_recorded(file: Path, made: Origin) -> bool:
@@ -175,20 +178,37 @@ def _read_by(made: Mapping[str, Any], recorded: Mapping[str, Any]) -> dict[str, 
 RENAMED_CELLS = {"headline": "primary_score", "published": "literature"}
 
 
-def _same_cells(kind: str, file: Path, made: Path) -> Findings:
+_LITERATURE = "literature"
+
+
+def _same_cells(kind: str, file: Path, made: Path, literature: str) -> Findings:
+    """Yield findings on a CSV file that differs from the one that its sources give.
+
+    Args:
+        literature: kind of the findings on rows of published numbers, which come from a file of the project.
+    """
     with (
         file.open(encoding="utf-8", errors="replace", newline="") as ours,
         made.open(encoding="utf-8", newline="") as theirs,
     ):
         found, expected = list(csv.reader(ours)), list(csv.reader(theirs))
-    none: list[str] = []
-    different = [
-        finding(kind, file, f"line {number}, {name}: found {cell}; its sources give {true}")
-        for number, (row, made_row) in enumerate(zip_longest(found, expected, fillvalue=none), 1)
-        for name, cell, true in zip_longest(expected[0], row, made_row, fillvalue="nothing")
-        if not (equal(_number(cell), _number(true)) or RENAMED_CELLS.get(cell) == true)
-    ]
-    yield from first(kind, file, different)
+    for told, published in ((kind, False), (literature, True)):
+        rows, made_rows = (
+            [(number, row) for number, row in enumerate(table, 1) if _of_literature(row) is published]
+            for table in (found, expected)
+        )
+        none: tuple[int, list[str]] = (len(found) + 1, [])
+        different = [
+            finding(told, file, f"line {number}, {name}: found {cell}; its sources give {true}")
+            for (number, row), (_, made_row) in zip_longest(rows, made_rows, fillvalue=none)
+            for name, cell, true in zip_longest(expected[0], row, made_row, fillvalue="nothing")
+            if not (equal(_number(cell), _number(true)) or RENAMED_CELLS.get(cell) == true)
+        ]
+        yield from first(told, file, different)
+
+
+def _of_literature(row: list[str]) -> bool:
+    return _LITERATURE in {RENAMED_CELLS.get(cell, cell) for cell in row[1:2]}
 
 
 def _number(cell: str) -> float | str:

@@ -32,6 +32,7 @@ CONTROLS = (
     "sgd-outer",
     "inner-steps-4",
     "quiz-batch",
+    "step-target",
 )
 
 
@@ -60,7 +61,7 @@ def rkd(workflow: Workflow, *arguments: str) -> str:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("config", "changes", "students", "models"),
+    ("config", "changes", "trained", "models"),
     [
         (
             "paper.yaml",
@@ -68,15 +69,18 @@ def rkd(workflow: Workflow, *arguments: str) -> str:
             {
                 "seeds": [42],
                 "variants": dict.fromkeys(CONTROLS),
-                "ablations": {"student-depth": {"tasks": ["wnli"]}, "inner-steps": None, "controls": None},
+                "ablations": {
+                    "student-depth": {"tasks": ["wnli"]},
+                    **dict.fromkeys(["inner-steps", "follow-weight", "controls"]),
+                },
             },
-            9,
+            15,  # two teachers, one row for each method, its rivals, and three more students of the axis
             {"teachers": BERT, "students": TINYBERT},
         ),
-        ("cpu.yaml", {"seeds": [1]}, 3, {"teachers": MINILM, "students": PARAPHRASE}),
+        ("cpu.yaml", {"seeds": [1]}, 4, {"teachers": MINILM, "students": PARAPHRASE}),
     ],
 )
-def test_fetched_by_a_login_node_and_run_without_a_network(config, changes, students, models, tmp_path, monkeypatch):
+def test_fetched_by_a_login_node_and_run_without_a_network(config, changes, trained, models, tmp_path, monkeypatch):
     workflow = of(config, tmp_path / "project", **changes)
     with Hub().serving() as hub:
         for repository in everything():
@@ -95,7 +99,7 @@ def test_fetched_by_a_login_node_and_run_without_a_network(config, changes, stud
 
     results = workflow.folder / "results"
     runs = [json.loads(file.read_text()) for file in results.rglob("run.json")]
-    assert len(runs) == 1 + students
+    assert len(runs) == trained
     for part, name in models.items():
         for file in (results / part).rglob("run.json"):
             record = json.loads(file.read_text())
