@@ -25,7 +25,7 @@ try:
     from rkd.config.load import load, read_yaml, restore_cli_types
     from rkd.errors import RkdError
     from rkd.runs import paths
-    from rkd.specs.identity import DIGEST
+    from rkd.specs.identity import DIGEST, LEFT
     from rkd.specs.jobs import TEACHER
     from rkd.utils.files import atomic_write_text, sha256
     from rkd.workflow.code_digest import code_digest
@@ -285,6 +285,11 @@ def student_code(wildcards):
     return code_digest("workflow_scripts/train.py", f"rkd.methods.{PLAN.method(wildcards.variant)}")
 
 
+def any_of(names):
+    """The regular expression of a wildcard that is one of some names, or none."""
+    return "|".join(map(re.escape, names)) or "(?!)"
+
+
 def verbatim(value):
     """A parameter as it is: in one that is no function, Snakemake takes what stands in braces for a wildcard."""
     return lambda wildcards: value
@@ -334,18 +339,23 @@ def own_files(wildcards, output):
 
 
 def teacher_of(wildcards):
-    """The fine-tuned teacher's record and weights, for the methods that learn from one."""
-    if not PLAN.needs_teacher(wildcards.variant):
-        return []
-    folder = RUN.format(**PLAN.teacher_run(wildcards.task, wildcards.variant, int(wildcards.seed))._asdict())
-    # The record names the content of the weights: their age does not matter.
-    model = [ancient(f"{folder}/model/model.safetensors"), *if_stored(config=f"{folder}/model/config.json").values()]
-    return [*model, f"{folder}/run.json"]
+    """Records and weights of what a student learns from: a fine-tuned teacher, several, or one that a run left behind."""
+    files = []
+    teachers, matched = PLAN.learns_from(wildcards.task, wildcards.variant, int(wildcards.seed))
+    for folder in (f"{RESULTS}/{place}" for place in [*teachers, *([matched] if matched else [])]):
+        # The record names the content of the weights: their age does not matter.
+        files += [ancient(f"{folder}/model.safetensors"), *if_stored(config=f"{folder}/config.json").values()]
+        files.append(f"{os.path.dirname(folder)}/run.json")
+    return files
 
 
-def teacher_option(wildcards, input):
-    """The part of the command that names the teacher's model; not compared, see `script`."""
-    return shlex.join(["--teacher", os.path.dirname(input.teacher[0])] if input.teacher else [])
+def teacher_options(wildcards, input):
+    """The parts of the command that name the teachers' models; not compared, see `script`."""
+    folders = [os.path.dirname(file) for file in input.teacher if file.endswith(".safetensors")]
+    _, matched = PLAN.learns_from(wildcards.task, wildcards.variant, int(wildcards.seed))
+    options = ["--entropy-of", folders.pop()] if matched else []
+    options += ["--teacher", *folders] if folders else []
+    return shlex.join([*options, *(["--keep-teacher"] if wildcards.variant in PLAN.with_teacher_kept else [])])
 
 
 def student_spec(wildcards, output):

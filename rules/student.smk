@@ -1,5 +1,7 @@
 # Train one student per task, variant and seed, by the variant's method.
 
+STUDENTS = [*PLAN.all_variants, *PLAN.candidates]
+
 
 rule train_student:
     input:
@@ -14,7 +16,7 @@ rule train_student:
         benchmark_of("train_student", JOB)
     wildcard_constraints:
         # Never the teacher's folder, which the rule in rules/teacher.smk makes.
-        variant="|".join(map(re.escape, [*PLAN.all_variants, *PLAN.candidates])),
+        variant=any_of(name for name in STUDENTS if name not in PLAN.with_teacher_kept),
     conda:
         "../environment.yaml"
     threads: PLAN.config["threads"]
@@ -31,7 +33,7 @@ rule train_student:
         script=script("train.py"),
         data=folder_of_input("manifest"),
         folder=folder_of_output("run"),
-        teacher=teacher_option,
+        teacher=teacher_options,
         code=student_code,
     shell:
         "python -m rkd.workflow.gpu_slots --device {resources.device} --gpus {resources.gpu_names} --jobs-per-gpu {resources.jobs_per_gpu} -- "
@@ -40,3 +42,18 @@ rule train_student:
         "--checkpoints {params.checkpoints} --checkpoint-minutes {resources.checkpoint_minutes} "
         "--tracker {resources.tracker} --tracker-folder {params.tracker} "
         "<<< {params.spec:q} > {log} 2>&1"
+
+
+if PLAN.with_teacher_kept:
+
+    # The same of a variant from whose last teacher another one learns: the run writes that teacher, too.
+    use rule train_student as train_student_and_teacher with:
+        output:
+            **trained(RUN),
+            teacher=f"{RUN}/{LEFT}/model.safetensors",
+            **if_stored(
+                teacher_config=f"{RUN}/{LEFT}/config.json",
+                teacher_tokenizer=[f"{RUN}/{LEFT}/tokenizer.json", f"{RUN}/{LEFT}/tokenizer_config.json"],
+            ),
+        wildcard_constraints:
+            variant=any_of(PLAN.with_teacher_kept),

@@ -19,7 +19,11 @@ def main() -> None:
     add_spec(parser, RunSpec)
     parser.add_argument("--trials", type=Path, help="of a teacher: specs of its students, a line each, tried before it")
     parser.add_argument("--data", type=Path, required=True, help="folder of the prepared task")
-    parser.add_argument("--teacher", type=Path, help="folder of the fine-tuned teacher's model")
+    teacher_help = "folder of the fine-tuned teacher's model; several are an ensemble"
+    parser.add_argument("--teacher", type=Path, nargs="+", default=[], help=teacher_help)
+    entropy_help = "folder of the teacher whose soft labels have the entropy that this one's get"
+    parser.add_argument("--entropy-of", type=Path, help=entropy_help)
+    parser.add_argument("--keep-teacher", action="store_true", help="save the teacher that the run leaves behind, too")
     parser.add_argument("--out", type=Path, required=True, help="folder of the run")
     parser.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"])
     parser.add_argument("--threads", type=at_least(1), default=1, help="CPU threads")
@@ -36,7 +40,7 @@ def main() -> None:
         from rkd.training.job import run
 
     spec = arguments.spec
-    inputs = check_folder(spec, arguments.out, arguments.data, arguments.teacher)
+    inputs = check_folder(spec, arguments.out, arguments.data, arguments.teacher, arguments.entropy_of)
     data = read_unchanged(arguments.data)["sha256"]  # what is tried is what is trained on
     if arguments.trials is not None:  # also of a teacher that goes on: its students may be others than at its start
         where = {"device": arguments.device, "threads": arguments.threads, "data_sha256": data}
@@ -47,7 +51,9 @@ def main() -> None:
             spec,
             arguments.data,
             arguments.out,
-            teacher=arguments.teacher,
+            teachers=arguments.teacher,
+            entropy_of=arguments.entropy_of,
+            keep_teacher=arguments.keep_teacher,
             data_sha256=data,
             inputs=inputs,
             device=arguments.device,

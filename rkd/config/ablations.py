@@ -15,6 +15,7 @@ from rkd.config.schema import (
     variant_keys,
     with_number_types,
 )
+from rkd.config.teachers import source_problems
 from rkd.config.variants import READ_WITH, Cell, expand, without_unread
 from rkd.methods.facts import METHODS
 
@@ -26,7 +27,7 @@ def ablation_problems(config: Config) -> dict[KeyPath, Problem]:
     values stand.
     """
     problems: dict[KeyPath, Problem] = dict(_axis_problems(config))
-    if problems or not config["ablations"]:
+    if problems:
         return problems
     config = with_number_types(config)
     variants, cells, _ = expand(config)
@@ -37,6 +38,9 @@ def ablation_problems(config: Config) -> dict[KeyPath, Problem]:
         problems.setdefault(path, problem)
     for path, problem in crosscheck(made, frozenset(problems)).items():
         problems.setdefault(path, problem)
+    own = {cell.variant: cell.tasks for cell in reversed(cells) if cell.variant not in config["variants"]}
+    if not problems:
+        problems = dict(source_problems(config, variants, own))
     where = {cell.variant: ("ablations", *cell.key) for cell in reversed(cells)}
     return dict(_at_value(path, problem, where) for path, problem in problems.items())
 
@@ -136,7 +140,8 @@ def _change_problems(
         reads = ", ".join(METHODS[method].options) or "no distillation option"
         yield located(at_key, key, f"another key: method {method} reads {reads}")
     elif inner_key not in without_unread(whole):
-        other, needed = READ_WITH[inner_key]
+        other, values = READ_WITH[inner_key]
+        needed = " or ".join(map(str, values))
         expected = f"another key: {key} is read with {other} {needed} alone, here {other} is {whole[other]}"
         yield located(at_key, key, expected)
     else:

@@ -17,10 +17,10 @@ Overrides = dict[str, Any]
 NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,99}")
 NAME_LENGTH = 100
 
-# Settings that are read only while another one has a certain value.
-READ_WITH = {
-    "held_out_fraction": ("selection", "held-out"),
-    **{option: (other, value) for facts in METHODS.values() for option, other, value in facts.read_with},
+# Settings that are read only while another one has one of certain values.
+READ_WITH: dict[str, tuple[str, tuple[Any, ...]]] = {
+    "held_out_fraction": ("selection", ("held-out", "held-out-loss")),
+    **{option: (other, (value,)) for facts in METHODS.values() for option, other, value in facts.read_with},
 }
 
 
@@ -125,7 +125,7 @@ def without_unread(settings: Mapping[str, Any]) -> Overrides:
     >>> without_unread({"outer_optimizer": "adamw", "outer_step_size": 0.001})
     {'outer_optimizer': 'adamw'}
     """
-    unread = {key for key, (other, value) in READ_WITH.items() if settings.get(other, value) != value}
+    unread = {key for key, (other, values) in READ_WITH.items() if settings.get(other, values[0]) not in values}
     return {key: value for key, value in settings.items() if key not in unread}
 
 

@@ -122,7 +122,7 @@ def _carry_out(request: Request, folder: Path, temporary: Any) -> Distilled:
                 spec,
                 folder / "data",
                 folder / part,
-                teacher=needs,
+                teachers=[] if needs is None else [needs],
                 **planned,
                 threads=request.threads or torch.get_num_threads(),
                 code={**code_digests("rkd/training/job.py", *_modules(spec.method)), **own_files},

@@ -89,6 +89,8 @@ class Method(ABC):
         needs_teacher: True if the constructor takes a teacher after the student.
         positive: options that must be above 0, although 0 is valid for other methods.
         trains_teacher: True if `step` changes the teacher.
+        logits_only: True if nothing but the teacher's logits is read. Unless the method trains it, several teachers
+            can then take its place.
         same_width: reason why student and teacher must have the same width, as the end of an error message; empty if
             widths may differ.
         one_to_one: True if `layer_map` must give each student layer exactly one teacher layer.
@@ -111,6 +113,7 @@ class Method(ABC):
     needs_teacher: ClassVar[bool] = True
     positive: ClassVar[tuple[str, ...]] = ()
     trains_teacher: ClassVar[bool] = False
+    logits_only: ClassVar[bool] = False
     same_width: ClassVar[str] = ""
     one_to_one: ClassVar[bool] = False
     unmatched_layers: ClassVar[int] = 0

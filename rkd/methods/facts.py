@@ -41,6 +41,7 @@ class MethodFacts:
     needs_teacher: bool
     positive: tuple[str, ...]
     trains_teacher: bool
+    logits_only: bool
     same_width: str
     one_to_one: bool
     unmatched_layers: int

@@ -31,6 +31,7 @@ class KD(Method):
     """
 
     options: ClassVar[tuple[str, ...]] = ("alpha", "temperature", "regression_kd")
+    logits_only = True
     passes = (1, 1, 1, 0)  # from the second epoch on, the teacher's logits are cached
 
     teacher: nn.Module

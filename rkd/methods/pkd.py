@@ -41,6 +41,7 @@ class PKD(KD):
         {'loss': 1.6, 'task': 0.7, 'kd': 1.7, 'patience': 0.0008}
     """
 
+    logits_only = False
     options = ("alpha", "temperature", "regression_kd", "layer_map", "beta")
     same_width = "compares their hidden states"
     one_to_one = True

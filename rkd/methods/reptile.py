@@ -83,6 +83,7 @@ class ReptileKD(KD):
     )
     read_with = (("quiz_fraction", "inner_batch", "quiz"), ("outer_step_size", "outer_optimizer", "sgd"))
     trains_teacher = True
+    logits_only = False
     same_width = "pairs their parameters"
     passes = (1, 2, 2, 0)
 

@@ -51,6 +51,7 @@ class TinyBERT(KD):
         {'loss': 4.1, 'embedding': 0.2, 'hidden': 1.9, 'attention': 2.0}
     """
 
+    logits_only = False
     options = ("layer_map", "intermediate_fraction", "hidden_weight", "attention_weight", "embedding_weight")
     one_to_one = True
 

@@ -6,7 +6,12 @@ from rkd.report.names import model_name
 from rkd.specs.report import ReportSpec
 from rkd.tasks import get
 
-_SELECTION = {"best": "best epoch on dev", "held-out": "best epoch on held-out training data", "last": "last epoch"}
+_SELECTION = {
+    "best": "best epoch on dev",
+    "held-out": "best epoch on held-out training data",
+    "held-out-loss": "epoch of the lowest loss on held-out training data",
+    "last": "last epoch",
+}
 
 
 def data_text(spec: ReportSpec, what: str = "GLUE dev scores (×100)") -> str:

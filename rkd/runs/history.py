@@ -15,6 +15,7 @@ _EVALUATION = object_schema(
     seconds={"type": "number"},
     primary_score=_SCORE,
     held_out=_SCORE,
+    held_out_loss=_SCORE,
     train={"type": "object", "additionalProperties": _SCORE},
     dev={"type": "object", "additionalProperties": {"type": "object", "additionalProperties": _SCORE}},
     teacher={"type": "object", "required": ["primary_score"], "additionalProperties": _SCORE},

@@ -36,7 +36,17 @@ _RECORD = object_schema(
     spec=_SPEC,
     data=object_schema(["sha256"], sha256=NON_EMPTY, source={"type": ["string", "null"]}, files=_DIGESTS),
     teacher=_DIGESTS,
-    inputs={"type": ["object", "null"], "additionalProperties": {"type": ["string", "null"]}},
+    inputs={
+        "type": ["object", "null"],
+        "properties": {
+            "learns_from": object_schema(
+                ["teachers", "entropy_of"],
+                teachers={"type": "array", "minItems": 1, "items": {"type": "string"}},
+                entropy_of={"type": ["string", "null"]},
+            )
+        },
+        "additionalProperties": {"type": ["string", "null"]},
+    },
     code=_DIGESTS,
     outputs=_DIGESTS,
     parameters=object_schema(["total"], total={"type": "integer", "minimum": 1}),

@@ -6,6 +6,7 @@ and places. A local file counts by its content. Code is not included: an edited 
 
 import hashlib
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from rkd.specs.jobs import ModelSpec, RunSpec
 # Ten hexadecimal digits: among 10,000 folders, two are alike by chance once in 20,000 stores.
 DIGEST = "[0-9a-f]{10}"
 _DIGITS = 10
+LEFT = "teacher"  # the folder of a run with the teacher that it left behind
 _NAMED = re.compile(f".+-({DIGEST})")
 
 
@@ -63,18 +65,63 @@ def digest_in(path: str | Path) -> str | None:
     return found[-1] if found else None
 
 
-def check_folder(spec: RunSpec, out: Path, data: Path, teacher: Path | None) -> dict[str, str | None]:
-    """Refuse to train in a folder of other settings; return the digests of data and teacher, by name.
+def teacher_digest(teachers: Sequence[str | Path], entropy_of: str | Path | None = None) -> str | None:
+    """Return the digest of what a run learns from, or None for nothing.
+
+    That of a single fine-tuned teacher is the one in its path.
+
+    Args:
+        teachers: the folders of the models, RUN/model, or RUN/teacher of a run that left one behind.
+        entropy_of: the folder of the teacher whose soft labels have the entropy to match.
+
+    >>> teacher_digest(["results/runs/mrpc/teacher-0123456789/seed-1/model"])
+    '0123456789'
+    """
+    if not teachers:
+        return None
+    digests = [digest_in(place) for place in teachers]
+    if len(teachers) == 1 and entropy_of is None:
+        return digests[0]
+    if None in digests:
+        return None
+    # All seeds of an ensemble count; the seed of a run beside which its own teacher lies does not.
+    seeds = [Path(place).parent.name for place in teachers] if len(teachers) > 1 else None
+    matched = None if entropy_of is None else digest_in(entropy_of)
+    return _digest({"teachers": digests, "seeds": seeds, "entropy_of": matched})
+
+
+def check_folder(
+    spec: RunSpec, out: Path, data: Path, teachers: Sequence[Path], entropy_of: Path | None = None
+) -> dict[str, Any]:
+    """Refuse to train in a folder of other settings.
+
+    Returns:
+        The digests of data and teacher. Unless the teacher is the fine-tuned one of the same task and seed, also
+        `learns_from`: the folders of `teachers` and `entropy_of` in the store, from `in_store`.
 
     Raises:
         RkdError: the digest in the name of `out` is not that of the settings.
     """
-    inputs = {"data": digest_in(data), "teacher": None if teacher is None else digest_in(teacher)}
+    inputs: dict[str, Any] = {"data": digest_in(data), "teacher": teacher_digest(teachers, entropy_of)}
+    if len(teachers) > 1 or entropy_of is not None or any(place.name == LEFT for place in teachers):
+        inputs["learns_from"] = {
+            "teachers": [in_store(place) for place in teachers],
+            "entropy_of": None if entropy_of is None else in_store(entropy_of),
+        }
     if (named := digest_in(out)) is not None:
         found = run_digest(spec, inputs["data"] or "", inputs["teacher"])
         if found != named:
             raise RkdError(f"{out}: its settings, data and teacher have the digest {found}; expected {named}")
     return inputs
+
+
+def in_store(model: str | Path) -> str:
+    """Return the place of a run's model beside the other runs of its task.
+
+    >>> in_store("results/runs/mrpc/reptile-0123456789/seed-1/teacher")
+    'reptile-0123456789/seed-1/teacher'
+    """
+    return "/".join(Path(model).parts[-3:])
 
 
 def _model(spec: ModelSpec) -> dict[str, Any]:

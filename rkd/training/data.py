@@ -12,6 +12,9 @@ from rkd.tasks import Task
 from rkd.training.batches import Split, load_prepared
 from rkd.training.holdout import hold_out
 
+# Selections that choose the epoch on training rows that are held out.
+HELD_OUT = ("held-out", "held-out-loss")
+
 
 @dataclass(frozen=True)
 class TrainingData:
@@ -21,7 +24,7 @@ class TrainingData:
         train: training rows of the student.
         dev: labelled splits for comparing models, by name.
         test: splits that are predicted at the end, by name.
-        held_out: training rows for choosing the epoch, with selection "held-out".
+        held_out: training rows for choosing the epoch, with a selection of `HELD_OUT`.
         quiz: training rows for methods that take a quiz.
     """
 
@@ -70,7 +73,7 @@ def set_aside(spec: RunSpec, task: Task, splits: dict[str, Split]) -> TrainingDa
         RkdError: too few rows would be held out, or none would be left.
     """
     settings, train, held_out, quiz = spec.training, splits["train"], None, None
-    if settings["selection"] == "held-out":
+    if settings["selection"] in HELD_OUT:
         train, held_out = hold_out(train, settings["held_out_fraction"], 1, spec.seed, "held_out_fraction")
     if by_name(spec.method).needs_quiz(spec.options):
         train, quiz = hold_out(train, spec.options["quiz_fraction"], settings["batch_size"], spec.seed)

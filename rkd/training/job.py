@@ -3,18 +3,22 @@
 import json
 import logging
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import torch
+from torch import nn
 from transformers import PreTrainedModel
 
 from rkd.methods import by_name
 from rkd.methods.base import Method
 from rkd.methods.build import build
 from rkd.models import loading
+from rkd.models.soft_labels import SoftLabels, divisor_for_entropy, mean_entropy
 from rkd.models.tokenizer import save_tokenizer
+from rkd.specs.identity import LEFT, in_store
 from rkd.specs.jobs import RunSpec
 from rkd.tasks import get
 from rkd.training import evaluation, loop, precision, tracking
@@ -33,7 +37,9 @@ def run(
     data: Path,
     out: Path,
     *,
-    teacher: Path | None = None,
+    teachers: Sequence[Path] = (),
+    entropy_of: Path | None = None,
+    keep_teacher: bool = False,
     data_sha256: str | None = None,
     inputs: dict[str, str | None] | None = None,
     device: str = "auto",
@@ -51,9 +57,14 @@ def run(
         spec: what to train.
         data: a prepared task, for example results/data/mrpc-0123456789.
         out: the run's folder.
-        teacher: folder of the fine-tuned teacher's model, for the methods that need one.
+        teachers: folder of the fine-tuned teacher's model, for the methods that need one; several are an ensemble, see
+            `rkd.models.soft_labels.SoftLabels`.
+        entropy_of: folder of another teacher; the teacher's logits are divided by a number such that its soft labels
+            have the mean entropy of that one's on the training rows.
+        keep_teacher: write teacher/, too, the teacher as the last step leaves it.
         data_sha256: expected `sha256` of the data's manifest, if known.
-        inputs: digests of the data's and the teacher's settings, to be recorded; see `rkd.specs.identity`.
+        inputs: digests of the data's and the teacher's settings, to be recorded; see
+            `rkd.specs.identity.check_folder`.
         device: "auto", "cpu" or "cuda".
         threads: CPU threads.
         code: digests of the source files, for the record; see `rkd.workflow.code_digest.code_digests`.
@@ -78,10 +89,16 @@ def run(
     parts = set_aside(spec, task, splits)
     max_length = manifest["max_length"]
     student = loading.load_for(spec.model, task, tokenizer, spec.seed, max_length)
-    guide = None
-    if teacher is not None and by_name(spec.method).needs_teacher:
-        guide = loading.load_finetuned(teacher)
-        loading.check_reading(guide, tokenizer, where=str(teacher), max_length=max_length, pair=task.pair)
+    guide: PreTrainedModel | SoftLabels | None = None
+    smoothing = None
+    if teachers and by_name(spec.method).needs_teacher:
+        found = []
+        for place in (*teachers, *([entropy_of] if entropy_of else [])):
+            found.append(loading.load_finetuned(place))
+            loading.check_reading(found[-1], tokenizer, where=str(place), max_length=max_length, pair=task.pair)
+        guide = found[0] if len(found) == 1 else SoftLabels(found[: len(teachers)])
+        if entropy_of is not None and isinstance(guide, SoftLabels):
+            smoothing = _match_entropy(guide, found[-1], parts, spec.options["temperature"], accelerator.device)
     method = build_run(spec, student, guide, parts, accelerator.device)
     log.info("%s", _summary(spec, method, parts))
 
@@ -111,6 +128,9 @@ def run(
             cast(PreTrainedModel, method.student).save_pretrained(folder / "model")
             tokenizer.model_max_length = max_length  # later users truncate texts as training did
             save_tokenizer(tokenizer, folder / "model")
+            if keep_teacher:
+                cast(PreTrainedModel, method.teacher).save_pretrained(folder / LEFT)
+                save_tokenizer(tokenizer, folder / LEFT)
             history = [json.dumps(jsonable(record), allow_nan=False) + "\n" for record in done.history]
             (folder / "history.jsonl").write_text("".join(history), encoding="utf-8")
             record = {
@@ -119,8 +139,9 @@ def run(
                     **{key: manifest.get(key) for key in ("source", "revision", "sha256")},
                     "files": manifest["files"],
                 },
-                "teacher": digests(teacher) if teacher else None,
+                "teacher": _teacher_files(teachers, entropy_of, inputs),
                 "inputs": inputs,
+                **({"smoothing": smoothing} if smoothing else {}),
                 "hub": loading.hub_files(spec.model),
                 "code": code,
                 "outputs": digests(folder),
@@ -135,10 +156,40 @@ def run(
         checkpoint.remove()
 
 
+def _teacher_files(
+    teachers: Sequence[Path], entropy_of: Path | None, inputs: Mapping[str, Any] | None
+) -> dict[str, str] | None:
+    """Return the SHA-256 of the teacher's files, by their place in the store unless it is one fine-tuned teacher."""
+    places = [*teachers, *([entropy_of] if entropy_of else [])]
+    if not places:
+        return None
+    if not (inputs or {}).get("learns_from"):
+        return digests(places[0])
+    return {f"{in_store(place)}/{name}": known for place in places for name, known in digests(place).items()}
+
+
+def _match_entropy(
+    guide: SoftLabels, other: PreTrainedModel, parts: TrainingData, temperature: float, device: torch.device
+) -> dict[str, float]:
+    """Give the soft labels of `guide` the mean entropy of another teacher's on the training rows.
+
+    Returns:
+        For run.json: `entropy` in nats, and `divisor`, by which the logits are divided.
+    """
+    z, z_other = (
+        loop.all_logits(cast(nn.Module, model).to(device), "teacher", {"train": parts.train}, device)["train"]
+        for model in (guide, other)
+    )
+    entropy = mean_entropy(z_other, temperature)
+    guide.divisor = divisor_for_entropy(z, temperature, entropy)
+    log.info("soft labels: entropy %.4f, logits divided by %.4f", entropy, guide.divisor)
+    return {"entropy": entropy, "divisor": guide.divisor}
+
+
 def build_run(
     spec: RunSpec,
     student: PreTrainedModel,
-    teacher: PreTrainedModel | None,
+    teacher: PreTrainedModel | SoftLabels | None,
     data: TrainingData,
     device: torch.device,
     quiz_batch_size: int | None = None,

@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 from rkd.errors import RkdError
 from rkd.methods.base import Method
+from rkd.methods.finetune import task_loss
 from rkd.metrics import scores as metrics
 from rkd.specs.jobs import RunSpec
 from rkd.tasks import Task, primary_score
@@ -68,7 +69,7 @@ def train(
     for epoch in range(at.epoch, spec.training["epochs"] + 1):
         train_epoch(method, data.train, spec, device, checkpoint, at)
         record = evaluated(epoch, {name: total / at.counts[name] for name, total in at.sums.items()})
-        score = _rank(record.get("held_out", record["primary_score"]))
+        score = _rank(_selected_by(record, spec.training["selection"]))
         # The first epoch is always kept.
         if spec.training["selection"] != "last" and (at.best_state is None or score > at.best_score):
             at.best_score, at.best_state = score, copy.deepcopy(method.student.state_dict())
@@ -120,9 +121,10 @@ def evaluate(
         z_t: the teacher's logits by dev split, each of shape (rows, classes), if known.
 
     Returns:
-        `dev` (metrics by split), `primary_score`, `warnings`, `held_out` (the primary score on held-out training data,
-        if any), and, if there is a teacher, `teacher`: its `primary_score`, `kl` and `entropy` (see
-        `evaluation.soft_label_statistics`), and its `distance` from the student if the method defines one.
+        `dev` (metrics by split), `primary_score`, `warnings`, `held_out` and `held_out_loss` (the primary score and the
+        mean task loss on held-out training data, if any), and, if there is a teacher, `teacher`: its `primary_score`,
+        `kl` and `entropy` (see `evaluation.soft_label_statistics`), and its `distance` from the student if the method
+        defines one.
 
     Raises:
         RkdError: a logit is NaN or infinite.
@@ -134,6 +136,7 @@ def evaluate(
         z = all_logits(method.student, "student", {"held-out": data.held_out}, device)["held-out"]
         found = metrics.compute(task, evaluation.decide(task, z), data.held_out.labels.numpy())
         record["held_out"] = primary_score(task, found)
+        record["held_out_loss"] = float(task_loss(z, data.held_out.labels))
     if method.teacher is None:
         return record
     z_t = z_t or all_logits(method.teacher, "teacher", data.dev, device)
@@ -152,6 +155,13 @@ def evaluate(
             )
     record["teacher"] = teacher
     return record
+
+
+def _selected_by(record: Mapping[str, Any], selection: str) -> float:
+    """Return the number of an evaluation by which an epoch is selected, the larger the better."""
+    if selection == "held-out-loss":
+        return -float(record["held_out_loss"])
+    return float(record.get("held_out", record["primary_score"]))
 
 
 def _rank(score: float) -> float:

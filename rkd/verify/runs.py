@@ -15,7 +15,7 @@ from rkd.models import source as model_source
 from rkd.models.source import COMMIT
 from rkd.runs.paths import DATA, Run, located, runs_in
 from rkd.specs.base import read
-from rkd.specs.identity import run_digest
+from rkd.specs.identity import run_digest, teacher_digest
 from rkd.specs.jobs import TEACHER, RunSpec
 from rkd.tasks import get, register
 from rkd.verify.finding import (
@@ -106,7 +106,9 @@ def check_run(path: Path, root: Path) -> Findings:
     if place.digest:
         yield from _same_digest(path, spec, inputs, place.digest)
     yield from check_record(path, record, _data_folder(root, place, inputs))
-    if record.get("teacher"):
+    if record.get("teacher") and (learned := inputs.get("learns_from")):
+        yield from _same_teachers(path, root / "runs" / place.task, record["teacher"], learned, inputs.get("teacher"))
+    elif record.get("teacher"):
         teacher = Run(place.task, TEACHER, place.seed, str(inputs.get("teacher")) if place.digest else "")
         yield from same_teacher(path, teacher.folder(root), record["teacher"])
     code, script = record.get("code"), "workflow_scripts/train.py"
@@ -209,12 +211,48 @@ def _same_data(path: Path, folder: Path, data: Mapping[str, Any], outputs: Mappi
         yield finding(CHANGED, tokenizer, f"sha256 is {digest(tokenizer)}; the run's tokenizer has {saved}")
 
 
-def same_teacher(path: Path, folder: Path, recorded: Mapping[str, str], kind: str = CHANGED) -> Findings:
-    """Yield findings on a teacher that differs from the one in a student's record."""
-    yield from same_files(folder / "model", recorded, kind, "the run")
+def _same_teachers(path: Path, task: Path, recorded: Mapping[str, str], learned: Any, digest: Any) -> Findings:
+    """Yield findings on teachers, of an ensemble or left behind by other runs, that differ from those in a record.
+
+    Args:
+        task: the folder of the task's runs.
+        recorded: SHA-256 by place below that folder.
+        learned: the places of the teachers' models, see `rkd.specs.identity.check_folder`.
+        digest: their digest in the record.
+    """
+    try:
+        teachers, matched = list(map(str, learned["teachers"])), learned["entropy_of"]
+        places = [*teachers, *([str(matched)] if matched is not None else [])]
+    except (KeyError, TypeError):
+        yield finding(MISMATCH, path, "inputs.learns_from: expected teachers and entropy_of")
+        return
+    if (found := teacher_digest(teachers, matched)) != digest:
+        yield finding(MISMATCH, path, f"its teachers have the digest {found}; inputs.teacher is {digest}")
+    known: set[str] = set()
+    for place in places:
+        files = {name.removeprefix(f"{place}/"): sha for name, sha in recorded.items() if name.startswith(f"{place}/")}
+        known |= {f"{place}/{name}" for name in files}
+        model = task / place
+        if not files:
+            yield finding(MISMATCH, path, f"names no files of its teacher {place}")
+        yield from same_teacher(path, model.parent, files, part=model.name)
+    for name in sorted(recorded.keys() - known):
+        yield finding(MISMATCH, path, f"teacher: {name} is of no teacher in inputs.learns_from")
+
+
+def same_teacher(
+    path: Path, folder: Path, recorded: Mapping[str, str], kind: str = CHANGED, part: str = "model"
+) -> Findings:
+    """Yield findings on a teacher that differs from the one in a student's record.
+
+    Args:
+        part: the folder of the run that holds it.
+    """
+    yield from same_files(folder / part, recorded, kind, "the run")
     outputs = (object_in(folder / "run.json") or {}).get("outputs")
     if isinstance(outputs, dict):  # known even where the weights are not kept
-        theirs = {name.removeprefix("model/"): value for name, value in outputs.items() if name.startswith("model/")}
+        start = f"{part}/"
+        theirs = {name.removeprefix(start): value for name, value in outputs.items() if name.startswith(start)}
         for name in sorted({*theirs, *recorded}):
             if theirs.get(name) != recorded.get(name):
                 told = f"teacher: {name} has sha256 {recorded.get(name)}, in the teacher's run.json {theirs.get(name)}"

@@ -110,7 +110,7 @@ def _records(root: Path, runs: Iterable[Run]) -> Iterator[tuple[Run, dict[str, A
             seen.add(place)
             if record is not None and isinstance(record.get("spec"), dict):
                 yield place, record
-                if place.variant != TEACHER and record.get("teacher"):
-                    inputs = record.get("inputs") or {}
+                inputs = record.get("inputs") or {}
+                if place.variant != TEACHER and record.get("teacher") and not inputs.get("learns_from"):
                     digest = str(inputs.get("teacher")) if place.digest else ""
                     places.append(Run(place.task, TEACHER, place.seed, digest))

@@ -116,7 +116,7 @@ def estimate(plan: Plan, jobs: Iterable[Job], results: Path, flops_per_second: f
     rows_of = functools.cache(lambda task: _rows(plan, task, results))
     found = []
     for job in jobs:
-        if job.rule not in ("finetune_teacher", "train_student"):
+        if job.rule not in ("finetune_teacher", "train_student", "train_student_and_teacher"):
             continue
         task, seed = job.wildcards["task"], int(job.wildcards["seed"])
         variant = job.wildcards.get("variant", TEACHER)

@@ -1,21 +1,22 @@
 """From a checked config to runs: what is trained, and from which spec. No torch, no pandas."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from rkd.config.teachers import ENSEMBLE, FROM, MATCH, SOURCES, left_behind, sources
 from rkd.config.tuning import Candidate, candidates
 from rkd.config.variants import Overrides, changed, expand, on_task, resolve, teacher_settings
 from rkd.errors import RkdError
 from rkd.methods.facts import METHODS, TEACHER_METHOD
 from rkd.models import source as model_source
-from rkd.runs.paths import Run
+from rkd.runs.paths import RUN, Run
 from rkd.specs.clusters import GLUE_CLUSTERS, ClusterSpec
 from rkd.specs.data import DataSpec
-from rkd.specs.identity import data_digest, run_digest
+from rkd.specs.identity import LEFT, data_digest, run_digest, teacher_digest
 from rkd.specs.jobs import TEACHER, TRAINING_KEYS, ModelSpec, RunSpec
 from rkd.specs.metrics import MetricsSpec
 from rkd.specs.profiling import StepCostSpec, TimedVariant
@@ -184,12 +185,12 @@ class Plan:
                 spec, teacher = self.teacher(task, self.seeds[0]), None
             else:
                 spec = self.student(task, variant, self.seeds[0])
-                teacher = self.teacher_digest(task, variant) if self.needs_teacher(variant) else None
+                teacher = teacher_digest(*self.learns_from(task, variant, self.seeds[0]))
             self._digests[task, variant] = run_digest(spec, self.data_digest(task), teacher)
         return self._digests[task, variant]
 
     def teacher_digest(self, task: str, variant: str) -> str:
-        """Return the digest of the teacher that a variant learns from."""
+        """Return the digest of the fine-tuned teacher of a variant."""
         if not self.has_own_teacher(variant):
             return self.digest(task, TEACHER)
         if (task, variant) not in self._teacher_digests:
@@ -202,8 +203,34 @@ class Plan:
         return Run(task, variant, seed, self.digest(task, variant))
 
     def teacher_run(self, task: str, variant: str, seed: int) -> Run:
-        """Return the run of the teacher that a variant learns from."""
+        """Return the run of the fine-tuned teacher of a variant."""
         return Run(task, TEACHER, seed, self.teacher_digest(task, variant))
+
+    def teacher_runs(self, task: str, variant: str, seed: int) -> list[Run]:
+        """Return the runs that a variant learns from: of its teacher or teachers, or those that leave one behind."""
+        if not self.needs_teacher(variant):
+            return []
+        own = sources(self._overrides[self._row(variant)])
+        if FROM in own:
+            found = [self.run(task, own[FROM], seed)]
+        else:
+            found = [self.teacher_run(task, variant, each) for each in (self.seeds if ENSEMBLE in own else [seed])]
+        return found + ([self.run(task, own[MATCH], seed)] if MATCH in own else [])
+
+    def learns_from(self, task: str, variant: str, seed: int) -> tuple[list[str], str | None]:
+        """Return the folders of the models that a variant learns from, and of the one whose entropy is matched.
+
+        They are relative to the results.
+        """
+        runs = self.teacher_runs(task, variant, seed)
+        folders = [f"{RUN.format(**run._asdict())}/{'model' if run.variant == TEACHER else LEFT}" for run in runs]
+        matches = bool(folders) and MATCH in sources(self._overrides[self._row(variant)])
+        return (folders[:-1], folders[-1]) if matches else (folders, None)
+
+    @cached_property
+    def with_teacher_kept(self) -> set[str]:
+        """The variants whose runs leave their teacher behind, as another variant asks for it."""
+        return left_behind(self._overrides)
 
     def teacher(self, task: str, seed: int, variant: str | None = None) -> RunSpec:
         """Return the spec of a teacher's fine-tuning.
@@ -284,7 +311,8 @@ class Plan:
     def has_own_teacher(self, variant: str) -> bool:
         """Return whether the variant overrides settings of its teacher."""
         row = self._row(variant)
-        return row == TEACHER or (bool(self._overrides[row].get("teacher")) and self.needs_teacher(row))
+        own = self._overrides[row].get("teacher", {}) if row != TEACHER else {}
+        return row == TEACHER or (bool(own.keys() - SOURCES) and self.needs_teacher(row))
 
     def has_own_student(self, variant: str) -> bool:
         """Return whether the variant starts from another student than the config's."""
@@ -331,9 +359,14 @@ class Plan:
     def all_tuning_runs(self) -> list[Run]:
         """Return the runs of all candidates, and of the teachers that students among them learn from."""
         students = self.tuning_runs("student")
-        learning = [run for run in students if self.needs_teacher(run.variant)]
-        teachers = [self.teacher_run(run.task, run.variant, run.seed) for run in learning]
-        return list(dict.fromkeys([*self.tuning_runs("teacher"), *teachers, *students]))
+        return list(dict.fromkeys([*self.tuning_runs("teacher"), *self._with_teachers(students)]))
+
+    def _with_teachers(self, runs: Sequence[Run]) -> Iterator[Run]:
+        """Yield runs, each after those that it learns from."""
+        for run in runs:
+            if run.variant != TEACHER:
+                yield from self._with_teachers(self.teacher_runs(*run[:3]))
+            yield run
 
     def tuning(self, role: str) -> TuningSpec:
         """Return the spec of the table of tuning of the teacher or of the students."""

@@ -346,7 +346,7 @@ def test_a_run_that_goes_on_from_nothing_of_another_one_does_not_stop_it(what, p
                 spec,
                 data,
                 tmp_path / "run",
-                teacher=place.teacher,
+                teachers=[place.teacher],
                 device="cpu",
                 checkpoints=tmp_path / "state",
                 **{"code": {"rkd/losses.py": "one"}, **more},

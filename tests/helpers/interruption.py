@@ -100,8 +100,14 @@ def train(
 ) -> None:
     """Train a row into `out`, from the checkpoint if there is one."""
     spec = more.pop("spec", None) or place.spec(row)
-    teacher = None if row == "finetune" else place.teacher
-    settings = {"teacher": teacher, "device": "cpu", "threads": 1, "checkpoints": checkpoints, **more}
+    teacher = more.pop("teacher", None if row == "finetune" else place.teacher)
+    settings = {
+        "teachers": [teacher] if teacher else [],
+        "device": "cpu",
+        "threads": 1,
+        "checkpoints": checkpoints,
+        **more,
+    }
     job.run(spec, place.data, out, checkpoint_minutes=minutes, **settings)
 
 

@@ -77,7 +77,7 @@ class World:
     def run(self, device: str = "cpu", teacher: str | None = "teacher/model", **changes: Any) -> None:
         """What a training job does, up to the training itself."""
         spec = replace(self.spec, **changes)
-        job.run(spec, self.data, self.out, teacher=self.folder / teacher if teacher else None, device=device)
+        job.run(spec, self.data, self.out, teachers=[self.folder / teacher] if teacher else [], device=device)
 
     def tsv(self, content: bytes | str, task: str = "sst2", counts: bool = False) -> None:
         """Read a training file with this content."""

@@ -71,10 +71,10 @@ def rkd(workflow: Workflow, *arguments: str) -> str:
                 "variants": dict.fromkeys(CONTROLS),
                 "ablations": {
                     "student-depth": {"tasks": ["wnli"]},
-                    **dict.fromkeys(["inner-steps", "follow-weight", "controls"]),
+                    **dict.fromkeys(["inner-steps", "smoothing", "follow-weight", "controls"]),
                 },
             },
-            15,  # two teachers, one row for each method, its rivals, and three more students of the axis
+            17,  # two teachers, one row for each method, its rivals, and three more students of the axis
             {"teachers": BERT, "students": TINYBERT},
         ),
         ("cpu.yaml", {"seeds": [1]}, 4, {"teachers": MINILM, "students": PARAPHRASE}),

@@ -13,7 +13,9 @@ from rkd.report.tables.base import MISSING, count_range, score_cell
 from rkd.specs.report import ReportSpec
 from rkd.tasks import get
 
-RULES = ("best", "held-out", "last")
+RULES = ("best", "held-out", "held-out-loss", "last")
+# What the rules on held-out examples read of a history, and which end of it is good.
+HELD_OUT = {"held-out": ("held_out", 1), "held-out-loss": ("held_out_loss", -1)}
 
 
 @dataclass(frozen=True)
@@ -26,8 +28,8 @@ class Selection:
 
     @property
     def rules(self) -> tuple[str, ...]:
-        """The selection rules of the table; "held-out" only if runs have held-out scores."""
-        return tuple(rule for rule in RULES if any(rule == key[2] for key in self.scores) or rule != "held-out")
+        """The selection rules of the table; those on held-out examples only if runs have any."""
+        return tuple(rule for rule in RULES if any(rule == key[2] for key in self.scores) or rule not in HELD_OUT)
 
     def frame(self) -> pd.DataFrame:
         """Return one score per row: row, task, selection, mean, std, low, high, n."""
@@ -65,6 +67,8 @@ class Selection:
             yield Note(f"{planned - found} of {planned} runs are missing; a cell without any run is {MISSING}.")
         if "held-out" in self.rules:
             yield Note("Held-out: the dev score of the epoch that is best on held-out training examples.")
+        if "held-out-loss" in self.rules:
+            yield Note("Held-out-loss: the dev score of the epoch with the lowest loss on held-out training examples.")
         yield Note(
             "Best: the highest dev score of any epoch, which is optimistic, because dev both selects and evaluates. "
             "Last: the score after the last epoch. All are from the same runs, whatever rule selected the saved model."
@@ -96,8 +100,12 @@ def selection(spec: ReportSpec, histories: pd.DataFrame) -> Selection:
             by_epoch = [100 * run["primary_score"].to_numpy(dtype=np.float64) for _, run in runs]
             best = [np.nan if np.isnan(found).all() else np.nanmax(found) for found in by_epoch]
             scores[variant.name, task, "best"] = seed_interval(best)
-            if "held_out" in trained and all(run["held_out"].notna().any() for _, run in runs):
-                chosen = [run["primary_score"].to_numpy(dtype=np.float64)[run["held_out"].argmax()] for _, run in runs]
-                scores[variant.name, task, "held-out"] = seed_interval([100 * score for score in chosen])
+            for rule, (column, sign) in HELD_OUT.items():
+                if column in trained and all(run[column].notna().any() for _, run in runs):
+                    chosen = [
+                        run["primary_score"].to_numpy(dtype=np.float64)[(sign * run[column]).argmax()]
+                        for _, run in runs
+                    ]
+                    scores[variant.name, task, rule] = seed_interval([100 * score for score in chosen])
             scores[variant.name, task, "last"] = seed_interval([found[-1] for found in by_epoch])
     return Selection(spec, scores, files)

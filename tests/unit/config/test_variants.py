@@ -381,3 +381,77 @@ def test_impossible_tuning_is_refused_where_it_stands(tune, path, expected):
     problem = next(iter(check(content)))
     assert problem.path == path
     assert expected in f"{problem.expected} {problem.suggestion}"
+
+
+# --- sources of teachers ------------------------------------------------------------------------------------
+
+
+def with_sources(**variants):
+    content = config()
+    return {**content, "variants": {**content["variants"], **variants}}
+
+
+def test_sources_of_teachers_are_parts_of_the_digest():
+    content = with_sources(
+        left={"method": "kd", "teacher": {"from": "reptile"}},
+        smooth={"method": "kd", "teacher": {"match_entropy_of": "reptile"}},
+        mean={"method": "kd", "teacher": {"ensemble": "seeds"}},
+        both={"method": "kd", "teacher": {"from": "no-lookahead", "match_entropy_of": "reptile"}},
+    )
+    plan = Plan(load(content))
+    digests = {name: plan.digest("cola", name) for name in ("kd", "left", "smooth", "mean", "both")}
+    assert len(set(digests.values())) == 5
+    assert plan.with_teacher_kept == {"reptile", "no-lookahead"}
+    assert [run.variant for run in plan.teacher_runs("cola", "both", 2)] == ["no-lookahead", "reptile"]
+    assert [run.seed for run in plan.teacher_runs("cola", "mean", 2)] == plan.seeds
+    fewer = Plan(load({**content, "seeds": content["seeds"][:1]}))
+    changed = {name for name, digest in digests.items() if fewer.digest("cola", name) != digest}
+    assert changed == {"mean"}
+    content["variants"]["reptile"] = {"method": "reptile", "alpha": 0.1}
+    other = Plan(load(content))
+    assert {name for name, digest in digests.items() if other.digest("cola", name) != digest} == {
+        "left",
+        "smooth",
+        "both",
+    }
+
+
+@pytest.mark.parametrize(
+    ("variant", "key", "expected"),
+    [
+        (
+            {"method": "kd", "teacher": {"from": "kd"}},
+            "from",
+            "a variant whose method trains a fine-tuned teacher (rep",
+        ),
+        ({"method": "kd", "teacher": {"from": "reptil"}}, "from", "did you mean reptile?"),
+        ({"method": "kd", "teacher": {"match_entropy_of": "x"}}, "match_entropy_of", "whose method trains"),
+        ({"method": "reptile", "teacher": {"from": "new"}}, "from", "whose method trains a fine-tuned teacher"),
+        ({"method": "pkd", "teacher": {"ensemble": "seeds"}}, "ensemble", "nothing but a frozen teacher's logits (kd)"),
+        ({"method": "online", "teacher": {"match_entropy_of": "reptile"}}, "match_entropy_of", "logits (kd)"),
+        ({"method": "kd", "teacher": {"from": "reptile", "epochs": 2}}, "epochs", "no epochs beside from"),
+        ({"method": "kd", "teacher": {"from": "reptile", "ensemble": "seeds"}}, "ensemble", "no ensemble beside from"),
+        ({"method": "kd", "teacher": {"ensemble": "all"}}, "ensemble", "one of seeds"),
+    ],
+)
+def test_impossible_sources_are_refused_where_they_stand(variant, key, expected):
+    [problem] = check(with_sources(new=variant))
+    assert problem.path == f"variants.new.teacher.{key}"
+    assert expected in f"{problem.expected} {problem.suggestion}"
+
+
+def test_scores_have_no_entropy_to_match():
+    smooth = {"method": "kd", "teacher": {"match_entropy_of": "reptile"}}
+    content = {**with_sources(smooth=smooth), "tasks": ["cola", "stsb"]}
+    [problem] = check(content)
+    assert (problem.path, "the scores of stsb have no entropy" in problem.expected) == (
+        "variants.smooth.teacher.match_entropy_of",
+        True,
+    )
+    del content["variants"]["smooth"]
+    axis = {"variant": "kd", "settings": {"smooth": {"teacher": smooth["teacher"]}}}
+    content["ablations"] = {"entropy": {**axis, "tasks": ["cola"]}}
+    assert check(content) == []
+    content["ablations"] = {"entropy": axis}
+    [problem] = check(content)
+    assert problem.path.startswith("ablations.entropy.settings.smooth")

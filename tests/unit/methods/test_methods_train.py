@@ -83,7 +83,7 @@ def train(prepared, row, **more):
     }
     spec = RunSpec(task, row, method, 1, ModelSpec(str(folder / "student.json")), training, options)
     out = folder / row
-    run(spec, folder / "data", out, teacher=folder / "teacher", device="cpu")
+    run(spec, folder / "data", out, teachers=[folder / "teacher"], device="cpu")
     return [json.loads(line) for line in (out / "history.jsonl").read_text(encoding="utf-8").splitlines()]
 
 

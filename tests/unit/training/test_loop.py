@@ -137,7 +137,7 @@ def test_a_run_leaves_model_predictions_history_and_record(method, place, data, 
     spec = spec_of(place, "cola", method)
     guide = None if method == "finetune" else teacher("cola")
     code = {"rkd/losses.py": "b3c86eb12e8a"}
-    job.run(spec, data("cola"), tmp_path, teacher=guide, device="cpu", threads=1, code=code)
+    job.run(spec, data("cola"), tmp_path, teachers=[guide] if guide else [], device="cpu", threads=1, code=code)
     assert {path.name for path in tmp_path.iterdir()} == {
         "model",
         "predictions.parquet",
@@ -249,8 +249,20 @@ def test_the_same_spec_gives_the_same_run(method, place, data, teacher, tmp_path
     guide = teacher("cola") if method == "reptile" else None
     for name in ("one", "two"):
         torch.manual_seed(len(name) * 1000 + ord(name[0]))  # what ran before must not matter
-        job.run(spec_of(place, "cola", method), data("cola"), tmp_path / name, teacher=guide, device="cpu")
-    job.run(spec_of(place, "cola", method, seed=2), data("cola"), tmp_path / "other", teacher=guide, device="cpu")
+        job.run(
+            spec_of(place, "cola", method),
+            data("cola"),
+            tmp_path / name,
+            teachers=[guide] if guide else [],
+            device="cpu",
+        )
+    job.run(
+        spec_of(place, "cola", method, seed=2),
+        data("cola"),
+        tmp_path / "other",
+        teachers=[guide] if guide else [],
+        device="cpu",
+    )
     one, two, other = (pd.read_parquet(tmp_path / name / "predictions.parquet") for name in ("one", "two", "other"))
     pd.testing.assert_frame_equal(one, two, check_exact=True)
     assert timeless(history_of(tmp_path / "one")) == timeless(history_of(tmp_path / "two"))
@@ -272,7 +284,7 @@ def test_kd_with_alpha_0_is_the_fine_tuning_run(place, data, teacher, tmp_path):
     """Loading and evaluating a teacher must not shift the student's dropout masks."""
     job.run(spec_of(place, "cola"), data("cola"), tmp_path / "finetune", device="cpu")
     spec = spec_of(place, "cola", "kd", options={"alpha": 0.0})
-    job.run(spec, data("cola"), tmp_path / "kd", teacher=teacher("cola"), device="cpu")
+    job.run(spec, data("cola"), tmp_path / "kd", teachers=[teacher("cola")], device="cpu")
     weights = [sha256(tmp_path / name / "model" / "model.safetensors") for name in ("finetune", "kd")]
     assert weights[0] == weights[1]
 
@@ -294,7 +306,7 @@ def test_a_frozen_teacher_sees_every_example_once(method, place, data, teacher, 
     monkeypatch.setattr(kd, "logits", train_logits)
     monkeypatch.setattr(evaluation, "logits", dev_logits)
     spec = spec_of(place, "cola", method, epochs=3, batch_size=10)
-    job.run(spec, data("cola"), tmp_path, teacher=trained, device="cpu")
+    job.run(spec, data("cola"), tmp_path, teachers=[trained], device="cpu")
     assert sum(batches["train"]) == 30 * (1 if method == "kd" else 6)
     assert batches["dev"] == (1 if method == "kd" else 4)
     assert [set(line["teacher"]) >= {"primary_score", "kl", "entropy"} for line in history_of(tmp_path)] == [True] * 4
@@ -320,7 +332,7 @@ def test_nothing_but_plain_lines_where_there_is_no_terminal(place, data, tmp_pat
 @pytest.mark.parametrize("method", ["finetune", "kd", "reptile"])
 def test_regression(method, place, data, teacher, tmp_path):
     guide = None if method == "finetune" else teacher("stsb")
-    job.run(spec_of(place, "stsb", method), data("stsb"), tmp_path, teacher=guide, device="cpu")
+    job.run(spec_of(place, "stsb", method), data("stsb"), tmp_path, teachers=[guide] if guide else [], device="cpu")
     frame = pd.read_parquet(tmp_path / "predictions.parquet")
     assert list(frame.columns) == ["split", "idx", "label", "prediction", "logit_0"]
     np.testing.assert_allclose(frame["prediction"], frame["logit_0"], rtol=0)
@@ -565,6 +577,7 @@ def test_the_settings_reach_the_method(place, data, teacher, monkeypatch):
             super().__init__()
             built.update(arguments, student=student, teacher=teacher)
 
+    guide = loading.load_finetuned(teacher("cola"))
     monkeypatch.setattr("rkd.methods.build.by_name", lambda name: Recorder)
     spec = spec_of(
         place,
@@ -580,7 +593,7 @@ def test_the_settings_reach_the_method(place, data, teacher, monkeypatch):
     tokenizer = AutoTokenizer.from_pretrained(data("cola") / "tokenizer")
     student = loading.load_for(spec.model, get("cola"), tokenizer, 1, 48)
     parts = TrainingData(load_splits(data("cola"), 0)["train"], {}, {})
-    job.build_run(spec, student, loading.load_finetuned(teacher("cola")), parts, torch.device("cpu"))
+    job.build_run(spec, student, guide, parts, torch.device("cpu"))
     assert loading.depth(built.pop("student")) == 1
     assert loading.depth(built.pop("teacher")) == 2
     assert built == {
@@ -615,7 +628,7 @@ def test_gradient_accumulation_gives_the_same_run(place, data, tmp_path):
 
 def test_what_does_not_fit_is_told_before_training(place, data, teacher, tmp_path):
     def run(spec, guide, task="cola"):
-        job.run(spec, data(task), tmp_path / "run", teacher=guide, device="cpu")
+        job.run(spec, data(task), tmp_path / "run", teachers=[guide] if guide else [], device="cpu")
 
     with pytest.raises(RkdError, match="method 'kd' needs the folder of a fine-tuned teacher; found none"):
         run(spec_of(place, "cola", "kd"), None)
@@ -660,7 +673,7 @@ def test_tensorboard_shows_the_numbers_of_the_history(place, data, teacher, tmp_
             spec_of(place, "cola", "kd", epochs=2),
             data("cola"),
             tmp_path / "run",
-            teacher=teacher("cola"),
+            teachers=[teacher("cola")],
             device="cpu",
             tensorboard=tmp_path / "tracker",
         )

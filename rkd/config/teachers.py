@@ -1,0 +1,85 @@
+"""Where the teacher of a variant comes from, and what is wrong with it. Standard library only.
+
+By default a variant learns from the fine-tuned teacher of its task and seed. In its section `teacher`, it can override
+settings of that teacher's fine-tuning, or name another source:
+
+| key                | the teacher is                                                                              |
+|--------------------|---------------------------------------------------------------------------------------------|
+| `from`             | the one that the run of another variant, of the same task and seed, ended with              |
+| `ensemble`         | the mean of the probabilities of the fine-tuned teachers of all seeds                       |
+| `match_entropy_of` | smoothed until its soft labels have the entropy of those that another variant's run ended with |
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from rkd.config.problems import KeyPath, Located, Problem, closest, path_text, shown
+from rkd.methods.facts import METHODS
+from rkd.tasks import TASKS
+
+FROM, ENSEMBLE, MATCH = SOURCES = ("from", "ensemble", "match_entropy_of")
+
+
+def sources(overrides: Mapping[str, Any]) -> dict[str, str]:
+    """Return what the overrides of a variant say about the source of its teacher.
+
+    >>> sources({"method": "kd", "teacher": {"from": "reptile"}})
+    {'from': 'reptile'}
+    """
+    return {key: value for key, value in overrides.get("teacher", {}).items() if key in SOURCES}
+
+
+def left_behind(variants: Mapping[str, Mapping[str, Any]]) -> set[str]:
+    """Return the variants whose runs must keep their teacher, because another one asks for it.
+
+    >>> left_behind({"kd": {"method": "kd"}, "again": {"method": "kd", "teacher": {"from": "reptile"}}})
+    {'reptile'}
+    """
+    found = (sources(overrides) for overrides in variants.values())
+    return {value for own in found for key, value in own.items() if key != ENSEMBLE}
+
+
+def source_problems(
+    config: Mapping[str, Any], variants: Mapping[str, Mapping[str, Any]], tasks: Mapping[str, Sequence[str]]
+) -> Iterator[Located]:
+    """Yield the problems of the sources of teachers, in a config that is good otherwise.
+
+    Args:
+        config: the config.
+        variants: the overrides of the variants to check.
+        tasks: the tasks of those that do not run on all.
+    """
+    able = ", ".join(each.name for each in METHODS.values() if each.logits_only and not each.trains_teacher)
+    for name, overrides in variants.items():
+        own, facts = sources(overrides), METHODS[overrides["method"]]
+        for key, value in own.items():
+            place: KeyPath = ("variants", name, "teacher", key)
+            if key != ENSEMBLE:
+                yield from _other_variant(config["variants"], name, place, value)
+            if key != FROM and (facts.trains_teacher or not facts.logits_only):
+                yield _problem(place, value, f"a method that reads nothing but a frozen teacher's logits ({able})")
+            if key == MATCH and (scored := _regressions(config, tasks.get(name, config["tasks"]))):
+                yield _problem(place, value, f"tasks with classes: the scores of {', '.join(scored)} have no entropy")
+        if FROM in own and (others := [key for key in overrides["teacher"] if key not in (FROM, MATCH)]):
+            place = ("variants", name, "teacher", others[0])
+            yield _problem(place, overrides["teacher"][others[0]], f"no {others[0]} beside from: that teacher is ready")
+
+
+def _other_variant(
+    variants: Mapping[str, Mapping[str, Any]], name: str, place: KeyPath, other: str
+) -> Iterator[Located]:
+    """Yield the problem of the name of a variant that must leave a teacher behind."""
+    able = [each for each, entry in variants.items() if METHODS[entry["method"]].trains_teacher and not sources(entry)]
+    if other == name or other not in able:
+        expected = f"a variant whose method trains a fine-tuned teacher ({', '.join(able) or 'the config has none'})"
+        yield _problem(place, other, expected, closest(other, able))
+
+
+def _regressions(config: Mapping[str, Any], tasks: Sequence[str]) -> list[str]:
+    """Return the tasks with scores instead of classes."""
+    custom = config.get("custom_tasks", {})
+    return [task for task in tasks if (not custom[task].get("labels") if task in custom else TASKS[task].regression)]
+
+
+def _problem(place: KeyPath, value: Any, expected: str, suggestion: str = "") -> Located:
+    return place, Problem(path_text(place), shown(value), expected, suggestion)
