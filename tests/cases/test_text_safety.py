@@ -244,7 +244,8 @@ HELD_OUT = "ablations.a.parameter: found 'held_out_fraction'"
     ("axis", "expected"),
     [
         ({"parameter": "held_out_fraction", "values": ["x"]}, f"{HELD_OUT} (text); "
-         "expected another key: held_out_fraction is read with selection held-out alone, here selection is best"),
+         "expected another key: held_out_fraction is read with selection held-out or held-out-loss alone, "
+         "here selection is best"),
         ({"parameter": "held_out_fraction", "values": [0.1, 0.2]}, f"{HELD_OUT} (text)"),
         ({"settings": {"s": {"held_out_fraction": 0.1}}}, "ablations.a.settings.s.held_out_fraction: found 'held_out_"),
         ({"parameter": "temperature", "values": [1, "x"]}, "ablations.a.values[1]: found 'x' (text); expected a"),

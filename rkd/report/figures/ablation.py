@@ -70,7 +70,7 @@ def _panel(axes: Axes, table: AblationTable, task: str, levels: Sequence[str]) -
     line: dict[str, Any] = {"linestyle": "solid" if axis.numeric else "none", "color": COLOURS[0], "marker": "o"}
     bars(axes, [x for x, _ in drawn], scores, label="Mean over seeds", **line)
     means = [level.mean for name in levels if (level := table.scores.get((name, task)))]
-    clipped = frame_scores(axes, scores, means)
+    clipped = frame_scores(axes, [x for x, _ in drawn], scores, [COLOURS[0]] * len(drawn), means)
     for name, dashes in zip(levels, _REFERENCE_DASHES, strict=False):
         if level := table.scores.get((name, task)):
             label = f"{table.spec.labels()[name]} (mean)"

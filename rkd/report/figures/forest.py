@@ -124,8 +124,7 @@ def _limit(drawn: pd.DataFrame, margin: float) -> float:
 def _panels(count: int, lines: int) -> tuple[Figure, list[Axes]]:
     columns = min(count, 3)
     rows = math.ceil(count / columns)
-    width = WIDTH if columns > 1 else WIDTH * 0.75
-    figure = new_figure(width, rows * (_LINE_HEIGHT * lines + 0.45) + 0.25)
+    figure = new_figure(WIDTH, rows * (_LINE_HEIGHT * max(lines, 2) + 0.45) + 0.25)
     places = list(figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).flat)
     for place, axes in enumerate(places[:count]):
         if place + columns >= count:

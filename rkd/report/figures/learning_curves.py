@@ -33,8 +33,9 @@ def learning_curves(spec: ReportSpec, histories: pd.DataFrame, teachers: pd.Data
 
     A line is the mean over seeds, and its band spans the lowest to the highest seed. Steps at which some seed of the
     variant was not evaluated are skipped; otherwise the mean would jump with the number of seeds. Undefined scores
-    leave a gap. The score axis covers everything after step 0. The untrained start may lie below the axis, because
-    differences between methods would be invisible beside it; the note then says so.
+    leave a gap. The score axis covers all curves after step 0. The untrained start may lie below the axis, because
+    differences between methods would be invisible beside it; the note then says so. A teacher that is further from the
+    curves than they are high is a number at the edge of its panel, for the same reason.
 
     Args:
         spec: variants and tasks of the figure.
@@ -67,11 +68,18 @@ def _panel(axes: Axes, task: Task, spec: ReportSpec, runs: pd.DataFrame, teacher
             look = styles[variant.name]
             axes.plot(curve.index, curve["mean"], label=variant.label, markevery=math.ceil(len(curve) / 10), **look)
             axes.fill_between(curve.index, curve["min"], curve["max"], color=look["color"], alpha=0.15, lw=0)
-    if math.isfinite(teacher):
-        axes.axhline(teacher, label=TEACHER_LABEL, zorder=1, **TEACHER_LINE)
     drawn = pd.concat(curves.values())
     seen = drawn[drawn.index > 0] if (drawn.index > 0).any() else drawn
-    low, high = min(seen["min"].min(), teacher), max(seen["max"].max(), teacher)
+    low, high = seen["min"].min(), seen["max"].max()
+    if math.isfinite(teacher):
+        away = max(low - teacher, teacher - high)
+        if 0 < high - low < away:
+            edge, arrow = (0.99, "↑") if teacher > high else (0.01, "↓")
+            text, va = f"Teacher {teacher:.1f} {arrow}", "top" if teacher > high else "bottom"
+            axes.text(0.99, edge, text, transform=axes.transAxes, ha="right", va=va, color=TEACHER_LINE["color"])
+        else:
+            axes.axhline(teacher, label=TEACHER_LABEL, zorder=1, **TEACHER_LINE)
+            low, high = min(low, teacher), max(high, teacher)
     if low < high:
         axes.set_ylim(low - 0.06 * (high - low), high + 0.06 * (high - low))
     name_panel(axes, task)

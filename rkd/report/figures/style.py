@@ -17,6 +17,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import MaxNLocator
+from matplotlib.transforms import blended_transform_factory
 
 from rkd.report.provenance import with_outputs
 from rkd.report.statistics.intervals import Interval
@@ -63,7 +64,7 @@ def panels(count: int, xlabel: str) -> tuple[Figure, list[Axes]]:
     """Return a figure with `count` panels, up to three in a row; `xlabel` is written below each column."""
     columns = {1: 1, 2: 2, 4: 2}.get(count, 3)
     rows = math.ceil(count / columns)
-    figure = new_figure(WIDTH if count > 1 else WIDTH * 0.75, 2.2 * rows + 0.2)
+    figure = new_figure(WIDTH, 2.2 * rows + 0.2)
     places = list(figure.subplots(rows, columns, squeeze=False).flat)
     for place, axes in enumerate(places[:count]):
         if place + columns >= count:
@@ -105,26 +106,42 @@ def bars(axes: Axes, x: Sequence[float], scores: Sequence[Interval], **look: Any
     axes.errorbar(x, means, yerr=deviation, ls="none", elinewidth=4, alpha=0.35, color=look["color"], zorder=1)
 
 
-def frame_scores(axes: Axes, scores: Sequence[Interval], levels: Sequence[float] = ()) -> bool:
+def frame_scores(
+    axes: Axes, x: Sequence[float], scores: Sequence[Interval], colours: Sequence[str], levels: Sequence[float] = ()
+) -> bool:
     """Set the limits of the score axis to show means, levels and intervals; return whether an interval is clipped.
 
     The axis extends at most three standard deviations from a mean. The interval of two seeds extends nine standard
-    deviations to each side and would make all means look equal.
+    deviations to each side and would make all means look equal. An interval that is longer than the frame ends in an
+    arrow there.
+
+    Args:
+        x, scores, colours: the intervals that `bars` has drawn.
+        levels: further scores to show.
     """
     spans = [(one.low, one.high, 3 * one.sd, one.mean) for one in scores]
     lows = [mean if math.isnan(low) else max(low, mean - reach) for low, _, reach, mean in spans]
     highs = [mean if math.isnan(high) else min(high, mean + reach) for _, high, reach, mean in spans]
     bottom, top = min([*lows, *levels]), max([*highs, *levels])
     margin = 0.08 * (top - bottom) or 1.0
-    axes.set_ylim(bottom - margin, top + margin)
-    return any(one.low < bottom - margin or one.high > top + margin for one in scores)
+    bottom, top = bottom - margin, top + margin
+    axes.set_ylim(bottom, top)
+    at_edge = blended_transform_factory(axes.transData, axes.transAxes)
+    look: dict[str, Any] = {"ls": "none", "ms": 5, "transform": at_edge, "clip_on": False, "zorder": 4}
+    below = [
+        (place, 0.0, "v", colour) for place, one, colour in zip(x, scores, colours, strict=True) if one.low < bottom
+    ]
+    above = [(place, 1.0, "^", colour) for place, one, colour in zip(x, scores, colours, strict=True) if one.high > top]
+    for place, edge, arrow, colour in (*below, *above):
+        axes.plot([place], [edge], marker=arrow, color=colour, **look)
+    return bool(below or above)
 
 
 def bars_text(scores: Sequence[Interval], clipped: bool) -> str:
     """Return the note that explains the bars, and says if the frame clips some of them."""
     if all(one.n < 2 for one in scores):
         return "One seed, no interval."
-    beyond = " Thin bars that reach the frame extend beyond it." if clipped else ""
+    beyond = " Arrows: the interval extends beyond the frame." if clipped else ""
     return f"Over seeds: thick bars ± one standard deviation, thin bars 95 % intervals (Student's t).{beyond}"
 
 
@@ -143,15 +160,15 @@ def legend(figure: Figure, places: Sequence[Axes], handlelength: float = 3.2) ->
 
 
 def note(figure: Figure, text: str, heading: str) -> None:
-    """Add a note in small print below the panels, under a bold heading; enlarge the figure to fit both."""
+    """Add a note in grey below the panels, under a bold heading; enlarge the figure to fit both."""
     width, height = figure.get_size_inches()
-    lines = textwrap.wrap(text, width=int(width * 20))
-    height += 0.13 * (len(lines) + bool(heading))
+    lines = textwrap.wrap(text, width=int(width * 16.5))
+    height += 0.15 * (len(lines) + bool(heading))
     figure.set_size_inches(width, height)
-    line_height = 0.13 / height
-    figure.text(0.01, 0.01, "\n".join(lines), fontsize=6.5, color="#444444", va="bottom")
+    line_height = 0.15 / height
+    figure.text(0.01, 0.01, "\n".join(lines), color="#555555", va="bottom")
     if heading:
-        figure.text(0.01, 0.015 + line_height * len(lines), heading, fontsize=7, weight="bold", va="bottom")
+        figure.text(0.01, 0.015 + line_height * len(lines), heading, weight="bold", va="bottom")
     below = 0.015 + line_height * (len(lines) + bool(heading))
     figure.set_layout_engine(ConstrainedLayoutEngine(rect=(0, below, 1, 1 - below), h_pad=0.05, w_pad=0.06))
 

@@ -92,7 +92,7 @@ def _column(column: Any, task: Task, spec: ReportSpec, runs: pd.DataFrame) -> No
             _draw(axes, mine, name, 1.0, look)
     name_panel(distance, task)
     distance.set_ylim(0, 1.06 * max(1.0, distance.dataLim.y1))
-    score.set_title(score_name(task), fontsize=7, fontweight="normal", color="#444444", pad=3)
+    score.set_title(score_name(task), fontweight="normal", color="#555555", pad=3)
     kl.set_ylim(bottom=0)
     if task.regression:
         for axes in (kl, entropy):

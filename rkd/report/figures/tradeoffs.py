@@ -141,11 +141,13 @@ def _scatter(spec: ReportSpec, metrics: pd.DataFrame, place: Horizontal, xlabel:
         clipped = False
         for task, axes in zip(tasks, places, strict=True):
             mine = {variant: (x, score) for found, variant, x, score in points if found == task}
-            for name, (x, score) in _spread({name: mine[name] for name in spec.labels() if name in mine}).items():
+            spread_out = _spread({name: mine[name] for name in spec.labels() if name in mine})
+            for name, (x, score) in spread_out.items():
                 look: dict[str, Any] = {key: looks[name][key] for key in ("color", "marker")}
                 look |= {"ms": 8 if name == TEACHER else 5.5, "label": spec.labels()[name]}
                 bars(axes, [x], [score], ls="none", **look)
-            clipped |= frame_scores(axes, [score for _, score in mine.values()])
+            places_of, scores = zip(*spread_out.values(), strict=True)
+            clipped |= frame_scores(axes, places_of, scores, [looks[name]["color"] for name in spread_out])
             _frame(axes, task)
         legend(figure, places, handlelength=1.2)
         spread = bars_text([point[3] for point in points], clipped)

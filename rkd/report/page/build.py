@@ -41,6 +41,7 @@ _TYPES = {
     "pdf": "application/pdf",
     "png": "image/png",
 }
+_SCALE = 0.62  # of all PNG files, so that their letters have one size, about that of the page's
 _FAILURE = re.compile(r"^(error: |\w*(Error|Exception|Interrupt)\b)")
 
 
@@ -60,6 +61,7 @@ class Shown:
     files: tuple[File, ...]
     grid: Grid | None = None
     image: str = ""
+    width: int = 0  # of the image on the page, in pixels
     alt: str = ""
 
 
@@ -211,7 +213,8 @@ def _figure(folder: Path, name: str, plan: Plan) -> Shown:
     where = ", ".join(get(task).title for task in tasks)
     (image,) = _files(folder, name, ("png",))
     alt = f"{title}: {what}; {where}. The numbers are in the tables above."
-    return Shown(f"figure-{name}", title, tuple(_files(folder, name, ("pdf",))), image=image.uri, alt=alt)
+    width = int(_SCALE * int.from_bytes((folder / f"{name}.png").read_bytes()[16:20], "big"))
+    return Shown(f"figure-{name}", title, tuple(_files(folder, name, ("pdf",))), image=image.uri, width=width, alt=alt)
 
 
 def _files(folder: Path, name: str, suffixes: Iterable[str]) -> Iterator[File]:

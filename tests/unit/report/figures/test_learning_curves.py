@@ -66,7 +66,7 @@ def lines(axes):
 
 
 def texts(figure):
-    return " ".join(text.get_text() for text in figure.texts)
+    return " ".join(" ".join(text.get_text().split()) for text in figure.texts)
 
 
 def test_lines_are_means_over_seeds_and_the_teacher_is_dashed(files):
@@ -183,3 +183,15 @@ def test_script_draws_the_same_in_a_process_of_its_own(files, tmp_path):
     result = subprocess.run(command, capture_output=True, text=True, check=False, timeout=TIMEOUT)
     assert result.returncode == 2
     assert result.stderr.startswith(f"error: {histories[0]}, line 1: not JSON")
+
+
+def test_a_far_teacher_is_a_number_at_the_edge(files):
+    """Its line would squeeze the curves, which span 40 points."""
+    histories, _ = files
+    teachers = [teacher(histories[0].parents[5], "cola", seed, 0.8) for seed in SPEC.seeds]
+    narrow = [history(histories[0].parents[5], "cola", "kd", seed, [0.1, 0.5, 0.52]) for seed in SPEC.seeds]
+    figure = draw((narrow, teachers))
+    low, high = figure.axes[0].get_ylim()
+    assert 49 < low < high < 53
+    assert [text.get_text() for text in figure.axes[0].texts] == ["Teacher 80.0 ↑"]
+    assert TEACHER_LABEL not in lines(figure.axes[0])
