@@ -34,6 +34,7 @@ CONTROLS = (
     "quiz-batch",
     "step-target",
 )
+RIVALS = ("step-target", "online", "prokt", "lgtm", "kd-low-loss", "kd-ensemble", "tinybert")
 
 
 def of(config: str, folder: Path, **changes) -> Workflow:
@@ -77,7 +78,16 @@ def rkd(workflow: Workflow, *arguments: str) -> str:
             17,  # two teachers, one row for each method, its rivals, and three more students of the axis
             {"teachers": BERT, "students": TINYBERT},
         ),
-        ("cpu.yaml", {"seeds": [1]}, 4, {"teachers": MINILM, "students": PARAPHRASE}),
+        (
+            "cpu.yaml",
+            {
+                "seeds": [1],
+                "variants": dict.fromkeys(["no-lookahead", *RIVALS]),
+                "ablations": dict.fromkeys(["controls", "smoothing"]),
+            },
+            5,  # the teacher, finetune, kd, reptile, and kd from reptile's last teacher
+            {"teachers": MINILM, "students": PARAPHRASE},
+        ),
     ],
 )
 def test_fetched_by_a_login_node_and_run_without_a_network(config, changes, trained, models, tmp_path, monkeypatch):

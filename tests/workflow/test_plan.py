@@ -116,7 +116,12 @@ def test_ablations_train_equal_cells_once(fresh):
 
 def test_real_data_on_a_cpu(fresh, tmp_path):
     planned = fresh.planned("--configfile", "configs/cpu.yaml", "--config", f"glue_dir={tmp_path}")
-    assert (planned["prepare_data"], planned["finetune_teacher"], planned["train_student"]) == (2, 4, 12)
+    assert planned["train_student_and_teacher"] == 4 * 3
+    assert (planned["prepare_data"], planned["finetune_teacher"], planned["train_student"]) == (
+        4,
+        2 * 4 * 3,
+        (11 + 6) * 4 * 3 + 3 * 3,  # rows, controls, and smoothed labels on three tasks
+    )
 
 
 def test_one_task(fresh):
@@ -172,13 +177,25 @@ def test_rkd_plan_counts_the_jobs_of_snakemake(fresh, monkeypatch):
     assert Counter(job.rule for job in jobs) == {
         "mrpc_all": 1,
         "prepare_data": 1,
-        "finetune_teacher": 2,
-        "train_student": 6,
-        "compute_metrics": 8,
+        "finetune_teacher": 2 * 3,
+        "train_student": 11 * 3,
+        "train_student_and_teacher": 3,
+        "compute_metrics": 13 * 3,
     }
     students = [job.wildcards for job in jobs if job.rule == "train_student"]
+    rivals = (
+        "no-lookahead",
+        "step-target",
+        "online",
+        "prokt",
+        "lgtm",
+        "kd-low-loss",
+        "kd-left",
+        "kd-ensemble",
+        "tinybert",
+    )
     assert {(each["task"], each["variant"], each["seed"]) for each in students} == {
-        ("mrpc", variant, seed) for variant in ("finetune", "kd", "reptile") for seed in ("1", "2")
+        ("mrpc", variant, seed) for variant in ("finetune", "kd", *rivals) for seed in ("1", "2", "3")
     }
     with pytest.raises(RkdError, match="did you mean mrpc"):
         planned_jobs(["--config", "tasks=[mprc]"])
