@@ -50,10 +50,10 @@ if PLAN.with_teacher_kept:
     use rule train_student as train_student_and_teacher with:
         output:
             **trained(RUN),
-            teacher=f"{RUN}/{LEFT}/model.safetensors",
             **if_stored(
                 teacher_config=f"{RUN}/{LEFT}/config.json",
                 teacher_tokenizer=[f"{RUN}/{LEFT}/tokenizer.json", f"{RUN}/{LEFT}/tokenizer_config.json"],
             ),
+            teacher=f"{RUN}/{LEFT}/model.safetensors",
         wildcard_constraints:
             variant=any_of(PLAN.with_teacher_kept),

@@ -1,4 +1,4 @@
-"""Where the teacher of a variant comes from, and what is wrong with it. Standard library only.
+"""Sources of the teacher of a variant, and their problems. Standard library only.
 
 By default a variant learns from the fine-tuned teacher of its task and seed. In its section `teacher`, it can override
 settings of that teacher's fine-tuning, or name another source:

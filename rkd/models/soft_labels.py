@@ -18,7 +18,9 @@ _SMALLEST, _LARGEST = 2.0**-30, 2.0**30
 
 
 class SoftLabels(nn.Module):
-    """One or more frozen classifiers, whose logits are
+    """One or more frozen classifiers as one.
+
+    Its logits are
 
         z = log(mean over teachers of softmax(z_t)) / divisor,
 
