@@ -42,12 +42,16 @@ def model_text(spec: ReportSpec) -> str:
 
 def selection_text(spec: ReportSpec) -> str:
     """Return the sentence on which epoch's model is scored."""
-    teacher, student = (
-        _SELECTION.get(rule, f"epoch by the rule '{rule}'") for rule in (spec.selection.teacher, spec.selection.student)
-    )
+    teacher, student = map(_rules_text, (spec.selection.teacher, spec.selection.student))
     chosen = f"{student} for teacher and students" if teacher == student else f"{student} (teacher: {teacher})"
-    optimistic = "; choosing on dev makes dev scores optimistic" if spec.selection.student == "best" else ""
+    on_dev = "best" in spec.selection.student.split("/")
+    optimistic = "; choosing on dev makes dev scores optimistic" if on_dev else ""
     return f"Model scored: {chosen}{optimistic}."
+
+
+def _rules_text(rules: str) -> str:
+    """Return selection rules in words; several, which rows differ in, are joined by a slash in the spec."""
+    return " or, by row, ".join(_SELECTION.get(rule, f"epoch by the rule '{rule}'") for rule in rules.split("/"))
 
 
 def seed_count(counts: Iterable[int]) -> str:
