@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 def distill(
     data: "Table",
     *,
-    teacher: "Model",
     student: "Model",
     text: str | Sequence[str],
     label: str,
+    teacher: "Model | None" = None,
     dev: "Table | None" = None,
     test: "Table | None" = None,
     method: str = "reptile",
@@ -47,11 +47,11 @@ def distill(
 
     Args:
         data: the training rows: a DataFrame, or a .csv, .tsv, .jsonl or .parquet file.
-        teacher: a fine-tuned classifier: a Hugging Face model, its folder, or its name on the hub, at one commit as
-            "NAME@REVISION"; with `finetune_teacher` a pretrained one.
         student: the model before training, in the forms of the config's `student_model`, or a Hugging Face model.
         text: the text column, or two.
         label: the column of the label or score.
+        teacher: a fine-tuned classifier: a Hugging Face model, its folder, or its name on the hub, at one commit as
+            "NAME@REVISION"; with `finetune_teacher` a pretrained one. The method "finetune", the baseline, needs none.
         dev: labelled rows to compare models on; without them `dev_fraction` of the training rows, chosen by `dev_seed`.
         test: rows to predict, with or without labels.
         method: one of `rkd.methods.facts.METHODS`, or a name given to `rkd.methods.register`.
@@ -62,7 +62,7 @@ def distill(
         metrics: metrics, as in the config's `custom_tasks`.
         primary_metrics: those of the metrics whose mean chooses epochs.
         finetune_teacher: fine-tune the teacher first; its settings if not those of the student.
-        tokenizer: of a teacher that is given as a model.
+        tokenizer: of a teacher that is given as a model; without a teacher, of such a student.
         out: folder that keeps everything: a new or empty one, in which logs may lie, or that of an earlier call; it
             holds nothing that is read here. A run that was stopped goes on when it is started again with the same
             arguments. What is finished is not trained again, or with other settings with a warning that names them;

@@ -52,11 +52,14 @@ def _examples(*lines: str) -> str:
 )
 def distill(
     data: Annotated[Path, typer.Option(help="Training rows: .csv, .tsv, .jsonl or .parquet.")],
-    teacher: Annotated[str, typer.Option(help="Fine-tuned classifier: folder or hub name (NAME@REVISION pins it).")],
     student: Annotated[str, typer.Option(help="Folder, hub name, *.json config, or teacher-layers:1,3.")],
     text: Annotated[list[str], typer.Option(help="Text column; give it twice for pairs.")],
     label: Annotated[str, typer.Option(help="Column of the label or score.")],
     out: Annotated[Path, typer.Option(help="Folder for everything; an interrupted run continues from here.")],
+    teacher: Annotated[
+        str | None,
+        typer.Option(help="Fine-tuned classifier: folder or hub name (NAME@REVISION pins it); finetune needs none."),
+    ] = None,
     dev: Annotated[
         Path | None, typer.Option(help="Labelled rows for evaluation; by default a fraction of the data.")
     ] = None,
@@ -136,21 +139,25 @@ def predict(
     data: Annotated[Path, typer.Argument(metavar="DATA", help="Rows to predict: .csv, .tsv, .jsonl or .parquet.")],
     text: Text = None,
     out: Annotated[Path | None, typer.Option(help="File to write; by default predictions are printed as CSV.")] = None,
+    predictions_only: Annotated[
+        bool, typer.Option("--predictions-only", help="Leave out the columns of DATA.")
+    ] = False,
     device: Device = "auto",
     as_json: Json = False,
 ) -> None:
-    """Predict the rows of a file."""
+    """Predict the rows of a file: its columns, the prediction, and for labels their probabilities."""
     from rkd.config.arguments import check_classifier
 
     check_classifier(model, text or None, device=device, file=data, out=out)
     with _importing():
         from rkd.inference import Classifier, write_table
-    frame = Classifier(model, text or None, device=device).predict(data)
+    frame = Classifier(model, text or None, device=device).predict(data, keep_columns=not predictions_only)
     if out is not None:
         write_table(frame, out)
         _tell(as_json, {"rows": len(frame), "out": str(out)}, f"{out}: {len(frame)} rows")
     else:
-        print(frame.to_json(orient="records") if as_json else frame.to_csv(index=False).removesuffix("\n"))
+        as_text = frame.to_json(orient="records", date_format="iso") if as_json else frame.to_csv(index=False)
+        print(as_text.removesuffix("\n"))
 
 
 @app.command(
@@ -171,14 +178,15 @@ def evaluate(
     device: Device = "auto",
     as_json: Json = False,
 ) -> None:
-    """Score a model on a labelled file."""
+    """Score a model on a labelled file: its metrics, and precision, recall and F1 of every class."""
     from rkd.config.arguments import check_classifier
 
     check_classifier(model, text or None, label, device=device, file=data, labelled=True, metrics=metric or None)
     with _importing():
         from rkd.inference import Classifier
-    found = Classifier(model, text or None, label, device).evaluate(data, metric or None)
-    _tell(as_json, found, _numbers(str(data), found))
+    found = Classifier(model, text or None, label, device).evaluate(data, metric or None, each_class=True)
+    numbers = {key: value for key, value in found.items() if key not in ("classes", "confusion")}
+    _tell(as_json, found, "\n".join([_numbers(str(data), numbers), *_by_class(found)]))
 
 
 @app.command(
@@ -445,6 +453,27 @@ def _logging() -> None:
 
 def _tell(as_json: bool, found: Any, text: str) -> None:
     print(json.dumps(jsonable(found), ensure_ascii=False) if as_json else text)
+
+
+def _by_class(found: dict[str, Any]) -> Iterator[str]:
+    """Yield the lines of the scores and of the confusion matrix of every class, if there are not too many."""
+    from rkd.metrics.facts import MOST_CLASSES
+
+    classes = found.get("classes", [])
+    if len(classes) > MOST_CLASSES:
+        yield f"{len(classes)} classes: --json has the scores of each"
+    if not 0 < len(classes) <= MOST_CLASSES:
+        return
+    width = max(len("label"), *(len(one["label"]) for one in classes))
+    names = ("precision", "recall", "f1")
+    yield f"{'label':<{width}}  {'rows':>6}  {'  '.join(f'{name:>9}' for name in (*names[:2], 'F1'))}"
+    for one in classes:
+        shown = (f"{one[name]:>9.4f}" if one[name] == one[name] else f"{'–':>9}" for name in names)  # NaN: undefined
+        yield f"{one['label']:<{width}}  {one['support']:>6}  {'  '.join(shown)}"
+    yield "confusion (a line per label, a column per prediction, in this order):"
+    digits = max(len(str(count)) for line in found["confusion"] for count in line)
+    for one, line in zip(classes, found["confusion"], strict=True):
+        yield f"{one['label']:<{width}}  {' '.join(f'{count:>{digits}}' for count in line)}"
 
 
 def _numbers(what: str, found: dict[str, Any]) -> str:

@@ -17,6 +17,8 @@ from transformers import PreTrainedModel
 import rkd
 from rkd.config import arguments
 from rkd.errors import RkdError
+from rkd.metrics.by_class import by_class
+from rkd.metrics.facts import METRICS, MOST_CLASSES
 from rkd.models import loading
 from rkd.models.files import read_object
 from rkd.models.tokenizer import load_tokenizer
@@ -196,15 +198,34 @@ def _method(spec: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _metrics(result: Result, task: Task) -> Iterator[str]:
-    yield f"| split | rows | {' | '.join(task.metrics)} |"
+    titles = [METRICS[name].title for name in task.metrics]
+    yield f"| split | rows | {' | '.join(titles)} |"
     yield f"|---|---|{'---|' * len(task.metrics)}"
     for split, found in result.metrics["splits"].items():
         yield f"| {split} | {found['rows']} | {' | '.join(_score(found[name]) for name in task.metrics)} |"
     if "teacher" in result.metrics:
         yield ""
         teacher, student = (_score(result.metrics[key]) for key in ("teacher", "primary_score"))
-        what = " and ".join(task.primary_metrics)
-        yield f"The teacher's {what} before the student's training: {teacher}; the student's: {student}."
+        titles = [METRICS[name].title for name in task.primary_metrics]
+        what = titles[0] if len(titles) == 1 else f"Mean of {' and '.join(titles)}"
+        yield f"{what} on {task.primary_split}: teacher {teacher} (before the student's training), student {student}."
+    yield from _each_class(result, task)
+
+
+def _each_class(result: Result, task: Task) -> Iterator[str]:
+    if task.regression or len(task.labels) > MOST_CLASSES:
+        return
+    rows = result.predictions[result.predictions["split"] == task.primary_split]
+    ids = {name: index for index, name in enumerate(task.labels)}
+    found = by_class(task.labels, *(rows[column].map(ids) for column in ("prediction", "label")))
+    yield ""
+    yield f"Each class on {task.primary_split}:"
+    yield ""
+    yield "| class | rows | precision | recall | F1 |"
+    yield "|---|---|---|---|---|"
+    for one in found.classes:
+        scores = " | ".join(_score(value) for value in (one.precision, one.recall, one.f1))
+        yield f"| {markdown(one.label)} | {one.support} | {scores} |"
 
 
 def _score(value: float) -> str:

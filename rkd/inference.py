@@ -11,8 +11,10 @@ from datasets import Dataset
 from rkd.config import arguments
 from rkd.data.files import read_split, read_texts
 from rkd.data.prepare import encode, without_bars
-from rkd.data.reading import write_columns
+from rkd.data.reading import read_columns, write_columns
+from rkd.errors import RkdError
 from rkd.labels import check_names
+from rkd.metrics.by_class import by_class
 from rkd.metrics.scores import compute
 from rkd.models import hub, loading
 from rkd.models import source as model_source
@@ -73,27 +75,59 @@ class Classifier:
         check_names(f"{reference}: its labels", names)
         self.labels = [] if len(names) == 1 else names
 
-    def predict(self, file: str | Path) -> pd.DataFrame:
-        """Predict every row of a file: columns `prediction` and, for labels, their probabilities `p_LABEL`."""
+    def predict(self, file: str | Path, *, keep_columns: bool = False) -> pd.DataFrame:
+        """Predict every row of a file.
+
+        Args:
+            file: a .csv, .tsv, .jsonl or .parquet file.
+            keep_columns: put the columns of the file, with their values unchanged, before those of the predictions.
+
+        Returns:
+            A row per row of the file: `prediction` and, for labels, their probabilities `p_LABEL`.
+
+        Raises:
+            RkdError: the file cannot be read, or it has a column of that name and the columns are to be kept.
+        """
         arguments.refuse(arguments.data_file("file", file))
-        task = self._task(self.label or "label", None)
-        frame = pd.DataFrame({"prediction": []})
-        z = self._logits(task, read_texts(task, Path(file).expanduser()), file)[0]
+        path, task = Path(file).expanduser(), self._task(self.label or "label", None)
+        kept = read_columns(path, None, where=str(file)) if keep_columns else {}
+        for name in ("prediction", *(f"p_{label}" for label in task.labels)):
+            if name in kept:
+                raise RkdError(
+                    f"{file}: found a column {name!r}, which predictions have, too; expected another name: rename it, "
+                    "or leave out the file's columns (--predictions-only)"
+                )
+        z = self._logits(task, read_texts(task, path), file)[0]
         decided = evaluation.decide(task, z)
+        frame = pd.DataFrame({name: pd.Series(values, dtype=object) for name, values in kept.items()})
         if task.regression:
             return frame.reindex(range(len(decided))).assign(prediction=decided)
         probabilities = z.double().softmax(dim=-1).numpy()
         columns = {f"p_{name}": probabilities[:, index] for index, name in enumerate(task.labels)}
-        return pd.DataFrame({"prediction": [task.labels[int(index)] for index in decided], **columns})
+        found = pd.DataFrame({"prediction": [task.labels[int(index)] for index in decided], **columns})
+        return pd.concat([frame, found], axis=1) if kept else found
 
-    def evaluate(self, file: str | Path, metrics: Sequence[str] | None = None) -> dict[str, Any]:
-        """Compute metrics on a labelled file (by default all of the run's task), and the number of `rows`."""
+    def evaluate(
+        self, file: str | Path, metrics: Sequence[str] | None = None, *, each_class: bool = False
+    ) -> dict[str, Any]:
+        """Compute metrics on a labelled file.
+
+        Args:
+            file: a .csv, .tsv, .jsonl or .parquet file with labels.
+            metrics: their names; by default all of the run's task.
+            each_class: add `classes` and `confusion`, see `rkd.metrics.by_class.ByClass`, unless labels are scores.
+
+        Returns:
+            The metrics by name, and the number of `rows`.
+        """
         arguments.refuse(arguments.data_file("file", file))
         if self.label is None:
             raise arguments.ArgumentError(arguments.NO_LABEL)
         task = self._task(self.label, metrics or self.metrics)
         z, split = self._logits(task, read_split(task, "validation", {"path": str(file)}, None), file)
-        return {**compute(task, evaluation.decide(task, z), split.labels.numpy()), "rows": len(split)}
+        decided, labels = evaluation.decide(task, z), split.labels.numpy()
+        classes = by_class(task.labels, decided, labels).as_dict() if each_class and not task.regression else {}
+        return {**compute(task, decided, labels), "rows": len(split), **classes}
 
     def _task(self, label: str, metrics: Sequence[str] | None) -> Task:
         entry: dict[str, Any] = {"train": "model", "text": self.text, "label": label}

@@ -233,6 +233,7 @@ CLUSTER_FILES = [file for file in CLUSTER_FILES if not PLAN.report_only or os.pa
 TABLE_NAMES = [
     "main",
     *(["comparisons", "behaviour"] if PREDICTIONS else []),
+    *(["classes"] if PREDICTIONS and PLAN.lists_classes() else []),
     *(["selection"] if HISTORIES else []),
     *(f"ablation_{axis}" for axis in AXES),
     "provenance",

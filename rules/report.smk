@@ -57,6 +57,15 @@ PRODUCTS = [
         spec=SPEC,
     ),
     Product(
+        "classes_table",
+        table("classes"),
+        ("Classes", "precision, recall and F1 of every class"),
+        "classes",
+        "make_classes_table.py",
+        {"predictions": ALL_PREDICTIONS},
+        spec=SPEC,
+    ),
+    Product(
         "learning_curves",
         figure("learning_curves"),
         ("Learning curves", "dev score by step"),

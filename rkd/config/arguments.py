@@ -139,7 +139,9 @@ def model_reference(value: str | os.PathLike[str]) -> str:
     return value
 
 
-def model(argument: str, value: Any, *, student: bool = False, trained: str = "") -> Iterator[Wrong]:
+def model(
+    argument: str, value: Any, *, student: bool = False, trained: str = "", why_no_teacher: str = ""
+) -> Iterator[Wrong]:
     """Yield the problems of a model in memory, of its folder, or of its name.
 
     Args:
@@ -147,6 +149,7 @@ def model(argument: str, value: Any, *, student: bool = False, trained: str = ""
         value: the model.
         student: whether it may be cut from the teacher.
         trained: what errors say was expected, where the model must have weights; else a *.json config will do.
+        why_no_teacher: why there is no teacher whose layers a student could take.
     """
     forms = "a model of transformers, its folder, or its name on the hub"
     if is_model(value):
@@ -165,7 +168,8 @@ def model(argument: str, value: Any, *, student: bool = False, trained: str = ""
     if source.kind == "config" and trained:
         yield Wrong(argument, f"found {shown(value)}, a model config without weights; expected {trained}")
     elif source.kind == "teacher-layers" and not student:
-        yield Wrong(argument, f"found {shown(value)}; expected {forms}: layers are cut from a teacher for a student")
+        why = why_no_teacher or "layers are cut from a teacher for a student"
+        yield Wrong(argument, f"found {shown(value)}; expected {forms}: {why}")
 
 
 def output_file(argument: str, value: Any, inputs: Mapping[str, Any]) -> Iterator[Wrong]:

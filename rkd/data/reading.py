@@ -37,18 +37,20 @@ _OBJECTS = 'expected one object per line, such as {"text": "…", "label": "…"
 Columns = dict[str, list[Any]]
 
 
-def read_columns(path: Path, wanted: Sequence[str], optional: Sequence[str] = (), where: str | None = None) -> Columns:
-    """Read some columns of a file; its extension gives the format.
+def read_columns(
+    path: Path, wanted: Sequence[str] | None, optional: Sequence[str] = (), where: str | None = None
+) -> Columns:
+    """Read columns of a file; its extension gives the format.
 
     Args:
         path: a .csv, .tsv, .jsonl or .parquet file.
-        wanted: columns that must be there.
+        wanted: columns that must be there; None: all columns of the file, in its order.
         optional: columns that may be there; only those found are returned.
         where: the file's name in errors; its path by default.
 
     Returns:
         Columns of equal length. CSV and TSV give texts; the other formats give texts, numbers, booleans and None; JSON
-        Lines also gives lists and dicts.
+        Lines also gives lists and dicts. If all columns are read, Parquet gives values of any type.
 
     Raises:
         RkdError: the file is missing, unreadable or in another format, or a column is missing or occurs twice.
@@ -63,7 +65,7 @@ def read_columns(path: Path, wanted: Sequence[str], optional: Sequence[str] = ()
     if kind == ".jsonl":
         return _by_key(where, _json_rows(where, text_lines(path, where)), wanted, optional)
     header, rows = _separated(path, where)
-    names = chosen_columns(where, header, wanted, optional)
+    names = chosen_columns(where, header, header if wanted is None else wanted, optional)
     columns: Columns = {name: [] for name in names}
     places = [(columns[name], header.index(name)) for name in names]
     for row in rows:
@@ -129,14 +131,15 @@ def count_rows(path: Path) -> int:
 def write_columns(path: Path, columns: Mapping[str, Sequence[Any]]) -> None:
     """Write columns of equal length so that `read_columns` can read them; the extension gives the format.
 
-    CSV and TSV store only text: None becomes an empty cell, any other value its `str`.
+    CSV and TSV store only text: None becomes an empty cell, a list or dict its JSON, any other value its `str`.
 
     Args:
         path: a .csv, .tsv, .jsonl or .parquet file; an existing file is overwritten.
         columns: texts, numbers, booleans or None by column name.
 
     Raises:
-        RkdError: unsupported format, or a tab or line break in a value for a .tsv file, which cannot represent it.
+        RkdError: unsupported format; a tab or line break in a value for a .tsv file, which cannot represent it; or a
+            column of several types for a .parquet file.
 
     >>> write_columns(Path("answers.csv"), {"prediction": ["good", "bad"]})
     """
@@ -145,20 +148,36 @@ def write_columns(path: Path, columns: Mapping[str, Sequence[Any]]) -> None:
         import pyarrow
         import pyarrow.parquet
 
+        arrays = {}
+        for name, values in columns.items():
+            try:
+                arrays[name] = pyarrow.array(values)
+            except (pyarrow.ArrowException, TypeError, ValueError, OverflowError):
+                hint = "write .jsonl"
+                raise RkdError(
+                    f"{path}: found values of several types in column {name!r}; expected one type in a .parquet file: "
+                    f"{hint}"
+                ) from None
         with atomic_path(path) as temporary:
-            pyarrow.parquet.write_table(pyarrow.table(dict(columns)), temporary)
+            pyarrow.parquet.write_table(pyarrow.table(arrays), temporary)
         return
     rows: Iterator[tuple[Any, ...]] = zip(*columns.values(), strict=True)
     with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         if kind == ".jsonl":
             for row in rows:
                 line = jsonable(dict(zip(columns, row, strict=True)))
-                file.write(json.dumps(line, ensure_ascii=False, allow_nan=False) + "\n")
+                file.write(json.dumps(line, ensure_ascii=False, allow_nan=False, default=str) + "\n")
             return
         separator, cell = (",", _csv_cell) if kind == ".csv" else ("\t", _tsv_cell)
         for number, values in enumerate([tuple(columns), *rows]):
             where = f"{path}, row {number}" if number else f"{path}, the header"
-            file.write(separator.join(cell(where, "" if value is None else str(value)) for value in values) + "\n")
+            file.write(separator.join(cell(where, _text(value)) for value in values) + "\n")
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, list | dict):
+        return json.dumps(jsonable(value), ensure_ascii=False, default=str)
+    return "" if value is None else str(value)
 
 
 def _csv_cell(_: str, text: str) -> str:
@@ -349,22 +368,31 @@ def _json_rows(where: str, lines: Iterable[str]) -> Iterator[dict[str, Any]]:
         yield row
 
 
-def _by_key(where: str, rows: Iterable[Mapping[str, Any]], wanted: Sequence[str], optional: Sequence[str]) -> Columns:
-    """Return columns from rows that may lack some keys."""
-    columns: Columns = {name: [] for name in (*wanted, *optional)}
+def _by_key(
+    where: str, rows: Iterable[Mapping[str, Any]], wanted: Sequence[str] | None, optional: Sequence[str]
+) -> Columns:
+    """Return columns from rows that may lack some keys; None wants all."""
+    columns: Columns = {name: [] for name in (*(wanted or ()), *optional)}
     names: dict[str, None] = {}
-    for row in rows:
+    for number, row in enumerate(rows):
         names.update(dict.fromkeys(row))
+        if wanted is None:
+            for name in row:
+                columns.setdefault(name, [None] * number)
         for name, values in columns.items():
             values.append(row.get(name))
     if not any(columns.values()):
         raise RkdError(f"{where}: found no rows; expected at least one")
-    return {name: columns[name] for name in chosen_columns(where, list(names), wanted, optional)}
+    chosen = chosen_columns(where, list(names), list(names) if wanted is None else wanted, optional)
+    return {name: columns[name] for name in chosen}
 
 
-def _parquet(path: Path, where: str, wanted: Sequence[str], optional: Sequence[str]) -> Columns:
+def _parquet(path: Path, where: str, wanted: Sequence[str] | None, optional: Sequence[str]) -> Columns:
     with _parquet_file(path, where) as file:
-        names = _parquet_columns(where, file.schema_arrow, wanted, optional)
+        if wanted is None:
+            names = chosen_columns(where, file.schema_arrow.names, file.schema_arrow.names)
+        else:
+            names = _parquet_columns(where, file.schema_arrow, wanted, optional)
         table = file.read(columns=names)
         return {name: _values(where, name, table[name]) for name in names}
 

@@ -73,7 +73,10 @@ def _carry_out(request: Request, folder: Path, temporary: Any) -> Distilled:
     for split, table in (("validation", request.dev), ("test", request.test)):
         if table is not None:
             files[split] = table_file(split, table, folder / "tables", columns, label)
-    reference = model_reference(request.teacher, folder / "teacher-before", request.tokenizer)
+    if request.teacher is None:  # the student's tokenizer reads the texts
+        reference = model_reference(request.student, folder / "student-before", request.tokenizer)
+    else:
+        reference = model_reference(request.teacher, folder / "teacher-before", request.tokenizer)
     teacher_model = folder / "teacher" / "model"
     if taught and not finetune_teacher:
         with _own_words(folder):
@@ -101,7 +104,9 @@ def _carry_out(request: Request, folder: Path, temporary: Any) -> Distilled:
         runs.append(
             (RunSpec(name, "teacher", TEACHER_METHOD, seed, first, finetune_teacher, custom_task=definition), "teacher")
         )
-    last = model_spec(model_reference(request.student, folder / "student-before", None), first)
+    last = first
+    if request.teacher is not None:
+        last = model_spec(model_reference(request.student, folder / "student-before", None), first)
     student_spec = RunSpec(name, method, method, seed, last, without_unread(chosen), request.options, definition)
     runs.append((student_spec, "student"))
     for spec, part in runs:

@@ -69,10 +69,10 @@ class Request:
     """
 
     data: Any
-    teacher: Any
     student: Any
     text: Any
     label: Any
+    teacher: Any = None
     dev: Any = None
     test: Any = None
     method: Any = "reptile"
@@ -212,16 +212,31 @@ class Request:
             yield Wrong("scores", f"found {shown(scores)}; expected a range (lowest, highest), or 'any'")
         elif scores is not None and self.labels is not None:
             yield Wrong("scores", "found both labels and scores; expected one of them")
-        ready = "" if self.finetune_teacher or not needs_teacher(self.method) else _READY
-        yield from arguments.model("teacher", self.teacher, trained=ready)
-        yield from arguments.model("student", self.student, student=True)
-        if is_model(self.teacher) != (self.tokenizer is not None):
-            found, expected = "none", "the teacher's, as the teacher is given as a model"
+        yield from self._models()
+        role = "student" if self.teacher is None else "teacher"
+        if self.teacher is None and needs_teacher(self.method):
+            return
+        if is_model(self.student if self.teacher is None else self.teacher) != (self.tokenizer is not None):
+            found, expected = "none", f"the {role}'s, as the {role} is given as a model"
             if self.tokenizer is not None:
-                found, expected = shown(self.tokenizer), "none: a teacher that is a folder or a name brings its own"
+                found, expected = shown(self.tokenizer), f"none: a {role} that is a folder or a name brings its own"
             yield Wrong("tokenizer", f"found {found}; expected {expected}")
         elif self.tokenizer is not None and not hasattr(self.tokenizer, "save_pretrained"):
             yield Wrong("tokenizer", f"found {shown(self.tokenizer)}; expected a tokenizer of transformers")
+
+    def _models(self) -> Iterator[Wrong]:
+        """Models that are missing, of a wrong type or damaged."""
+        taught = needs_teacher(self.method)
+        if self.teacher is None and taught:
+            yield Wrong("teacher", f"found none; expected {_READY}: method {self.method} learns from it")
+        if self.teacher is not None or taught:
+            ready = "" if self.finetune_teacher or not taught else _READY
+            yield from () if self.teacher is None else arguments.model("teacher", self.teacher, trained=ready)
+            yield from arguments.model("student", self.student, student=True)
+            return
+        yield from arguments.model("student", self.student, why_no_teacher=f"method {self.method} has no teacher")
+        if self.finetune_teacher:
+            yield Wrong("finetune_teacher", f"found {shown(self.finetune_teacher)}; expected none without a teacher")
 
     def _named_labels(self) -> Iterator[Wrong]:
         labels = self.labels if isinstance(self.labels, Sequence) and not isinstance(self.labels, str) else ()

@@ -29,5 +29,7 @@ METRICS = {
     "pearson": MetricFacts("Pearson", "Pear", of_scores=True),
     "spearmanr": MetricFacts("Spearman", "Spear", of_scores=True),
 }
+# Tables list the scores of single classes up to this number.
+MOST_CLASSES = 20
 # Metrics of custom tasks that do not set any.
 DEFAULT_OF_LABELS, DEFAULT_OF_SCORES = ("accuracy",), ("pearson", "spearmanr")

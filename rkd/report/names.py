@@ -11,6 +11,7 @@ _TITLES = {
     "main": "Main table",
     "comparisons": "Comparisons",
     "behaviour": "Beside the score",
+    "classes": "Each class",
     "selection": "Epoch selection",
     "cost": "Cost of a training step",
     "efficiency": "Size and speed",

@@ -12,6 +12,7 @@ from rkd.config.tuning import Candidate, candidates
 from rkd.config.variants import Overrides, changed, expand, on_task, resolve, teacher_settings
 from rkd.errors import RkdError
 from rkd.methods.facts import METHODS, TEACHER_METHOD
+from rkd.metrics.facts import MOST_CLASSES
 from rkd.models import source as model_source
 from rkd.runs.paths import RUN, Run
 from rkd.specs.clusters import GLUE_CLUSTERS, ClusterSpec
@@ -137,6 +138,11 @@ class Plan:
     def _own_task(self, task: str, *, training: bool) -> dict[str, Any] | None:
         entry = self.config["custom_tasks"].get(task)
         return define(entry, training=training) if entry else None
+
+    def lists_classes(self) -> bool:
+        """Return True if a task has few enough classes for a table of each."""
+        tasks = (get(task, self._own_task(task, training=False)) for task in self.tasks)
+        return any(0 < len(task.labels) <= MOST_CLASSES for task in tasks)
 
     def data(self, task: str) -> DataSpec:
         """Return the spec of a task's data."""

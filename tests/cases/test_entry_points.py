@@ -464,7 +464,7 @@ def test_an_undefined_score_of_the_teacher_is_told_as_such(run_folder, tmp_path)
     lines[0]["teacher"]["primary_score"] = None
     (run_folder / "history.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     card = (export(run_folder, tmp_path / "student") / "README.md").read_text()
-    assert "before the student's training: undefined; the student's: " in card
+    assert "teacher undefined (before the student's training), student 0." in card
 
 
 def test_a_damaged_manifest_is_told(project, tmp_path):

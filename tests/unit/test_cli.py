@@ -79,16 +79,67 @@ def test_predict_and_evaluate_agree_with_the_run(project, capsys):
     assert run("evaluate", run_folder, dev, "--device", "cpu", "--metric", "accuracy", "--metric", "f1", "--json") == 0
     found = json.loads(capsys.readouterr().out)
     assert found["accuracy"] == np.mean(answers["prediction"] == reviews(20, 1)["mood"])
-    assert set(found) == {"accuracy", "f1", "rows"}
+    assert set(found) == {"accuracy", "f1", "rows", "classes", "confusion"}
+    assert [one["support"] for one in found["classes"]] == [sum(line) for line in found["confusion"]]
+    assert sum(map(sum, found["confusion"])) == 20
+    assert run("evaluate", run_folder, dev, "--device", "cpu") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1].split() == ["label", "rows", "precision", "recall", "F1"]
+    assert [line.split()[0] for line in (*lines[2:4], *lines[5:])] == ["bad", "good"] * 2
 
 
 def test_predict_prints_csv_or_json(project, capsys):
     assert run("predict", project / "out/student/model", project / "dev.csv", "--device", "cpu") == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == "prediction,p_bad,p_good"
+    assert lines[0] == "text,mood,prediction,p_bad,p_good"
     assert len(lines) == 21
+    only = ("--device", "cpu", "--predictions-only")
+    assert run("predict", project / "out/student/model", project / "dev.csv", *only) == 0
+    assert capsys.readouterr().out.splitlines()[0] == "prediction,p_bad,p_good"
     assert run("predict", project / "out/student", project / "dev.csv", "--device", "cpu", "--json") == 0
     assert len(json.loads(capsys.readouterr().out)) == 20
+
+
+def test_predict_keeps_the_columns_and_never_writes_over_its_input(project, capsys):
+    rows = '{"text": "a good film", "id": 7, "when": null}\n{"text": "bad", "tags": ["a", "b"], "id": 2.5}\n'
+    data, run_folder = project / "rows.jsonl", project / "out/student"
+    data.write_text(rows)
+    for name in ("answers.jsonl", "answers.csv", "answers.parquet"):
+        assert run("predict", run_folder, data, "--device", "cpu", "--out", project / name) == 0
+    first, second = map(json.loads, (project / "answers.jsonl").read_text().splitlines())
+    assert list(first) == ["text", "id", "when", "tags", "prediction", "p_bad", "p_good"]
+    assert (first["id"], second["id"], first["tags"], second["tags"]) == (7, 2.5, None, ["a", "b"])
+    frame = pd.read_csv(project / "answers.csv")
+    assert list(frame["tags"].fillna("")) == ["", '["a", "b"]']
+    assert list(pd.read_parquet(project / "answers.parquet")["id"]) == [7, 2.5]
+    capsys.readouterr()
+    assert run("predict", run_folder, data, "--device", "cpu", "--out", data) == 2
+    assert "which is DATA; expected another place" in capsys.readouterr().err
+    assert data.read_text() == rows
+    assert run("predict", run_folder, project / "answers.csv", "--device", "cpu") == 2
+    assert "found a column 'prediction', which predictions have, too" in capsys.readouterr().err
+    assert run("predict", run_folder, project / "answers.csv", "--device", "cpu", "--predictions-only") == 0
+
+
+def test_finetune_needs_no_teacher(project, capsys):
+    arguments = distill_arguments(project, **{"--method": "finetune", "--out": project / "alone"})
+    place = arguments.index("--teacher")
+    alone = [each for each in arguments if not str(each).startswith("alpha")]
+    alone.remove("-o")
+    place = alone.index("--teacher")
+    del alone[place : place + 2]
+    place = alone.index("--teacher-setting")
+    without = alone[:place] + alone[place + 2 :]
+    assert run(*without, "--json") == 0
+    assert "teacher" not in json.loads(capsys.readouterr().out)
+    assert json.loads((project / "alone/student/run.json").read_text())["teacher"] is None
+    assert run(*alone) == 2
+    assert "expected none without a teacher" in capsys.readouterr().err
+    kd = [*without, "--method", "kd"]
+    assert run(*kd) == 2
+    assert "--teacher: found none; expected a fine-tuned classifier, or --finetune-teacher" in capsys.readouterr().err
+    assert run(*without, "--student", "teacher-layers:1") == 2
+    assert "method finetune has no teacher" in capsys.readouterr().err
 
 
 def test_export_opens_in_a_pipeline_and_is_read_by_evaluate(project, capsys):
@@ -106,7 +157,7 @@ def test_export_opens_in_a_pipeline_and_is_read_by_evaluate(project, capsys):
 @pytest.mark.parametrize(
     ("arguments", "error"),
     [
-        (["distill", "--data", "x.csv"], "Missing option '--teacher'."),
+        (["distill", "--data", "x.csv"], "Missing option '--student'."),
         (["predict", "nowhere/x", "x.csv", "--text", "a"], "nowhere/x@main: "),
         (["predict", "nowhere/x", "y.csv", "--text", "a"], "DATA: found 'y.csv'; expected a .csv, .tsv, .jsonl or"),
         (["export", "nowhere", "out"], "nowhere: no finished run"),

@@ -45,6 +45,7 @@ def test_the_paper(fresh):
         "group_examples": 3,
         "comparisons": 1,
         "behaviour_table": 1,
+        "classes_table": 1,
         "forest_plot": 1,
         "learning_curves": 1,
         "teacher_dynamics": 1,

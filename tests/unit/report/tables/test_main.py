@@ -164,8 +164,8 @@ def test_caption_names_split_models_seeds_and_selection(tmp_path):
     assert "choosing on dev makes dev scores optimistic" in main_table(SPEC, read_metrics([])).caption
     several = replace(SPEC, selection=Selection("held-out/held-out-loss", "best/last"))
     assert main_table(several, read_metrics([])).caption.endswith(
-        "Model scored: best epoch on dev or, by row, last epoch (teacher: best epoch on held-out training data or, by row, "
-        "epoch of the lowest loss on held-out training data); choosing on dev makes dev scores optimistic."
+        "Model scored: best epoch on dev or, by row, last epoch (teacher: best epoch on held-out training data or, "
+        "by row, epoch of the lowest loss on held-out training data); choosing on dev makes dev scores optimistic."
     )
     assert model_name("google-bert/bert-base-uncased") == "google-bert/bert-base-uncased"
 
