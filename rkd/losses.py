@@ -2,8 +2,7 @@
 
 Published implementations disagree on conventions. Here, Kullback–Leibler terms are averaged over the batch and
 multiplied by T², and α is the weight of the soft term. Squared differences of hidden states are averaged over the
-hidden size, and every example has the same weight, regardless of its length. The task loss is in
-`rkd.methods.finetune`.
+hidden size, and every example has the same weight, regardless of its length. The task loss is in `rkd.methods.base`.
 """
 
 import torch

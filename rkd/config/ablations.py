@@ -139,7 +139,7 @@ def _change_problems(
     elif key in distillation_options() and key not in METHODS[method].options:
         reads = ", ".join(METHODS[method].options) or "no distillation option"
         yield located(at_key, key, f"another key: method {method} reads {reads}")
-    elif inner_key not in without_unread(whole):
+    elif value is not None and inner_key not in without_unread(whole):
         other, values = READ_WITH[inner_key]
         needed = " or ".join(map(str, values))
         expected = f"another key: {key} is read with {other} {needed} alone, here {other} is {whole[other]}"

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from rkd.methods.facts import METHODS
-from rkd.specs.jobs import TRAINING_KEYS
+from rkd.specs.jobs import OFF_BY_NULL, TRAINING_KEYS
 
 Overrides = dict[str, Any]
 
@@ -20,6 +20,7 @@ NAME_LENGTH = 100
 # Settings that are read only while another one has one of certain values.
 READ_WITH: dict[str, tuple[str, tuple[Any, ...]]] = {
     "held_out_fraction": ("selection", ("held-out", "held-out-loss")),
+    "patience": ("selection", ("best", "held-out", "held-out-loss")),
     **{option: (other, (value,)) for facts in METHODS.values() for option, other, value in facts.read_with},
 }
 
@@ -120,13 +121,14 @@ def with_defaults(method: str, options: Mapping[str, Any]) -> Overrides:
 
 
 def without_unread(settings: Mapping[str, Any]) -> Overrides:
-    """Drop the settings that nothing reads because of another setting's value.
+    """Drop the settings that are off, and those that nothing reads because of another setting's value.
 
     >>> without_unread({"outer_optimizer": "adamw", "outer_step_size": 0.001})
     {'outer_optimizer': 'adamw'}
     """
     unread = {key for key, (other, values) in READ_WITH.items() if settings.get(other, values[0]) not in values}
-    return {key: value for key, value in settings.items() if key not in unread}
+    off = {key for key in OFF_BY_NULL if settings.get(key) is None}
+    return {key: value for key, value in settings.items() if key not in unread | off}
 
 
 def expand(config: Mapping[str, Any]) -> Variants:

@@ -37,6 +37,8 @@ TRAINING: dict[str, Any] = {
     "group_by_length": False,
     "selection": "best",
     "held_out_fraction": 0.1,
+    "patience": None,
+    "class_weights": None,
 }
 # The methods' own defaults, and what their constructors leave open or, as `teacher_lr`, do not agree on.
 OPTIONS: dict[str, Any] = {
@@ -134,6 +136,11 @@ class Request:
 
     def _complete_settings(self) -> None:
         self._set("settings", _settings("settings", TRAINING, dict(self.settings), self.method))
+        if self.scores is not None and (weights := self.settings["class_weights"]) is not None:
+            refuse([Wrong("settings", f"found {weights}; expected None: scores have no classes", "class_weights")])
+        if self.settings["selection"] == "last" and (patience := self.settings["patience"]) is not None:
+            expected = "None with selection last: no epoch is better than another"
+            refuse([Wrong("settings", f"found {patience}; expected {expected}", "patience")])
 
     def _complete_teaching(self) -> None:
         teaching = self.finetune_teacher

@@ -1,4 +1,4 @@
-"""The base of all methods: optimizer and schedule, exact gradient accumulation, saved state."""
+"""The base of all methods: the task loss, optimizer and schedule, exact gradient accumulation, saved state."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
@@ -6,11 +6,31 @@ from itertools import pairwise
 from typing import Any, ClassVar
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim import AdamW
 from torch.optim.lr_scheduler import LambdaLR
 
 Batch = dict[str, Tensor]
+
+
+def task_loss(logits: Tensor, labels: Tensor, class_weights: Tensor | None = None) -> Tensor:
+    """Compute the cross-entropy (classification) or the mean squared error (regression), averaged over the batch.
+
+    Args:
+        logits: shape (batch, classes), or (batch, 1) for regression.
+        labels: class ids, int64, or scores, floating point; shape (batch,).
+        class_weights: w, shape (classes,): an example's cross-entropy is multiplied by w of its label. The mean is
+            still over the number of examples, so that a batch is the mean of its micro-batches.
+
+    Returns:
+        A scalar: nats for classification, squared units of the score for regression.
+    """
+    if labels.is_floating_point():
+        return F.mse_loss(logits.squeeze(-1), labels.to(logits.dtype))
+    if class_weights is None:
+        return F.cross_entropy(logits, labels)
+    return F.cross_entropy(logits, labels, class_weights.to(logits.dtype), reduction="sum") / len(labels)
 
 
 def linear_schedule(optimizer: torch.optim.Optimizer, total_steps: int, warmup_steps: int) -> LambdaLR:
@@ -106,6 +126,7 @@ class Method(ABC):
         warmup_steps: number of steps of linear warm-up.
         gradient_accumulation: number of micro-batches per batch, to save memory. The update equals that of the whole
             batch: each micro-batch's mean loss is weighted by its fraction of the examples.
+        class_weights: weight of each class in `task_loss`, shape (classes,); None weights all examples equally.
     """
 
     options: ClassVar[tuple[str, ...]] = ()
@@ -132,8 +153,10 @@ class Method(ABC):
         warmup_steps: int = 0,
         adam_epsilon: float = 1e-8,
         gradient_accumulation: int = 1,
+        class_weights: Tensor | None = None,
     ) -> None:
         self.student = student
+        self.class_weights = class_weights
         self.gradient_accumulation = gradient_accumulation
         self.settings: dict[str, Any] = {
             "weight_decay": weight_decay,
@@ -161,6 +184,15 @@ class Method(ABC):
         Returns:
             Terms of the loss by name, at least `loss`; means over the batch before the update.
         """
+
+    @property
+    def trains_classifier(self) -> bool:
+        """False during steps that prepare the student and leave its classifier untrained."""
+        return True
+
+    def task_loss(self, z: Tensor, labels: Tensor) -> Tensor:
+        """Compute L_task, see `task_loss`, with the method's class weights."""
+        return task_loss(z, labels, self.class_weights)
 
     def micro_batches(self, batch: Batch) -> list[tuple[Batch, float]]:
         """Split a batch into (micro-batch, weight) for gradient accumulation; weights are fractions of examples."""

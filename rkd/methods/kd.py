@@ -9,7 +9,6 @@ from torch import Tensor, nn
 from rkd.errors import RkdError
 from rkd.losses import kd_loss, regression_kd_loss
 from rkd.methods.base import Batch, LossAverager, Method
-from rkd.methods.finetune import task_loss
 from rkd.models.unpadded import logits
 
 
@@ -76,7 +75,7 @@ class KD(Method):
 
     def objective(self, z_s: Tensor, z_t: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Compute the scalars L, L_task and the soft term."""
-        task, soft = task_loss(z_s, labels), self.soft_loss(z_s, z_t)
+        task, soft = self.task_loss(z_s, labels), self.soft_loss(z_s, z_t)
         if self.alpha == 0:
             return task, task, soft
         return (1 - self.alpha) * task + self.alpha * soft, task, soft

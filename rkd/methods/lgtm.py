@@ -9,7 +9,6 @@ from torch import Tensor, nn
 
 from rkd.errors import RkdError
 from rkd.methods.base import Batch, RngState
-from rkd.methods.finetune import task_loss
 from rkd.methods.functional import add_gradients, logits_at
 from rkd.methods.online import OnlineKD
 from rkd.models.hidden_states import config_of
@@ -146,7 +145,7 @@ class LGTM(OnlineKD):
         """Return L_task of the pilot on the next held-out batch and v, its gradient by parameter name."""
         quiz_loss = 0.0
         for questions, weight in self.micro_batches(next(self.quiz)):
-            loss = task_loss(logits(pilot, questions), questions["labels"])
+            loss = self.task_loss(logits(pilot, questions), questions["labels"])
             (weight * loss).backward()
             quiz_loss += weight * float(loss.detach())
         return quiz_loss, {name: p.grad for name, p in pilot.named_parameters() if p.grad is not None}

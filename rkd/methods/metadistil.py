@@ -9,7 +9,6 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from rkd.errors import RkdError
 from rkd.methods.base import Batch, Optimizer, RngState
-from rkd.methods.finetune import task_loss
 from rkd.methods.functional import add_gradients, logits_and_slope, logits_at
 from rkd.methods.kd import KD
 from rkd.models.unpadded import logits
@@ -133,7 +132,7 @@ class MetaDistil(KD):
         quiz_loss, parameters = 0.0, list(pilot.values())
         gradients: list[Tensor | None] = [None] * len(parameters)
         for questions, weight in self.micro_batches(next(self.quiz)):
-            loss = task_loss(logits_at(self.student, pilot, questions), questions["labels"])
+            loss = self.task_loss(logits_at(self.student, pilot, questions), questions["labels"])
             gradients = add_gradients(gradients, weight * loss, parameters)
             quiz_loss += weight * float(loss.detach())
         return quiz_loss, {name: g for name, g in zip(pilot, gradients, strict=True) if g is not None}

@@ -10,7 +10,6 @@ from torch import Tensor, nn
 from rkd.errors import RkdError
 from rkd.losses import kd_loss, regression_kd_loss
 from rkd.methods.base import Batch, Optimizer, RngState
-from rkd.methods.finetune import task_loss
 from rkd.methods.kd import KD
 from rkd.models.unpadded import logits
 
@@ -73,7 +72,7 @@ class OnlineKD(KD):
 
     def teacher_objective(self, z_t: Tensor, z_s: Tensor | None, labels: Tensor) -> Tensor:
         """Compute the scalar L_T; without z_S, only the task loss."""
-        task = task_loss(z_t, labels)
+        task = self.task_loss(z_t, labels)
         if z_s is None:
             return task
         return (1 - self.follow_weight) * task + self.follow_weight * self.follow_loss(z_t, z_s)

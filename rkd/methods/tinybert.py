@@ -106,9 +106,14 @@ class TinyBERT(KD):
         stage = {**self.settings, "total_steps": stages[0][0], "warmup_steps": stages[0][1]}
         self.intermediate_optimizer = Optimizer(learners, learners.parameters(), lr=student_lr, **stage)
 
-    def step(self, batch: Batch) -> dict[str, float]:
+    @property
+    def trains_classifier(self) -> bool:
+        """False during stage 1."""
         taken = self.intermediate_optimizer.schedule.last_epoch  # number of steps taken
-        return self.match_layers(batch) if taken < self.intermediate_steps else self.match_predictions(batch)
+        return bool(taken >= self.intermediate_steps)
+
+    def step(self, batch: Batch) -> dict[str, float]:
+        return self.match_predictions(batch) if self.trains_classifier else self.match_layers(batch)
 
     def match_layers(self, batch: Batch) -> dict[str, float]:
         """Take one step of stage 1."""

@@ -24,7 +24,11 @@ TRAINING_KEYS = (
     "group_by_length",
     "selection",
     "held_out_fraction",
+    "patience",
+    "class_weights",
 )
+# Training settings that are off when null; a spec without them is that of versions that did not have them.
+OFF_BY_NULL = ("patience", "class_weights")
 
 
 @dataclass(frozen=True)
@@ -54,7 +58,7 @@ class RunSpec(Spec):
 
     Attributes:
         variant: "teacher", or a name from `variants` in the config.
-        training: the keys of TRAINING_KEYS, but for what the selection does not read.
+        training: the keys of TRAINING_KEYS, but for what the selection does not read and what is off.
         options: what the method itself reads, for example alpha and layer_map.
         custom_task: the definition of a custom task, see `rkd.tasks.define`.
     """

@@ -47,6 +47,7 @@ class Progress:
         sums, counts: sums and counts of the losses of this epoch, by name; not every step has every term.
         history: one record per evaluation.
         best_score, best_state: score and weights of the best epoch so far, by the selection rule.
+        waited: number of epochs since the best one, for early stopping.
         seconds: training time up to the last checkpoint.
         resumed: steps at which the run was resumed from a checkpoint.
         processors: names of the processors that the run used, in order.
@@ -60,6 +61,7 @@ class Progress:
     history: list[dict[str, Any]] = field(default_factory=list)
     best_score: float = -float("inf")
     best_state: dict[str, torch.Tensor] | None = None
+    waited: int = 0
     seconds: float = 0.0
     resumed: list[int] = field(default_factory=list)
     processors: list[str] = field(default_factory=list)

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from rkd.errors import RkdError
 from rkd.methods import by_name
 from rkd.methods.base import Method
 from rkd.methods.build import build
@@ -207,6 +208,7 @@ def build_run(
     settings, quiz = spec.training, None
     if data.quiz is not None:
         quiz = QuizBatches(data.quiz, quiz_batch_size or settings["batch_size"], spec.seed, device)
+    weights = class_weights(settings.get("class_weights"), data.train.labels, int(student.config.num_labels or 0))
     total_steps = settings["epochs"] * math.ceil(len(data.train) / settings["batch_size"])
     return build(
         spec.method,
@@ -218,8 +220,38 @@ def build_run(
         student_lr=settings["learning_rate"],
         total_steps=total_steps,
         warmup_steps=int(total_steps * settings["warmup_ratio"]),
+        **({} if weights is None else {"class_weights": weights.to(device)}),
         **{key: settings[key] for key in ("weight_decay", "max_grad_norm", "adam_epsilon", "gradient_accumulation")},
     )
+
+
+def class_weights(rule: str | Sequence[float] | None, labels: Tensor, classes: int) -> Tensor | None:
+    """Return the weight of each class in the task loss, with a mean of 1 over the training rows.
+
+    Args:
+        rule: "balanced", for weights in inverse proportion to the classes' numbers of rows, a weight per class, or
+            None for no weights.
+        labels: class ids of the training rows, shape (rows,).
+        classes: the number of classes.
+
+    Raises:
+        RkdError: another number of weights than of classes, or labels that are scores.
+
+    >>> class_weights("balanced", torch.tensor([0, 0, 0, 1]), 2)
+    tensor([0.6667, 2.0000])
+    """
+    if rule is None:
+        return None
+    if labels.is_floating_point():
+        raise RkdError(f"class_weights: found {rule} for a regression task; expected null")
+    counts = torch.bincount(labels, minlength=classes).double()
+    if rule == "balanced":
+        weights = len(labels) / (classes * counts.clamp(min=1))
+    else:
+        if len(rule) != classes:
+            raise RkdError(f"class_weights: found {len(rule)} numbers; expected {classes}, one per label")
+        weights = torch.tensor(rule, dtype=torch.float64)
+    return (weights / (weights[labels].mean())).float()
 
 
 def _summary(spec: RunSpec, method: Method, data: TrainingData) -> str:

@@ -15,7 +15,6 @@ from tqdm import tqdm
 
 from rkd.errors import RkdError
 from rkd.methods.base import Method
-from rkd.methods.finetune import task_loss
 from rkd.metrics import scores as metrics
 from rkd.specs.jobs import RunSpec
 from rkd.tasks import Task, primary_score
@@ -67,9 +66,13 @@ def train(
     if not at.history:
         evaluated(0, {})
     for epoch in range(at.epoch, spec.training["epochs"] + 1):
+        if at.waited >= spec.training.get("patience", math.inf):
+            log.info("stopped after epoch %d: none of the last %d epochs was better", epoch - 1, at.waited)
+            break
         train_epoch(method, data.train, spec, device, checkpoint, at)
         record = evaluated(epoch, {name: total / at.counts[name] for name, total in at.sums.items()})
         score = _rank(_selected_by(record, spec.training["selection"]))
+        at.waited = 0 if score > at.best_score or not method.trains_classifier else at.waited + 1
         # The first epoch is always kept.
         if spec.training["selection"] != "last" and (at.best_state is None or score > at.best_score):
             at.best_score, at.best_state = score, copy.deepcopy(method.student.state_dict())
@@ -136,7 +139,7 @@ def evaluate(
         z = all_logits(method.student, "student", {"held-out": data.held_out}, device)["held-out"]
         found = metrics.compute(task, evaluation.decide(task, z), data.held_out.labels.numpy())
         record["held_out"] = primary_score(task, found)
-        record["held_out_loss"] = float(task_loss(z, data.held_out.labels))
+        record["held_out_loss"] = float(method.task_loss(z.to(device), data.held_out.labels.to(device)))
     if method.teacher is None:
         return record
     z_t = z_t or all_logits(method.teacher, "teacher", data.dev, device)

@@ -252,7 +252,7 @@ class Plan:
             TEACHER_METHOD,
             seed,
             self._teacher_model,
-            _pick(teacher_settings(self._configs[task], overrides), TRAINING_KEYS),
+            self._training(task, teacher_settings(self._configs[task], overrides)),
             custom_task=self._own_task(task, training=True),
         )
 
@@ -272,10 +272,15 @@ class Plan:
             method,
             seed,
             self._student_model(settings["student_model"]),
-            _pick(settings, TRAINING_KEYS),
+            self._training(task, settings),
             _pick(settings, METHODS[method].options),
             self._own_task(task, training=True),
         )
+
+    def _training(self, task: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the settings of training that are read on a task."""
+        unread = {"class_weights"} if get(task, self._own_task(task, training=True)).regression else set()
+        return {key: settings[key] for key in TRAINING_KEYS if key in settings and key not in unread}
 
     def trials(self, task: str) -> str:
         """Return the specs of a task's students for one seed, as JSON lines, to try before the teacher is trained."""

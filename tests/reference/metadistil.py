@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from rkd.methods.finetune import task_loss
+from rkd.methods.base import task_loss
 from rkd.methods.functional import logits_at
 from rkd.methods.metadistil import MetaDistil
 from rkd.models.unpadded import logits

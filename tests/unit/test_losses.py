@@ -10,7 +10,7 @@ from scipy.special import log_softmax, softmax
 from scipy.stats import entropy
 
 from rkd.losses import kd_loss, regression_kd_loss
-from rkd.methods.finetune import task_loss
+from rkd.methods.base import task_loss
 
 
 def random_logits(rows, classes, seed, scale=3.0):

@@ -15,8 +15,8 @@ from rkd.data.prepare import prepare
 from rkd.errors import RkdError
 from rkd.layer_map import LayerMap
 from rkd.methods import by_name
+from rkd.methods.base import task_loss
 from rkd.methods.facts import METHODS
-from rkd.methods.finetune import task_loss
 from rkd.models import loading
 from rkd.models.source import parse
 from rkd.models.unpadded import logits

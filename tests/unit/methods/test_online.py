@@ -7,7 +7,7 @@ import torch
 
 from rkd.errors import RkdError
 from rkd.methods import KD, OnlineKD
-from rkd.methods.finetune import task_loss as own_task_loss
+from rkd.methods.base import task_loss as own_task_loss
 from rkd.models.unpadded import logits
 from tests.reference.methods import KD as KD_SETTINGS
 from tests.reference.methods import (

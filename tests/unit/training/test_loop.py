@@ -376,6 +376,7 @@ class Counting:
 
     teacher = None
     trains_teacher = False
+    trains_classifier = True
 
     def __init__(self, losses=()):
         self.student = torch.nn.Linear(1, 1, bias=False)

@@ -1,0 +1,91 @@
+"""Settings for data of practice: weights of classes and early stopping."""
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+import rkd
+from rkd.errors import RkdError
+from rkd.methods import KD, FineTune
+from rkd.methods.base import task_loss
+from rkd.training.job import class_weights
+from tests.helpers.distillation import TINY, reviews
+from tests.helpers.models import bert, random_batch
+
+LABELS = torch.tensor([0, 0, 0, 1])
+
+
+def test_balanced_weights_are_those_of_scikit_learn():
+    sklearn = pytest.importorskip("sklearn.utils.class_weight")
+    labels = torch.tensor([0] * 7 + [1] * 2 + [2])
+    expected = sklearn.compute_class_weight("balanced", classes=np.arange(3), y=labels.numpy())
+    assert class_weights("balanced", labels, 3).tolist() == pytest.approx(expected.tolist())
+
+
+def test_given_weights_have_a_mean_of_one_over_the_rows():
+    weights = class_weights([1, 5], LABELS, 2)
+    assert weights[1] / weights[0] == pytest.approx(5)
+    assert weights[LABELS].mean() == pytest.approx(1)
+    assert class_weights(None, LABELS, 2) is None
+    assert class_weights("balanced", torch.zeros(4, dtype=torch.int64), 2).isfinite().all()  # a class without rows
+
+
+@pytest.mark.parametrize(
+    ("rule", "labels", "message"),
+    [
+        ([1, 2, 3], LABELS, "class_weights: found 3 numbers; expected 2, one per label"),
+        ("balanced", LABELS.float(), "class_weights: found balanced for a regression task; expected null"),
+    ],
+)
+def test_weights_that_do_not_fit_are_refused(rule, labels, message):
+    with pytest.raises(RkdError, match=message):
+        class_weights(rule, labels, 2)
+
+
+def test_the_weighted_loss_is_its_definition_and_without_weights_the_plain_one():
+    z, weights = torch.randn(4, 2, generator=torch.Generator().manual_seed(0)), torch.tensor([0.5, 3.0])
+    each = F.cross_entropy(z, LABELS, reduction="none")
+    assert torch.allclose(task_loss(z, LABELS, weights), (weights[LABELS] * each).mean())
+    assert torch.equal(task_loss(z, LABELS), F.cross_entropy(z, LABELS))
+
+
+@pytest.mark.parametrize("kind", [FineTune, KD])
+def test_micro_batches_make_the_same_weighted_update(kind):
+    """Also where a micro-batch holds one class alone."""
+    models = [bert(2, seed=seed, labels=2) for seed in range(1 if kind is FineTune else 2)]
+    students, weights = [], torch.tensor([0.5, 3.0])
+    for parts in (1, 4):
+        own = [model.double() for model in copy.deepcopy(models)]
+        method = kind(*own, student_lr=1e-3, total_steps=4, gradient_accumulation=parts, class_weights=weights)
+        for batch in map(random_batch, range(4)):
+            method.step(batch)
+        students.append(torch.cat([p.detach().flatten() for p in method.student.parameters()]))
+    assert torch.allclose(*students, atol=1e-8)
+
+
+def test_training_stops_early_and_keeps_the_best_epoch(tmp_path):
+    settings = {**TINY, "method": "finetune", "teacher": None, "finetune_teacher": False, "learning_rate": 1e-8}
+    result = rkd.distill(reviews(), dev=reviews(20, 1), **{**settings, "epochs": 9, "patience": 2})
+    assert [record["epoch"] for record in result.history] == [0, 1, 2, 3]  # the first is the best
+    whole = rkd.distill(reviews(), dev=reviews(20, 1), **{**settings, "epochs": 3})
+    assert len(whole.history) == 4
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"patience": 0}, "patience: found 0; expected null, or a whole number from 1"),
+        ({"patience": 2, "selection": "last"}, "patience: found 2; expected None with selection last"),
+        ({"class_weights": "even"}, "class_weights: found 'even'"),
+        ({"class_weights": [1, 0]}, "class_weights: found 0"),
+        ({"class_weights": [1, 2, 3]}, "class_weights: found 3 numbers; expected 2, one per label"),
+        ({"class_weights": "balanced", "scores": "any", "label": "mood"}, "class_weights: found balanced"),
+    ],
+)
+def test_bad_settings_are_told_before_any_training(tmp_path, changes, message):
+    with pytest.raises(RkdError, match=message):
+        rkd.distill(reviews(), out=tmp_path / "out", **{**TINY, **changes})
+    assert not list(tmp_path.rglob("run.json"))
