@@ -34,7 +34,7 @@ def read_splits(task: Task, own: Mapping[str, Any]) -> dict[str, Dataset]:
     """Return the splits of a custom task: train, validation and, if it has a file, test.
 
     `idx` is the row's number in its file, from 0. Without a dev file, `validation` is a fraction of the training rows,
-    sampled with `dev_seed` alone. Test rows without a label get -1, or NaN for scores.
+    sampled with `dev_seed` alone; of each label the same fraction. Test rows without a label get -1, or NaN for scores.
 
     Args:
         task: the task.
@@ -49,7 +49,7 @@ def read_splits(task: Task, own: Mapping[str, Any]) -> dict[str, Dataset]:
     """
     found = {split: _rows(task, split, file, own.get("scores")) for split, file in own["files"].items()}
     if "validation" not in found:
-        found["train"], found["validation"] = _hold_out(found["train"], own["dev_fraction"], own["dev_seed"], own)
+        found["train"], found["validation"] = _hold_out(task, found["train"], own)
     return {split: Dataset.from_dict(found[split], features=features(task)) for split in task.splits}
 
 
@@ -259,20 +259,42 @@ def _label_order(name: str) -> tuple[bool, int, str]:
     return number is None, int(name) if number else 0, name
 
 
-def _hold_out(train: Columns, fraction: float, seed: int, own: Mapping[str, Any]) -> tuple[Columns, Columns]:
+def _hold_out(task: Task, train: Columns, own: Mapping[str, Any]) -> tuple[Columns, Columns]:
     """Split the training rows at random into the remaining ones and the dev rows, both in file order."""
-    rows = len(train["idx"])
+    rows, fraction = len(train["idx"]), own["dev_fraction"]
     size = round(fraction * rows)
     if not 0 < size < rows:
         _, where = _place(own["files"]["train"])
         raise RkdError(
             f"{where}: dev_fraction {fraction:g} of its {rows} rows are {size} rows; expected some, and some left"
         )
-    order = np.random.default_rng(seed).permutation(rows)
-    parts = np.sort(order[size:]).tolist(), np.sort(order[:size]).tolist()
+    order = np.random.default_rng(own["dev_seed"]).permutation(rows).tolist()
+    dev = set(order[:size] if task.regression else _stratified(order, train["label"], size))
+    parts = [row for row in range(rows) if row not in dev], sorted(dev)
     # Lists, because a selection of a `Dataset` is copied row by row every time it is read in full.
     kept, held = ({name: [values[row] for row in part] for name, values in train.items()} for part in parts)
     return kept, held
+
+
+def _stratified(order: Sequence[int], labels: Sequence[int], size: int) -> list[int]:
+    """Return the first rows in an order such that labels have the shares that they have among all rows.
+
+    Shares of a row are rounded by the largest remainder, so that there are `size` rows.
+
+    >>> _stratified([3, 2, 1, 0, 4, 5], labels=[0, 0, 0, 0, 1, 1], size=3)
+    [3, 2, 4]
+    """
+    exact = {label: count * size / len(labels) for label, count in Counter(labels).items()}
+    wanted = {label: math.floor(share) for label, share in exact.items()}
+    by_remainder = sorted(exact, key=lambda label: (wanted[label] - exact[label], label))
+    for label in by_remainder[: size - sum(wanted.values())]:
+        wanted[label] += 1
+    chosen = []
+    for row in order:
+        if wanted[labels[row]]:
+            wanted[labels[row]] -= 1
+            chosen.append(row)
+    return chosen
 
 
 def _warn_about_swallowed_rows(task: Task, where: str, texts: Sequence[str]) -> None:

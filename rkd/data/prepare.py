@@ -3,6 +3,7 @@
 import hashlib
 import json
 import logging
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -29,6 +30,8 @@ from rkd.utils.known_files import known_sha256
 
 logger = logging.getLogger(__name__)
 
+# Below this number of dev rows of a label, a score of that class says little.
+FEW_ROWS = 10
 # A temporary column: True for truncated rows.
 _TRUNCATED = "truncated"
 
@@ -203,7 +206,7 @@ def _warn_about_blank_texts(raw: DatasetDict, fields: Sequence[str]) -> None:
 
 
 def _warn_about_custom_data(raw: DatasetDict, task: tasks.Task, *, held_out: bool) -> None:
-    """Warn about likely mistakes: labels that never occur in train or dev, and dev examples that are also in train.
+    """Warn about likely mistakes: labels that never or rarely occur, and dev examples that are also in train.
 
     Args:
         raw: the splits.
@@ -221,6 +224,10 @@ def _warn_about_custom_data(raw: DatasetDict, task: tasks.Task, *, held_out: boo
             message += f"; all rows of {listed(map(repr, moved))} are held out for dev: give a dev file"
         if labels:
             logger.warning("%s: %s", name, message)
+    counts = Counter(raw["validation"]["label"][:])
+    rare = [f"{label!r} {counts[code]}" for code, label in enumerate(task.labels) if 0 < counts[code] < FEW_ROWS]
+    if rare:
+        logger.warning("validation: labels with fewer than %d rows, whose scores vary much: %s", FEW_ROWS, listed(rare))
     train, dev = (
         zip(*(raw[name][field][:] for field in task.text_fields), strict=True) for name in ("train", "validation")
     )

@@ -318,7 +318,7 @@ def test_evaluate_tells_all_metrics_of_the_run_s_task(distilled, capsys):
     run = distilled / "out/student"
     with pytest.raises(SystemExit):
         main(["evaluate", str(run), str(distilled / "a.csv"), "--json", "--device", "cpu"])
-    assert json.loads(capsys.readouterr().out).keys() == {"accuracy", "f1", "rows"}
+    assert json.loads(capsys.readouterr().out).keys() == {"accuracy", "f1", "rows", "classes", "confusion"}
     assert Classifier(run, device="cpu").evaluate(distilled / "a.csv", ["macro_f1"]).keys() == {"macro_f1", "rows"}
 
 

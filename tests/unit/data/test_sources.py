@@ -3,9 +3,11 @@
 import math
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from rkd.data import load_raw
+from rkd.data.files import _stratified
 from rkd.data.glue_dir import read_split
 from rkd.errors import RkdError
 from rkd.tasks import TASKS, get
@@ -204,3 +206,12 @@ def test_unreadable_file(tmp_path: Path) -> None:
 def test_arguments_that_do_not_fit(arguments: dict, message: str) -> None:
     with pytest.raises(RkdError, match=message):
         load_raw("rte", **arguments)
+
+
+def test_dev_rows_have_the_labels_in_the_shares_of_all_rows():
+    order = np.random.default_rng(0).permutation(100).tolist()
+    labels = [0] * 70 + [1] * 26 + [2] * 4
+    chosen = _stratified(order, labels, 10)
+    assert sorted(labels[row] for row in chosen) == [0] * 7 + [1] * 3
+    assert [row for row in order if row in set(chosen)] == chosen
+    assert len(_stratified(order, labels, 25)) == 25
