@@ -71,7 +71,7 @@ hooks: $(INSTALLED_TEST) ## Check style, YAML and spelling before every commit (
 
 docs: $(INSTALLED_DOCS) ## Build the site of docs/ into site/; warnings are errors
 	@$(IN_VENV) NO_MKDOCS_2_WARNING=1 mkdocs build --strict --quiet
-	@echo "Open site/index.html, or serve it: $(BIN)/python -m http.server --directory site"
+	@echo "Open site/index.html. Its search needs a server: $(BIN)/python -m http.server --directory site"
 
 lock: $(INSTALLED_TEST) $(INSTALLED_DOCS) ## Write the versions that are installed into requirements.lock
 	@{ grep '^#' $(LOCK); $(BIN)/python -m pip freeze --exclude-editable | sed 's/+.*//' | LC_ALL=C sort -f \

@@ -202,6 +202,9 @@ def export(
     onnx: Annotated[
         bool, typer.Option("--onnx", help="Also write ONNX with the same logits (needs the extra onnx).")
     ] = False,
+    quantize: Annotated[
+        bool, typer.Option("--quantize", help="Also write ONNX in int8, scored on dev (needs the extra onnx).")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Write a student as a folder that transformers.pipeline opens, with a model card."""
@@ -210,9 +213,49 @@ def export(
     check_export(run, out)
     with _importing():
         from rkd.export import export as write
-    folder = write(run, out, onnx=onnx)
+    folder = write(run, out, onnx=onnx, quantize=quantize)
     files = sorted(str(file.relative_to(folder)) for file in folder.rglob("*") if file.is_file())
     _tell(as_json, {"folder": str(folder), "files": files}, f"{folder}: {', '.join(files)}")
+
+
+@app.command(
+    epilog=_examples(
+        "rkd benchmark distilled/teacher distilled/student --data reviews.csv",
+        "rkd benchmark my-export --data new.csv --text review --threads 1 --json",
+    )
+)
+def benchmark(
+    models: Annotated[
+        list[str],
+        typer.Argument(metavar="MODEL…", help="Run's folders, exports, folders of classifiers, or hub names."),
+    ],
+    data: Annotated[Path, typer.Option(help="Texts to measure on: .csv, .tsv, .jsonl or .parquet.")],
+    text: Text = None,
+    batch_size: Annotated[int, typer.Option(min=1, help="Texts of a batch.")] = 32,
+    rounds: Annotated[int, typer.Option(min=1, help="Timed repetitions.")] = 30,
+    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads.")] = None,
+    device: Device = "auto",
+    as_json: Json = False,
+) -> None:
+    """Compare size, latency and throughput of models on this machine, the first one as the base."""
+    from dataclasses import asdict
+
+    with _importing():
+        from rkd.benchmark import benchmark as measure
+    found = measure(models, data, text or None, device=device, threads=threads, batch_size=batch_size, rounds=rounds)
+    base, width = found[0], max(len(one.model) for one in found)
+    heads = ("parameters", "MB", "ms per text", "texts per s", "speed")
+    lines = [f"{'':<{width}}  " + "  ".join(f"{head:>11}" for head in heads)]
+    for one in found:
+        shown = (
+            f"{one.parameters / 1e6:.1f}M",
+            f"{one.megabytes:.1f}",
+            f"{one.latency_ms:.2f}",
+            f"{one.throughput:.1f}",
+            f"{one.throughput / base.throughput:.2f} ×",
+        )
+        lines.append(f"{one.model:<{width}}  " + "  ".join(f"{cell:>11}" for cell in shown))
+    _tell(as_json, [asdict(one) for one in found], "\n".join(lines))
 
 
 @app.command(

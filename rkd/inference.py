@@ -60,6 +60,7 @@ class Classifier:
         known = unchanged(reference, "model").get("spec", {}).get("custom_task") or {}
         source = model_source.parse(arguments.model_reference(reference))
         where = str(hub.local(source).path() or source.location)
+        self.folder = Path(where)
         self.model: Any = loading.load_finetuned(where)
         self.tokenizer = load_tokenizer(where)
         self.text = [text] if isinstance(text, str) else list(text or known["text"])

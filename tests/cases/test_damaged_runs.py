@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 import rkd
 from rkd.config import arguments
 from rkd.errors import RkdError
-from rkd.export import model_card
+from rkd.export.card import model_card
 from rkd.report.figures.tradeoffs import read_seconds
 from rkd.report.inputs import read_histories, read_metrics
 from rkd.report.statistics.predictions import Predictions

@@ -24,7 +24,7 @@ from rkd.config.schema import schema
 from rkd.config.variants import NAME, NAME_LENGTH, expand
 from rkd.data.reading import read_columns, write_columns
 from rkd.errors import RkdError
-from rkd.export import model_card
+from rkd.export.card import model_card
 from rkd.report.figures.ablation import ablation_figure
 from rkd.report.figures.style import save
 from rkd.report.inputs import read_metrics

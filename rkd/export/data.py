@@ -1,0 +1,42 @@
+"""The prepared data that a run was trained on, if they are still there."""
+
+from pathlib import Path
+from typing import Any
+
+from rkd.errors import RkdError
+from rkd.runs.manifest import read_manifest
+from rkd.runs.prepared import read_unchanged
+
+
+def data_of(run: Path, task: str, sha256: str) -> tuple[Path, dict[str, Any]] | None:
+    """Return the folder and the manifest of a run's data; None if they are gone or were replaced.
+
+    Args:
+        run: the run's folder, of a distillation or in a folder of results.
+        task: the task's name.
+        sha256: of the data, from the run's record.
+    """
+    results = [parent / "data" for parent in run.absolute().parents[:4]]
+    places = [run.parent / "data", *(each / task for each in results)]  # the latter are of earlier versions
+    for folder in (*places, *(found for each in results for found in sorted(each.glob(f"{task}-*")))):
+        if (file := folder / "manifest.json").is_file():
+            found = read_manifest(file)
+            if (found["task"], found["sha256"]) == (task, sha256):
+                return folder, found
+    return None
+
+
+def dev_rows(run: Path, task: str, sha256: str, split: str) -> Any:
+    """Return a split of a run's data, a `datasets.Dataset` with tokens, label and idx.
+
+    Raises:
+        RkdError: the data are gone or have changed.
+    """
+    from datasets import DatasetDict, load_from_disk
+
+    if (found := data_of(run, task, sha256)) is None:
+        raise RkdError(f"{run}: found no data with the sha256 {sha256}; expected those that it was trained on")
+    read_unchanged(found[0])
+    splits = load_from_disk(str(found[0] / "dataset"))
+    assert isinstance(splits, DatasetDict)
+    return splits[split]
