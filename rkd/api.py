@@ -75,7 +75,8 @@ def distill(
         device: auto, cpu or cuda.
         threads: CPU threads; torch's own number by default.
         tensorboard: folder for files that TensorBoard shows while a training runs (extra tensorboard); None: none.
-        **settings: of the training (learning_rate, epochs, batch_size, …); by default the paper's.
+        **settings: of the training (learning_rate, epochs, batch_size, …); by default the paper's. Of a list of
+            learning rates each is tried, and the one that is best on held-out rows of `data` is kept.
 
     Raises:
         ArgumentError: wrong arguments, all of them at once; before torch is imported.

@@ -66,7 +66,10 @@ def distill(
     test: Annotated[Path | None, typer.Option(help="Rows to predict.")] = None,
     method: Annotated[str, typer.Option(help=f"{', '.join(METHODS)}.")] = "reptile",
     option: Annotated[list[str] | None, typer.Option("--option", "-o", help="KEY=VALUE of the method.")] = None,
-    setting: Annotated[list[str] | None, typer.Option("--setting", "-s", help="KEY=VALUE of the training.")] = None,
+    setting: Annotated[
+        list[str] | None,
+        typer.Option("--setting", "-s", help="KEY=VALUE of the training; of several learning_rates the best is kept."),
+    ] = None,
     labels: Annotated[
         str | None, typer.Option(help='Labels in the teacher\'s order, separated by commas: good,bad,"yes, but".')
     ] = None,
@@ -90,7 +93,7 @@ def distill(
     from rkd.api import distill as function
     from rkd.distillation.request import Request
 
-    settings = pairs("--setting", setting)
+    settings = pairs("--setting", setting, several=["learning_rate"])
     for key in settings:
         if key in inspect.signature(function).parameters:
             raise RkdError(

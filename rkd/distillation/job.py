@@ -17,6 +17,7 @@ import torch
 from rkd.config.variants import without_unread
 from rkd.data.files import find_labels
 from rkd.data.prepare import prepare, without_bars
+from rkd.distillation.choice import choose, tries
 from rkd.distillation.earlier import Earlier
 from rkd.distillation.models import model_reference, model_spec, ready_teacher
 from rkd.distillation.request import Request
@@ -108,9 +109,10 @@ def _carry_out(request: Request, folder: Path, temporary: Any) -> Distilled:
     if request.teacher is not None:
         last = model_spec(model_reference(request.student, folder / "student-before", None), first)
     student_spec = RunSpec(name, method, method, seed, last, without_unread(chosen), request.options, definition)
-    runs.append((student_spec, "student"))
+    tried = tries(student_spec, request.learning_rates)
+    runs += [(spec, part) for part, spec in tried.items()] or [(student_spec, "student")]
     for spec, part in runs:
-        needs = teacher_model if part == "student" and taught else None
+        needs = teacher_model if part != "teacher" and taught else None
         own_files = _own_files(spec)
         differences = earlier.differences(folder / part, spec, manifest, needs, own_files)
         if differences == []:
@@ -134,6 +136,8 @@ def _carry_out(request: Request, folder: Path, temporary: Any) -> Distilled:
                 checkpoints=folder / ".checkpoints" / part if temporary is None else None,
                 tensorboard=None if request.tensorboard is None else request.tensorboard / part,
             )
+    if tried:
+        choose(folder, tried)
     result = result_of(get(name, definition), folder / "student")
     return Distilled(**vars(result), _temporary=temporary)
 

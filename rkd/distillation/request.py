@@ -48,7 +48,7 @@ OPTIONS: dict[str, Any] = {
     "quiz_fraction": 0.1,
 }
 # What a distillation writes into its folder.
-PARTS = ("data", "tables", "teacher", "teacher-before", "student", "student-before", ".checkpoints")
+PARTS = ("data", "tables", "teacher", "teacher-before", "student", "student-before", "tries", ".checkpoints")
 _TABLES = ("data", "dev", "test")
 # What a teacher is where it is not fine-tuned here.
 _READY = "a fine-tuned classifier, or --finetune-teacher (in Python finetune_teacher=True)"
@@ -59,8 +59,9 @@ class Request:
     """All arguments of `distill`, checked and in one form, with the paper's settings where none are given.
 
     The fields are those arguments. After the check `text`, `labels`, `metrics` and `primary_metrics` are lists or None,
-    paths are `Path`, `settings` and `options` are complete, and `finetune_teacher` is None or the complete settings of
-    the fine-tuning. Their values are those of the config, and so are the checks.
+    paths are `Path`, `settings` and `options` are complete, `learning_rates` are those to try if there are several, and
+    `finetune_teacher` is None or the complete settings of the fine-tuning. Their values are those of the config, and so
+    are the checks.
 
     Raises:
         ArgumentError: all that is wrong.
@@ -96,6 +97,7 @@ class Request:
     threads: Any = None
     tensorboard: Any = None
     settings: Any = field(default_factory=dict)
+    learning_rates: tuple[float, ...] = field(default=(), init=False)
 
     def __post_init__(self) -> None:
         for key in (*self._rules(), *(() if self.threads is None else ("threads",))):
@@ -135,12 +137,31 @@ class Request:
         refuse([*self._tables(), *self._places()])
 
     def _complete_settings(self) -> None:
-        self._set("settings", _settings("settings", TRAINING, dict(self.settings), self.method))
+        given = dict(self.settings)
+        if isinstance(rates := given.get("learning_rate"), list | tuple):
+            given = self._several(given, list(rates))
+        self._set("settings", _settings("settings", TRAINING, given, self.method))
         if self.scores is not None and (weights := self.settings["class_weights"]) is not None:
             refuse([Wrong("settings", f"found {weights}; expected None: scores have no classes", "class_weights")])
         if self.settings["selection"] == "last" and (patience := self.settings["patience"]) is not None:
             expected = "None with selection last: no epoch is better than another"
             refuse([Wrong("settings", f"found {patience}; expected {expected}", "patience")])
+
+    def _several(self, given: dict[str, Any], rates: list[Any]) -> dict[str, Any]:
+        """Check and set the learning rates to try, and return the settings for the first of them."""
+        selection = given.setdefault("selection", "held-out")
+        known = [_settings("settings", TRAINING, {"learning_rate": rate})["learning_rate"] for rate in rates]
+        if selection not in ("held-out", "held-out-loss"):
+            expected = "held-out or held-out-loss: several learning rates are compared on held-out rows"
+            refuse([Wrong("settings", f"found {selection}; expected {expected}", "selection")])
+        if len(set(known)) < len(known) or len(known) < 2:
+            refuse([Wrong("settings", f"found {rates}; expected two different values or more", "learning_rate")])
+        own = self.finetune_teacher if isinstance(self.finetune_teacher, Mapping) else {}
+        if self.finetune_teacher and "learning_rate" not in own:
+            expected = "one: that of the student is to be found among several"
+            refuse([Wrong("finetune_teacher", f"found none; expected {expected}", "learning_rate")])
+        self._set("learning_rates", tuple(known))
+        return {**given, "learning_rate": known[0]}
 
     def _complete_teaching(self) -> None:
         teaching = self.finetune_teacher

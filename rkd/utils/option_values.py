@@ -2,6 +2,7 @@
 
 import contextlib
 import re
+from collections.abc import Collection
 from typing import Any
 
 import typer
@@ -29,26 +30,37 @@ class AsSnakemake(typer.core.TyperCommand):
         return super().parse_args(ctx, spread)
 
 
-def pairs(option: str, given: list[str] | None) -> dict[str, Any]:
+def pairs(option: str, given: list[str] | None, several: Collection[str] = ()) -> dict[str, Any]:
     """Parse KEY=VALUE texts; values are YAML.
+
+    Args:
+        option: the option's name, for errors.
+        given: the texts.
+        several: keys that may be given more than once; their values are a list then.
 
     >>> pairs("--setting", ["epochs=3", "learning_rate=5e-5"])
     {'epochs': 3, 'learning_rate': 5e-05}
     """
     import yaml
 
-    result = {}
+    result: dict[str, Any] = {}
     for text in given or ():
         key, equals, value = text.partition("=")
         if not (key and equals):
             raise RkdError(f"{option}: found '{text}'; expected KEY=VALUE")
         try:
-            result[key] = yaml.safe_load(value)
+            read = yaml.safe_load(value)
         except yaml.YAMLError:
             raise RkdError(f"{option}: found '{text}'; expected a number, a word or a list after {key}=") from None
-        if isinstance(result[key], str):
+        if isinstance(read, str):
             with contextlib.suppress(ValueError):  # YAML 1.1 reads 5e-5 as text
-                result[key] = float(value)
+                read = float(value)
+        if key not in result:
+            result[key] = read
+        elif key in several:
+            result[key] = [*(result[key] if isinstance(result[key], list) else [result[key]]), read]
+        else:
+            raise RkdError(f"{option}: found {key} more than once; expected one value of it")
     return result
 
 

@@ -3,6 +3,7 @@
 import copy
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 import torch.nn.functional as F
@@ -11,7 +12,11 @@ import rkd
 from rkd.errors import RkdError
 from rkd.methods import KD, FineTune
 from rkd.methods.base import task_loss
+from rkd.runs.history import read_history
+from rkd.runs.record import read_record
 from rkd.training.job import class_weights
+from rkd.utils.option_values import pairs
+from rkd.verify import verify
 from tests.helpers.distillation import TINY, reviews
 from tests.helpers.models import bert, random_batch
 
@@ -89,3 +94,47 @@ def test_bad_settings_are_told_before_any_training(tmp_path, changes, message):
     with pytest.raises(RkdError, match=message):
         rkd.distill(reviews(), out=tmp_path / "out", **{**TINY, **changes})
     assert not list(tmp_path.rglob("run.json"))
+
+
+def test_of_several_learning_rates_the_best_on_held_out_rows_is_kept(tmp_path):
+    settings = {**TINY, "method": "kd", "epochs": 2}
+    rates = [1e-8, 2e-3]
+
+    def call():
+        return rkd.distill(reviews(), dev=reviews(20, 1), out=tmp_path / "out", **{**settings, "learning_rate": rates})
+
+    result = call()
+    best = {}
+    for rate in rates:
+        history = read_history(tmp_path / f"out/tries/learning_rate-{rate}/history.jsonl")
+        best[rate] = max(line["held_out"] for line in history[1:])
+    record = read_record(tmp_path / "out/student/run.json", "spec")["spec"]["training"]
+    assert record["learning_rate"] == max(best, key=best.get) == 2e-3
+    assert record["selection"] == "held-out"
+    before = (tmp_path / "out/student/run.json").stat().st_mtime_ns
+    pd.testing.assert_frame_equal(call().predictions, result.predictions)
+    assert (tmp_path / "out/student/run.json").stat().st_mtime_ns == before
+    assert not verify([tmp_path / "out"]).mismatches
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"learning_rate": [1e-3, 2]}, "learning_rate: found 2; expected a number"),
+        ({"learning_rate": [1e-3, 1e-3]}, "expected two different values or more"),
+        ({"learning_rate": []}, "expected two different values or more"),
+        ({"learning_rate": [1e-3, 2e-3], "selection": "best"}, "selection: found best; expected held-out or held-out"),
+        ({"learning_rate": [1e-3, 2e-3], "finetune_teacher": True}, "finetune_teacher.learning_rate: found none"),
+    ],
+)
+def test_bad_lists_of_learning_rates_are_told(tmp_path, changes, message):
+    with pytest.raises(RkdError, match=message):
+        rkd.distill(reviews(), out=tmp_path / "out", **{**TINY, **changes})
+
+
+def test_a_setting_that_is_given_twice_is_told():
+    assert pairs("-s", ["learning_rate=1e-4", "learning_rate=2e-4"], ["learning_rate"]) == {
+        "learning_rate": [1e-4, 2e-4]
+    }
+    with pytest.raises(RkdError, match="--setting: found epochs more than once"):
+        pairs("--setting", ["epochs=3", "epochs=4"])
