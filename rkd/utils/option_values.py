@@ -36,7 +36,7 @@ def pairs(option: str, given: list[str] | None, several: Collection[str] = ()) -
     Args:
         option: the option's name, for errors.
         given: the texts.
-        several: keys that may be given more than once; their values are a list then.
+        several: keys of which a repetition adds a value, which makes a list; of any other the last value counts.
 
     >>> pairs("--setting", ["epochs=3", "learning_rate=5e-5"])
     {'epochs': 3, 'learning_rate': 5e-05}
@@ -55,12 +55,10 @@ def pairs(option: str, given: list[str] | None, several: Collection[str] = ()) -
         if isinstance(read, str):
             with contextlib.suppress(ValueError):  # YAML 1.1 reads 5e-5 as text
                 read = float(value)
-        if key not in result:
-            result[key] = read
-        elif key in several:
+        if key in several and key in result:
             result[key] = [*(result[key] if isinstance(result[key], list) else [result[key]]), read]
         else:
-            raise RkdError(f"{option}: found {key} more than once; expected one value of it")
+            result[key] = read
     return result
 
 

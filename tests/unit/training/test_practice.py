@@ -132,9 +132,8 @@ def test_bad_lists_of_learning_rates_are_told(tmp_path, changes, message):
         rkd.distill(reviews(), out=tmp_path / "out", **{**TINY, **changes})
 
 
-def test_a_setting_that_is_given_twice_is_told():
+def test_a_learning_rate_that_is_given_twice_is_a_list():
     assert pairs("-s", ["learning_rate=1e-4", "learning_rate=2e-4"], ["learning_rate"]) == {
         "learning_rate": [1e-4, 2e-4]
     }
-    with pytest.raises(RkdError, match="--setting: found epochs more than once"):
-        pairs("--setting", ["epochs=3", "epochs=4"])
+    assert pairs("-s", ["epochs=3", "epochs=4"], ["learning_rate"]) == {"epochs": 4}
