@@ -153,14 +153,20 @@ def predict(
 
     check_classifier(model, text or None, device=device, file=data, out=out)
     with _importing():
-        from rkd.inference import Classifier, write_table
+        from rkd.data.reading import lines
+        from rkd.inference import Classifier, columns_of, write_table
     frame = Classifier(model, text or None, device=device).predict(data, keep_columns=not predictions_only)
     if out is not None:
-        write_table(frame, out)
+        write_table(frame, out, None if predictions_only else data)
         _tell(as_json, {"rows": len(frame), "out": str(out)}, f"{out}: {len(frame)} rows")
     else:
-        as_text = frame.to_json(orient="records", date_format="iso") if as_json else frame.to_csv(index=False)
-        print(as_text.removesuffix("\n"))
+        columns = columns_of(frame)
+        rows = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+        print(
+            json.dumps(jsonable(rows), ensure_ascii=False, default=str)
+            if as_json
+            else "".join(lines(".csv", columns, "predictions")).removesuffix("\n")
+        )
 
 
 @app.command(

@@ -24,6 +24,7 @@ from rkd.runs.record import unchanged
 from rkd.tasks import Task, define, get
 from rkd.training import evaluation
 from rkd.training.batches import Split
+from rkd.utils.files import atomic_path
 from rkd.utils.torch_setup import choose_device
 
 # Longest text in tokens for a model without a limit.
@@ -143,6 +144,27 @@ class Classifier:
         return evaluation.predict(self.model.to(self.device), split, self.device), split
 
 
-def write_table(frame: pd.DataFrame, path: Path) -> None:
-    """Write a table atomically, in the format of the file extension; see `rkd.data.reading.write_columns`."""
-    write_columns(path, {str(name): frame[name].tolist() for name in frame})
+def write_table(frame: pd.DataFrame, path: Path, source: Path | None = None) -> None:
+    """Write a table atomically, in the format of the file extension; see `rkd.data.reading.write_columns`.
+
+    Args:
+        frame: predictions.
+        path: the file.
+        source: the file whose columns were kept. From Parquet to Parquet these keep their types and bytes.
+    """
+    if source is not None and source.suffix.lower() == path.suffix.lower() == ".parquet":
+        import pyarrow
+        import pyarrow.parquet
+
+        table = pyarrow.parquet.read_table(source)
+        for name in frame.columns[table.num_columns :]:
+            table = table.append_column(str(name), pyarrow.array(frame[name].tolist()))
+        with atomic_path(path) as temporary:
+            pyarrow.parquet.write_table(table, temporary)
+        return
+    write_columns(path, columns_of(frame))
+
+
+def columns_of(frame: pd.DataFrame) -> dict[str, list[Any]]:
+    """Return the values of a table by column."""
+    return {str(name): frame[name].tolist() for name in frame}

@@ -161,17 +161,37 @@ def write_columns(path: Path, columns: Mapping[str, Sequence[Any]]) -> None:
         with atomic_path(path) as temporary:
             pyarrow.parquet.write_table(pyarrow.table(arrays), temporary)
         return
-    rows: Iterator[tuple[Any, ...]] = zip(*columns.values(), strict=True)
     with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
-        if kind == ".jsonl":
-            for row in rows:
-                line = jsonable(dict(zip(columns, row, strict=True)))
-                file.write(json.dumps(line, ensure_ascii=False, allow_nan=False, default=str) + "\n")
-            return
-        separator, cell = (",", _csv_cell) if kind == ".csv" else ("\t", _tsv_cell)
-        for number, values in enumerate([tuple(columns), *rows]):
-            where = f"{path}, row {number}" if number else f"{path}, the header"
-            file.write(separator.join(cell(where, _text(value)) for value in values) + "\n")
+        file.writelines(lines(kind, columns, str(path)))
+
+
+def lines(kind: str, columns: Mapping[str, Sequence[Any]], where: str) -> Iterator[str]:
+    r"""Yield the lines of a .csv, .tsv or .jsonl file with columns of equal length, as `write_columns` writes them.
+
+    Args:
+        kind: the file extension.
+        columns: see `write_columns`.
+        where: the file's name in errors.
+
+    >>> list(lines(".csv", {"prediction": ["good", None]}, "answers"))
+    ['prediction\n', 'good\n', '""\n']
+    """
+    for name, values in columns.items():
+        if any(isinstance(value, bytes) for value in values):
+            hint = "write .parquet, or leave the column out"
+            raise RkdError(
+                f"{where}: found bytes in column {name!r}; expected text or numbers in a {kind} file: {hint}"
+            )
+    rows: Iterator[tuple[Any, ...]] = zip(*columns.values(), strict=True)
+    if kind == ".jsonl":
+        for row in rows:
+            line = jsonable(dict(zip(columns, row, strict=True)))
+            yield json.dumps(line, ensure_ascii=False, allow_nan=False, default=str) + "\n"
+        return
+    separator, cell = (",", _csv_cell) if kind == ".csv" else ("\t", _tsv_cell)
+    for number, values in enumerate([tuple(columns), *rows]):
+        place = f"{where}, row {number}" if number else f"{where}, the header"
+        yield separator.join(cell(place, _text(value)) for value in values) + "\n"
 
 
 def _text(value: Any) -> str:

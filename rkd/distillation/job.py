@@ -78,6 +78,8 @@ def _carry_out(request: Request, folder: Path, temporary: Any) -> Distilled:
         reference = model_reference(request.student, folder / "student-before", request.tokenizer)
     else:
         reference = model_reference(request.teacher, folder / "teacher-before", request.tokenizer)
+        if not taught:
+            log.warning("%s learns from no teacher: of the given one only the tokenizer is read", method)
     teacher_model = folder / "teacher" / "model"
     if taught and not finetune_teacher:
         with _own_words(folder):

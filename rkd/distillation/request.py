@@ -264,7 +264,8 @@ class Request:
             return
         yield from arguments.model("student", self.student, why_no_teacher=f"method {self.method} has no teacher")
         if self.finetune_teacher:
-            yield Wrong("finetune_teacher", f"found {shown(self.finetune_teacher)}; expected none without a teacher")
+            what = "no --finetune-teacher and no settings of it (in Python no finetune_teacher)"
+            yield Wrong("teacher", f"found none; expected a model to fine-tune, or {what}")
 
     def _named_labels(self) -> Iterator[Wrong]:
         labels = self.labels if isinstance(self.labels, Sequence) and not isinstance(self.labels, str) else ()
@@ -331,6 +332,9 @@ def _settings(
             hint = f" (did you mean {near[0]}?)" if near else ""
             hint = " (give it in {other})" if key in OPTIONS else hint
             problem = f"found the unknown {key}{hint}; expected some of {', '.join(defaults)}"
+            known = METHODS.get(method or "")
+            if key in OPTIONS and known and key not in known.options:
+                problem = f"found {key}, which method {method} does not read; expected some of {', '.join(defaults)}"
             refuse([Wrong(what, problem, other="options" if key in OPTIONS else "")])
     return _section(what, {**defaults, **{key: plain_number(value) for key, value in given.items()}}, method)
 

@@ -35,7 +35,10 @@ def dev_rows(run: Path, task: str, sha256: str, split: str) -> Any:
     from datasets import DatasetDict, load_from_disk
 
     if (found := data_of(run, task, sha256)) is None:
-        raise RkdError(f"{run}: found no data with the sha256 {sha256}; expected those that it was trained on")
+        raise RkdError(
+            f"{run}: found no data with the sha256 {sha256}; expected those that it was trained on, to score the int8 "
+            "model: export without --quantize"
+        )
     read_unchanged(found[0])
     splits = load_from_disk(str(found[0] / "dataset"))
     assert isinstance(splits, DatasetDict)

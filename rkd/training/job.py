@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from rkd.errors import RkdError
+from rkd.labels import listed
 from rkd.methods import by_name
 from rkd.methods.base import Method
 from rkd.methods.build import build
@@ -208,7 +209,8 @@ def build_run(
     settings, quiz = spec.training, None
     if data.quiz is not None:
         quiz = QuizBatches(data.quiz, quiz_batch_size or settings["batch_size"], spec.seed, device)
-    weights = class_weights(settings.get("class_weights"), data.train.labels, int(student.config.num_labels or 0))
+    names = [str(name) for _, name in sorted((student.config.id2label or {}).items())]
+    weights = class_weights(settings.get("class_weights"), data.train.labels, names)
     total_steps = settings["epochs"] * math.ceil(len(data.train) / settings["batch_size"])
     return build(
         spec.method,
@@ -225,33 +227,37 @@ def build_run(
     )
 
 
-def class_weights(rule: str | Sequence[float] | None, labels: Tensor, classes: int) -> Tensor | None:
+def class_weights(rule: str | Sequence[float] | None, labels: Tensor, names: Sequence[str]) -> Tensor | None:
     """Return the weight of each class in the task loss, with a mean of 1 over the training rows.
 
     Args:
         rule: "balanced", for weights in inverse proportion to the classes' numbers of rows, a weight per class, or
             None for no weights.
         labels: class ids of the training rows, shape (rows,).
-        classes: the number of classes.
+        names: the classes, in the order of their ids.
 
     Raises:
         RkdError: another number of weights than of classes, or labels that are scores.
 
-    >>> class_weights("balanced", torch.tensor([0, 0, 0, 1]), 2)
+    >>> class_weights("balanced", torch.tensor([0, 0, 0, 1]), ["bad", "good"])
     tensor([0.6667, 2.0000])
     """
     if rule is None:
         return None
     if labels.is_floating_point():
         raise RkdError(f"class_weights: found {rule} for a regression task; expected null")
-    counts = torch.bincount(labels, minlength=classes).double()
+    counts, classes = torch.bincount(labels, minlength=len(names)).double(), len(names)
     if rule == "balanced":
         weights = len(labels) / (classes * counts.clamp(min=1))
     else:
         if len(rule) != classes:
-            raise RkdError(f"class_weights: found {len(rule)} numbers; expected {classes}, one per label")
+            order = f"one per label in this order: {listed(names)}"
+            raise RkdError(f"class_weights: found {len(rule)} numbers; expected {classes}, {order}")
         weights = torch.tensor(rule, dtype=torch.float64)
-    return (weights / (weights[labels].mean())).float()
+    weights = weights / weights[labels].mean()
+    shown = listed(f"{name} {weight:.3g}" for name, weight in zip(names, weights.tolist(), strict=True))
+    log.info("class weights: %s", shown)
+    return weights.float()
 
 
 def _summary(spec: RunSpec, method: Method, data: TrainingData) -> str:

@@ -67,7 +67,7 @@ def train(
         evaluated(0, {})
     for epoch in range(at.epoch, spec.training["epochs"] + 1):
         if at.waited >= spec.training.get("patience", math.inf):
-            log.info("stopped after epoch %d: none of the last %d epochs was better", epoch - 1, at.waited)
+            log.info("stopped after epoch %d: none was better than epoch %d", epoch - 1, epoch - 1 - at.waited)
             break
         train_epoch(method, data.train, spec, device, checkpoint, at)
         record = evaluated(epoch, {name: total / at.counts[name] for name, total in at.sums.items()})

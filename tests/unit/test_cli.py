@@ -5,9 +5,12 @@ import json
 import os
 import subprocess
 import sys
+from decimal import Decimal
 
 import numpy as np
 import pandas as pd
+import pyarrow
+import pyarrow.parquet
 import pytest
 from transformers import pipeline
 
@@ -121,6 +124,29 @@ def test_predict_keeps_the_columns_and_never_writes_over_its_input(project, caps
     assert run("predict", run_folder, project / "answers.csv", "--device", "cpu", "--predictions-only") == 0
 
 
+def test_predict_from_parquet_to_parquet_keeps_types(project):
+    types = {"big": pyarrow.uint64(), "when": pyarrow.timestamp("ns"), "price": pyarrow.decimal128(30, 2)}
+    values = {"big": [2**64 - 1], "when": [1577836800123456789], "price": [Decimal("1.50")], "raw": [b"\xff"]}
+    table = pyarrow.table({"text": ["a good film"], **{k: pyarrow.array(v, types.get(k)) for k, v in values.items()}})
+    pyarrow.parquet.write_table(table, project / "typed.parquet")
+    arguments = ("predict", project / "out/student", project / "typed.parquet", "--device", "cpu", "--out")
+    assert run(*arguments, project / "typed-answers.parquet") == 0
+    found = pyarrow.parquet.read_table(project / "typed-answers.parquet")
+    assert found.select(table.column_names).equals(table)
+    assert found.column_names[5:] == ["prediction", "p_bad", "p_good"]
+    assert run(*arguments, project / "typed-answers.csv") == 2  # bytes are no text
+
+
+def test_what_is_printed_is_what_is_written(project, capsys):
+    data = project / "nested.jsonl"
+    data.write_text('{"text": "bad", "tags": {"a": [1, null]}, "none": null}\n')
+    arguments = ("predict", project / "out/student", data, "--device", "cpu")
+    assert run(*arguments, "--out", project / "nested.csv") == 0
+    capsys.readouterr()
+    assert run(*arguments) == 0
+    assert capsys.readouterr().out == (project / "nested.csv").read_text()
+
+
 def test_finetune_needs_no_teacher(project, capsys):
     arguments = distill_arguments(project, **{"--method": "finetune", "--out": project / "alone"})
     place = arguments.index("--teacher")
@@ -134,7 +160,7 @@ def test_finetune_needs_no_teacher(project, capsys):
     assert "teacher" not in json.loads(capsys.readouterr().out)
     assert json.loads((project / "alone/student/run.json").read_text())["teacher"] is None
     assert run(*alone) == 2
-    assert "expected none without a teacher" in capsys.readouterr().err
+    assert "--teacher: found none; expected a model to fine-tune, or no --finetune-teacher" in capsys.readouterr().err
     kd = [*without, "--method", "kd"]
     assert run(*kd) == 2
     assert "--teacher: found none; expected a fine-tuned classifier, or --finetune-teacher" in capsys.readouterr().err

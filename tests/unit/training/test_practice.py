@@ -20,34 +20,34 @@ from rkd.verify import verify
 from tests.helpers.distillation import TINY, reviews
 from tests.helpers.models import bert, random_batch
 
-LABELS = torch.tensor([0, 0, 0, 1])
+LABELS, NAMES = torch.tensor([0, 0, 0, 1]), ["bad", "good"]
 
 
 def test_balanced_weights_are_those_of_scikit_learn():
     sklearn = pytest.importorskip("sklearn.utils.class_weight")
     labels = torch.tensor([0] * 7 + [1] * 2 + [2])
     expected = sklearn.compute_class_weight("balanced", classes=np.arange(3), y=labels.numpy())
-    assert class_weights("balanced", labels, 3).tolist() == pytest.approx(expected.tolist())
+    assert class_weights("balanced", labels, ["a", "b", "c"]).tolist() == pytest.approx(expected.tolist())
 
 
 def test_given_weights_have_a_mean_of_one_over_the_rows():
-    weights = class_weights([1, 5], LABELS, 2)
+    weights = class_weights([1, 5], LABELS, NAMES)
     assert weights[1] / weights[0] == pytest.approx(5)
     assert weights[LABELS].mean() == pytest.approx(1)
-    assert class_weights(None, LABELS, 2) is None
-    assert class_weights("balanced", torch.zeros(4, dtype=torch.int64), 2).isfinite().all()  # a class without rows
+    assert class_weights(None, LABELS, NAMES) is None
+    assert class_weights("balanced", torch.zeros(4, dtype=torch.int64), NAMES).isfinite().all()  # a class without rows
 
 
 @pytest.mark.parametrize(
     ("rule", "labels", "message"),
     [
-        ([1, 2, 3], LABELS, "class_weights: found 3 numbers; expected 2, one per label"),
+        ([1, 2, 3], LABELS, "class_weights: found 3 numbers; expected 2, one per label in this order: bad, good"),
         ("balanced", LABELS.float(), "class_weights: found balanced for a regression task; expected null"),
     ],
 )
 def test_weights_that_do_not_fit_are_refused(rule, labels, message):
     with pytest.raises(RkdError, match=message):
-        class_weights(rule, labels, 2)
+        class_weights(rule, labels, NAMES)
 
 
 def test_the_weighted_loss_is_its_definition_and_without_weights_the_plain_one():
@@ -86,7 +86,10 @@ def test_training_stops_early_and_keeps_the_best_epoch(tmp_path):
         ({"patience": 2, "selection": "last"}, "patience: found 2; expected None with selection last"),
         ({"class_weights": "even"}, "class_weights: found 'even'"),
         ({"class_weights": [1, 0]}, "class_weights: found 0"),
-        ({"class_weights": [1, 2, 3]}, "class_weights: found 3 numbers; expected 2, one per label"),
+        (
+            {"class_weights": [1, 2, 3]},
+            "class_weights: found 3 numbers; expected 2, one per label in this order: bad, good",
+        ),
         ({"class_weights": "balanced", "scores": "any", "label": "mood"}, "class_weights: found balanced"),
     ],
 )
