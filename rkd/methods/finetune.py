@@ -1,7 +1,10 @@
 """Fine-tuning: the student learns from the labels alone. Teachers are trained this way too."""
 
-from rkd.methods.base import Batch, LossAverager, Method
+from rkd.methods.base import Batch, LossAverager, Method, task_loss
 from rkd.models.unpadded import logits
+
+# Methods of users import the task loss from here, too.
+__all__ = ["FineTune", "task_loss"]
 
 
 class FineTune(Method):

@@ -132,7 +132,7 @@ def test_odd_options_are_refused_before_anything_heavy_is_imported(project, odd_
         "    assert not {'torch', 'pandas', 'transformers', 'datasets'} & set(sys.modules), case\n"
         "import rkd\n"
         "try:\n    rkd.distill(None, teacher=None, student=None, text=0, label=0)\n"
-        "except ValueError as error:\n    assert 'teacher: found None' in str(error)\n"
+        "except ValueError as error:\n    assert 'teacher: found none' in str(error)\n"
         "assert not {'torch', 'pandas', 'transformers', 'datasets'} & set(sys.modules)\n"
     )
     subprocess.run([sys.executable, "-c", code], input=json.dumps(cases), text=True, check=True, timeout=TIMEOUT)
@@ -171,7 +171,7 @@ ARGUMENTS = [
     ({"data": pd.DataFrame({"mood": ["a"]})}, "data: column 'text' is missing; found 'mood'"),
     ({"dev": pd.DataFrame({"text": ["a"]})}, "dev: column 'mood' is missing; found 'text'"),
     ({"test": pd.Series(["a"])}, "test: found a pandas.Series"),
-    ({"teacher": None}, "teacher: found None; expected a model of transformers, its folder, or its name"),
+    ({"teacher": None}, "teacher: found none; expected a fine-tuned classifier, or --finetune-teacher"),
     ({"teacher": torch.nn.Linear(1, 1)}, "teacher: found a torch.Linear; expected a model"),
     ({"student": 5}, "student: found 5; expected a model"),
     ({"text": 0}, "text: found 0; expected one or two column names, which are text: rename columns that are numbers"),
@@ -300,7 +300,7 @@ def test_predict_makes_the_folder_of_its_output(project, mine, ends):
     end = ends.command("predict", project / "out/student", "mine.csv", "--device", "cpu", "--out", "new/deep/x.tsv")
     assert end.code == 0
     lines = Path("new/deep/x.tsv").read_text().splitlines()
-    assert (lines[0], len(lines)) == ("prediction\tp_bad\tp_good", 21)
+    assert (lines[0], len(lines)) == ("text\tmood\tprediction\tp_bad\tp_good", 21)
 
 
 def test_a_field_that_a_tsv_cannot_hold_is_refused(tmp_path):
