@@ -13,7 +13,6 @@ import torch
 
 from rkd.config import arguments
 from rkd.data.prepare import without_bars
-from rkd.data.reading import read_columns
 from rkd.errors import RkdError
 from rkd.inference import Classifier
 from rkd.models.loading import count_parameters
@@ -92,10 +91,7 @@ def benchmark(
             )
             raise arguments.ArgumentError(*problems) from None
     classifiers = [Classifier(reference, columns, device=device) for reference in models]
-    known = read_columns(Path(file).expanduser(), classifiers[0].text, where=str(file))
-    rows = list(zip(*(map(str, known[name]) for name in classifiers[0].text), strict=True))
-    if not rows:
-        raise RkdError(f"{file}: found no rows; expected texts to measure on")
+    rows = classifiers[0].texts(file)
     forms = [
         form
         for reference, one in zip(models, classifiers, strict=True)

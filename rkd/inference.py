@@ -109,6 +109,13 @@ class Classifier:
         found = pd.DataFrame({"prediction": [task.labels[int(index)] for index in decided], **columns})
         return pd.concat([frame, found], axis=1) if kept else found
 
+    def texts(self, file: str | Path) -> list[tuple[str, ...]]:
+        """Return the text, or the two texts, of every row of a file; refuses what `predict` refuses."""
+        task = self._task(self.label or "label", None)
+        arguments.refuse(arguments.data_file("file", file))
+        rows = read_texts(task, Path(file).expanduser())
+        return list(zip(*(rows[field][:] for field in task.text_fields), strict=True))
+
     def evaluate(
         self, file: str | Path, metrics: Sequence[str] | None = None, *, each_class: bool = False
     ) -> dict[str, Any]:
@@ -156,7 +163,7 @@ def write_table(frame: pd.DataFrame, path: Path, source: Path | None = None) -> 
         import pyarrow
         import pyarrow.parquet
 
-        table = pyarrow.parquet.read_table(source)
+        table = pyarrow.parquet.read_table(source.expanduser())
         for name in frame.columns[table.num_columns :]:
             table = table.append_column(str(name), pyarrow.array(frame[name].tolist()))
         with atomic_path(path) as temporary:

@@ -40,10 +40,13 @@ def test_benchmark_measures_models_side_by_side(distilled, capsys):
 def test_benchmark_refuses_bad_input_in_one_line(distilled, tmp_path, capsys):
     data = distilled.folder.parent.parent / "dev.csv"
     (tmp_path / "empty.csv").write_text("text\n")
-    with pytest.raises(RkdError, match="found no rows; expected texts to measure on"):
+    with pytest.raises(RkdError, match="found no rows; expected at least one"):
         benchmark([distilled.folder], tmp_path / "empty.csv", device="cpu")
     with pytest.raises(RkdError, match=r"models: .*nowhere"):
         benchmark([distilled.folder, "./nowhere"], data, device="cpu")
+    (tmp_path / "none.jsonl").write_text('{"text": null}\n{"text": "good"}\n')
+    with pytest.raises(RkdError, match="row 1, column 'text'"):
+        benchmark([distilled.folder], tmp_path / "none.jsonl", device="cpu")
     with pytest.raises(SystemExit):
         main(["benchmark", str(distilled.folder), "--data", str(data), "--text", "words"])
     assert "--data: " in (told := capsys.readouterr().err)
