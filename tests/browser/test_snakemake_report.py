@@ -5,7 +5,7 @@ import pytest
 from tests.browser.conftest import console, media, size
 
 CATEGORIES = {"Overview", "Main table", "Comparisons", "Selection", "Cost", "Learning curves", "Teacher dynamics"}
-CATEGORIES |= {"Behaviour", "Provenance"}
+CATEGORIES |= {"Behaviour", "Classes", "Provenance"}
 
 
 @pytest.fixture(scope="module")

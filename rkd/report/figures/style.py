@@ -173,6 +173,18 @@ def note(figure: Figure, text: str, heading: str) -> None:
     figure.set_layout_engine(ConstrainedLayoutEngine(rect=(0, below, 1, 1 - below), h_pad=0.05, w_pad=0.06))
 
 
+def _fix_layout(figure: Figure) -> None:
+    """Place the axes once, at rounded positions.
+
+    The solver of the layout gives last bits that differ from process to process. Without this, the files would too.
+    """
+    figure.draw_without_rendering()
+    places = [axes.get_position(original=True).bounds for axes in figure.axes]
+    figure.set_layout_engine("none")
+    for axes, bounds in zip(figure.axes, places, strict=True):
+        axes.set_position([round(each, 5) for each in bounds], which="original")
+
+
 def save(figure: Figure, stem: str | Path, origin: Mapping[str, object] | None = None) -> list[Path]:
     """Write {stem}.pdf and {stem}.png (200 dpi) atomically; return the paths.
 
@@ -185,6 +197,7 @@ def save(figure: Figure, stem: str | Path, origin: Mapping[str, object] | None =
         {"Software": None},
     ]
     with style.context(HOUSE_STYLE):
+        _fix_layout(figure)
         for path, hidden in zip(paths, metadata, strict=True):
             with atomic_path(path) as temporary:
                 figure.savefig(temporary, format=path.suffix[1:], metadata=hidden)
