@@ -23,6 +23,8 @@ def distill(
     teacher: "Model | None" = None,
     dev: "Table | None" = None,
     test: "Table | None" = None,
+    unlabelled: "Table | None" = None,
+    soft_labels: "Sequence[str] | Mapping[Any, str] | Table | None" = None,
     method: str = "reptile",
     options: Mapping[str, Any] | None = None,
     labels: Sequence[Any] | None = None,
@@ -54,6 +56,11 @@ def distill(
             "NAME@REVISION"; with `finetune_teacher` a pretrained one. The method "finetune", the baseline, needs none.
         dev: labelled rows to compare models on; without them `dev_fraction` of the training rows, chosen by `dev_seed`.
         test: rows to predict, with or without labels.
+        unlabelled: further training rows, of which only the text is read: the teacher says what they are. A batch is
+            drawn from all rows alike; an unlabelled one adds to the distillation term alone.
+        soft_labels: probabilities (or scores) that take the place of a teacher, for the method "kd": their columns in
+            `data` and `unlabelled`, named LABEL or p_LABEL; a mapping of labels to columns; or a table with a row per
+            row of `data`. The labels are then those of the columns, and rows of `data` may lack a label or soft labels.
         method: one of `rkd.methods.facts.METHODS`, or a name given to `rkd.methods.register`.
         options: what the method reads (see config.yaml: alpha, temperature, layer_map, …); by default the paper's.
         labels: the labels' names in the order of the teacher's outputs; by default the teacher's own names, or with

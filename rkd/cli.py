@@ -64,6 +64,15 @@ def distill(
         Path | None, typer.Option(help="Labelled rows for evaluation; by default a fraction of the data.")
     ] = None,
     test: Annotated[Path | None, typer.Option(help="Rows to predict.")] = None,
+    unlabelled: Annotated[
+        Path | None, typer.Option(help="Further training rows without labels: the teacher says what they are.")
+    ] = None,
+    soft_labels: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Column of a label's probability (give it per label), or a file of them; replaces --teacher."
+        ),
+    ] = None,
     method: Annotated[str, typer.Option(help=f"{', '.join(METHODS)}.")] = "reptile",
     option: Annotated[list[str] | None, typer.Option("--option", "-o", help="KEY=VALUE of the method.")] = None,
     setting: Annotated[
@@ -107,6 +116,8 @@ def distill(
         label=label,
         dev=dev,
         test=test,
+        unlabelled=unlabelled,
+        soft_labels=_columns_or_file(soft_labels),
         method=method,
         options=pairs("--option", option),
         labels=labels_of(labels),
@@ -326,6 +337,15 @@ def plan(
     found = forecast.summary(jobs, trainings, flops_per_second)
     text = "\n".join(filter(None, [forecast.format_summary(found), format_precision(shown)]))
     _tell(as_json, found | {"precision": [asdict(one) for one in shown]}, text)
+
+
+def _columns_or_file(given: list[str] | None) -> list[str] | str | None:
+    """Return what --soft-labels gives: a file, if it is one value with the extension of one, else columns."""
+    from rkd.data.reading import SUFFIXES
+
+    if given and len(given) == 1 and Path(given[0]).suffix.lower() in SUFFIXES:
+        return given[0]
+    return given or None
 
 
 def _plan_of(files: list[Path], config: list[str] | None) -> Any:

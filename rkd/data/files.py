@@ -40,14 +40,19 @@ def read_splits(task: Task, own: Mapping[str, Any]) -> dict[str, Dataset]:
         task: the task.
         own: `files` (by split: `path`, optionally the expected `sha256`, and optionally `where`, the file's name in
             errors), `scores` ([low, high], "any" or None for labels) and, without a file for validation,
-            `dev_fraction` and `dev_seed`; see `rkd.specs.jobs.DataSpec`.
+            `dev_fraction` and `dev_seed`; with `soft_labels` rows of train may lack a label. See
+            `rkd.specs.data.DataSpec`.
 
     Raises:
         RkdError: a file is missing, unreadable or has changed since it was planned; a column is missing; a value is not
             a text, not a label of the task or not a score in its range; or a row of train or dev has no label. The
             message names the file, row and column, and what was found and expected.
     """
-    found = {split: _rows(task, split, file, own.get("scores")) for split, file in own["files"].items()}
+    optional = {"test", *(["train"] if own.get("soft_labels") else [])}
+    found = {
+        split: _rows(task, split, file, own.get("scores"), optional=split in optional)
+        for split, file in own["files"].items()
+    }
     if "validation" not in found:
         found["train"], found["validation"] = _hold_out(task, found["train"], own)
     return {split: Dataset.from_dict(found[split], features=features(task)) for split in task.splits}
@@ -55,12 +60,18 @@ def read_splits(task: Task, own: Mapping[str, Any]) -> dict[str, Dataset]:
 
 def read_split(task: Task, split: str, file: Mapping[str, Any], scores: Any) -> Dataset:
     """Read one file as a split; see `read_splits`. Labels may be missing only in the split `test`."""
-    return Dataset.from_dict(_rows(task, split, file, scores), features=features(task))
+    return Dataset.from_dict(_rows(task, split, file, scores, optional=split == "test"), features=features(task))
 
 
-def read_texts(task: Task, path: Path) -> Dataset:
-    """Read the texts of a file as an unlabelled split and ignore all other columns; errors as in `read_splits`."""
-    rows = _texts(task, path, str(path), read_columns(path, task.text_columns))
+def read_texts(task: Task, path: Path, where: str | None = None) -> Dataset:
+    """Read the texts of a file as an unlabelled split and ignore all other columns; errors as in `read_splits`.
+
+    Args:
+        task: the task.
+        path: the file.
+        where: its name in errors; by default the path.
+    """
+    rows = _texts(task, path, where or str(path), read_columns(path, task.text_columns, where=where or str(path)))
     rows["label"] = [_unlabelled(task)] * len(rows["idx"])
     return Dataset.from_dict(rows, features=features(task))
 
@@ -137,11 +148,12 @@ def _place(file: Mapping[str, Any]) -> tuple[Path, str]:
     return path, file.get("where") or str(path)
 
 
-def _rows(task: Task, split: str, file: Mapping[str, Any], scores: Any) -> Columns:
-    """Return the texts under the task's field names, and the label and idx of every row."""
+def _rows(task: Task, split: str, file: Mapping[str, Any], scores: Any, *, optional: bool) -> Columns:
+    """Return the texts under the task's field names, and the label and idx of every row; labels may be optional."""
     path, where = _place(file)
-    label, test = task.label_column or "label", split == "test"
-    columns = read_columns(path, [*task.text_columns, *([] if test else [label])], [label] if test else [], where)
+    label = task.label_column or "label"
+    wanted = [*task.text_columns, *([] if optional else [label])]
+    columns = read_columns(path, wanted, [label] if optional else [], where)
     if file.get("sha256") and (found := sha256(path)) != file["sha256"]:
         raise RkdError(f"{where}: sha256 is {found}; expected {file['sha256']}: the file has changed, start again")
     rows = _texts(task, path, where, columns)
@@ -149,7 +161,7 @@ def _rows(task: Task, split: str, file: Mapping[str, Any], scores: Any) -> Colum
     if label in columns:
         read, expected = _reader(task, scores)
         values = columns[label]
-        if not test:
+        if not optional:
             _check_labelled(path, where, label, values, expected)
         for index, value in enumerate(values):
             if is_missing(value):
@@ -223,16 +235,21 @@ def _reader(task: Task, scores: Any) -> tuple[Callable[[Any], float | None], str
             f"one of the labels {listed(task.labels)}"
         )
     if scores in (None, "any"):
-        return lambda value: _score(value, -FLOAT32_MAX, FLOAT32_MAX), "a number"
+        return lambda value: score_of(value, -FLOAT32_MAX, FLOAT32_MAX), "a number"
     low, high = scores
-    return lambda value: _score(value, low, high), f"a number from {low:g} to {high:g}"
+    return lambda value: score_of(value, low, high), f"a number from {low:g} to {high:g}"
 
 
 def _is_label(value: Any) -> bool:
     return isinstance(value, str | int | float | Decimal)
 
 
-def _score(value: Any, low: float, high: float) -> float | None:
+def score_of(value: Any, low: float, high: float) -> float | None:
+    """Return a value of a file as a number from `low` to `high`, or None if it is none.
+
+    >>> score_of("0.5", 0.0, 1.0), score_of("1_0", 0.0, 100.0)
+    (0.5, None)
+    """
     # `float` accepts "1_0" as ten, and booleans as numbers.
     if isinstance(value, bool) or (isinstance(value, str) and "_" in value):
         return None
@@ -260,15 +277,20 @@ def _label_order(name: str) -> tuple[bool, int, str]:
 
 
 def _hold_out(task: Task, train: Columns, own: Mapping[str, Any]) -> tuple[Columns, Columns]:
-    """Split the training rows at random into the remaining ones and the dev rows, both in file order."""
+    """Split the training rows at random into the remaining ones and labelled dev rows, both in file order."""
     rows, fraction = len(train["idx"]), own["dev_fraction"]
-    size = round(fraction * rows)
-    if not 0 < size < rows:
+    unlabelled = {row for row, label in enumerate(train["label"]) if is_missing(label) or label == -1}
+    unlabelled = unlabelled if own.get("soft_labels") else set()
+    labelled = rows - len(unlabelled)
+    size = round(fraction * labelled)
+    if not 0 < size < labelled:
         _, where = _place(own["files"]["train"])
+        what = "labelled rows" if unlabelled else "rows"
         raise RkdError(
-            f"{where}: dev_fraction {fraction:g} of its {rows} rows are {size} rows; expected some, and some left"
+            f"{where}: dev_fraction {fraction:g} of its {labelled} {what} are {size} rows; expected some, and some left"
         )
     order = np.random.default_rng(own["dev_seed"]).permutation(rows).tolist()
+    order = [row for row in order if row not in unlabelled]
     dev = set(order[:size] if task.regression else _stratified(order, train["label"], size))
     parts = [row for row in range(rows) if row not in dev], sorted(dev)
     # Lists, because a selection of a `Dataset` is copied row by row every time it is read in full.
@@ -277,14 +299,14 @@ def _hold_out(task: Task, train: Columns, own: Mapping[str, Any]) -> tuple[Colum
 
 
 def _stratified(order: Sequence[int], labels: Sequence[int], size: int) -> list[int]:
-    """Return the first rows in an order such that labels have the shares that they have among all rows.
+    """Return the first rows in an order such that labels have the shares that they have among all of its rows.
 
     Shares of a row are rounded by the largest remainder, so that there are `size` rows.
 
     >>> _stratified([3, 2, 1, 0, 4, 5], labels=[0, 0, 0, 0, 1, 1], size=3)
     [3, 2, 4]
     """
-    exact = {label: count * size / len(labels) for label, count in Counter(labels).items()}
+    exact = {label: count * size / len(order) for label, count in Counter(labels[row] for row in order).items()}
     wanted = {label: math.floor(share) for label, share in exact.items()}
     by_remainder = sorted(exact, key=lambda label: (wanted[label] - exact[label], label))
     for label in by_remainder[: size - sum(wanted.values())]:
@@ -302,7 +324,7 @@ def _warn_about_swallowed_rows(task: Task, where: str, texts: Sequence[str]) -> 
     names = {label_name(name) for name in task.labels}
 
     def is_label(cell: str) -> bool:
-        return label_name(cell) in names if names else _score(cell, -math.inf, math.inf) is not None
+        return label_name(cell) in names if names else score_of(cell, -math.inf, math.inf) is not None
 
     def swallows(text: str) -> bool:
         lines = [re.split("[,;\t]", line) for line in text.splitlines()]

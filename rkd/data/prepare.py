@@ -19,6 +19,7 @@ from rkd.data.hub import HUB_NAME, HUB_REVISION
 from rkd.data.official import content_hash
 from rkd.data.raw import load_raw
 from rkd.data.tokenizer import build_tokenizer
+from rkd.data.unlabelled import SOFT, with_soft_labels, with_unlabelled
 from rkd.errors import RkdError
 from rkd.labels import listed
 from rkd.models import hub
@@ -53,13 +54,16 @@ def prepare(
     custom_task: Mapping[str, Any] | None = None,
     tokenizer_content: str | None = None,
     glue_files: Mapping[str, str] | None = None,
+    unlabelled: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """Write `dataset/`, `tokenizer/` and `manifest.json` to `out_dir`, and return the manifest.
 
     `dataset/` is a `DatasetDict` with the columns input_ids, token_type_ids (only for tokenizers that make them), label
-    (int64 class id, or float32 score; -1 or NaN where unlabelled) and idx (int64). Rows are truncated to `max_length`
-    tokens and not padded. `out_dir` is written atomically and replaces an existing folder. The manifest lists the
-    SHA-256 of every file, which is checked before each use, and the SHA-256 of its own content (`rkd.runs.prepared`).
+    (int64 class id, or float32 score; -1 or NaN where unlabelled) and idx (int64). The train split of a task with soft
+    labels has the column soft_labels: probabilities of all classes, or one score; NaN where none. Rows are truncated to
+    `max_length` tokens and not padded. `out_dir` is written atomically and replaces an existing folder. The manifest
+    lists the SHA-256 of every file, which is checked before each use, and the SHA-256 of its own content
+    (`rkd.runs.prepared`).
 
     Args:
         task: task name.
@@ -75,6 +79,8 @@ def prepare(
         synthetic_seed: seed of synthetic data.
         tokenizer_content: what `rkd.models.source.ModelSource.tokenizer_content` must give; None checks nothing.
         glue_files: SHA-256 that files in the GLUE folder `path` must have, by split; None checks nothing.
+        unlabelled: a file of texts (`path`, and optionally `sha256` and `where`) whose rows follow those of train,
+            without labels: only methods with a teacher train on them. None: no such rows.
 
     Raises:
         RkdError: bad data (see `load_raw`); a tokenizer that does not load or does not match its digest; or a
@@ -88,6 +94,10 @@ def prepare(
     known = tasks.get(task, custom_task)
     _check_glue_files(known, path, glue_files or {})
     fields = known.text_fields
+    if custom_task is not None and custom_task.get("soft_labels") and "train" in raw:
+        raw["train"] = with_soft_labels(known, raw["train"], custom_task)
+    if unlabelled is not None and "train" in raw:
+        raw["train"] = with_unlabelled(known, raw, unlabelled, custom_task)
     content = _tokenizer_content(tokenizer, tokenizer_content)
     encoder = _tokenizer(tokenizer, tokenizer_revision, raw, fields, vocab_size)
     if not (least := shortest(encoder)) <= max_length <= encoder.model_max_length:
@@ -113,6 +123,10 @@ def prepare(
     }
     if custom_task is not None:
         manifest["custom_task"] = dict(custom_task)
+    if unlabelled is not None:
+        manifest["unlabelled"] = dict(unlabelled)
+    if "train" in raw and SOFT in raw["train"].column_names:
+        manifest["soft_labels"] = {"sha256": _sha256(raw["train"][SOFT][:])}
     manifest["sha256"] = content_digest(manifest)
     return _write(Path(out_dir), encode(raw, encoder, fields, max_length), encoder, manifest)
 
@@ -142,7 +156,8 @@ def encode(
         rows = split.map(batch_ids, batched=True, keep_in_memory=True, remove_columns=list(fields), desc="tokenising")
         inputs = [column for column in tokenizer.model_input_names if column in rows.column_names]
         truncated[name] = sum(rows[_TRUNCATED][:])
-        encoded[name] = rows.cast_column("idx", Value("int64")).select_columns([*inputs, "label", "idx"])
+        kept = [column for column in ("label", "idx", SOFT) if column in rows.column_names]
+        encoded[name] = rows.cast_column("idx", Value("int64")).select_columns([*inputs, *kept])
     if any(truncated.values()):
         side = "start" if tokenizer.truncation_side == "left" else "end"
         counts = ", ".join(f"{count} of {encoded[name].num_rows} rows in {name}" for name, count in truncated.items())

@@ -115,6 +115,8 @@ def _facts(manifest: Mapping[str, Any]) -> dict[str, Any]:
         **{key: own.get(key) for key in ("scores", "dev_fraction", "dev_seed")},
         "dev": files.get("validation"),
         "test": files.get("test"),
+        "unlabelled": (manifest.get("unlabelled") or {}).get("sha256"),
+        "soft_labels": (manifest.get("soft_labels") or {}).get("sha256"),
         "tokenizer": manifest.get("tokenizer", {}).get("sha256"),
     }
 

@@ -17,6 +17,8 @@ import torch
 from rkd.config.variants import without_unread
 from rkd.data.files import find_labels
 from rkd.data.prepare import prepare, without_bars
+from rkd.data.soft_columns import labels_of
+from rkd.data.soft_labels import columns_in
 from rkd.distillation.choice import choose, tries
 from rkd.distillation.earlier import Earlier
 from rkd.distillation.models import model_reference, model_spec, ready_teacher
@@ -58,27 +60,39 @@ def carry_out(request: Request) -> Distilled:
 
 
 def _carry_out(request: Request, folder: Path, temporary: Any) -> Distilled:
-    name, label, columns, labels, scores = request.name, request.label, request.text, request.labels, request.scores
+    name, label, columns, scores = request.name, request.label, request.text, request.scores
+    labels, soft = request.labels, request.soft_labels
     method, seed, max_length, chosen = request.method, request.seed, request.max_length, request.settings
-    finetune_teacher, taught = request.finetune_teacher, needs_teacher(request.method)
+    finetune_teacher, taught = request.finetune_teacher, request.taught
     earlier = Earlier(folder)
     earlier.refuse_columns(columns, label)
-    files = {"train": table_file("train", request.data, folder / "tables", columns, label, earlier)}
+    tables, extra = folder / "tables", request.soft_columns
+    free = soft is not None
+    wanted = [*columns, *([] if free else [label]), *extra]
+    files = {"train": table_file("train", request.data, tables, wanted, [label] if free else [], earlier)}
+    soft_file = None if soft is None or extra else table_file("soft_labels", soft, tables, None)
     if scores is not None:
         names: list[str] = []
     elif labels is not None:
         names = labels
+    elif soft is not None:
+        names = labels_of(columns_in(soft_file) if soft_file else soft)
     else:
         names = find_labels(files["train"], label)
     earlier.refuse_labels(names, whole=labels is not None or not taught or bool(finetune_teacher))
     for split, table in (("validation", request.dev), ("test", request.test)):
         if table is not None:
-            files[split] = table_file(split, table, folder / "tables", columns, label)
+            optional = [label] if split == "test" else []
+            files[split] = table_file(split, table, tables, [*columns, *([] if optional else [label])], optional)
+    unlabelled = None
+    if request.unlabelled is not None:
+        rest = None if free and not extra else [*columns, *extra]
+        unlabelled = table_file("unlabelled", request.unlabelled, tables, rest)
     if request.teacher is None:  # the student's tokenizer reads the texts
         reference = model_reference(request.student, folder / "student-before", request.tokenizer)
     else:
         reference = model_reference(request.teacher, folder / "teacher-before", request.tokenizer)
-        if not taught:
+        if not needs_teacher(method):
             log.warning("%s learns from no teacher: of the given one only the tokenizer is read", method)
     teacher_model = folder / "teacher" / "model"
     if taught and not finetune_teacher:
@@ -87,6 +101,8 @@ def _carry_out(request: Request, folder: Path, temporary: Any) -> Distilled:
                 reference, names, labels is not None, scores is not None, teacher_model, max_length, len(columns) == 2
             )
     definition, own = request.custom_task(names, files)
+    if soft_file is not None:
+        own["soft_labels"]["file"] = soft_file
     if "validation" not in files:
         own |= {"dev_fraction": request.dev_fraction, "dev_seed": request.dev_seed}
 
@@ -100,6 +116,7 @@ def _carry_out(request: Request, folder: Path, temporary: Any) -> Distilled:
             vocab_size=request.vocab_size,
             max_length=max_length,
             custom_task=own,
+            unlabelled=unlabelled,
         )
     first = model_spec(reference, None)
     runs: list[tuple[RunSpec, str]] = []
@@ -110,7 +127,8 @@ def _carry_out(request: Request, folder: Path, temporary: Any) -> Distilled:
     last = first
     if request.teacher is not None:
         last = model_spec(model_reference(request.student, folder / "student-before", None), first)
-    student_spec = RunSpec(name, method, method, seed, last, without_unread(chosen), request.options, definition)
+    options = {**request.options, **({} if soft is None else {"soft_labels": True})}
+    student_spec = RunSpec(name, method, method, seed, last, without_unread(chosen), options, definition)
     tried = tries(student_spec, request.learning_rates)
     runs += [(spec, part) for part, spec in tried.items()] or [(student_spec, "student")]
     for spec, part in runs:

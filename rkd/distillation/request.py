@@ -13,13 +13,14 @@ from rkd.config import arguments
 from rkd.config.arguments import Wrong, refuse
 from rkd.config.crosschecks import checked_section
 from rkd.config.problems import SectionError
-from rkd.config.python_values import is_model, plain_number, shown
+from rkd.config.python_values import is_frame, is_model, plain_number, shown
 from rkd.config.schema import schema
 from rkd.config.variants import with_defaults, without_unread
+from rkd.data.soft_columns import columns_of, labels_of
 from rkd.errors import RkdError
 from rkd.labels import check_names, label_name, listed
 from rkd.methods import by_name
-from rkd.methods.facts import METHODS, needs_teacher
+from rkd.methods.facts import METHODS, MethodFacts, needs_teacher
 from rkd.specs.renamed import RENAMED, successor
 from rkd.tasks import define
 
@@ -49,7 +50,7 @@ OPTIONS: dict[str, Any] = {
 }
 # What a distillation writes into its folder.
 PARTS = ("data", "tables", "teacher", "teacher-before", "student", "student-before", "tries", ".checkpoints")
-_TABLES = ("data", "dev", "test")
+_TABLES = ("data", "dev", "test", "unlabelled")
 # What a teacher is where it is not fine-tuned here.
 _READY = "a fine-tuned classifier, or --finetune-teacher (in Python finetune_teacher=True)"
 
@@ -78,6 +79,8 @@ class Request:
     teacher: Any = None
     dev: Any = None
     test: Any = None
+    unlabelled: Any = None
+    soft_labels: Any = None
     method: Any = "reptile"
     options: Any = None
     labels: Any = None
@@ -107,7 +110,8 @@ class Request:
         for check, read in (
             (self._complete_text, {"text"}),
             (self._complete_names, {"labels", "metrics", "primary_metrics"}),
-            (self._check_places, {"data", "dev", "test", "text", "label"}),
+            (self._complete_soft_labels, {"soft_labels", "scores", "labels"}),
+            (self._check_places, {"data", "dev", "test", "unlabelled", "soft_labels", "text", "label"}),
             (self._complete_settings, {"settings", "method"}),
             (self._complete_teaching, {"settings", "method", "finetune_teacher"}),
             (self._complete_options, {"options", "method"}),
@@ -119,7 +123,7 @@ class Request:
                 except arguments.ArgumentError as error:
                     problems += error.problems
         refuse(problems)
-        for key in (*_TABLES, "out", "tensorboard"):
+        for key in (*_TABLES, "soft_labels", "out", "tensorboard"):
             if isinstance(getattr(self, key), str | os.PathLike):
                 self._set(key, Path(os.path.expanduser(getattr(self, key))))
 
@@ -132,6 +136,34 @@ class Request:
                 self._set(key, list(getattr(self, key)))
         if self.labels is not None:
             self._set("labels", [label_name(label) for label in self.labels])
+
+    @property
+    def taught(self) -> bool:
+        """Whether the method learns from a teacher's model."""
+        return needs_teacher(self.method) and self.soft_labels is None
+
+    @property
+    def soft_columns(self) -> list[str]:
+        """Columns of soft labels in the training rows; empty if there are none, or they lie in a file of their own."""
+        given = self.soft_labels
+        return list(given.values() if isinstance(given, Mapping) else given) if _names_columns(given) else []
+
+    def _complete_soft_labels(self) -> None:
+        given = self.soft_labels
+        if given is None or not _names_columns(given):
+            return
+        if self.scores is None and len(given) < 2:
+            found = f"found {listed(map(repr, given))}"
+            refuse(
+                [Wrong("soft_labels", f"{found}; expected a column per label, or one with {{other}}", other="scores")]
+            )
+        try:
+            check_names("soft_labels", labels_of(given))
+            if self.labels is not None or self.scores is not None:
+                columns_of([label_name(label) for label in self.labels or ()], given)
+        except RkdError as error:
+            refuse([Wrong("soft_labels", str(error).removeprefix("soft_labels: "))])
+        self._set("soft_labels", dict(given) if isinstance(given, Mapping) else list(given))
 
     def _check_places(self) -> None:
         refuse([*self._tables(), *self._places()])
@@ -168,7 +200,7 @@ class Request:
         if teaching:
             own = dict(teaching) if isinstance(teaching, Mapping) else {}
             teaching = without_unread(_settings("finetune_teacher", self.settings, own))
-        self._set("finetune_teacher", teaching if teaching and needs_teacher(self.method) else None)
+        self._set("finetune_teacher", teaching if teaching and self.taught else None)
 
     def _complete_options(self) -> None:
         self._set("options", _options(self.method, dict(self.options or {})))
@@ -201,7 +233,11 @@ class Request:
         """Return the task's definition, and the same with its files for `DataSpec.custom_task`."""
         entry = self.entry(labels)
         definition = define(entry)
-        return definition, {**definition, "files": files, "scores": entry["scores"]}
+        own = {**definition, "files": files, "scores": entry["scores"]}
+        if self.soft_labels is None:
+            return definition, own
+        named = columns_of(labels, self.soft_labels) if _names_columns(self.soft_labels) else None
+        return definition, {**own, "soft_labels": {"columns": named}}
 
     @staticmethod
     def _rules() -> dict[str, Any]:
@@ -241,8 +277,9 @@ class Request:
         elif scores is not None and self.labels is not None:
             yield Wrong("scores", "found both labels and scores; expected one of them")
         yield from self._models()
+        yield from self._unlabelled()
         role = "student" if self.teacher is None else "teacher"
-        if self.teacher is None and needs_teacher(self.method):
+        if self.teacher is None and self.taught:
             return
         if is_model(self.student if self.teacher is None else self.teacher) != (self.tokenizer is not None):
             found, expected = "none", f"the {role}'s, as the {role} is given as a model"
@@ -254,7 +291,7 @@ class Request:
 
     def _models(self) -> Iterator[Wrong]:
         """Models that are missing, of a wrong type or damaged."""
-        taught = needs_teacher(self.method)
+        taught = self.taught
         if self.teacher is None and taught:
             yield Wrong("teacher", f"found none; expected {_READY}: method {self.method} learns from it")
         if self.teacher is not None or taught:
@@ -262,10 +299,30 @@ class Request:
             yield from () if self.teacher is None else arguments.model("teacher", self.teacher, trained=ready)
             yield from arguments.model("student", self.student, student=True)
             return
-        yield from arguments.model("student", self.student, why_no_teacher=f"method {self.method} has no teacher")
+        why = f"method {self.method} has no teacher" if self.soft_labels is None else "soft labels come without one"
+        yield from arguments.model("student", self.student, why_no_teacher=why)
         if self.finetune_teacher:
             what = "no --finetune-teacher and no settings of it (in Python no finetune_teacher)"
             yield Wrong("teacher", f"found none; expected a model to fine-tune, or {what}")
+
+    def _unlabelled(self) -> Iterator[Wrong]:
+        """Unlabelled rows and soft labels of a method that cannot learn from them."""
+        given, able = self.soft_labels, [name for name, facts in METHODS.items() if _reads_soft_labels(facts)]
+        if self.unlabelled is not None and not needs_teacher(self.method):
+            expected = f"no such rows: method {self.method} learns from labels alone"
+            yield Wrong("unlabelled", f"found {shown(self.unlabelled)}; expected {expected}")
+        if given is None:
+            return
+        if not (_names_columns(given) or isinstance(given, str | os.PathLike) or is_frame(given)):
+            yield Wrong(
+                "soft_labels", f"found {shown(given)}; expected columns, a mapping of labels to columns, or a table"
+            )
+        if self.method not in able:
+            expected = f"{', '.join(able)} with {{other}}, which take the place of a frozen teacher's logits"
+            yield Wrong("method", f"found {self.method}; expected {expected}", other="soft_labels")
+        if self.teacher is not None:
+            found = f"found {shown(self.teacher)} beside {{other}}"
+            yield Wrong("teacher", f"{found}; expected one of them", other="soft_labels")
 
     def _named_labels(self) -> Iterator[Wrong]:
         labels = self.labels if isinstance(self.labels, Sequence) and not isinstance(self.labels, str) else ()
@@ -282,13 +339,21 @@ class Request:
     def _tables(self) -> Iterator[Wrong]:
         for key in _TABLES:
             if (value := getattr(self, key)) is not None or key == "data":
-                label = [self.label]
-                wanted, optional = ([], label) if key == "test" else (label, [])
+                label, soft = [self.label], self.soft_columns
+                free = key == "test" or (key == "data" and self.soft_labels is not None)
+                wanted, optional = ([], label) if free else (label, [])
+                if key == "unlabelled":
+                    wanted, optional = soft, []
+                elif key == "data":
+                    wanted = [*wanted, *soft]
                 yield from arguments.table(key, value, [*self.text, *wanted], optional)
+        if self.soft_labels is not None and not _names_columns(self.soft_labels):
+            yield from arguments.table("soft_labels", self.soft_labels)
 
     def _places(self) -> Iterator[Wrong]:
         """Yield the problems of outputs that would overwrite an input or cannot be created."""
         read = {key: getattr(self, key) for key in (*_TABLES, "teacher", "student")}
+        read |= {} if self.soft_columns else {"soft_labels": self.soft_labels}
         wrong = [] if self.out is None else list(arguments.output_folder("out", self.out, read, PARTS))
         there = self.out is not None and not wrong
         yield from wrong or (self._strange() if there else ())
@@ -312,6 +377,16 @@ class Request:
             strange = sorted(path.name for path in out.iterdir() if not _may_lie_in(path))
             found = f"found {shown(out)}, which holds {listed(strange, 3)}, not written by rkd distill"
             yield from [Wrong("out", f"{found}; expected a new or empty folder, or one of rkd distill")] * bool(strange)
+
+
+def _names_columns(given: Any) -> bool:
+    """Return True for soft labels that are given as columns of the rows, not as a table of their own."""
+    names = given.values() if isinstance(given, Mapping) else given
+    return isinstance(given, Mapping | list | tuple) and all(isinstance(name, str) and name for name in names)
+
+
+def _reads_soft_labels(facts: MethodFacts) -> bool:
+    return facts.needs_teacher and facts.logits_only and not facts.trains_teacher
 
 
 def _may_lie_in(path: Path) -> bool:

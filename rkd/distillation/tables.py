@@ -16,13 +16,26 @@ from rkd.utils.files import atomic_path, sha256
 Table = pd.DataFrame | str | os.PathLike[str]
 
 # What `distill` calls the table of a split.
-_ARGUMENTS = {"train": "data", "validation": "dev", "test": "test"}
+_ARGUMENTS = {"train": "data", "validation": "dev"}
 
 
 def table_file(
-    split: str, table: Table, folder: Path, columns: Sequence[str], label: str, earlier: Earlier | None = None
+    split: str,
+    table: Table,
+    folder: Path,
+    columns: Sequence[str] | None,
+    optional: Sequence[str] = (),
+    earlier: Earlier | None = None,
 ) -> dict[str, str]:
     """Return the file of a table, its digest and its name in errors; a DataFrame is written first.
+
+    Args:
+        split: the split, or the argument, that the table is.
+        table: the table.
+        folder: where a DataFrame is written.
+        columns: those that are read; None: all.
+        optional: columns that are read if they are there.
+        earlier: of training data, the earlier distillation whose data they have to be.
 
     Raises:
         RkdError: a DataFrame that cannot be written, or training data that are not those of the earlier run.
@@ -35,9 +48,9 @@ def table_file(
         return found
 
     if isinstance(table, pd.DataFrame):
-        path, where = folder / f"{split}.parquet", f"{_ARGUMENTS[split]} (DataFrame)"
-        needed = [*columns, *([label] if split != "test" else [])]
-        wanted = table[chosen_columns(where, list(table.columns), needed, [label] if split == "test" else [])]
+        path, where = folder / f"{split}.parquet", f"{_ARGUMENTS.get(split, split)} (DataFrame)"
+        names = list(table.columns)
+        wanted = table if columns is None else table[chosen_columns(where, names, list(columns), optional)]
         try:
             with atomic_path(path) as temporary:
                 wanted.to_parquet(temporary, index=False)

@@ -14,7 +14,9 @@ from torch.optim.lr_scheduler import LambdaLR
 Batch = dict[str, Tensor]
 
 
-def task_loss(logits: Tensor, labels: Tensor, class_weights: Tensor | None = None) -> Tensor:
+def task_loss(
+    logits: Tensor, labels: Tensor, class_weights: Tensor | None = None, *, unlabelled: bool = False
+) -> Tensor:
     """Compute the cross-entropy (classification) or the mean squared error (regression), averaged over the batch.
 
     Args:
@@ -22,15 +24,26 @@ def task_loss(logits: Tensor, labels: Tensor, class_weights: Tensor | None = Non
         labels: class ids, int64, or scores, floating point; shape (batch,).
         class_weights: w, shape (classes,): an example's cross-entropy is multiplied by w of its label. The mean is
             still over the number of examples, so that a batch is the mean of its micro-batches.
+        unlabelled: True if labels may be missing, as -1 or NaN. Such examples add 0; the mean is still over all.
 
     Returns:
         A scalar: nats for classification, squared units of the score for regression.
     """
+    if unlabelled:
+        return _sum_over_labelled(logits, labels, class_weights) / len(labels)
     if labels.is_floating_point():
         return F.mse_loss(logits.squeeze(-1), labels.to(logits.dtype))
     if class_weights is None:
         return F.cross_entropy(logits, labels)
     return F.cross_entropy(logits, labels, class_weights.to(logits.dtype), reduction="sum") / len(labels)
+
+
+def _sum_over_labelled(logits: Tensor, labels: Tensor, class_weights: Tensor | None) -> Tensor:
+    if labels.is_floating_point():
+        known = ~labels.isnan()
+        return F.mse_loss(logits.squeeze(-1)[known], labels[known].to(logits.dtype), reduction="sum")
+    weights = None if class_weights is None else class_weights.to(logits.dtype)
+    return F.cross_entropy(logits, labels, weights, ignore_index=-1, reduction="sum")
 
 
 def linear_schedule(optimizer: torch.optim.Optimizer, total_steps: int, warmup_steps: int) -> LambdaLR:
@@ -127,6 +140,7 @@ class Method(ABC):
         gradient_accumulation: number of micro-batches per batch, to save memory. The update equals that of the whole
             batch: each micro-batch's mean loss is weighted by its fraction of the examples.
         class_weights: weight of each class in `task_loss`, shape (classes,); None weights all examples equally.
+        unlabelled: True if some examples have no label, see `task_loss`.
     """
 
     options: ClassVar[tuple[str, ...]] = ()
@@ -154,9 +168,11 @@ class Method(ABC):
         adam_epsilon: float = 1e-8,
         gradient_accumulation: int = 1,
         class_weights: Tensor | None = None,
+        unlabelled: bool = False,
     ) -> None:
         self.student = student
         self.class_weights = class_weights
+        self.unlabelled = unlabelled
         self.gradient_accumulation = gradient_accumulation
         self.settings: dict[str, Any] = {
             "weight_decay": weight_decay,
@@ -179,7 +195,8 @@ class Method(ABC):
 
         Args:
             batch: `input_ids`, `attention_mask` and optionally `token_type_ids`, shape (batch, length); `labels`, shape
-                (batch,); optionally `row`, shape (batch,): a stable example id; leave it out if the text was augmented.
+                (batch,); optionally `row`, shape (batch,): a stable example id; leave it out if the text was augmented;
+                optionally `soft_labels`, shape (batch, classes), see `rkd.methods.kd`.
 
         Returns:
             Terms of the loss by name, at least `loss`; means over the batch before the update.
@@ -192,7 +209,7 @@ class Method(ABC):
 
     def task_loss(self, z: Tensor, labels: Tensor) -> Tensor:
         """Compute L_task, see `task_loss`, with the method's class weights."""
-        return task_loss(z, labels, self.class_weights)
+        return task_loss(z, labels, self.class_weights, unlabelled=self.unlabelled)
 
     def micro_batches(self, batch: Batch) -> list[tuple[Batch, float]]:
         """Split a batch into (micro-batch, weight) for gradient accumulation; weights are fractions of examples."""

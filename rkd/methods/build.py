@@ -27,9 +27,9 @@ def build(
     Args:
         name: one of rkd's own methods, or a registered one.
         student: a Hugging Face classifier, before training.
-        teacher: the fine-tuned teacher; ignored if the method does not need one.
+        teacher: the fine-tuned teacher; ignored if the method does not need one, or the batches bring soft labels.
         options: options of a run's spec; `layer_map` is a strategy or a list. `quiz_fraction` is ignored here: it
-            determined the size of `quiz`.
+            determined the size of `quiz`. `soft_labels` is True if the batches bring them in place of a teacher.
         quiz: endless iterator over batches that the student is not trained on; ignored if the method does not need one.
         device: device of the models.
         **settings: of `rkd.methods.base.Method`: `student_lr`, `total_steps`, …
@@ -42,11 +42,16 @@ def build(
         >>> method = build("kd", student, teacher, options={"alpha": 0.5}, student_lr=5e-5, total_steps=1000)
     """
     kind = by_name(name)
-    arguments = {key: value for key, value in options.items() if key != "quiz_fraction"}
+    arguments = {key: value for key, value in options.items() if key not in ("quiz_fraction", "soft_labels")}
     if kind.needs_quiz(options):
         if quiz is None:
             raise RkdError(f"method {name!r}: found no quiz; expected batches that the student does not train on")
         arguments["quiz"] = quiz
+    if options.get("soft_labels"):
+        if not kind.logits_only or kind.trains_teacher:
+            raise RkdError(f"method {name!r}: found soft labels; expected a teacher: it reads more than logits")
+        distilled: Method = kind(student.to(device), None, **settings, **arguments)
+        return distilled
     models = [student]
     if kind.needs_teacher:
         if teacher is None:

@@ -17,6 +17,8 @@ class KD(Method):
 
     Args:
         student, teacher: sequence classifiers with the same labels; the teacher is put into eval mode and stays there.
+            Without one (None), each batch brings z_T as `soft_labels`: log-probabilities, or scores, shape (batch,
+            classes). An example whose row is NaN has none and adds 0 to the soft term.
         alpha: α in [0, 1], weight of the soft term. 0 equals fine-tuning bit for bit, because the soft term is left
         out. temperature: T > 0.
         regression_kd: the soft term of tasks with one output: "mse", the squared difference of the scores, or "none".
@@ -38,7 +40,7 @@ class KD(Method):
     def __init__(
         self,
         student: nn.Module,
-        teacher: nn.Module,
+        teacher: nn.Module | None,
         *,
         alpha: float = 0.5,
         temperature: float = 5.0,
@@ -52,7 +54,9 @@ class KD(Method):
             raise RkdError(f"temperature: found {temperature}; expected a number above 0")
         if regression_kd not in ("mse", "none"):
             raise RkdError(f"regression_kd: found {regression_kd!r}; expected 'mse' or 'none'")
-        self.teacher = teacher.eval()
+        self.some_without = teacher is None  # some examples may have no soft labels
+        if teacher is not None:
+            self.teacher = teacher.eval()
         self.alpha = alpha
         self.temperature = temperature
         self.regression_kd = regression_kd
@@ -61,12 +65,18 @@ class KD(Method):
     @torch.no_grad()
     def teacher_logits(self, batch: Batch) -> Tensor:
         """Return z_T, shape (batch, classes), without autograd; cached if the teacher is frozen and `row` is given."""
+        if "soft_labels" in batch:
+            return batch["soft_labels"]
         if self.trains_teacher or "row" not in batch:
             return logits(self.teacher, batch)
         return self.known_logits.of(batch["row"], lambda: logits(self.teacher, batch))
 
     def soft_loss(self, student_logits: Tensor, teacher_logits: Tensor) -> Tensor:
         """Return the distillation loss: `kd_loss`, or `regression_kd_loss` for tasks with one output."""
+        if self.some_without and not (known := ~teacher_logits.isnan().any(dim=-1)).all():
+            if not known.any():
+                return 0 * student_logits.sum()
+            return known.float().mean() * self.soft_loss(student_logits[known], teacher_logits[known])
         if student_logits.shape[-1] > 1:
             return kd_loss(student_logits, teacher_logits, self.temperature)
         if self.regression_kd == "mse":

@@ -24,9 +24,11 @@ class Split:
         idx: official row numbers, int64, shape (rows,).
         labels: class ids (int64) or scores (float32), shape (rows,); −1 or NaN if unlabelled.
         lengths: number of tokens of each example, int64, shape (rows,).
+        soft_labels: log-probabilities, or scores, that take the place of a teacher's logits, float32, shape (rows,
+            classes), NaN for examples without; None if there are none, or a run does not read them.
 
     Args:
-        dataset: columns `input_ids`, `label`, `idx` and optionally `token_type_ids`.
+        dataset: columns `input_ids`, `label`, `idx` and optionally `token_type_ids` and `soft_labels`.
         pad_token_id: padding value of `input_ids`.
     """
 
@@ -35,6 +37,7 @@ class Split:
         self.padding = {"input_ids": pad_token_id, "token_type_ids": 0}
         self.idx = torch.from_numpy(table["idx"].to_numpy().copy())
         self.labels = torch.from_numpy(table["label"].to_numpy().copy())
+        self.soft_labels = _logits_of(dataset) if "soft_labels" in dataset.column_names else None
         self.tokens: dict[str, np.ndarray] = {}
         for name in self.padding:
             if name in table.column_names:
@@ -47,12 +50,17 @@ class Split:
     def __len__(self) -> int:
         return len(self.labels)
 
+    @property
+    def labelled(self) -> Tensor:
+        """True for examples with a label, shape (rows,)."""
+        return ~self.labels.isnan() if self.labels.is_floating_point() else self.labels >= 0
+
     def batch(self, rows: Tensor) -> dict[str, Tensor]:
         """Return the examples `rows` as one batch.
 
         Returns:
-            `input_ids`, `attention_mask` and optionally `token_type_ids`, int64, shape (rows, longest), and `labels`,
-            shape (rows,).
+            `input_ids`, `attention_mask` and optionally `token_type_ids`, int64, shape (rows, longest), `labels`, shape
+            (rows,), and optionally `soft_labels`, shape (rows, classes).
         """
         width = int(self.lengths[rows].max())
         result = {"attention_mask": (torch.arange(width) < self.lengths[rows, None]).long()}
@@ -63,6 +71,8 @@ class Split:
                 line[: len(tokens)] = tokens
             result[name] = torch.from_numpy(padded)
         result["labels"] = self.labels[rows]
+        if self.soft_labels is not None:
+            result["soft_labels"] = self.soft_labels[rows]
         return result
 
     def by_length(self, batch_size: int) -> Iterator[Tensor]:
@@ -86,6 +96,23 @@ class Split:
         groups = (group[torch.argsort(self.lengths[group], stable=True)] for group in rows.split(GROUP * batch_size))
         batches = [batch for group in groups for batch in group.split(batch_size)]
         return [batches[i] for i in torch.randperm(len(batches), generator=generator)]
+
+
+# The logit of a probability of 0: finite, and small enough that it stays 0 at any usual temperature.
+_LOG_ZERO = -1e4
+
+
+def _logits_of(dataset: Dataset) -> Tensor:
+    """Return soft labels as logits: log p, or scores as they are, whose distribution at temperature T is p^(1/T) / Σ.
+
+    Args:
+        dataset: a split with the column `soft_labels`: probabilities of all classes, or one score.
+    """
+    column = dataset.with_format("arrow")["soft_labels"][:].combine_chunks()
+    given = torch.from_numpy(column.flatten().to_numpy(zero_copy_only=False).copy()).view(len(dataset), -1)
+    if given.shape[-1] == 1:
+        return given
+    return given.log().clamp(min=_LOG_ZERO)
 
 
 def load_prepared(folder: Path) -> tuple[dict[str, Any], Any, dict[str, Split]]:

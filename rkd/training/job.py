@@ -210,7 +210,7 @@ def build_run(
     if data.quiz is not None:
         quiz = QuizBatches(data.quiz, quiz_batch_size or settings["batch_size"], spec.seed, device)
     names = [str(name) for _, name in sorted((student.config.id2label or {}).items())]
-    weights = class_weights(settings.get("class_weights"), data.train.labels, names)
+    weights = class_weights(settings.get("class_weights"), data.train.labels[data.train.labelled], names)
     total_steps = settings["epochs"] * math.ceil(len(data.train) / settings["batch_size"])
     return build(
         spec.method,
@@ -223,6 +223,7 @@ def build_run(
         total_steps=total_steps,
         warmup_steps=int(total_steps * settings["warmup_ratio"]),
         **({} if weights is None else {"class_weights": weights.to(device)}),
+        **({} if data.train.labelled.all() else {"unlabelled": True}),
         **{key: settings[key] for key in ("weight_decay", "max_grad_norm", "adam_epsilon", "gradient_accumulation")},
     )
 

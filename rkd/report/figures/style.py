@@ -182,7 +182,8 @@ def _fix_layout(figure: Figure) -> None:
     places = [axes.get_position(original=True).bounds for axes in figure.axes]
     figure.set_layout_engine("none")
     for axes, bounds in zip(figure.axes, places, strict=True):
-        axes.set_position([round(each, 5) for each in bounds], which="original")
+        left, bottom, width, height = (round(each, 5) for each in bounds)
+        axes.set_position((left, bottom, width, height), which="original")
 
 
 def save(figure: Figure, stem: str | Path, origin: Mapping[str, object] | None = None) -> list[Path]:
