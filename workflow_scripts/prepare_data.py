@@ -22,7 +22,12 @@ def main() -> None:
 
     fields = arguments.spec.as_dict()
     for split, path in named("--files", arguments.files, "SPLIT=PATH").items():
-        fields["custom_task"]["files"][split]["path"] = path
+        if split == "unlabelled":
+            fields["unlabelled"]["path"] = path
+        elif split == "soft_labels":
+            fields["custom_task"]["soft_labels"]["file"]["path"] = path
+        else:
+            fields["custom_task"]["files"][split]["path"] = path
 
     with gc_paused():  # of datasets and tokenizers, seconds: only once the arguments are right
         import datasets

@@ -19,6 +19,7 @@ from rkd.config.problems import (
 )
 from rkd.config.reads import Value, Values, reads, run
 from rkd.config.schema import Config, checked_keys, schema
+from rkd.config.teachers import SOFT_LABELS
 from rkd.methods.facts import METHODS
 from rkd.runs.paths import EARLIER, STORE
 from rkd.tasks import TASKS
@@ -31,7 +32,11 @@ _OTHER_FOLDERS = {
     **dict.fromkeys(STORE, "a folder that all experiments share"),
     **dict.fromkeys(EARLIER, "a folder of earlier versions"),
 }
-_RESERVED = {"teacher": "the fine-tuned teacher", "student": "the model that students start from"}
+_RESERVED = {
+    "teacher": "the fine-tuned teacher",
+    "student": "the model that students start from",
+    SOFT_LABELS: "soft labels from the data",
+}
 
 
 def crosscheck(config: Config, bad: frozenset[KeyPath]) -> dict[KeyPath, Problem]:

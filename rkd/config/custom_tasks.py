@@ -11,8 +11,9 @@ from rkd.config.problems import KeyPath, Located, Problem, located, path_text, r
 from rkd.config.reads import Value, Values, reads, run
 from rkd.config.schema import Config, number_types, plain, schema, schema_problems
 from rkd.data.reading import SUFFIXES, check_columns
+from rkd.data.soft_columns import columns_of
 from rkd.errors import RkdError
-from rkd.labels import look
+from rkd.labels import label_name, look
 from rkd.metrics.facts import DEFAULT_OF_LABELS, DEFAULT_OF_SCORES, METRICS
 from rkd.tasks import TASKS
 
@@ -154,10 +155,10 @@ def different_labels(labels: Value) -> Iterator[Located]:
             yield located(where, label, "a name that is not blank")
 
 
-@reads("custom_tasks.{task}.{split}", split=("train", "dev", "test"))
+@reads("custom_tasks.{task}.{split}", split=("train", "dev", "test", "unlabelled", "soft_labels"))
 def files_there(file: Value) -> Iterator[Located]:
     """Report files that are not there."""
-    if file.value is not None and (problem := file_problem(file.path, file.value)):
+    if isinstance(file.value, str) and (problem := file_problem(file.path, file.value)):
         yield file.path, problem
 
 
@@ -165,16 +166,48 @@ def files_there(file: Value) -> Iterator[Located]:
     "custom_tasks.{task}.{split}",
     "custom_tasks.{task}.text",
     "custom_tasks.{task}.label",
+    "custom_tasks.{task}.soft_labels?",
     "tasks",
-    split=("train", "dev", "test"),
+    split=("train", "dev", "test", "unlabelled"),
 )
-def columns(file: Value, text: Value, label: Value, tasks: Value) -> Iterator[Located]:
+def columns(file: Value, text: Value, label: Value, soft: Value, tasks: Value) -> Iterator[Located]:
     """Report files of a task that runs without the task's columns."""
     _, task, split = file.path
     if file.value is None or task not in tasks.value or file_problem(file.path, file.value):
         return
-    if reason := _column_problem(file.value, tuple(text.value), label.value, split == "test"):
-        yield file.problem("a file with the columns of text and label", reason)
+    named = [] if soft.value is None or isinstance(soft.value, str) else soft.value
+    more = list(named.values() if isinstance(named, Mapping) else named) if split in ("train", "unlabelled") else []
+    free = split in ("test", "unlabelled") or (split == "train" and soft.value is not None)
+    if reason := _column_problem(file.value, (*text.value, *more), label.value, free):
+        what = "text" if split == "unlabelled" else "text and label"
+        yield file.problem(f"a file with the columns of {what}{' and of soft_labels' if more else ''}", reason)
+
+
+@reads("custom_tasks.{task}.soft_labels", "custom_tasks.{task}.labels?", "custom_tasks.{task}.scores?")
+def columns_of_labels(soft: Value, labels: Value, scores: Value) -> Iterator[Located]:
+    """Report columns of soft labels that are not those of the labels."""
+    if soft.value is None or isinstance(soft.value, str) or (labels.value is None) == (scores.value is None):
+        return
+    try:
+        columns_of([label_name(label) for label in labels.value or ()], soft.value)
+    except RkdError as error:
+        found, _, expected = str(error).removeprefix("found ").partition("; expected ")
+        yield soft.problem(expected, found=found)
+
+
+@reads("unlabelled", "names of custom_tasks?", "tasks")
+def unlabelled_of_glue(section: Value, custom: Value, tasks: Value) -> Iterator[Located]:
+    """Report files of unlabelled texts that are not there, lack a column, or are of no GLUE task."""
+    for task, file in section.value.items():
+        path: KeyPath = (*section.path, task)
+        if task not in TASKS or not TASKS[task].dev_splits:
+            hint = f"that of a custom task stands in custom_tasks: {task}: unlabelled"
+            expected = f"one of {', '.join(name for name, known in TASKS.items() if known.dev_splits)}"
+            yield located(path, task, expected, hint if task in (custom.value or ()) else "")
+        elif problem := file_problem(path, file):
+            yield path, problem
+        elif task in tasks.value and (reason := _column_problem(file, TASKS[task].text_fields, "label", True)):
+            yield located(path, file, f"a file with the columns {', '.join(TASKS[task].text_fields)}", reason)
 
 
 @reads("custom_tasks.{task}.clusters", "custom_tasks.{task}.train", "custom_tasks.{task}.dev?", "tasks")
@@ -194,7 +227,7 @@ def label_apart(text: Value, label: Value) -> Iterator[Located]:
         yield label.problem("another column than those of text", found=repr(label.value))
 
 
-_FILE_CHECKS = (files_there, columns, cluster_column)
+_FILE_CHECKS = (files_there, columns, cluster_column, unlabelled_of_glue)
 TASK_CHECKS = (
     names,
     kind,
@@ -202,6 +235,7 @@ TASK_CHECKS = (
     computed_metrics,
     score_range,
     different_labels,
+    columns_of_labels,
     *_FILE_CHECKS,
     label_apart,
 )

@@ -88,7 +88,7 @@ def _read(config: Any) -> Any:
     given = plain(config)
     if not isinstance(given, dict):
         return given
-    for key in ("variants", "per_task", "ablations", "custom_tasks"):
+    for key in ("variants", "per_task", "ablations", "custom_tasks", "unlabelled"):
         if isinstance(section := given.get(key), dict):
             given[key] = {name: entry for name, entry in section.items() if entry is not None}
     if isinstance(tune := given.get("tune"), dict):
@@ -160,7 +160,8 @@ def _expand_homes(config: Config) -> None:
 
     expand_in(config, "glue_dir", "teacher_model", "student_model")
     for section in config["custom_tasks"].values():
-        expand_in(section, "train", "dev", "test")
+        expand_in(section, "train", "dev", "test", "unlabelled", "soft_labels")
+    expand_in(config["unlabelled"], *config["unlabelled"])
     _change_students(config, os.path.expanduser)
 
 

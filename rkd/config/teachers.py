@@ -5,7 +5,8 @@ settings of that teacher's fine-tuning, or name another source:
 
 | key                | the teacher is                                                                              |
 |--------------------|---------------------------------------------------------------------------------------------|
-| `from`             | the one that the run of another variant, of the same task and seed, ended with              |
+| `from`             | the one that the run of another variant, of the same task and seed, ended with; or, as      |
+|                    | `soft_labels`, none: those of the data take its place                                       |
 | `ensemble`         | the mean of the probabilities of the fine-tuned teachers of all seeds                       |
 | `match_entropy_of` | smoothed until its soft labels have the entropy of those that another variant's run ended with |
 """
@@ -18,6 +19,8 @@ from rkd.methods.facts import METHODS
 from rkd.tasks import TASKS
 
 FROM, ENSEMBLE, MATCH = SOURCES = ("from", "ensemble", "match_entropy_of")
+# The value of `from` that names no variant.
+SOFT_LABELS = "soft_labels"
 
 
 def sources(overrides: Mapping[str, Any]) -> dict[str, str]:
@@ -36,7 +39,7 @@ def left_behind(variants: Mapping[str, Mapping[str, Any]]) -> set[str]:
     {'reptile'}
     """
     found = (sources(overrides) for overrides in variants.values())
-    return {value for own in found for key, value in own.items() if key != ENSEMBLE}
+    return {value for own in found for key, value in own.items() if key != ENSEMBLE and value != SOFT_LABELS}
 
 
 def source_problems(
@@ -54,12 +57,18 @@ def source_problems(
         own, facts = sources(overrides), METHODS[overrides["method"]]
         for key, value in own.items():
             place: KeyPath = ("variants", name, "teacher", key)
-            if key != ENSEMBLE:
+            soft = (key, value) == (FROM, SOFT_LABELS)
+            if key != ENSEMBLE and not soft:
                 yield from _other_variant(config["variants"], name, place, value)
-            if key != FROM and (facts.trains_teacher or not facts.logits_only):
+            if soft and (without := _without_soft_labels(config, tasks.get(name, config["tasks"]))):
+                yield _problem(place, value, f"tasks with soft_labels in custom_tasks: {', '.join(without)} have none")
+            if (key != FROM or soft) and (facts.trains_teacher or not facts.logits_only):
                 yield _problem(place, value, f"a method that reads nothing but a frozen teacher's logits ({able})")
             if key == MATCH and (scored := _regressions(config, tasks.get(name, config["tasks"]))):
                 yield _problem(place, value, f"tasks with classes: the scores of {', '.join(scored)} have no entropy")
+        if own.get(FROM) == SOFT_LABELS and MATCH in own:
+            place = ("variants", name, "teacher", MATCH)
+            yield _problem(place, own[MATCH], "no match_entropy_of beside from: soft_labels, which are not changed")
         if FROM in own and (others := [key for key in overrides["teacher"] if key not in (FROM, MATCH)]):
             place = ("variants", name, "teacher", others[0])
             yield _problem(place, overrides["teacher"][others[0]], f"no {others[0]} beside from: that teacher is ready")
@@ -73,6 +82,11 @@ def _other_variant(
     if other == name or other not in able:
         expected = f"a variant whose method trains a fine-tuned teacher ({', '.join(able) or 'the config has none'})"
         yield _problem(place, other, expected, closest(other, able))
+
+
+def _without_soft_labels(config: Mapping[str, Any], tasks: Sequence[str]) -> list[str]:
+    custom = config.get("custom_tasks", {})
+    return [task for task in tasks if not custom.get(task, {}).get("soft_labels")]
 
 
 def _regressions(config: Mapping[str, Any], tasks: Sequence[str]) -> list[str]:

@@ -96,6 +96,7 @@ def prepare(
     fields = known.text_fields
     if custom_task is not None and custom_task.get("soft_labels") and "train" in raw:
         raw["train"] = with_soft_labels(known, raw["train"], custom_task)
+    labelled = {name: split.num_rows for name, split in raw.items()}
     if unlabelled is not None and "train" in raw:
         raw["train"] = with_unlabelled(known, raw, unlabelled, custom_task)
     content = _tokenizer_content(tokenizer, tokenizer_content)
@@ -123,8 +124,8 @@ def prepare(
     }
     if custom_task is not None:
         manifest["custom_task"] = dict(custom_task)
-    if unlabelled is not None:
-        manifest["unlabelled"] = dict(unlabelled)
+    if unlabelled is not None and "train" in raw:
+        manifest["unlabelled"] = {**unlabelled, "rows": raw["train"].num_rows - labelled["train"]}
     if "train" in raw and SOFT in raw["train"].column_names:
         manifest["soft_labels"] = {"sha256": _sha256(raw["train"][SOFT][:])}
     manifest["sha256"] = content_digest(manifest)

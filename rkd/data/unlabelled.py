@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +58,8 @@ def with_unlabelled(task: Task, raw: DatasetDict, file: Mapping[str, Any], own: 
     """
     path = Path(os.path.expanduser(file["path"]))
     where = file.get("where") or str(path)
+    if own is None:  # GLUE's texts go by the hub's names: some of the release are no names ("#1 String")
+        task = replace(task, text_columns=task.text_fields)
     more = read_texts(task, path, where)
     if file.get("sha256") and (found := sha256(path)) != file["sha256"]:
         raise RkdError(f"{where}: sha256 is {found}; expected {file['sha256']}: the file has changed, start again")

@@ -102,6 +102,10 @@ def _data(task: Task, record: Mapping[str, Any], manifest: Mapping[str, Any]) ->
     yield f"- Columns: text {columns}; label {markdown_code(task.label_column or '–')}"
     for split, found in manifest.get("splits", {}).items():
         yield f"- {split}: {found['rows']} rows"
+    if more := manifest.get("unlabelled"):
+        yield f"- of train, without a label: {more['rows']} rows"
+    if record["spec"]["options"].get("soft_labels"):
+        yield "- soft labels from the data in place of a teacher"
     own = manifest.get("custom_task", {})
     if "dev_fraction" in own:
         yield f"- validation: {own['dev_fraction']:.4g} of the training rows, chosen with seed {own['dev_seed']}"

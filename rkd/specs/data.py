@@ -14,8 +14,10 @@ class DataSpec(Spec):
         tokenizer_content: the digest of a local tokenizer's files; None for one on the hub and for a vocabulary that is
             built from the data.
         custom_task: a custom task's definition (see `rkd.tasks.define`), `files` (format and SHA-256 by split; the
-            place decides nothing), `scores`, `dev_fraction` and `dev_seed`.
+            place decides nothing), `scores`, `dev_fraction` and `dev_seed`; optionally `soft_labels`: the `columns` of
+            the labels, in their order, or None and a `file` that has them.
         glue_files: SHA-256 of the files in a GLUE folder by split, of those that exist.
+        unlabelled: format and SHA-256 of a file of further training rows without labels.
     """
 
     title: ClassVar[str] = "data spec"
@@ -32,3 +34,4 @@ class DataSpec(Spec):
     custom_task: dict[str, Any] | None = None
     tokenizer_content: str | None = None
     glue_files: dict[str, str] | None = None
+    unlabelled: dict[str, str] | None = None

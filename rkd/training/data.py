@@ -1,5 +1,6 @@
 """The data of one run: a prepared task, and the held-out part of its training rows."""
 
+import copy
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -85,6 +86,7 @@ def set_aside(spec: RunSpec, task: Task, splits: dict[str, Split]) -> TrainingDa
     """
     settings, whole, held_out, quiz = spec.training, splits["train"], None, None
     if not spec.options.get("soft_labels"):
+        whole = copy.copy(whole)
         whole.soft_labels = None
     elif whole.soft_labels is None:
         raise RkdError("soft_labels: the prepared data have none; expected those that the run learns from")

@@ -168,7 +168,8 @@ def _consistent(path: Path, record: Mapping[str, Any], spec: Mapping[str, Any]) 
     if record.get("precision") != training.get("precision"):
         told = f"precision is {record.get('precision')}, that of its spec {training.get('precision')}"
         yield finding(MISMATCH, path, told)
-    if (record.get("teacher") is None) != (not needs_teacher(str(spec.get("method")))):
+    taught = needs_teacher(str(spec.get("method"))) and not (spec.get("options") or {}).get("soft_labels")
+    if (record.get("teacher") is None) != (not taught):
         learned = "none" if record.get("teacher") is None else "one"
         yield finding(MISMATCH, path, f"names {learned} as its teacher, but its method is {spec.get('method')}")
 

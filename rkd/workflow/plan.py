@@ -7,9 +7,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from rkd.config.teachers import ENSEMBLE, FROM, MATCH, SOURCES, left_behind, sources
+from rkd.config.teachers import ENSEMBLE, FROM, MATCH, SOFT_LABELS, SOURCES, left_behind, sources
 from rkd.config.tuning import Candidate, candidates
 from rkd.config.variants import Overrides, changed, expand, on_task, resolve, teacher_settings
+from rkd.data.soft_columns import columns_of
 from rkd.errors import RkdError
 from rkd.methods.facts import METHODS, TEACHER_METHOD
 from rkd.metrics.facts import MOST_CLASSES
@@ -115,10 +116,14 @@ class Plan:
         return "glue_dir" if self.config["glue_dir"] else self.config["data_source"]
 
     def files(self, task: str) -> dict[str, str]:
-        """Return the user's files of a task by split; empty for GLUE's."""
+        """Return the user's files of a task by split; `unlabelled` and `soft_labels` are among them."""
         entry = self.config["custom_tasks"].get(task, {})
-        keys = {"train": "train", "validation": "dev", "test": "test"}
-        return {split: entry[key] for split, key in keys.items() if entry.get(key) is not None}
+        keys = {"train": "train", "validation": "dev", "test": "test", "unlabelled": "unlabelled"}
+        found = {split: entry[key] for split, key in keys.items() if entry.get(key) is not None}
+        if isinstance(soft := entry.get("soft_labels"), str):
+            found["soft_labels"] = soft
+        of_glue = self.config.get("unlabelled", {})
+        return found | ({"unlabelled": of_glue[task]} if task in of_glue else {})
 
     def _own_data(self, task: str) -> dict[str, Any] | None:
         """Return the settings of a custom task's data; files count by content and format, not by path."""
@@ -126,13 +131,17 @@ class Plan:
             return None
         entry, files = self.config["custom_tasks"][task], self.files(task)
         shared = {} if "validation" in files else {key: entry[key] for key in ("dev_fraction", "dev_seed")}
+        known = {split: _known_file(path) for split, path in files.items()}
+        soft = {}
+        if (given := entry.get("soft_labels")) is not None:
+            columns = None if "soft_labels" in files else columns_of(entry["labels"], given)
+            soft = {"columns": columns, **({"file": known["soft_labels"]} if columns is None else {})}
         return {
             **define(entry, training=True),
-            "files": {
-                split: {"format": Path(path).suffix, "sha256": known_sha256(path)} for split, path in files.items()
-            },
+            "files": {split: file for split, file in known.items() if split not in ("unlabelled", "soft_labels")},
             "scores": entry.get("scores"),
             **shared,
+            **({"soft_labels": soft} if soft else {}),
         }
 
     def _own_task(self, task: str, *, training: bool) -> dict[str, Any] | None:
@@ -147,7 +156,7 @@ class Plan:
     def data(self, task: str) -> DataSpec:
         """Return the spec of a task's data."""
         config, source = self.config, self._source(task)
-        rows = config["synthetic_rows"]
+        rows, files = config["synthetic_rows"], self.files(task)
         return DataSpec(
             task=task,
             source=source,
@@ -161,6 +170,7 @@ class Plan:
             custom_task=self._own_data(task),
             tokenizer_content=self._tokenizer_content,
             glue_files=self._glue_files(task) if source == "glue_dir" else None,
+            unlabelled=_known_file(files["unlabelled"]) if "unlabelled" in files else None,
         )
 
     def clusters(self, task: str) -> ClusterSpec | None:
@@ -214,7 +224,7 @@ class Plan:
 
     def teacher_runs(self, task: str, variant: str, seed: int) -> list[Run]:
         """Return the runs that a variant learns from: of its teacher or teachers, or those that leave one behind."""
-        if not self.needs_teacher(variant):
+        if not self.needs_teacher(variant) or self.learns_from_soft_labels(variant):
             return []
         own = sources(self._overrides[self._row(variant)])
         if FROM in own:
@@ -273,7 +283,10 @@ class Plan:
             seed,
             self._student_model(settings["student_model"]),
             self._training(task, settings),
-            _pick(settings, METHODS[method].options),
+            {
+                **_pick(settings, METHODS[method].options),
+                **({"soft_labels": True} if self.learns_from_soft_labels(variant) else {}),
+            },
             self._own_task(task, training=True),
         )
 
@@ -308,6 +321,10 @@ class Plan:
     def needs_teacher(self, variant: str) -> bool:
         """Return whether the variant's method learns from the fine-tuned teacher."""
         return METHODS[self.method(variant)].needs_teacher
+
+    def learns_from_soft_labels(self, variant: str) -> bool:
+        """Return whether soft labels of the data take the place of the variant's teacher."""
+        return sources(self._overrides[self._row(variant)]).get(FROM) == SOFT_LABELS
 
     @property
     def with_trainable_teacher(self) -> list[str]:
@@ -407,7 +424,8 @@ class Plan:
         """Return the variants to time, all on one batch and with the config's student."""
         keys = ("weight_decay", "max_grad_norm", "adam_epsilon", "gradient_accumulation")
         timed = []
-        for name in (name for name in self.variants if not self.has_own_student(name)):
+        names = (name for name in self.variants if not self.has_own_student(name))
+        for name in (name for name in names if not self.learns_from_soft_labels(name)):
             spec = self.student(task, name, self.seeds[0])
             training = {"student_lr": spec.training["learning_rate"], **_pick(spec.training, keys)}
             timed.append(TimedVariant(name, spec.method, spec.options, training))
@@ -470,7 +488,7 @@ class Plan:
         config["digests"] = {"data": data, "runs": runs, **({"teachers": teachers} if teachers else {})}
         if compared:
             config = {key: value for key, value in config.items() if key not in WHERE_JOBS_RUN}
-            places = ("train", "dev", "test")
+            places = ("train", "dev", "test", "unlabelled")
             config["custom_tasks"] = {
                 task: {key: value for key, value in entry.items() if key not in places}
                 for task, entry in config["custom_tasks"].items()
@@ -500,6 +518,11 @@ class Plan:
         layers_of = self._teacher_model if parsed.kind == "teacher-layers" else None
         name = parsed.location if parsed.kind == "hub" else source
         return ModelSpec(name, revision, checksum, layers_of, parsed.content())
+
+
+def _known_file(path: str) -> dict[str, str]:
+    """Return what decides about a file of the user's: its format and content."""
+    return {"format": Path(path).suffix, "sha256": known_sha256(path)}
 
 
 def _pick(settings: Mapping[str, Any], keys: tuple[str, ...]) -> dict[str, Any]:
