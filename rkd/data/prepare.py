@@ -232,6 +232,8 @@ def _warn_about_custom_data(raw: DatasetDict, task: tasks.Task, *, held_out: boo
     never = {}
     for name in ("train", "validation"):
         seen = set(raw[name]["label"][:])
+        if name == "train" and seen == {-1}:  # soft labels alone
+            continue
         never[name] = [label for code, label in enumerate(task.labels) if code not in seen]
     for name, labels in never.items():
         message = f"{len(labels)} of {len(task.labels)} labels never occur: {listed(map(repr, labels))}"
