@@ -33,6 +33,7 @@ def distill(
     primary_metrics: Sequence[str] | None = None,
     finetune_teacher: bool | Mapping[str, Any] = False,
     tokenizer: "PreTrainedTokenizerBase | None" = None,
+    student_tokenizer: str = "teacher",
     out: str | os.PathLike[str] | None = None,
     name: str = "data",
     dev_fraction: float = 0.1,
@@ -70,6 +71,8 @@ def distill(
         primary_metrics: those of the metrics whose mean chooses epochs.
         finetune_teacher: fine-tune the teacher first; its settings if not those of the student.
         tokenizer: of a teacher that is given as a model; without a teacher, of such a student.
+        student_tokenizer: "teacher", the student reads the tokens that the teacher reads; or "own": each reads the
+            texts with its own tokenizer, for methods that compare logits alone (kd, online, lgtm, metadistil).
         out: folder that keeps everything: a new or empty one, in which logs may lie, or that of an earlier call; it
             holds nothing that is read here. A run that was stopped goes on when it is started again with the same
             arguments. What is finished is not trained again, or with other settings with a warning that names them;

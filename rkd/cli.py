@@ -86,6 +86,10 @@ def distill(
     metric: Annotated[list[str] | None, typer.Option(help="Metric; by default accuracy, or correlations.")] = None,
     finetune_teacher: Annotated[bool, typer.Option(help="Fine-tune a pretrained teacher first.")] = False,
     teacher_setting: Annotated[list[str] | None, typer.Option(help="KEY=VALUE of that fine-tuning.")] = None,
+    student_tokenizer: Annotated[
+        str,
+        typer.Option(help="teacher, or own: the student has a vocabulary of its own (kd, online, lgtm, metadistil)."),
+    ] = "teacher",
     seed: int = 1,
     max_length: Annotated[
         int, typer.Option(help="Maximum length of a text in tokens; longer ones are truncated.")
@@ -124,6 +128,7 @@ def distill(
         scores=score_range(scores),
         metrics=metric or None,
         finetune_teacher=pairs("--teacher-setting", teacher_setting) or finetune_teacher,
+        student_tokenizer=student_tokenizer,
         out=out,
         seed=seed,
         max_length=max_length,

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import datasets
-from datasets import Dataset, DatasetDict, Value
+from datasets import Dataset, DatasetDict, Value, concatenate_datasets
 from transformers import PreTrainedTokenizerBase
 
 from rkd import tasks
@@ -25,7 +25,7 @@ from rkd.labels import listed
 from rkd.models import hub
 from rkd.models import source as model_source
 from rkd.models.tokenizer import load_tokenizer, save_tokenizer, shortest
-from rkd.runs.prepared import content_digest, file_digests
+from rkd.runs.prepared import STUDENT, STUDENT_TOKENIZER, TOKENIZER, content_digest, file_digests
 from rkd.utils.files import atomic_path, write_json
 from rkd.utils.known_files import known_sha256
 
@@ -55,6 +55,7 @@ def prepare(
     tokenizer_content: str | None = None,
     glue_files: Mapping[str, str] | None = None,
     unlabelled: Mapping[str, str] | None = None,
+    student_tokenizer: Mapping[str, str | None] | None = None,
 ) -> dict[str, Any]:
     """Write `dataset/`, `tokenizer/` and `manifest.json` to `out_dir`, and return the manifest.
 
@@ -81,6 +82,10 @@ def prepare(
         glue_files: SHA-256 that files in the GLUE folder `path` must have, by split; None checks nothing.
         unlabelled: a file of texts (`path`, and optionally `sha256` and `where`) whose rows follow those of train,
             without labels: only methods with a teacher train on them. None: no such rows.
+        student_tokenizer: that of students with a vocabulary of their own: `reference`, `revision` and `content`, as
+            `tokenizer`, `tokenizer_revision` and `tokenizer_content`. Its tokens are in the further columns
+            student_input_ids and perhaps student_token_type_ids, and it is in `student-tokenizer/`. None: students
+            read what the teacher reads.
 
     Raises:
         RkdError: bad data (see `load_raw`); a tokenizer that does not load or does not match its digest; or a
@@ -101,10 +106,8 @@ def prepare(
         raw["train"] = with_unlabelled(known, raw, unlabelled, custom_task)
     content = _tokenizer_content(tokenizer, tokenizer_content)
     encoder = _tokenizer(tokenizer, tokenizer_revision, raw, fields, vocab_size)
-    if not (least := shortest(encoder)) <= max_length <= encoder.model_max_length:
-        raise RkdError(
-            f"max_length: found {max_length}; expected {least} to {encoder.model_max_length} for '{tokenizer}'"
-        )
+    _check_length(max_length, encoder, tokenizer)
+    encoders = {TOKENIZER: encoder}
     _warn_about_blank_texts(raw, fields)
     if custom_task is not None:
         _warn_about_custom_data(raw, known, held_out="validation" not in custom_task["files"])
@@ -122,6 +125,15 @@ def prepare(
         "tokenizer": _describe(encoder, tokenizer, hub.commit_of(tokenizer, tokenizer_revision)) | {"content": content},
         "max_length": max_length,
     }
+    data = encode(raw, encoder, fields, max_length)
+    if student_tokenizer is not None:
+        reference, own_revision = str(student_tokenizer["reference"]), student_tokenizer.get("revision")
+        content = _tokenizer_content(reference, student_tokenizer.get("content"))
+        encoders[STUDENT_TOKENIZER] = own = _tokenizer(reference, own_revision, raw, fields, vocab_size)
+        _check_length(max_length, own, reference)
+        data = _side_by_side(data, encode(raw, own, fields, max_length))
+        described = _describe(own, reference, hub.commit_of(reference, own_revision))
+        manifest["student_tokenizer"] = described | {"content": content}
     if custom_task is not None:
         manifest["custom_task"] = dict(custom_task)
     if unlabelled is not None and "train" in raw:
@@ -129,7 +141,24 @@ def prepare(
     if "train" in raw and SOFT in raw["train"].column_names:
         manifest["soft_labels"] = {"sha256": _sha256(raw["train"][SOFT][:])}
     manifest["sha256"] = content_digest(manifest)
-    return _write(Path(out_dir), encode(raw, encoder, fields, max_length), encoder, manifest)
+    return _write(Path(out_dir), data, encoders, manifest)
+
+
+def _check_length(max_length: int, tokenizer: PreTrainedTokenizerBase, reference: str) -> None:
+    if not (least := shortest(tokenizer)) <= max_length <= tokenizer.model_max_length:
+        raise RkdError(
+            f"max_length: found {max_length}; expected {least} to {tokenizer.model_max_length} for '{reference}'"
+        )
+
+
+def _side_by_side(teacher: DatasetDict, student: DatasetDict) -> DatasetDict:
+    """Return the teacher's splits with the student's tokens in columns of their own."""
+    both = DatasetDict()
+    for name, split in student.items():
+        inputs = [column for column in split.column_names if column not in ("label", "idx", SOFT)]
+        own = split.select_columns(inputs).rename_columns({column: f"{STUDENT}{column}" for column in inputs})
+        both[name] = concatenate_datasets([teacher[name], own], axis=1)
+    return both
 
 
 def encode(
@@ -256,15 +285,16 @@ def _warn_about_custom_data(raw: DatasetDict, task: tasks.Task, *, held_out: boo
 
 
 def _write(
-    out_dir: Path, data: DatasetDict, tokenizer: PreTrainedTokenizerBase, manifest: Mapping[str, Any]
+    out_dir: Path, data: DatasetDict, tokenizers: Mapping[str, PreTrainedTokenizerBase], manifest: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Write all parts and return the manifest with the digests of the files."""
     with atomic_path(out_dir) as folder:
         data.save_to_disk(folder / "dataset")
-        # Reset the truncation left by earlier calls and any packaged padding: the caller chooses both.
-        tokenizer.backend_tokenizer.no_truncation()
-        tokenizer.backend_tokenizer.no_padding()
-        save_tokenizer(tokenizer, folder / "tokenizer")
+        for name, tokenizer in tokenizers.items():
+            # Reset the truncation left by earlier calls and any packaged padding: the caller chooses both.
+            tokenizer.backend_tokenizer.no_truncation()
+            tokenizer.backend_tokenizer.no_padding()
+            save_tokenizer(tokenizer, folder / name)
         complete = {**manifest, "files": file_digests(folder)}
         write_json(folder / "manifest.json", complete)
     return complete

@@ -117,6 +117,7 @@ def _facts(manifest: Mapping[str, Any]) -> dict[str, Any]:
         "test": files.get("test"),
         "unlabelled": (manifest.get("unlabelled") or {}).get("sha256"),
         "soft_labels": (manifest.get("soft_labels") or {}).get("sha256"),
+        "student_tokenizer": (manifest.get("student_tokenizer") or {}).get("sha256"),
         "tokenizer": manifest.get("tokenizer", {}).get("sha256"),
     }
 

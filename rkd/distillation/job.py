@@ -117,6 +117,7 @@ def _carry_out(request: Request, folder: Path, temporary: Any) -> Distilled:
             max_length=max_length,
             custom_task=own,
             unlabelled=unlabelled,
+            student_tokenizer=_student_tokenizer(request, folder),
         )
     first = model_spec(reference, None)
     runs: list[tuple[RunSpec, str]] = []
@@ -128,6 +129,7 @@ def _carry_out(request: Request, folder: Path, temporary: Any) -> Distilled:
     if request.teacher is not None:
         last = model_spec(model_reference(request.student, folder / "student-before", None), first)
     options = {**request.options, **({} if soft is None else {"soft_labels": True})}
+    options |= {"student_tokenizer": "own"} if request.student_tokenizer == "own" else {}
     student_spec = RunSpec(name, method, method, seed, last, without_unread(chosen), options, definition)
     tried = tries(student_spec, request.learning_rates)
     runs += [(spec, part) for part, spec in tried.items()] or [(student_spec, "student")]
@@ -160,6 +162,13 @@ def _carry_out(request: Request, folder: Path, temporary: Any) -> Distilled:
         choose(folder, tried)
     result = result_of(get(name, definition), folder / "student")
     return Distilled(**vars(result), _temporary=temporary)
+
+
+def _student_tokenizer(request: Request, folder: Path) -> dict[str, str | None] | None:
+    """Return the tokenizer of a student with a vocabulary of its own; None if it reads what the teacher reads."""
+    if request.student_tokenizer != "own":
+        return None
+    return {"reference": model_reference(request.student, folder / "student-before", None)}
 
 
 @contextmanager

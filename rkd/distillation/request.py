@@ -89,6 +89,7 @@ class Request:
     primary_metrics: Any = None
     finetune_teacher: Any = False
     tokenizer: Any = None
+    student_tokenizer: Any = "teacher"
     out: Any = None
     name: Any = "data"
     dev_fraction: Any = 0.1
@@ -278,6 +279,7 @@ class Request:
             yield Wrong("scores", "found both labels and scores; expected one of them")
         yield from self._models()
         yield from self._unlabelled()
+        yield from self._two_vocabularies()
         role = "student" if self.teacher is None else "teacher"
         if self.teacher is None and self.taught:
             return
@@ -304,6 +306,28 @@ class Request:
         if self.finetune_teacher:
             what = "no --finetune-teacher and no settings of it (in Python no finetune_teacher)"
             yield Wrong("teacher", f"found none; expected a model to fine-tune, or {what}")
+
+    def _two_vocabularies(self) -> Iterator[Wrong]:
+        """A tokenizer of the student's own where there can be none."""
+        if self.student_tokenizer not in ("teacher", "own"):
+            yield Wrong("student_tokenizer", f"found {shown(self.student_tokenizer)}; expected teacher or own")
+        if self.student_tokenizer != "own":
+            return
+        facts = METHODS.get(self.method) if isinstance(self.method, str) else None
+        able = [name for name, each in METHODS.items() if each.logits_only]
+        if not self.taught:
+            expected = "teacher: without a teacher's model there is no other tokenizer"
+            yield Wrong("student_tokenizer", f"found own; expected {expected}")
+        elif facts is not None and not facts.logits_only:
+            expected = (
+                f"teacher with method {self.method}, which compares more than logits; own goes with {', '.join(able)}"
+            )
+            yield Wrong("student_tokenizer", f"found own; expected {expected}")
+        if is_model(self.student):
+            yield Wrong("student", "found a model; expected a folder or a name, which brings its tokenizer")
+        elif isinstance(self.student, str) and self.student.startswith("teacher-layers:"):
+            expected = "a model with a tokenizer of its own: layers of the teacher read what it reads"
+            yield Wrong("student", f"found {shown(self.student)}; expected {expected}")
 
     def _unlabelled(self) -> Iterator[Wrong]:
         """Unlabelled rows and soft labels of a method that cannot learn from them."""

@@ -196,7 +196,8 @@ class Method(ABC):
         Args:
             batch: `input_ids`, `attention_mask` and optionally `token_type_ids`, shape (batch, length); `labels`, shape
                 (batch,); optionally `row`, shape (batch,): a stable example id; leave it out if the text was augmented;
-                optionally `soft_labels`, shape (batch, classes), see `rkd.methods.kd`.
+                optionally `soft_labels`, shape (batch, classes), see `rkd.methods.kd`; optionally the inputs of a
+                teacher with another tokenizer, see `as_teacher_reads`.
 
         Returns:
             Terms of the loss by name, at least `loss`; means over the batch before the update.
@@ -235,6 +236,18 @@ class Method(ABC):
             frozen = name == "teacher" and not self.trains_teacher
             if hasattr(part, "load_state_dict") and not frozen:
                 yield name, part
+
+
+def as_teacher_reads(batch: Batch) -> Batch:
+    """Return the inputs of a batch for the teacher: those named `teacher_…`, if it has a tokenizer of its own.
+
+    >>> sorted(as_teacher_reads({"input_ids": ids, "teacher_input_ids": other, "teacher_attention_mask": mask}))
+    ['attention_mask', 'input_ids']
+    """
+    if "teacher_input_ids" not in batch:
+        return batch
+    prefix = "teacher_"
+    return {name.removeprefix(prefix): tensor for name, tensor in batch.items() if name.startswith(prefix)}
 
 
 def no_decay(model: nn.Module) -> set[nn.Parameter]:

@@ -11,6 +11,9 @@ from rkd.methods import by_name
 from rkd.methods.base import Batch, Method
 from rkd.models import loading
 
+# Options that say what the batches hold; no constructor takes them.
+_OF_DATA = ("quiz_fraction", "soft_labels", "student_tokenizer")
+
 
 def build(
     name: str,
@@ -29,7 +32,8 @@ def build(
         student: a Hugging Face classifier, before training.
         teacher: the fine-tuned teacher; ignored if the method does not need one, or the batches bring soft labels.
         options: options of a run's spec; `layer_map` is a strategy or a list. `quiz_fraction` is ignored here: it
-            determined the size of `quiz`. `soft_labels` is True if the batches bring them in place of a teacher.
+            determined the size of `quiz`. `soft_labels` is True if the batches bring them in place of a teacher, and
+            `student_tokenizer` is "own" if they bring the teacher's inputs beside the student's.
         quiz: endless iterator over batches that the student is not trained on; ignored if the method does not need one.
         device: device of the models.
         **settings: of `rkd.methods.base.Method`: `student_lr`, `total_steps`, …
@@ -42,7 +46,7 @@ def build(
         >>> method = build("kd", student, teacher, options={"alpha": 0.5}, student_lr=5e-5, total_steps=1000)
     """
     kind = by_name(name)
-    arguments = {key: value for key, value in options.items() if key not in ("quiz_fraction", "soft_labels")}
+    arguments = {key: value for key, value in options.items() if key not in _OF_DATA}
     if kind.needs_quiz(options):
         if quiz is None:
             raise RkdError(f"method {name!r}: found no quiz; expected batches that the student does not train on")
@@ -56,7 +60,12 @@ def build(
     if kind.needs_teacher:
         if teacher is None:
             raise RkdError(f"method {name!r} needs the folder of a fine-tuned teacher; found none")
-        loading.check_fit(student, teacher)
+        own = options.get("student_tokenizer") == "own"
+        if own and not kind.logits_only:
+            raise RkdError(
+                f"method {name!r}: found a student with a tokenizer of its own; expected that of the teacher"
+            )
+        loading.check_fit(student, teacher, same_vocabulary=not own)
         if "layer_map" in arguments:
             depths = loading.depth(student), loading.depth(teacher)
             arguments["layer_map"] = LayerMap.from_strategy(arguments["layer_map"], *depths)

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from rkd.errors import RkdError
 from rkd.losses import kd_loss, regression_kd_loss
-from rkd.methods.base import Batch, LossAverager, Method
+from rkd.methods.base import Batch, LossAverager, Method, as_teacher_reads
 from rkd.models.unpadded import logits
 
 
@@ -68,8 +68,12 @@ class KD(Method):
         if "soft_labels" in batch:
             return batch["soft_labels"]
         if self.trains_teacher or "row" not in batch:
-            return logits(self.teacher, batch)
-        return self.known_logits.of(batch["row"], lambda: logits(self.teacher, batch))
+            return self.ask_teacher(batch)
+        return self.known_logits.of(batch["row"], lambda: self.ask_teacher(batch))
+
+    def ask_teacher(self, batch: Batch) -> Tensor:
+        """Compute z_T, shape (batch, classes), from the batch as the teacher's tokenizer wrote it."""
+        return logits(self.teacher, as_teacher_reads(batch))
 
     def soft_loss(self, student_logits: Tensor, teacher_logits: Tensor) -> Tensor:
         """Return the distillation loss: `kd_loss`, or `regression_kd_loss` for tasks with one output."""

@@ -111,7 +111,7 @@ class LGTM(OnlineKD):
         gradient: list[Tensor | None] = [None] * len(self.teacher_parameters)
         influence = gradient
         for (micro_batch, weight), z_s, plus, minus in zip(micro_batches, student_logits, *shifted, strict=True):
-            z_t = logits(self.teacher, micro_batch)
+            z_t = self.ask_teacher(micro_batch)
             loss = self.teacher_objective(z_t, z_s, micro_batch["labels"])
             change = self.follow_weight * (self.follow_loss(z_t, plus) - self.follow_loss(z_t, minus)) / (2 * epsilon)
             teacher_loss += weight * float(loss.detach())

@@ -95,14 +95,14 @@ class MetaDistil(KD):
         # With several micro-batches, keeping every graph would undo what gradient accumulation saves.
         keep_graph = len(micro_batches) == 1
         with torch.set_grad_enabled(keep_graph):
-            answers = [logits(self.teacher, micro_batch) for micro_batch, _ in micro_batches]
+            answers = [self.ask_teacher(micro_batch) for micro_batch, _ in micro_batches]
         quiz_loss, v = self.quiz_gradient(self.pilot(micro_batches, answers))
         after = RngState(self.student)
         replay.restore()
         gradients: list[Tensor | None] = [None] * len(self.teacher_parameters)
         for (micro_batch, weight), answer in zip(micro_batches, answers, strict=True):
             z_s, along_v = logits_and_slope(self.student, v, micro_batch)
-            z_t = answer if keep_graph else logits(self.teacher, micro_batch)
+            z_t = answer if keep_graph else self.ask_teacher(micro_batch)
             loss, _, _ = self.objective(z_s.requires_grad_(), z_t, micro_batch["labels"])
             (by_z_s,) = torch.autograd.grad(loss, z_s, create_graph=True)
             product = -self.pilot_lr * weight * (along_v * by_z_s).sum()

@@ -64,7 +64,7 @@ class OnlineKD(KD):
         micro_batches, teacher_loss = self.micro_batches(batch), 0.0
         answers: Iterable[Tensor | None] = self.student_logits(micro_batches) if self.follow_weight else repeat(None)
         for (micro_batch, weight), z_s in zip(micro_batches, answers, strict=False):
-            loss = self.teacher_objective(logits(self.teacher, micro_batch), z_s, micro_batch["labels"])
+            loss = self.teacher_objective(self.ask_teacher(micro_batch), z_s, micro_batch["labels"])
             (weight * loss).backward()
             teacher_loss += weight * float(loss.detach())
         self.teacher_optimizer.step()

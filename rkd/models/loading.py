@@ -108,12 +108,13 @@ def hub_files(spec: ModelSpec) -> list[dict[str, Any]]:
     return own + (hub_files(teacher) if teacher else [])
 
 
-def check_fit(student: PreTrainedModel, teacher: PreTrainedModel) -> None:
+def check_fit(student: PreTrainedModel, teacher: PreTrainedModel, *, same_vocabulary: bool = True) -> None:
     """Check that student and teacher have the same vocabulary size, labels and label order.
 
-    For methods that compare parameters, the layer map checks widths and layers.
+    For methods that compare parameters, the layer map checks widths and layers. Without `same_vocabulary` each reads
+    tokens of its own.
     """
-    for what in ("vocab_size", "id2label"):
+    for what in ("vocab_size", "id2label") if same_vocabulary else ("id2label",):
         of_student, of_teacher = getattr(student.config, what), getattr(teacher.config, what)
         if of_student != of_teacher:
             raise RkdError(

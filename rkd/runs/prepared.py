@@ -9,10 +9,27 @@ from typing import Any
 from rkd.errors import RkdError
 from rkd.utils.files import digests
 
-PARTS = ("dataset", "tokenizer")
+# The tokenizer that the teacher reads, and that of students with a vocabulary of their own.
+TOKENIZER, STUDENT_TOKENIZER = "tokenizer", "student-tokenizer"
+# What the names of the columns with the tokens of the latter begin with.
+STUDENT = "student_"
+PARTS = ("dataset", TOKENIZER, STUDENT_TOKENIZER)
 # Where data come from decides nothing: the same texts from another place are the same data.
-_DECIDING = ("task", "splits", "max_length", "synthetic", "tokenizer", "custom_task")
-_PLACES = {"tokenizer": ("reference", "revision"), "custom_task": ("files",)}
+_DECIDING = (
+    "task",
+    "splits",
+    "max_length",
+    "synthetic",
+    "tokenizer",
+    "student_tokenizer",
+    "custom_task",
+    "soft_labels",
+)
+_PLACES = {
+    "tokenizer": ("reference", "revision"),
+    "student_tokenizer": ("reference", "revision"),
+    "custom_task": ("files", "soft_labels"),
+}
 
 
 def content_digest(manifest: Mapping[str, Any]) -> str:

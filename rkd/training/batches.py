@@ -11,7 +11,7 @@ from torch import Tensor
 
 from rkd.errors import RkdError
 from rkd.models.tokenizer import load_tokenizer
-from rkd.runs.prepared import read_unchanged
+from rkd.runs.prepared import STUDENT, STUDENT_TOKENIZER, TOKENIZER, read_unchanged
 
 # With group_by_length, examples are sorted by length within groups of this many batches.
 GROUP = 50
@@ -26,13 +26,17 @@ class Split:
         lengths: number of tokens of each example, int64, shape (rows,).
         soft_labels: log-probabilities, or scores, that take the place of a teacher's logits, float32, shape (rows,
             classes), NaN for examples without; None if there are none, or a run does not read them.
+        teacher: the same examples as a teacher with another tokenizer reads them; None if it reads these tokens.
 
     Args:
         dataset: columns `input_ids`, `label`, `idx` and optionally `token_type_ids` and `soft_labels`.
         pad_token_id: padding value of `input_ids`.
+        prefix: what the names of the columns of tokens begin with.
     """
 
-    def __init__(self, dataset: Dataset, pad_token_id: int) -> None:
+    teacher: "Split | None" = None
+
+    def __init__(self, dataset: Dataset, pad_token_id: int, prefix: str = "") -> None:
         table = dataset.with_format("arrow")[:]
         self.padding = {"input_ids": pad_token_id, "token_type_ids": 0}
         self.idx = torch.from_numpy(table["idx"].to_numpy().copy())
@@ -40,8 +44,8 @@ class Split:
         self.soft_labels = _logits_of(dataset) if "soft_labels" in dataset.column_names else None
         self.tokens: dict[str, np.ndarray] = {}
         for name in self.padding:
-            if name in table.column_names:
-                column = table[name].combine_chunks()
+            if f"{prefix}{name}" in table.column_names:
+                column = table[f"{prefix}{name}"].combine_chunks()
                 self.tokens[name] = column.flatten().to_numpy(zero_copy_only=False)
                 counts = column.value_lengths().to_numpy(zero_copy_only=False)
         self.starts = np.concatenate([[0], np.cumsum(counts)])
@@ -49,6 +53,11 @@ class Split:
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    @property
+    def for_teacher(self) -> "Split":
+        """The examples as the teacher reads them."""
+        return self.teacher or self
 
     @property
     def labelled(self) -> Tensor:
@@ -60,7 +69,8 @@ class Split:
 
         Returns:
             `input_ids`, `attention_mask` and optionally `token_type_ids`, int64, shape (rows, longest), `labels`, shape
-            (rows,), and optionally `soft_labels`, shape (rows, classes).
+            (rows,), and optionally `soft_labels`, shape (rows, classes). With a teacher that has another tokenizer, also
+            its inputs, as `teacher_input_ids` and so on.
         """
         width = int(self.lengths[rows].max())
         result = {"attention_mask": (torch.arange(width) < self.lengths[rows, None]).long()}
@@ -73,6 +83,9 @@ class Split:
         result["labels"] = self.labels[rows]
         if self.soft_labels is not None:
             result["soft_labels"] = self.soft_labels[rows]
+        if self.teacher is not None:
+            theirs = self.teacher.batch(rows)
+            result |= {f"teacher_{name}": theirs[name] for name in ("attention_mask", *self.teacher.tokens)}
         return result
 
     def by_length(self, batch_size: int) -> Iterator[Tensor]:
@@ -115,16 +128,28 @@ def _logits_of(dataset: Dataset) -> Tensor:
     return given.log().clamp(min=_LOG_ZERO)
 
 
-def load_prepared(folder: Path) -> tuple[dict[str, Any], Any, dict[str, Split]]:
+def load_prepared(folder: Path, *, own_tokens: bool = False) -> tuple[dict[str, Any], Any, dict[str, Split]]:
     """Load manifest, tokenizer and splits of a prepared task, for example results/data/mrpc.
+
+    Args:
+        folder: the prepared task.
+        own_tokens: take the tokenizer and the tokens of students with a vocabulary of their own; the teacher's are then
+            in `Split.teacher`.
 
     Raises:
         RkdError: a file is missing, damaged or modified.
     """
     manifest = read_unchanged(folder)
     try:
-        tokenizer = load_tokenizer(folder / "tokenizer")
-        return manifest, tokenizer, load_splits(folder, tokenizer.pad_token_id)
+        tokenizer = load_tokenizer(folder / TOKENIZER)
+        splits = load_splits(folder, tokenizer.pad_token_id)
+        if not own_tokens:
+            return manifest, tokenizer, splits
+        own = load_tokenizer(folder / STUDENT_TOKENIZER)
+        own_splits = load_splits(folder, own.pad_token_id, STUDENT)
+        for name, split in own_splits.items():
+            split.teacher = splits[name]
+        return manifest, own, own_splits
     except (OSError, ValueError, KeyError, RkdError) as error:  # damaged Arrow files are a ValueError
         reason = " ".join(str(error).split())
         raise RkdError(
@@ -133,12 +158,13 @@ def load_prepared(folder: Path) -> tuple[dict[str, Any], Any, dict[str, Split]]:
         ) from error
 
 
-def load_splits(folder: Path, pad_token_id: int) -> dict[str, Split]:
+def load_splits(folder: Path, pad_token_id: int, prefix: str = "") -> dict[str, Split]:
     """Load the splits of a prepared task, by name.
 
     Args:
         folder: a prepared task, for example results/data/mrpc.
+        pad_token_id, prefix: see `Split`.
     """
     dataset = load_from_disk(str(folder / "dataset"))
     assert isinstance(dataset, DatasetDict)
-    return {str(name): Split(split, pad_token_id) for name, split in dataset.items()}
+    return {str(name): Split(split, pad_token_id, prefix) for name, split in dataset.items()}

@@ -58,7 +58,8 @@ def planned_data(spec: RunSpec, data: Path, sha256: str | None) -> tuple[dict[st
     Raises:
         RkdError: the data belong to another task or have another `sha256`.
     """
-    manifest, tokenizer, splits = load_prepared(data)
+    own_tokens = spec.options.get("student_tokenizer") == "own"
+    manifest, tokenizer, splits = load_prepared(data, own_tokens=own_tokens)
     if sha256 not in (None, manifest["sha256"]):
         raise RkdError(
             f"{data}: found data with the sha256 {manifest['sha256']}; expected {sha256}, those of the plan: something "

@@ -21,6 +21,10 @@ class Subset(Split):
         self.whole, self.rows = whole, rows
         self.idx, self.labels, self.lengths = whole.idx[rows], whole.labels[rows], whole.lengths[rows]
 
+    @property
+    def for_teacher(self) -> Split:
+        return self if self.whole.teacher is None else Subset(self.whole.teacher, self.rows)
+
     def batch(self, rows: Tensor) -> dict[str, Tensor]:
         return self.whole.batch(self.rows[rows])
 

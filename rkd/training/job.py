@@ -19,7 +19,8 @@ from rkd.methods.base import Method
 from rkd.methods.build import build
 from rkd.models import loading
 from rkd.models.soft_labels import SoftLabels, divisor_for_entropy, mean_entropy
-from rkd.models.tokenizer import save_tokenizer
+from rkd.models.tokenizer import load_tokenizer, save_tokenizer
+from rkd.runs.prepared import TOKENIZER
 from rkd.specs.identity import LEFT, in_store
 from rkd.specs.jobs import RunSpec
 from rkd.tasks import get
@@ -95,9 +96,11 @@ def run(
     smoothing = None
     if teachers and by_name(spec.method).needs_teacher:
         found = []
+        own_tokens = spec.options.get("student_tokenizer") == "own"
+        reads = load_tokenizer(data / TOKENIZER) if own_tokens else tokenizer
         for place in (*teachers, *([entropy_of] if entropy_of else [])):
             found.append(loading.load_finetuned(place))
-            loading.check_reading(found[-1], tokenizer, where=str(place), max_length=max_length, pair=task.pair)
+            loading.check_reading(found[-1], reads, where=str(place), max_length=max_length, pair=task.pair)
         guide = found[0] if len(found) == 1 else SoftLabels(found[: len(teachers)])
         if entropy_of is not None and isinstance(guide, SoftLabels):
             smoothing = _match_entropy(guide, found[-1], parts, spec.options["temperature"], accelerator.device)
@@ -179,7 +182,9 @@ def _match_entropy(
         For run.json: `entropy` in nats, and `divisor`, by which the logits are divided.
     """
     z, z_other = (
-        loop.all_logits(cast(nn.Module, model).to(device), "teacher", {"train": parts.train}, device)["train"]
+        loop.all_logits(cast(nn.Module, model).to(device), "teacher", {"train": parts.train.for_teacher}, device)[
+            "train"
+        ]
         for model in (guide, other)
     )
     entropy = mean_entropy(z_other, temperature)

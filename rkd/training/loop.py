@@ -53,7 +53,7 @@ def train(
     z_t = None
     if method.teacher is not None and not method.trains_teacher:
         with checkpoint.interruptible():
-            z_t = all_logits(method.teacher, "teacher", data.dev, device)
+            z_t = all_logits(method.teacher, "teacher", _for_teacher(data.dev), device)
 
     def evaluated(epoch: int, losses: dict[str, float]) -> dict[str, Any]:
         """Evaluate after an epoch and add the result to the history."""
@@ -142,7 +142,7 @@ def evaluate(
         record["held_out_loss"] = float(method.task_loss(z.to(device), data.held_out.labels.to(device)))
     if method.teacher is None:
         return record
-    z_t = z_t or all_logits(method.teacher, "teacher", data.dev, device)
+    z_t = z_t or all_logits(method.teacher, "teacher", _for_teacher(data.dev), device)
     teacher = {"primary_score": evaluation.dev_primary_score(task, evaluation.scores(task, z_t, data.dev))}
     split, temperature = task.primary_split, getattr(method, "temperature", 1.0)
     teacher |= evaluation.soft_label_statistics(z_s[split], z_t[split], temperature)
@@ -158,6 +158,10 @@ def evaluate(
             )
     record["teacher"] = teacher
     return record
+
+
+def _for_teacher(splits: Mapping[str, Split]) -> dict[str, Split]:
+    return {name: split.for_teacher for name, split in splits.items()}
 
 
 def _selected_by(record: Mapping[str, Any], selection: str) -> float:

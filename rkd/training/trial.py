@@ -8,8 +8,10 @@ import logging
 import multiprocessing
 import signal
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import PreTrainedModel
@@ -69,19 +71,25 @@ def trial(
     quiet_transformers()
     where = choose_device(device)
     task = get(teacher.task, teacher.custom_task)
-    manifest, tokenizer, splits = planned_data(teacher, data, data_sha256)
 
     @cache
-    def first(model: ModelSpec) -> PreTrainedModel:
+    def prepared(tokens: str) -> tuple[dict[str, Any], Any, dict[str, Split]]:
+        return planned_data(replace(teacher, options={"student_tokenizer": tokens}), data, data_sha256)
+
+    @cache
+    def first(model: ModelSpec, tokens: str = "teacher") -> PreTrainedModel:
+        manifest, tokenizer, _ = prepared(tokens)
         return loading.load_for(model, task, tokenizer, teacher.seed, manifest["max_length"])
 
+    prepared("teacher")
     problems: dict[str, list[str]] = {}
     for spec in (teacher, *students):
         try:
             with explain_out_of_memory(spec.variant, spec.training):
                 precision.check(spec.training["precision"], where)
                 guide = first(teacher.model) if by_name(spec.method).needs_teacher else None
-                _step(spec, task, first(spec.model), guide, splits, where)
+                tokens = spec.options.get("student_tokenizer", "teacher")
+                _step(spec, task, first(spec.model, tokens), guide, prepared(tokens)[2], where)
         except RkdError as error:
             problems.setdefault(str(error), []).append(spec.variant)
     if problems:
