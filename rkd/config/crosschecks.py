@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from rkd.config.custom_tasks import TASK_CHECKS
-from rkd.config.model_checks import MODEL_CHECKS, readable
+from rkd.config.model_checks import MODEL_CHECKS, OWN, readable
 from rkd.config.names import name_problems, value_problems
 from rkd.config.problems import (
     KeyPath,
@@ -84,6 +84,10 @@ def _other_student(values: Values, name: str, overrides: Config) -> Iterator[Loc
     if place in values.bad:
         return
     student = overrides["student_model"]
+    if values.config.get("student_tokenizer") == OWN:
+        expected = "no other student: with student_tokenizer own, the data have the tokens of one"
+        yield place, Problem(path_text(place), shown(student), expected)
+        return
     apart = {
         **values.config,
         **{"student_model": student, "student_revision": None, "student_sha256": None},

@@ -10,6 +10,8 @@ from rkd.methods.facts import METHODS
 from rkd.tasks import TASKS
 
 LayerMap = str | list[list[int]]
+# The value of student_tokenizer with which student and teacher each have a vocabulary of their own.
+OWN = "own"
 
 
 @reads("{role}_model")
@@ -51,9 +53,34 @@ def teacher_layers(teacher: Value, student: Value) -> Iterator[Located]:
         yield student.problem(f"layers from 0 to {depth - 1}: the teacher has {depth}")
 
 
-@reads("teacher_model", "student_model")
-def shared_vocabulary(teacher: Value, student: Value) -> Iterator[Located]:
+@reads("teacher_model", "student_model", "student_tokenizer?", "variants.*.method")
+def own_tokens(teacher: Value, student: Value, tokens: Value, methods: Value) -> Iterator[Located]:
+    """Report a tokenizer of the student's own that it does not have, or that a method cannot use."""
+    if tokens.value != OWN:
+        return
+    facts = {name: METHODS[method] for name, method in methods.value.items()}
+    if unable := [name for name, each in facts.items() if each.needs_teacher and not each.logits_only]:
+        able = ", ".join(name for name, each in METHODS.items() if each.logits_only)
+        expected = (
+            f"teacher: {', '.join(unable)} compare{'s' * (len(unable) == 1)} more than logits; own goes with {able}"
+        )
+        yield tokens.problem(expected)
+    if student.model.kind == "teacher-layers":
+        yield student.problem("a model with a tokenizer of its own: layers of the teacher read what it reads")
+    elif student.model.tokenizer_error:
+        yield student.problem("a model with its tokenizer, as student_tokenizer is own", student.model.tokenizer_error)
+
+
+def _writer(teacher: Value, model: Value, tokens: Value) -> Value:
+    """Return the model whose tokenizer writes what a model reads."""
+    return model if tokens.value == OWN and model.path == ("student_model",) else teacher
+
+
+@reads("teacher_model", "student_model", "student_tokenizer?")
+def shared_vocabulary(teacher: Value, student: Value, tokens: Value) -> Iterator[Located]:
     """Report a student that cannot read the tokens of the teacher."""
+    if tokens.value == OWN:
+        return
     kinds = (teacher.model.kind, student.model.kind)
     if kinds == ("config", "config") or student.model.kind == "teacher-layers":
         return  # two random initialisations share the vocabulary that is built for them
@@ -74,29 +101,32 @@ def tokenizer(teacher: Value) -> Iterator[Located]:
         yield teacher.problem(expected, teacher.model.tokenizer_error)
 
 
-@reads("teacher_model", "{role}_model")
-def token_rows(teacher: Value, model: Value) -> Iterator[Located]:
+@reads("teacher_model", "{role}_model", "student_tokenizer?")
+def token_rows(teacher: Value, model: Value, tokens: Value) -> Iterator[Located]:
     """Report a token embedding with fewer rows than the tokenizer has ids; `check_reading` asks the model itself."""
-    rows, tokens = model.model.facts.vocabulary, teacher.model.vocabulary
-    if teacher.model.tokenizer_error or not tokens or rows is None or model.model.kind == "config":
+    writer = _writer(teacher, model, tokens)
+    rows, ids = model.model.facts.vocabulary, writer.model.vocabulary
+    if writer.model.tokenizer_error or not ids or rows is None or model.model.kind == "config":
         return
-    if rows <= (highest := max(tokens.values())):
-        expected = f"more than {highest}: the teacher's tokenizer has ids up to that"
+    if rows <= (highest := max(ids.values())):
+        whose = "the teacher's" if writer is teacher else "its"
+        expected = f"more than {highest}: {whose} tokenizer has ids up to that"
         yield model.problem(expected, found=f"{shown(model.value)} with vocab_size {rows}")
 
 
-@reads("teacher_model", "{role}_model")
-def padding(teacher: Value, model: Value) -> Iterator[Located]:
+@reads("teacher_model", "{role}_model", "student_tokenizer?")
+def padding(teacher: Value, model: Value, tokens: Value) -> Iterator[Located]:
     """Report a padding token that is not that of the vocabulary which is built: BERT's, token 0."""
-    if teacher.model.kind == "config" and (token := model.model.facts.pad_token_id) not in (None, 0):
+    built = _writer(teacher, model, tokens).model.kind == "config"
+    if built and (token := model.model.facts.pad_token_id) not in (None, 0):
         found = f"{shown(model.value)} with pad_token_id {token}"
         yield model.problem("0, or none: the padding of the vocabulary that is built", found=found)
 
 
-@reads("teacher_model", "{role}_model", "tasks", "custom_tasks?")
-def token_types(teacher: Value, model: Value, tasks: Value, custom: Value) -> Iterator[Located]:
+@reads("teacher_model", "{role}_model", "student_tokenizer?", "tasks", "custom_tasks?")
+def token_types(teacher: Value, model: Value, tokens: Value, tasks: Value, custom: Value) -> Iterator[Located]:
     """Report a model that cannot tell the texts of a pair apart: in the vocabulary that is built, by their types."""
-    if teacher.model.kind != "config" or model.model.facts.token_types != 1:
+    if _writer(teacher, model, tokens).model.kind != "config" or model.model.facts.token_types != 1:
         return
     pairs = [name for name in tasks.value if _is_pair(name, custom.value or {})]
     if pairs:
@@ -115,9 +145,11 @@ def whole_vocabulary(student: Value) -> Iterator[Located]:
         yield student.problem("a model whose files are whole", student.model.vocabulary_error)
 
 
-@reads("teacher_model", "student_model")
-def same_tokens(teacher: Value, student: Value) -> Iterator[Located]:
+@reads("teacher_model", "student_model", "student_tokenizer?")
+def same_tokens(teacher: Value, student: Value, tokens: Value) -> Iterator[Located]:
     """Report a student whose vocabulary is not the teacher's, token by token."""
+    if tokens.value == OWN:
+        return
     ours, theirs = student.model.vocabulary, teacher.model.vocabulary
     if not teacher.model.tokenizer_error and ours is not None and theirs is not None and ours != theirs:
         token, index = min(ours.items() ^ theirs.items(), key=lambda item: (item[1], item[0]))
@@ -210,6 +242,7 @@ MODEL_CHECKS = (
     revision,
     checksum,
     teacher_layers,
+    own_tokens,
     shared_vocabulary,
     tokenizer,
     token_rows,

@@ -34,8 +34,8 @@ def columns_of(labels: Sequence[str], given: Sequence[str] | Mapping[Any, str]) 
             by_label.update({label: named[0]} if named else {})
     if missing := [label for label in labels if label not in by_label]:
         raise RkdError(
-            f"found no column of the label {missing[0]!r} among {listed(map(str, given)) or 'none'}; expected one per label, "
-            f"named {PREFIX}LABEL or LABEL, or a mapping of labels to columns"
+            f"found no column of the label {missing[0]!r} among {listed(map(str, given)) or 'none'}; expected one per "
+            f"label, named {PREFIX}LABEL or LABEL, or a mapping of labels to columns"
         )
     columns = [by_label[label] for label in labels]
     if isinstance(given, Mapping):

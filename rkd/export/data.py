@@ -5,7 +5,7 @@ from typing import Any
 
 from rkd.errors import RkdError
 from rkd.runs.manifest import read_manifest
-from rkd.runs.prepared import read_unchanged
+from rkd.runs.prepared import STUDENT, read_unchanged
 
 
 def data_of(run: Path, task: str, sha256: str) -> tuple[Path, dict[str, Any]] | None:
@@ -26,8 +26,13 @@ def data_of(run: Path, task: str, sha256: str) -> tuple[Path, dict[str, Any]] | 
     return None
 
 
-def dev_rows(run: Path, task: str, sha256: str, split: str) -> Any:
+def dev_rows(run: Path, task: str, sha256: str, split: str, *, own_tokens: bool) -> Any:
     """Return a split of a run's data, a `datasets.Dataset` with tokens, label and idx.
+
+    Args:
+        run, task, sha256: as `data_of`.
+        split: the name of the split.
+        own_tokens: take the tokens of students with a vocabulary of their own.
 
     Raises:
         RkdError: the data are gone or have changed.
@@ -42,4 +47,10 @@ def dev_rows(run: Path, task: str, sha256: str, split: str) -> Any:
     read_unchanged(found[0])
     splits = load_from_disk(str(found[0] / "dataset"))
     assert isinstance(splits, DatasetDict)
-    return splits[split]
+    rows = splits[split]
+    if not own_tokens:
+        return rows
+    own = [name for name in rows.column_names if name.startswith(STUDENT)]
+    return rows.select_columns([*own, "label", "idx"]).rename_columns(
+        {name: name.removeprefix(STUDENT) for name in own}
+    )

@@ -62,7 +62,8 @@ def _quantized(result: Result, folder: Path) -> Quantized:
     file = result.folder / "run.json"
     record = read_record(file, "spec", "data/sha256")
     task = task_of(record["spec"], file)
-    rows = dev_rows(result.folder, task.name, record["data"]["sha256"], task.primary_split)
+    own = record["spec"]["options"].get("student_tokenizer") == "own"
+    rows = dev_rows(result.folder, task.name, record["data"]["sha256"], task.primary_split, own_tokens=own)
     known = result.predictions
     known = known[known["split"] == task.primary_split].set_index("idx").loc[rows["idx"][:]]
     logits = known[[name for name in known.columns if name.startswith("logit_")]].to_numpy()

@@ -5,7 +5,7 @@ import itertools
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import torch
 
@@ -14,8 +14,8 @@ from rkd.methods.build import build
 from rkd.models import loading
 from rkd.profiling import measure
 from rkd.specs.profiling import StepCostSpec, TimedVariant
-from rkd.tasks import Task, get
-from rkd.training.batches import Split, load_prepared
+from rkd.tasks import get
+from rkd.training.batches import load_prepared
 from rkd.utils.files import write_json
 from rkd.utils.provenance import Stopwatch, provenance
 from rkd.utils.torch_setup import choose_device, quiet_transformers, seed_everything
@@ -31,10 +31,15 @@ def measured_task(
         folders: folders of trained models by row: "teacher", "student", or a variant's name.
     """
     started, where = Stopwatch(), _start(device, threads)
-    task, splits, _ = _prepared(data)
+    manifest, _, splits = load_prepared(data)
+    task = get(manifest["task"], manifest.get("custom_task"))
     split = splits[task.primary_split]
+    reads = dict.fromkeys(folders, split)
+    if "student_tokenizer" in manifest:
+        own = load_prepared(data, own_tokens=True)[2][task.primary_split]
+        reads = {row: split if row == "teacher" else own for row in folders}
     loaded = {row: loading.load_finetuned(Path(folder)) for row, folder in folders.items()}
-    rows = measure.measure_models(loaded, split, where, repeats=repeats)
+    rows = measure.measure_models(loaded, reads, where, repeats=repeats)
     write_json(
         out,
         {
@@ -62,13 +67,15 @@ def measured_methods(
         teacher: folder of a fine-tuned teacher.
     """
     started, where = Stopwatch(), _start(device, threads)
-    task, splits, tokenizer = _prepared(data)
+    own = any(one.options.get("student_tokenizer") == "own" for one in spec.variants)
+    manifest, tokenizer, splits = load_prepared(data, own_tokens=own)
+    task = get(manifest["task"], manifest.get("custom_task"))
     rows = splits["train"].shuffled(spec.batch_size, seed=0, epoch=1)[0]
     batch = {name: tensor.to(where) for name, tensor in splits["train"].batch(rows).items()}
     length = int(splits["train"].lengths.max())
     first_student = loading.load_for(spec.student, task, tokenizer, seed=0, max_length=length)
     first_teacher = loading.load_finetuned(teacher)
-    loading.check_fit(first_student, first_teacher)
+    loading.check_fit(first_student, first_teacher, same_vocabulary=not own)
 
     def builder(one: TimedVariant) -> Method:
         return build(
@@ -102,9 +109,3 @@ def _start(device: str, threads: int) -> torch.device:
     quiet_transformers()
     seed_everything(0, threads)
     return cast(torch.device, choose_device(device))
-
-
-def _prepared(data: Path) -> tuple[Task, dict[str, Split], Any]:
-    """Load task, splits and tokenizer of a prepared task."""
-    manifest, tokenizer, splits = load_prepared(data)
-    return get(manifest["task"], manifest.get("custom_task")), splits, tokenizer

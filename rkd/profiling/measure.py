@@ -52,7 +52,7 @@ def flops(config: PretrainedConfig, length: int) -> int:
 
 def measure_models(
     models: Mapping[str, PreTrainedModel],
-    split: Split,
+    splits: Split | Mapping[str, Split],
     device: torch.device,
     *,
     repeats: int = 50,
@@ -66,24 +66,27 @@ def measure_models(
     Batches are drawn at random and padded to their longest example. Models are interleaved at every batch, so that a
     slow spell affects all of them equally. The timed code is the model's own forward pass in float32.
 
+    Args:
+        models: the models by name.
+        splits: the examples; or, where models have tokenizers of their own, the same examples as each model reads them.
+        device: where they are measured.
+
     Returns:
         One dict per model: row, parameters, parameters_without_embeddings, flops (per example, the mean over all
         examples at their own lengths), latency_ms, throughput (examples per second).
     """
-    if len(split) < batch_size:
-        raise RkdError(f"efficiency: {len(split)} examples; expected at least {batch_size}, the batch size")
+    reads = splits if isinstance(splits, Mapping) else dict.fromkeys(models, splits)
+    count = len(next(iter(reads.values())))
+    if count < batch_size:
+        raise RkdError(f"efficiency: {count} examples; expected at least {batch_size}, the batch size")
     for model in models.values():
         model.to(device).eval()  # type: ignore[arg-type]
     generator = torch.Generator().manual_seed(seed)
     single, many = (
-        [
-            _inputs(split, torch.randperm(len(split), generator=generator)[:size], device)
-            for _ in range(warm_up + repeats)
-        ]
+        [torch.randperm(count, generator=generator)[:size] for _ in range(warm_up + repeats)]
         for size in (1, batch_size)
     )
-    latency, batch_time = (_medians(models, batches, warm_up, device) for batches in (single, many))
-    lengths = split.lengths.tolist()
+    latency, batch_time = (_medians(models, reads, batches, warm_up, device) for batches in (single, many))
     result = []
     for name, model in models.items():
         parameters = count_parameters(model)
@@ -92,7 +95,7 @@ def measure_models(
                 "row": name,
                 "parameters": parameters["total"],
                 "parameters_without_embeddings": parameters["without_embeddings"],
-                "flops": statistics.fmean(flops(model.config, length) for length in lengths),
+                "flops": statistics.fmean(flops(model.config, length) for length in reads[name].lengths.tolist()),
                 "latency_ms": 1e3 * latency[name],
                 "throughput": batch_size / batch_time[name],
             }
@@ -223,17 +226,23 @@ def _embedding(model: nn.Module) -> nn.Module:
 
 
 def _inputs(split: Split, rows: Tensor, device: torch.device) -> Inputs:
-    return {name: tensor.to(device) for name, tensor in split.batch(rows).items() if name != "labels"}
+    names = ("input_ids", "attention_mask", "token_type_ids")
+    return {name: tensor.to(device) for name, tensor in split.batch(rows).items() if name in names}
 
 
 @torch.no_grad()
 def _medians(
-    models: Mapping[str, PreTrainedModel], batches: Sequence[Inputs], warm_up: int, device: torch.device
+    models: Mapping[str, PreTrainedModel],
+    reads: Mapping[str, Split],
+    batches: Sequence[Tensor],
+    warm_up: int,
+    device: torch.device,
 ) -> dict[str, float]:
     """Return the median seconds of a forward pass by model."""
     times: dict[str, list[float]] = {name: [] for name in models}
-    for number, inputs in enumerate(batches):
+    for number, rows in enumerate(batches):
         for name, model in models.items():
+            inputs = _inputs(reads[name], rows, device)
             elapsed = _timed(partial(model, **inputs), device)
             if number >= warm_up:
                 times[name].append(elapsed)

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, NoReturn, Self, Union, get_args, get_origin, g
 from rkd.errors import RkdError
 
 # Left out of the JSON when empty.
-_OPTIONAL = ("axis", "custom_task", "custom_tasks", "glue_files", "unlabelled")
+_OPTIONAL = ("axis", "custom_task", "custom_tasks", "glue_files", "student_tokenizer", "unlabelled")
 _KINDS = {dict: "an object", list: "a list", tuple: "a list", str: "text", bool: "true or false"}
 _KINDS |= {int: "a whole number", float: "a number"}
 

@@ -18,6 +18,8 @@ class DataSpec(Spec):
             the labels, in their order, or None and a `file` that has them.
         glue_files: SHA-256 of the files in a GLUE folder by split, of those that exist.
         unlabelled: format and SHA-256 of a file of further training rows without labels.
+        student_tokenizer: `reference`, `revision` and `content` of the tokenizer of students with a vocabulary of their
+            own.
     """
 
     title: ClassVar[str] = "data spec"
@@ -35,3 +37,4 @@ class DataSpec(Spec):
     tokenizer_content: str | None = None
     glue_files: dict[str, str] | None = None
     unlabelled: dict[str, str] | None = None
+    student_tokenizer: dict[str, str | None] | None = None

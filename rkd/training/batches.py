@@ -69,8 +69,8 @@ class Split:
 
         Returns:
             `input_ids`, `attention_mask` and optionally `token_type_ids`, int64, shape (rows, longest), `labels`, shape
-            (rows,), and optionally `soft_labels`, shape (rows, classes). With a teacher that has another tokenizer, also
-            its inputs, as `teacher_input_ids` and so on.
+            (rows,), and optionally `soft_labels`, shape (rows, classes). With a teacher that has another tokenizer,
+            also its inputs, as `teacher_input_ids` and so on.
         """
         width = int(self.lengths[rows].max())
         result = {"attention_mask": (torch.arange(width) < self.lengths[rows, None]).long()}

@@ -88,7 +88,7 @@ _KINDS = {
     ),
     "metrics files": _kind(r"metrics/[^/]+/[^/]+/seed-\d+", r"\.json", "{}.json", check_metrics),
     "prepared tasks": _kind(
-        "data/[^/]+", r"/(?:manifest\.json|(?:dataset|tokenizer)/.+)", "{}/manifest.json", check_data
+        "data/[^/]+", r"/(?:manifest\.json|(?:dataset|tokenizer|student-tokenizer)/.+)", "{}/manifest.json", check_data
     ),
     "tables": _kind("tables/[^/]+", r"\.(?:json|csv|md|tex|html)", "{}.json", check_made),
     # Results from before figures and pages had records have none; where the page has one, it names those of figures.

@@ -14,6 +14,7 @@ from rkd.methods.facts import needs_teacher
 from rkd.models import source as model_source
 from rkd.models.source import COMMIT
 from rkd.runs.paths import DATA, Run, located, runs_in
+from rkd.runs.prepared import STUDENT_TOKENIZER, TOKENIZER
 from rkd.specs.base import read
 from rkd.specs.identity import run_digest, teacher_digest
 from rkd.specs.jobs import TEACHER, RunSpec
@@ -154,7 +155,9 @@ def check_record(path: Path, record: Mapping[str, Any], data_folder: Path) -> Fi
         yield from _consistent(path, record, spec)
         yield from _whole(path, record.get("outputs"))
     data = record.get("data") or {}
-    yield from _same_data(path, data_folder, data, record.get("outputs") or {})
+    own = (spec.get("options") or {}).get("student_tokenizer") == "own"
+    reads = data_folder / (STUDENT_TOKENIZER if own else TOKENIZER)
+    yield from _same_data(path, data_folder, data, record.get("outputs") or {}, reads)
     yield from _same_models(path, spec.get("model"))
     yield from _same_commits(path, spec.get("model"), record.get("hub"))
     for name, version in (record.get("packages") or {}).items():
@@ -192,8 +195,8 @@ def unlisted(path: Path, known: set[str]) -> Findings:
             yield finding(MISMATCH, file, f"{path.name} does not list it")
 
 
-def _same_data(path: Path, folder: Path, data: Mapping[str, Any], outputs: Mapping[str, str]) -> Findings:
-    """Yield findings on prepared data that differ from those in a run's record."""
+def _same_data(path: Path, folder: Path, data: Mapping[str, Any], outputs: Mapping[str, str], reads: Path) -> Findings:
+    """Yield findings on prepared data that differ from those in a run's record; the run's tokenizer was in `reads`."""
     files = data.get("files", {})
     yield from same_files(folder, files, CHANGED, "the run")
     for part in sorted({name.split("/")[0] for name in files}):
@@ -207,7 +210,7 @@ def _same_data(path: Path, folder: Path, data: Mapping[str, Any], outputs: Mappi
                 CHANGED, path, f"data: the manifest's {key} is {manifest.get(key)}, the run's {data.get(key)}"
             )
     # A run saves the tokenizer that it read; only the configuration beside it changes on the way.
-    tokenizer, saved = folder / "tokenizer" / "tokenizer.json", outputs.get("model/tokenizer.json")
+    tokenizer, saved = reads / "tokenizer.json", outputs.get("model/tokenizer.json")
     if saved and tokenizer.is_file() and digest(tokenizer) != saved:
         yield finding(CHANGED, tokenizer, f"sha256 is {digest(tokenizer)}; the run's tokenizer has {saved}")
 

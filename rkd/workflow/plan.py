@@ -7,6 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from rkd.config.model_checks import OWN
 from rkd.config.teachers import ENSEMBLE, FROM, MATCH, SOFT_LABELS, SOURCES, left_behind, sources
 from rkd.config.tuning import Candidate, candidates
 from rkd.config.variants import Overrides, changed, expand, on_task, resolve, teacher_settings
@@ -170,6 +171,7 @@ class Plan:
             custom_task=self._own_data(task),
             tokenizer_content=self._tokenizer_content,
             glue_files=self._glue_files(task) if source == "glue_dir" else None,
+            student_tokenizer=self._student_tokenizer,
             unlabelled=_known_file(files["unlabelled"]) if "unlabelled" in files else None,
         )
 
@@ -286,6 +288,7 @@ class Plan:
             {
                 **_pick(settings, METHODS[method].options),
                 **({"soft_labels": True} if self.learns_from_soft_labels(variant) else {}),
+                **({"student_tokenizer": OWN} if self.config.get("student_tokenizer") == OWN else {}),
             },
             self._own_task(task, training=True),
         )
@@ -498,6 +501,13 @@ class Plan:
     @cached_property
     def _tokenizer_content(self) -> str | None:
         return model_source.parse(self.config["teacher_model"]).tokenizer_content()
+
+    @cached_property
+    def _student_tokenizer(self) -> dict[str, str | None] | None:
+        if self.config.get("student_tokenizer") != OWN:
+            return None
+        source, revision = self.config["student_model"], self.config["student_revision"]
+        return {"reference": source, "revision": revision, "content": model_source.parse(source).tokenizer_content()}
 
     @cached_property
     def _teacher_model(self) -> ModelSpec:
