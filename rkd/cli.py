@@ -157,7 +157,9 @@ def predict(
     model: ModelFolder,
     data: Annotated[Path, typer.Argument(metavar="DATA", help="Rows to predict: .csv, .tsv, .jsonl or .parquet.")],
     text: Text = None,
-    out: Annotated[Path | None, typer.Option(help="File to write; by default predictions are printed as CSV.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="File to write, or to replace; by default predictions are printed as CSV.")
+    ] = None,
     predictions_only: Annotated[
         bool, typer.Option("--predictions-only", help="Leave out the columns of DATA.")
     ] = False,
@@ -475,7 +477,10 @@ _NAMES = {
 def _as_given(command: Any, arguments: list[str], problem: Wrong) -> str:
     """Return the problem under the name that the user gave: an option, or an argument in capitals."""
     parameters = command.commands[next(each for each in arguments if each in command.commands)].params
-    by_name = {each.name: each.opts[0] if each.opts[0].startswith("-") else each.name.upper() for each in parameters}
+    by_name = {
+        each.name: each.opts[0] if each.opts[0].startswith("-") else (each.metavar or each.name.upper()).rstrip("…")
+        for each in parameters
+    }
 
     def called(argument: str) -> str:
         name, slash, part = argument.partition("/")  # out/teacher is a folder in out

@@ -10,7 +10,7 @@ from datasets import Dataset
 
 from rkd.config import arguments
 from rkd.data.files import read_split, read_texts
-from rkd.data.prepare import encode, without_bars
+from rkd.data.prepare import encode, warn_about_blank_texts, without_bars
 from rkd.data.reading import read_columns, write_columns
 from rkd.errors import RkdError
 from rkd.labels import check_names
@@ -146,6 +146,7 @@ class Classifier:
 
     @without_bars()
     def _logits(self, task: Task, rows: Dataset, file: str | Path) -> tuple[torch.Tensor, Split]:
+        warn_about_blank_texts({str(file): rows}, task.text_fields)
         encoded = encode({str(file): rows}, self.tokenizer, task.text_fields, self.max_length)
         split = Split(encoded[str(file)], self.tokenizer.pad_token_id)
         return evaluation.predict(self.model.to(self.device), split, self.device), split

@@ -295,7 +295,8 @@ def check_classifier(
     if text is not None:
         problems += columns("text", text)
     elif not problems and "text" not in known:
-        problems.append(Wrong("text", f"found no column; expected one or two columns that {reference} reads"))
+        hint = "" if os.path.exists(reference) else f"; nothing is at this path, so {reference} is a name on the hub"
+        problems.append(Wrong("text", f"found no column; expected one or two columns that {reference} reads{hint}"))
     if labelled and label is None and not problems and "label" not in known:
         problems.append(NO_LABEL)
     if label is not None and not isinstance(label, str):

@@ -3,6 +3,7 @@
 import numbers
 import os
 import sys
+from collections.abc import Mapping
 from typing import Any
 
 
@@ -28,6 +29,20 @@ def plain_number(value: Any) -> Any:
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
         return value
     return int(value) if isinstance(value, numbers.Integral) else float(value)
+
+
+def plain_numbers(value: Any) -> Any:
+    """Convert NumPy numbers to Python numbers, also those in a NumPy array, a list, a tuple or a mapping.
+
+    >>> plain_numbers({"bad": 1, "good": 2.5})
+    {'bad': 1, 'good': 2.5}
+    """
+    if isinstance(value, Mapping):
+        return {key: plain_number(each) for key, each in value.items()}
+    numpy = sys.modules.get("numpy")
+    if isinstance(value, list | tuple) or (numpy is not None and isinstance(value, numpy.ndarray) and value.ndim == 1):
+        return [plain_number(each) for each in value]
+    return plain_number(value)
 
 
 def is_frame(value: Any) -> bool:

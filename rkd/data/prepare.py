@@ -108,7 +108,7 @@ def prepare(
     encoder = _tokenizer(tokenizer, tokenizer_revision, raw, fields, vocab_size)
     _check_length(max_length, encoder, tokenizer)
     encoders = {TOKENIZER: encoder}
-    _warn_about_blank_texts(raw, fields)
+    warn_about_blank_texts(raw, fields)
     if custom_task is not None:
         _warn_about_custom_data(raw, known, held_out="validation" not in custom_task["files"])
     manifest: dict[str, Any] = {
@@ -242,12 +242,18 @@ def _sha256(content: Any) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
 
 
-def _warn_about_blank_texts(raw: DatasetDict, fields: Sequence[str]) -> None:
+def warn_about_blank_texts(raw: Mapping[str, Dataset], fields: Sequence[str]) -> None:
+    """Log a warning that counts the empty texts of each split.
+
+    Args:
+        raw: the rows, by the name of the split in the warning.
+        fields: the columns of the texts.
+    """
     for name, split in raw.items():
         blank = [row for field in fields for row, text in enumerate(split[field][:]) if not text.strip()]
         if blank:
             first = split["idx"][min(blank)] + 1
-            logger.warning("%s: %d texts are empty or white space, the first in row %d", name, len(blank), first)
+            logger.warning("%s: texts that are empty or white space: %d, the first in row %d", name, len(blank), first)
 
 
 def _warn_about_custom_data(raw: DatasetDict, task: tasks.Task, *, held_out: bool) -> None:

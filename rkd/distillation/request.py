@@ -13,7 +13,7 @@ from rkd.config import arguments
 from rkd.config.arguments import Wrong, refuse
 from rkd.config.crosschecks import checked_section
 from rkd.config.problems import SectionError
-from rkd.config.python_values import is_frame, is_model, plain_number, shown
+from rkd.config.python_values import is_frame, is_model, plain_number, plain_numbers, shown
 from rkd.config.schema import schema
 from rkd.config.variants import with_defaults, without_unread
 from rkd.data.soft_columns import columns_of, labels_of
@@ -171,7 +171,7 @@ class Request:
 
     def _complete_settings(self) -> None:
         given = dict(self.settings)
-        if isinstance(rates := given.get("learning_rate"), list | tuple):
+        if isinstance(rates := plain_numbers(given.get("learning_rate")), list):
             given = self._several(given, list(rates))
         self._set("settings", _settings("settings", TRAINING, given, self.method))
         if self.scores is not None and (weights := self.settings["class_weights"]) is not None:
@@ -435,7 +435,7 @@ def _settings(
             if key in OPTIONS and known and key not in known.options:
                 problem = f"found {key}, which method {method} does not read; expected some of {', '.join(defaults)}"
             refuse([Wrong(what, problem, other="options" if key in OPTIONS else "")])
-    return _section(what, {**defaults, **{key: plain_number(value) for key, value in given.items()}}, method)
+    return _section(what, {**defaults, **{key: plain_numbers(value) for key, value in given.items()}}, method)
 
 
 def _options(method: str, given: Mapping[str, Any]) -> dict[str, Any]:

@@ -166,6 +166,13 @@ def _each_class(result: Result, task: Task) -> Iterator[str]:
     for one in found.classes:
         scores = " | ".join(_score(value) for value in (one.precision, one.recall, one.f1))
         yield f"| {markdown(one.label)} | {one.support} | {scores} |"
+    yield ""
+    yield "Confusion, a row per class and a column per prediction:"
+    yield ""
+    yield f"| class | {' | '.join(map(markdown, task.labels))} |"
+    yield f"|---|{'---|' * len(task.labels)}"
+    for label, counts in zip(task.labels, found.confusion.tolist(), strict=True):
+        yield f"| {markdown(label)} | {' | '.join(map(str, counts))} |"
 
 
 def _score(value: float) -> str:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from rkd.errors import RkdError
-from rkd.labels import listed
+from rkd.labels import label_name, listed
 from rkd.methods import by_name
 from rkd.methods.base import Method
 from rkd.methods.build import build
@@ -233,17 +233,19 @@ def build_run(
     )
 
 
-def class_weights(rule: str | Sequence[float] | None, labels: Tensor, names: Sequence[str]) -> Tensor | None:
+def class_weights(
+    rule: str | Sequence[float] | Mapping[str, float] | None, labels: Tensor, names: Sequence[str]
+) -> Tensor | None:
     """Return the weight of each class in the task loss, with a mean of 1 over the training rows.
 
     Args:
-        rule: "balanced", for weights in inverse proportion to the classes' numbers of rows, a weight per class, or
-            None for no weights.
+        rule: "balanced", for weights in inverse proportion to the classes' numbers of rows, a weight per class, by its
+            name or in the order of the ids, or None for no weights.
         labels: class ids of the training rows, shape (rows,).
         names: the classes, in the order of their ids.
 
     Raises:
-        RkdError: another number of weights than of classes, or labels that are scores.
+        RkdError: another number of weights than of classes, weights of other classes, or labels that are scores.
 
     >>> class_weights("balanced", torch.tensor([0, 0, 0, 1]), ["bad", "good"])
     tensor([0.6667, 2.0000])
@@ -256,6 +258,13 @@ def class_weights(rule: str | Sequence[float] | None, labels: Tensor, names: Seq
     if rule == "balanced":
         weights = len(labels) / (classes * counts.clamp(min=1))
     else:
+        if isinstance(rule, Mapping):
+            given = {label_name(key): value for key, value in rule.items()}
+            if given.keys() != set(map(label_name, names)):
+                raise RkdError(
+                    f"class_weights: found those of {listed(given)}; expected one of each of {listed(names)}"
+                )
+            rule = [given[label_name(name)] for name in names]
         if len(rule) != classes:
             order = f"one per label in this order: {listed(names)}"
             raise RkdError(f"class_weights: found {len(rule)} numbers; expected {classes}, {order}")

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from rkd.metrics.by_class import by_class
 from rkd.metrics.facts import MOST_CLASSES
@@ -19,7 +20,7 @@ from rkd.specs.report import ReportSpec
 from rkd.tasks import get
 
 MEASURES = ("precision", "recall", "f1")
-_HEADS = ("Precision", "Recall", "F1", "Seeds")
+_HEADS = ("Precision", "Recall", "F1", "Mostly taken for", "Seeds")
 # Task and class id, then the row.
 Key = tuple[str, int, str]
 
@@ -30,12 +31,14 @@ class Classes:
 
     Attributes:
         measures: the interval of each of MEASURES; NaN where it is undefined for a seed.
+        confusion: numbers of examples, summed over seeds, by task and row: a row per label, a column per prediction.
         support: the number of dev examples by task and class id.
         files: predictions files by task and row.
     """
 
     spec: ReportSpec
     measures: Mapping[Key, Mapping[str, Interval]]
+    confusion: Mapping[tuple[str, str], NDArray[np.int64]]
     support: Mapping[tuple[str, int], int]
     files: Mapping[tuple[str, str], tuple[str, ...]]
 
@@ -46,16 +49,31 @@ class Classes:
             line = {"task": task, "class": get(task).labels[code], "support": self.support[task, code], "row": row}
             for name in MEASURES:
                 line |= {name: found[name].mean, f"{name}_std": found[name].sd}
+            other, share = self._taken_for(task, code, row)
+            line |= {"taken_for": other, "taken_for_percent": share}
             lines.append(line | {"seeds": len(self.files[task, row])})
         columns = ["task", "class", "support", "row", *(f"{name}{end}" for name in MEASURES for end in ("", "_std"))]
-        return pd.DataFrame(lines, columns=[*columns, "seeds"])
+        return pd.DataFrame(lines, columns=[*columns, "taken_for", "taken_for_percent", "seeds"])
+
+    def _taken_for(self, task: str, code: int, row: str) -> tuple[str | None, float]:
+        """Return the class that examples of another are most often taken for, and their percentage; None if never."""
+        counts = self.confusion[task, row][code]
+        wrong = counts.copy()
+        wrong[code] = 0
+        most = int(wrong.argmax())
+        if not wrong[most]:
+            return None, 0.0
+        return get(task).labels[most], 100 * float(wrong[most] / counts.sum())
 
     def sidecar(self) -> dict[str, object]:
-        """Return the predictions files behind each line."""
+        """Return the predictions files behind each line, and the confusion matrices."""
         cells = [
             {**line, "files": list(self.files[line["task"], line["row"]])} for line in self.frame().to_dict("records")
         ]
-        return {"caption": self._caption(), "unit": "percent", "cells": cells}
+        confusion: dict[str, dict[str, object]] = {}
+        for (task, row), counts in self.confusion.items():
+            confusion.setdefault(task, {"labels": list(get(task).labels)})[row] = counts.tolist()
+        return {"caption": self._caption(), "unit": "percent", "cells": cells, "confusion": confusion}
 
     def grid(self) -> Grid:
         """Return the printed table: a section per task and class, a line per row."""
@@ -73,7 +91,9 @@ class Classes:
                 Cell(MISSING) if math.isnan(one.mean) else Cell(f"{one.mean:.1f}", f"{one.sd:.1f}" if one.n > 1 else "")
                 for one in (found[name] for name in MEASURES)
             )
-            yield (Cell(label), *cells, Cell(str(len(self.files[task, row]))))
+            other, share = self._taken_for(task, code, row)
+            taken = Cell(MISSING) if other is None else Cell(f"{other} ({share:.1f})")
+            yield (Cell(label), *cells, taken, Cell(str(len(self.files[task, row]))))
 
     def _caption(self) -> str:
         what = "Scores of every class on GLUE dev (×100),"
@@ -84,6 +104,10 @@ class Classes:
     def _notes(self) -> Iterator[Note]:
         yield Note("Mean ± sample standard deviation over seeds. n: dev rows of the class.")
         yield Note(f"{MISSING}: undefined for a seed, as precision is where the class is never predicted.")
+        yield Note(
+            "Mostly taken for: the wrong class that examples of this one get most often, in percent of them over all "
+            f"seeds; {MISSING} if none gets a wrong one. The confusion matrices are in classes.json."
+        )
 
 
 def classes(spec: ReportSpec, predictions: Iterable[str]) -> Classes:
@@ -102,6 +126,7 @@ def classes(spec: ReportSpec, predictions: Iterable[str]) -> Classes:
         spec.admit(places)
     measures: dict[Key, dict[str, Interval]] = {}
     support: dict[tuple[str, int], int] = {}
+    confusion: dict[tuple[str, str], NDArray[np.int64]] = {}
     read: dict[tuple[str, str], Predictions] = {}
     for task in (get(name) for name in spec.tasks):
         if task.regression or len(task.labels) > MOST_CLASSES or not files:
@@ -111,11 +136,13 @@ def classes(spec: ReportSpec, predictions: Iterable[str]) -> Classes:
             if own.empty:
                 continue
             found = read[task.name, row] = Predictions.read(own)
-            seeds = [by_class(task.labels, line, found.labels).classes for line in found.predictions]
+            scored = [by_class(task.labels, line, found.labels) for line in found.predictions]
+            confusion[task.name, row] = np.sum([one.confusion for one in scored], axis=0)
+            seeds = [one.classes for one in scored]
             for code in range(len(task.labels)):
                 support[task.name, code] = seeds[0][code].support
                 measures[task.name, code, row] = {
                     name: seed_interval(100 * np.array([getattr(seed[code], name) for seed in seeds]))
                     for name in MEASURES
                 }
-    return Classes(spec, measures, support, {key: one.files for key, one in read.items()})
+    return Classes(spec, measures, confusion, support, {key: one.files for key, one in read.items()})

@@ -34,6 +34,7 @@ def test_given_weights_have_a_mean_of_one_over_the_rows():
     weights = class_weights([1, 5], LABELS, NAMES)
     assert weights[1] / weights[0] == pytest.approx(5)
     assert weights[LABELS].mean() == pytest.approx(1)
+    assert torch.equal(class_weights({"good": 5, "bad": 1}, LABELS, NAMES), weights)
     assert class_weights(None, LABELS, NAMES) is None
     assert class_weights("balanced", torch.zeros(4, dtype=torch.int64), NAMES).isfinite().all()  # a class without rows
 
@@ -42,6 +43,7 @@ def test_given_weights_have_a_mean_of_one_over_the_rows():
     ("rule", "labels", "message"),
     [
         ([1, 2, 3], LABELS, "class_weights: found 3 numbers; expected 2, one per label in this order: bad, good"),
+        ({"bad": 1, "ugly": 2}, LABELS, "class_weights: found those of bad, ugly; expected one of each of bad, good"),
         ("balanced", LABELS.float(), "class_weights: found balanced for a regression task; expected null"),
     ],
 )

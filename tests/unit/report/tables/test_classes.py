@@ -47,6 +47,12 @@ def test_scores_are_means_over_seeds_and_regression_is_left_out(tmp_path):
     assert text.startswith("Scores of every class on GLUE dev (×100), on RTE. ")
     assert "RTE: not_entailment (n = 1)" in text.replace("\\", "")
     assert "Fine-tuning" in text
+    assert (kd["taken_for"], kd["taken_for_percent"]) == ("not_entailment", pytest.approx(100 / 6))
+    assert (never["taken_for"], never["taken_for_percent"]) == ("entailment", 100)
+    assert "not_entailment (16.7)" in text.replace("\\", "")
+    confusion = table.sidecar()["confusion"]["rte"]
+    assert confusion["labels"] == ["entailment", "not_entailment"]
+    assert (confusion["kd"], confusion["finetune"]) == ([[5, 1], [0, 2]], [[3, 0], [1, 0]])
     write(table, tmp_path / "out", "classes")
     assert (tmp_path / "out/classes.tex").is_file()
 
