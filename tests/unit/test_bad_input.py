@@ -555,7 +555,7 @@ def test_empty_texts_are_told_and_used(world: World, caplog: pytest.LogCaptureFi
             tokenizer=str(world.folder / "big.json"),
             splits=["train"],
         )
-    assert "train: 1 texts are empty or white space" in caplog.text
+    assert "train: texts that are empty or white space: 1" in caplog.text
 
 
 # Any input. More examples than in every run of the tests: RKD_FUZZ_EXAMPLES=100000 pytest tests/unit/test_bad_input.py

@@ -179,7 +179,7 @@ def test_blank_texts_are_told(tmp_path: Path, config: str, caplog: pytest.LogCap
     (tmp_path / "SST-2/train.tsv").write_text(f"sentence\tlabel\n \t1\n{rows}")
     with caplog.at_level(logging.WARNING):
         prepare("sst2", tmp_path / "out", source="glue_dir", path=str(tmp_path), tokenizer=config, splits=["train"])
-    assert "train: 1 texts are empty or white space" in caplog.text
+    assert "train: texts that are empty or white space: 1" in caplog.text
 
 
 def script(arguments: list[str], out: Path) -> subprocess.CompletedProcess[str]:
