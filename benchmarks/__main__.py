@@ -75,6 +75,7 @@ def _sections(arguments: argparse.Namespace, folder: Path) -> dict[str, Callable
         "steps without padding": lambda: steps.equal_padding(
             rounds, 2 if quick else 8, clock, (1, 2) if quick else (6, 12)
         ),
+        "MPNet": lambda: steps.own_forward(folder, rounds, batch_size, clock, 1 if quick else 12),
         "memory": lambda: memory.rows(folder, in_memory, batch_size, threads, remembered),
         "prediction": lambda: prediction.throughput(folder, predicted, 128 if quick else 512, rounds, clock),
         "GPU": lambda: gpu.rows(rounds),

@@ -9,18 +9,22 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from transformers import MPNetConfig, MPNetForSequenceClassification
 
 from benchmarks.data import WIDTH, Batch, full_batch, lengths, pad_to, random_batches, splits_of
 from benchmarks.flops import Products, reptile_flops
 from benchmarks.report import Goal, Row, not_measured
 from benchmarks.sides import Pair, build, minilm, random_pair, stepper, take_quiz
 from benchmarks.timing import Seconds, geometric, paired, ratios, spread
+from rkd.methods.base import task_loss
 from rkd.methods.kd import LogitCache
 from rkd.models import onednn
+from rkd.models.unpadded import logits
 from rkd.tasks import get
-from rkd.training.precision import has_bf16
+from rkd.training.precision import autocast, has_bf16
 
 SPEED, SPEED_BF16, SPEED_FULL = Goal("≥", 4.5), Goal("≥", 8.0), Goal("≥", 1.5)
+UNPADDED = Goal("≥", 2.0)
 SHARE, KD, METADISTIL = Goal("≥", 0.7), Goal("≤", 1.8), Goal(">", 1.0)
 KNOWN = "kd known"  # after the first epoch, with all logits of the frozen teacher cached
 NO_BF16 = "this CPU has no bf16"
@@ -99,6 +103,45 @@ def equal_padding(
     if bf16:
         rows.append(versus(f"{what}, both bf16", found, "literal bf16", "reptile bf16"))
     return rows, {"bert-base": found}
+
+
+def own_forward(
+    folder: Path,
+    rounds: int,
+    batch_size: int = 32,
+    clock: Callable[[], float] = time.perf_counter,
+    layers: int = 12,
+    **config: Any,
+) -> tuple[list[Row], dict[str, Seconds]]:
+    """Time forward and backward pass of MPNet on RTE's batches, without padding and by its own padded forward.
+
+    Args:
+        folder: the tokenised tasks; MPNet's vocabulary is large enough for their tokens.
+        rounds, batch_size, clock: as in `real_data`.
+        layers: number of layers.
+        config: overrides the shape of MPNet-base.
+    """
+    torch.manual_seed(0)
+    model = MPNetForSequenceClassification(MPNetConfig(num_hidden_layers=layers, **config)).train()
+    task = "rte" if (folder / "rte").is_dir() else "cola"
+    batches = random_batches(splits_of(folder, task)["train"], batch_size, rounds)
+    kinds = ["fp32", *(["bf16"] if has_bf16(torch.device("cpu")) else [])]
+    names = {"unpadded": True, "own": False}
+
+    def step(unpadded: bool, kind: str, turn: int) -> None:
+        with autocast(kind, torch.device("cpu")):
+            z = logits(model, batches[turn], unpadded=unpadded)
+        task_loss(z, batches[turn]["labels"]).backward()
+        model.zero_grad(set_to_none=True)
+
+    sides = {f"{name} {kind}": partial(step, names[name], kind) for kind in kinds for name in names}
+    for side in sides.values():
+        side(0)
+    found = paired(sides, rounds, clock)
+    models = f"MPNet-base, {layers} layers, {get(task).title} batches of {batch_size}"
+    what = f"{models}: without padding against its own forward"
+    rows = [versus(f"{what}, {kind}", found, f"own {kind}", f"unpadded {kind}", UNPADDED) for kind in kinds]
+    return rows, {"mpnet": found}
 
 
 def versus(name: str, seconds: Seconds, above: str, below: str, goal: Goal | None = None, note: str = "") -> Row:

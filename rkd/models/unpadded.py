@@ -23,7 +23,7 @@ def logits(model: Any, batch: Batch, unpadded: bool = True) -> Tensor:
     """Compute the logits of a Hugging Face sequence classifier, without padding if its architecture is supported.
 
     Args:
-        model: a classifier; BERT, RoBERTa and DistilBERT take the unpadded path, any other model is called as it is.
+        model: a classifier; the architectures of `UNPADDED` take the unpadded path, any other model is called as it is.
         batch: `input_ids` and `attention_mask` of shape (batch, length), padded on the right, and
             optionally `token_type_ids`. Other entries, such as `labels`, are ignored. Models without token types ignore
             `token_type_ids`.
@@ -87,12 +87,27 @@ class Unpadding:
         """Gather the real tokens: (batch, length, …) → (tokens, …)."""
         return padded.flatten(0, 1).index_select(0, self.index)
 
-    def attend(self, query: Tensor, key: Tensor, value: Tensor, heads: int, dropout: float, last: bool) -> Tensor:
+    @property
+    def longest(self) -> int:
+        """Number of tokens of the longest example."""
+        return max(group.shape[1] for group in self.groups)
+
+    def attend(
+        self,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        heads: int,
+        dropout: float,
+        last: bool,
+        bias: Tensor | None = None,
+    ) -> Tensor:
         """Compute scaled dot-product attention within each example.
 
         Args:
             query: (tokens, hidden), or (batch, hidden) for the first token of each example if `last`.
             key, value: (tokens, hidden).
+            bias: added to the scores, by the positions of query and key, (heads, longest, longest); None: nothing.
 
         Returns:
             Context vectors in the shape of `query`.
@@ -100,7 +115,7 @@ class Unpadding:
         keys, values = (part[: self.real].split(self.tokens) for part in (key, value))
         queries = [query[rows] for rows in self.examples] if last else query[: self.real].split(self.tokens)
         found = [
-            group.attend(q, k, v, heads, dropout, last)
+            group.attend(q, k, v, heads, dropout, last, bias)
             for group, q, k, v in zip(self.groups, queries, keys, values, strict=True)
         ]
         if last:
@@ -120,10 +135,14 @@ class _Group:
         # Only real keys are visible; broadcast over heads and queries.
         self.mask = keep[:, None, None, :] if self.padded else None
 
-    def attend(self, query: Tensor, key: Tensor, value: Tensor, heads: int, dropout: float, last: bool) -> Tensor:
+    def attend(
+        self, query: Tensor, key: Tensor, value: Tensor, heads: int, dropout: float, last: bool, bias: Tensor | None
+    ) -> Tensor:
         q = query.view(len(query), 1, heads, -1) if last else self._pad(query, heads)
         q, k, v = (part.transpose(1, 2) for part in (q, self._pad(key, heads), self._pad(value, heads)))
-        context = attention(q, k, v, self.mask, dropout).transpose(1, 2).flatten(2).flatten(0, 1)
+        if bias is not None:
+            bias = bias[:, : q.shape[2], : k.shape[2]]
+        context = attention(q, k, v, self.mask, dropout, bias).transpose(1, 2).flatten(2).flatten(0, 1)
         return context.index_select(0, self.index) if self.padded and not last else context
 
     def _pad(self, unpadded: Tensor, heads: int) -> Tensor:
@@ -172,28 +191,36 @@ def group_sizes(lengths: list[int]) -> list[int]:
     return sizes[::-1]
 
 
-def attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, dropout: float) -> Tensor:
-    """Compute softmax(Q·Kᵀ / √d)·V with dropout on the probabilities.
+def attention(
+    q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, dropout: float, bias: Tensor | None = None
+) -> Tensor:
+    """Compute softmax(Q·Kᵀ / √d + bias)·V with dropout on the probabilities.
 
     Args:
         q, k, v: (batch, heads, length, d).
         mask: False where a query must not attend to a key, broadcast to (batch, heads, queries, keys); None: no mask.
         dropout: probability.
+        bias: added to the scores, (heads, queries, keys); None: nothing.
     """
-    if not dropout or q.device.type != "cpu":
+    if bias is None and (not dropout or q.device.type != "cpu"):
         return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout)
-    # torch has no fused CPU attention with dropout; its fallback is slower because it also handles rows without keys.
+    # torch has no fused CPU attention with dropout, and none for a bias with a gradient; its fallback is slower because
+    # it also handles rows without keys.
     scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)
+    if bias is not None:
+        scores = scores + bias
     if mask is not None:
         scores = scores + torch.zeros_like(mask, dtype=scores.dtype).masked_fill_(~mask, -torch.inf)
     return F.dropout(scores.softmax(dim=-1), dropout) @ v
 
 
 def _bert_encoder(base: Any, batch: Batch, first_position: int) -> Tensor:
-    """Compute the last hidden state of each example's first token, shape (batch, hidden), for BERT and RoBERTa."""
+    """Compute the last hidden state of each example's first token, shape (batch, hidden), for BERT and its kin."""
     unpadding = Unpadding(batch["attention_mask"])
     inputs = {name: unpadding.unpad(batch[name])[None] for name in ("input_ids", "token_type_ids") if name in batch}
     hidden = base.embeddings(**inputs, position_ids=unpadding.positions[None] + first_position)[0]
+    if hasattr(base, "embeddings_project"):  # ELECTRA's embeddings may be narrower than its layers
+        hidden = base.embeddings_project(hidden)
     for layer in base.encoder.layer:
         last = layer is base.encoder.layer[-1]
         attention = layer.attention.self
@@ -222,6 +249,36 @@ def _roberta(model: Any, batch: Batch) -> Tensor:
     return model.classifier(cls[:, None])
 
 
+def _electra(model: Any, batch: Batch) -> Tensor:
+    cls = _bert_encoder(model.electra, batch, first_position=0)
+    return model.classifier(cls[:, None])
+
+
+def _mpnet(model: Any, batch: Batch) -> Tensor:
+    base, unpadding = model.mpnet, Unpadding(batch["attention_mask"])
+    # As RoBERTa's, but from the padding id of its embeddings.
+    positions = unpadding.positions[None] + base.embeddings.padding_idx + 1
+    hidden = base.embeddings(unpadding.unpad(batch["input_ids"])[None], position_ids=positions)[0]
+    # The bias depends on the distance of query and key alone; all layers share it.
+    bias = base.encoder.compute_position_bias(hidden.new_empty(1, unpadding.longest))[0]
+    for layer in base.encoder.layer:
+        last = layer is base.encoder.layer[-1]
+        attention = layer.attention.attn
+        query_input = hidden[unpadding.cls] if last else hidden
+        context = unpadding.attend(
+            attention.q(query_input),
+            attention.k(hidden),
+            attention.v(hidden),
+            attention.num_attention_heads,
+            attention.dropout.p if attention.training else 0.0,
+            last,
+            bias,
+        )
+        attended = layer.attention.LayerNorm(layer.attention.dropout(attention.o(context)) + query_input)
+        hidden = layer.output(layer.intermediate(attended), attended)
+    return model.classifier(hidden[:, None])
+
+
 def _distilbert(model: Any, batch: Batch) -> Tensor:
     unpadding = Unpadding(batch["attention_mask"])
     base = model.distilbert
@@ -243,4 +300,13 @@ def _distilbert(model: Any, batch: Batch) -> Tensor:
     return model.classifier(model.dropout(torch.relu(model.pre_classifier(hidden))))
 
 
-UNPADDED = {"bert": _bert, "roberta": _roberta, "distilbert": _distilbert}
+# By model_type of the config. XLM-RoBERTa and CamemBERT are RoBERTa with other vocabularies.
+UNPADDED = {
+    "bert": _bert,
+    "camembert": _roberta,
+    "distilbert": _distilbert,
+    "electra": _electra,
+    "mpnet": _mpnet,
+    "roberta": _roberta,
+    "xlm-roberta": _roberta,
+}

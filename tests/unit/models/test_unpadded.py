@@ -11,6 +11,8 @@ from torch import nn
 from transformers import (
     AlbertConfig,
     AlbertForSequenceClassification,
+    AutoConfig,
+    AutoModelForSequenceClassification,
     AutoTokenizer,
     BertConfig,
     BertForSequenceClassification,
@@ -40,6 +42,8 @@ SIZE = {
     "initializer_range": 0.2,
 }
 BERT_DROPOUT = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0, "classifier_dropout": 0.0}
+MPNET_DROPOUT = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+KINDS = ["bert", "roberta", "distilbert", "electra", "mpnet"]
 DISTILBERT_SIZE = {
     "vocab_size": 50,
     "dim": 16,
@@ -59,6 +63,11 @@ def small(kind: str, **overrides) -> nn.Module:
         model = BertForSequenceClassification(BertConfig(**{**SIZE, **BERT_DROPOUT, **overrides}))
     elif kind == "roberta":
         model = RobertaForSequenceClassification(RobertaConfig(**{**SIZE, **BERT_DROPOUT, **overrides}))
+    elif kind == "electra":
+        config = ElectraConfig(**{**SIZE, "embedding_size": 8, **BERT_DROPOUT, **overrides})
+        model = ElectraForSequenceClassification(config)
+    elif kind == "mpnet":
+        model = MPNetForSequenceClassification(MPNetConfig(**{**SIZE, **MPNET_DROPOUT, **overrides}))
     else:
         config = DistilBertConfig(**{**DISTILBERT_SIZE, **DISTILBERT_DROPOUT, **overrides})
         model = DistilBertForSequenceClassification(config)
@@ -87,7 +96,8 @@ def padded_batch(lengths, pad=0, types=True, width=None):
 
 
 def batch_for(kind, lengths, width=None, types=True):
-    return padded_batch(lengths, pad=1 if kind == "roberta" else 0, types=types and kind == "bert", width=width)
+    typed = types and kind in ("bert", "electra")
+    return padded_batch(lengths, pad=1 if kind in ("roberta", "mpnet") else 0, types=typed, width=width)
 
 
 def own_forward(model, batch):
@@ -111,7 +121,7 @@ LENGTHS = {
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-10), (torch.float32, 1e-5)])
 @pytest.mark.parametrize("lengths", LENGTHS.values(), ids=LENGTHS)
-@pytest.mark.parametrize("kind", ["bert", "roberta", "distilbert"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_logits_and_gradients_equal_the_padded_forward(kind, lengths, dtype, tolerance):
     model = small(kind).to(dtype)
     batch = batch_for(kind, lengths)
@@ -126,7 +136,7 @@ def test_logits_and_gradients_equal_the_padded_forward(kind, lengths, dtype, tol
             torch.testing.assert_close(gradient, expected[name], rtol=0, atol=tolerance, msg=name)
 
 
-@pytest.mark.parametrize("kind", ["bert", "roberta", "distilbert"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_padding_to_128_gives_the_logits_of_dynamic_padding(kind):
     model = small(kind).double()
     lengths = [5, 9, 2, 9, 3]
@@ -171,7 +181,9 @@ def test_regression_has_one_column():
     ("kind", "place"),
     [("bert", key) for key in BERT_DROPOUT]
     + [("roberta", key) for key in BERT_DROPOUT]
-    + [("distilbert", key) for key in DISTILBERT_DROPOUT],
+    + [("distilbert", key) for key in DISTILBERT_DROPOUT]
+    + [("electra", key) for key in BERT_DROPOUT]
+    + [("mpnet", key) for key in MPNET_DROPOUT],
 )
 def test_each_dropout_acts_in_training_only(kind, place):
     model, batch = small(kind, **{place: 0.3}), batch_for(kind, [5, 9, 2])
@@ -186,7 +198,7 @@ def test_each_dropout_acts_in_training_only(kind, place):
     assert torch.equal(unpadded.logits(model, batch), once)
 
 
-@pytest.mark.parametrize("kind", ["bert", "roberta", "distilbert"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_the_same_dropout_modules_act_as_in_the_padded_forward(kind):
     model, batch = small(kind).train(), batch_for(kind, [5, 9, 2])
     called = set()
@@ -194,29 +206,42 @@ def test_the_same_dropout_modules_act_as_in_the_padded_forward(kind):
         if isinstance(module, nn.Dropout):
             module.register_forward_hook(lambda *_, name=name: called.add(name))
     own_forward(model, batch)
-    expected = called.copy()
+    # MPNet's own attention calls a module where others, and the unpadded path, call a function.
+    expected = {name for name in called if not name.endswith("attn.dropout")}
     called.clear()
     unpadded.logits(model, batch)
     assert called == expected != set()
 
 
-def other_model(kind):
+def test_another_architecture_is_simply_called():
     size = {key: value for key, value in SIZE.items() if key != "initializer_range"}
-    if kind == "electra":
-        model = ElectraForSequenceClassification(ElectraConfig(**size, embedding_size=16))
-    elif kind == "albert":
-        model = AlbertForSequenceClassification(AlbertConfig(**size, embedding_size=16))
-    else:
-        model = MPNetForSequenceClassification(MPNetConfig(**size))
-    return model.eval()
-
-
-@pytest.mark.parametrize("kind", ["electra", "albert", "mpnet"])
-def test_another_architecture_is_simply_called(kind):
-    assert kind not in unpadded.UNPADDED
-    model = other_model(kind)
-    batch = padded_batch([5, 9, 2], pad=1 if kind == "mpnet" else 0, types=kind != "mpnet")
+    model = AlbertForSequenceClassification(AlbertConfig(**size, embedding_size=16)).eval()
+    assert model.config.model_type not in unpadded.UNPADDED
+    batch = padded_batch([5, 9, 2])
     assert torch.equal(unpadded.logits(model, batch), own_forward(model, batch))
+
+
+@pytest.mark.parametrize("kind", ["xlm-roberta", "camembert"])
+def test_robertas_of_other_vocabularies_take_the_path_of_roberta(kind):
+    config = AutoConfig.for_model(kind, **{**SIZE, **BERT_DROPOUT, "pad_token_id": 1})
+    torch.manual_seed(0)
+    model = AutoModelForSequenceClassification.from_config(config).eval().double()
+    batch = padded_batch([5, 9, 2], pad=1, types=False)
+    calls = []
+    model.register_forward_hook(lambda *_: calls.append(1))
+    ours = unpadded.logits(model, batch)
+    assert calls == []
+    torch.testing.assert_close(ours, own_forward(model, batch), rtol=0, atol=1e-10)
+
+
+def test_mpnet_learns_its_bias_of_distances():
+    model, batch = small("mpnet").double(), batch_for("mpnet", [5, 90, 2, 41])
+    (ours,), (theirs,) = (
+        torch.autograd.grad(z.square().sum(), [model.mpnet.encoder.relative_attention_bias.weight])
+        for z in (unpadded.logits(model, batch), own_forward(model, batch))
+    )
+    assert theirs.abs().max() > 0
+    torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-10)
 
 
 def test_a_causal_bert_is_simply_called():
@@ -312,7 +337,7 @@ def test_tokens_are_packed_to_a_round_number():
 
 
 @pytest.mark.parametrize("group_cost", [0, 10**9], ids=["many groups", "one group"])
-@pytest.mark.parametrize("kind", ["bert", "roberta", "distilbert"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_the_grouping_changes_no_logit(kind, group_cost, monkeypatch):
     model, batch = small(kind).double(), batch_for(kind, [5, 90, 2, 9, 3, 90, 41])
     expected = own_forward(model, batch)
