@@ -20,7 +20,7 @@ from rkd.models import onednn
 from rkd.models.loading import count_parameters
 from rkd.training.batches import Split
 
-ENCODERS = ("bert", "roberta", "distilbert")
+ENCODERS = ("bert", "roberta", "distilbert", "camembert", "electra", "mpnet", "xlm-roberta")
 Inputs = dict[str, Tensor]
 
 
@@ -32,7 +32,7 @@ def flops(config: PretrainedConfig, length: int) -> int:
     LayerNorm, GELU and look-ups are not counted, as in `torch.utils.flop_counter`. The tests compare the two.
 
     Args:
-        config: config of a BERT, RoBERTa or DistilBERT classifier.
+        config: config of a classifier whose model_type is one of `ENCODERS`.
         length: number of tokens, including special tokens.
 
     Raises:
@@ -47,7 +47,9 @@ def flops(config: PretrainedConfig, length: int) -> int:
     inner = config.hidden_dim if config.model_type == "distilbert" else config.intermediate_size
     layer = 8 * n * h * h + 4 * n * h * inner + 4 * n * n * h
     head = 2 * h * h + 2 * h * config.num_labels  # pooler or dense layer of the first token, then the classifier
-    return int(config.num_hidden_layers * layer + head)
+    # ELECTRA's embeddings may be narrower than its layers.
+    project = 2 * n * config.embedding_size * h if getattr(config, "embedding_size", h) != h else 0
+    return int(config.num_hidden_layers * layer + head + project)
 
 
 def measure_models(

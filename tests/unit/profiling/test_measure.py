@@ -14,7 +14,11 @@ from transformers import (
     BertForSequenceClassification,
     DistilBertConfig,
     DistilBertForSequenceClassification,
+    ElectraConfig,
+    ElectraForSequenceClassification,
     GPT2Config,
+    MPNetConfig,
+    MPNetForSequenceClassification,
     RobertaConfig,
     RobertaForSequenceClassification,
 )
@@ -36,6 +40,8 @@ CONFIGS = [
     (BertForSequenceClassification, BertConfig(**SIZES, **BERT)),
     (RobertaForSequenceClassification, RobertaConfig(**SIZES, **BERT, pad_token_id=1)),
     (DistilBertForSequenceClassification, DistilBertConfig(**SIZES, dim=24, n_layers=3, n_heads=2, hidden_dim=40)),
+    (ElectraForSequenceClassification, ElectraConfig(**SIZES, **BERT, embedding_size=8)),
+    (MPNetForSequenceClassification, MPNetConfig(**SIZES, **BERT)),
 ]
 
 
