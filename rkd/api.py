@@ -28,6 +28,8 @@ def distill(
     method: str = "reptile",
     options: Mapping[str, Any] | None = None,
     labels: Sequence[Any] | None = None,
+    multi_label: bool = False,
+    label_separator: str = ";",
     scores: Any = None,
     metrics: Sequence[str] | None = None,
     primary_metrics: Sequence[str] | None = None,
@@ -66,6 +68,9 @@ def distill(
         options: what the method reads (see config.yaml: alpha, temperature, layer_map, …); by default the paper's.
         labels: the labels' names in the order of the teacher's outputs; by default the teacher's own names, or with
             `finetune_teacher` those in `data`, sorted.
+        multi_label: whether a text may have several of the labels, or none. The label column then has lists of names,
+            or text with `label_separator` between them.
+        label_separator: see `multi_label`.
         scores: for regression the range (lowest, highest) of the scores, or "any".
         metrics: metrics, as in the config's `custom_tasks`.
         primary_metrics: those of the metrics whose mean chooses epochs.

@@ -82,6 +82,10 @@ def distill(
     labels: Annotated[
         str | None, typer.Option(help='Labels in the teacher\'s order, separated by commas: good,bad,"yes, but".')
     ] = None,
+    multi_label: Annotated[
+        bool, typer.Option("--multi-label", help="A text may have several labels, or none: angry;sad.")
+    ] = False,
+    label_separator: Annotated[str, typer.Option(help="What stands between the labels of --multi-label.")] = ";",
     scores: Annotated[str | None, typer.Option(help="Regression: LOW,HIGH or any.")] = None,
     metric: Annotated[list[str] | None, typer.Option(help="Metric; by default accuracy, or correlations.")] = None,
     finetune_teacher: Annotated[bool, typer.Option(help="Fine-tune a pretrained teacher first.")] = False,
@@ -125,6 +129,8 @@ def distill(
         method=method,
         options=pairs("--option", option),
         labels=labels_of(labels),
+        multi_label=multi_label,
+        label_separator=label_separator,
         scores=score_range(scores),
         metrics=metric or None,
         finetune_teacher=pairs("--teacher-setting", teacher_setting) or finetune_teacher,
@@ -552,6 +558,8 @@ def _by_class(found: dict[str, Any]) -> Iterator[str]:
     for one in classes:
         shown = (f"{one[name]:>9.4f}" if one[name] == one[name] else f"{'–':>9}" for name in names)  # NaN: undefined
         yield f"{one['label']:<{width}}  {one['support']:>6}  {'  '.join(shown)}"
+    if "confusion" not in found:  # a text may have several labels
+        return
     yield "confusion (a line per label, a column per prediction, in this order):"
     digits = max(len(str(count)) for line in found["confusion"] for count in line)
     for one, line in zip(classes, found["confusion"], strict=True):

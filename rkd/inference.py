@@ -13,15 +13,17 @@ from rkd.data.files import read_split, read_texts
 from rkd.data.prepare import encode, warn_about_blank_texts, without_bars
 from rkd.data.reading import read_columns, write_columns
 from rkd.errors import RkdError
+from rkd.label_sets import SEPARATOR
 from rkd.labels import check_names
 from rkd.metrics.by_class import by_class
 from rkd.metrics.scores import compute
 from rkd.models import hub, loading
 from rkd.models import source as model_source
+from rkd.models.outputs import gives_sets
 from rkd.models.tokenizer import load_tokenizer
 from rkd.runs.metrics import metrics_of
 from rkd.runs.record import unchanged
-from rkd.tasks import Task, define, get
+from rkd.tasks import Task, define, get, label_text
 from rkd.training import evaluation
 from rkd.training.batches import Split
 from rkd.utils.files import atomic_path
@@ -76,6 +78,7 @@ class Classifier:
         names = [str(name) for _, name in sorted((self.model.config.id2label or {}).items())]
         check_names(f"{reference}: its labels", names)
         self.labels = [] if len(names) == 1 else names
+        self.separator = known.get("label_separator", SEPARATOR) if gives_sets(self.model) else None
 
     def predict(self, file: str | Path, *, keep_columns: bool = False) -> pd.DataFrame:
         """Predict every row of a file.
@@ -85,7 +88,8 @@ class Classifier:
             keep_columns: put the columns of the file, with their values unchanged, before those of the predictions.
 
         Returns:
-            A row per row of the file: `prediction` and, for labels, their probabilities `p_LABEL`.
+            A row per row of the file: `prediction` and, for labels, their probabilities `p_LABEL`. With several labels
+            per text the prediction holds those whose probability is above one half, with the separator between them.
 
         Raises:
             RkdError: the file cannot be read, or it has a column of that name and the columns are to be kept.
@@ -104,9 +108,9 @@ class Classifier:
         frame = pd.DataFrame({name: pd.Series(values, dtype=object) for name, values in kept.items()})
         if task.regression:
             return frame.reindex(range(len(decided))).assign(prediction=decided)
-        probabilities = z.double().softmax(dim=-1).numpy()
+        probabilities = (z.double().sigmoid() if task.multi_label else z.double().softmax(dim=-1)).numpy()
         columns = {f"p_{name}": probabilities[:, index] for index, name in enumerate(task.labels)}
-        found = pd.DataFrame({"prediction": [task.labels[int(index)] for index in decided], **columns})
+        found = pd.DataFrame({"prediction": [label_text(task, value) for value in decided], **columns})
         return pd.concat([frame, found], axis=1) if kept else found
 
     def texts(self, file: str | Path) -> list[tuple[str, ...]]:
@@ -135,12 +139,14 @@ class Classifier:
         task = self._task(self.label, metrics or self.metrics)
         z, split = self._logits(task, read_split(task, "validation", {"path": str(file)}, None), file)
         decided, labels = evaluation.decide(task, z), split.labels.numpy()
-        classes = by_class(task.labels, decided, labels).as_dict() if each_class and not task.regression else {}
+        scored = by_class(task.labels, decided, labels, multi_label=task.multi_label)
+        classes = scored.as_dict() if each_class and not task.regression else {}
         return {**compute(task, decided, labels), "rows": len(split), **classes}
 
     def _task(self, label: str, metrics: Sequence[str] | None) -> Task:
         entry: dict[str, Any] = {"train": "model", "text": self.text, "label": label}
         entry |= {"labels": self.labels} if self.labels else {"scores": "any"}
+        entry |= {} if self.separator is None else {"multi_label": True, "label_separator": self.separator}
         entry |= {"metrics": list(metrics)} if metrics else {}
         return get("data", define(arguments.task_entry("data", entry)))
 

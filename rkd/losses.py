@@ -31,6 +31,32 @@ def kd_loss(student_logits: Tensor, teacher_logits: Tensor, temperature: float) 
     return temperature * temperature * F.kl_div(log_p_student, log_p_teacher, reduction="batchmean", log_target=True)
 
 
+def multi_label_kd_loss(student_logits: Tensor, teacher_logits: Tensor, temperature: float) -> Tensor:
+    """Compute T² · KL(Bernoulli(σ(z_T / T)) ‖ Bernoulli(σ(z_S / T))), averaged over batch and labels.
+
+    For tasks in which a text has any number of labels: `kd_loss` of each label's yes and no. It is averaged over the
+    labels, as the binary cross-entropy of the task loss is, so that α weighs the same as with one label per text.
+
+    Args:
+        student_logits: z_S, shape (batch, labels).
+        teacher_logits: z_T, same shape; no gradient flows into it if it was computed without autograd.
+        temperature: T > 0.
+
+    Returns:
+        A scalar in nats, 0 exactly when all probabilities agree.
+
+    Example:
+        >>> multi_label_kd_loss(torch.tensor([[2.0, 0.0]]), torch.tensor([[2.0, 0.0]]), temperature=5.0)
+        tensor(0.)
+    """
+    s, t = student_logits / temperature, teacher_logits / temperature
+    yes, no = (
+        t.sigmoid() * (F.logsigmoid(t) - F.logsigmoid(s)),
+        (-t).sigmoid() * (F.logsigmoid(-t) - F.logsigmoid(-s)),
+    )
+    return temperature * temperature * (yes + no).mean()
+
+
 def regression_kd_loss(student_scores: Tensor, teacher_scores: Tensor) -> Tensor:
     """Compute the mean squared difference of student and teacher scores, for tasks with a single output (STS-B).
 
@@ -44,6 +70,19 @@ def regression_kd_loss(student_scores: Tensor, teacher_scores: Tensor) -> Tensor
         A scalar in squared units of the score.
     """
     return F.mse_loss(student_scores, teacher_scores)
+
+
+def soft_binary_cross_entropy(student_logits: Tensor, teacher_logits: Tensor) -> Tensor:
+    """Compute the binary cross-entropy of σ(z_S) with the targets σ(z_T), averaged over batch and labels.
+
+    Args:
+        student_logits: z_S, shape (batch, labels).
+        teacher_logits: z_T, same shape.
+
+    Returns:
+        A scalar in nats.
+    """
+    return F.binary_cross_entropy_with_logits(student_logits, teacher_logits.sigmoid())
 
 
 def soft_cross_entropy(student_logits: Tensor, teacher_logits: Tensor) -> Tensor:

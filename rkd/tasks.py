@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from rkd.errors import RkdError
+from rkd.label_sets import set_names, set_number
 
 
 class SplitFile(NamedTuple):
@@ -52,6 +53,11 @@ class Task:
     def regression(self) -> bool:
         """True where the label is a score: from 0 to 5 for STS-B."""
         return not self.labels
+
+    @property
+    def multi_label(self) -> bool:
+        """True where a text has any number of the labels; see `rkd.label_sets`."""
+        return bool((self.own or {}).get("multi_label"))
 
     @property
     def num_labels(self) -> int:
@@ -135,8 +141,36 @@ def define(entry: Mapping[str, Any], *, training: bool = False) -> dict[str, Any
         "metrics": list(entry["primary_metrics"] if training else entry["metrics"]),
         "primary_metrics": list(entry["primary_metrics"]),
         "test": entry["test"] is not None,
+        **({key: entry[key] for key in ("multi_label", "label_separator")} if entry.get("multi_label") else {}),
     }
     return definition if training else {**definition, "title": entry["title"]}
+
+
+def label_text(task: Task, value: float) -> str:
+    """Return a class by its name or, with several labels per text, a set by the names of its labels.
+
+    Args:
+        task: one with labels.
+        value: a class id, or the number of a set; see `rkd.label_sets`.
+
+    >>> label_text(get("rte"), 0)
+    'entailment'
+    """
+    if task.multi_label:
+        return str((task.own or {})["label_separator"]).join(set_names(value, task.labels))
+    return task.labels[int(value)]
+
+
+def label_value(task: Task, text: str) -> int:
+    """Return the class id, or the number of the set, that `label_text` gives this text.
+
+    >>> label_value(get("rte"), "not_entailment")
+    1
+    """
+    if task.multi_label:
+        names = text.split(str((task.own or {})["label_separator"])) if text else []
+        return set_number(map(task.labels.index, names))
+    return task.labels.index(text)
 
 
 def _from_definition(name: str, definition: Mapping[str, Any]) -> Task:

@@ -13,8 +13,9 @@ from rkd.config.schema import Config, number_types, plain, schema, schema_proble
 from rkd.data.reading import SUFFIXES, check_columns
 from rkd.data.soft_columns import columns_of
 from rkd.errors import RkdError
+from rkd.label_sets import MOST_LABELS, SEPARATOR
 from rkd.labels import label_name, look
-from rkd.metrics.facts import DEFAULT_OF_LABELS, DEFAULT_OF_SCORES, METRICS
+from rkd.metrics.facts import DEFAULT_OF_LABELS, DEFAULT_OF_SCORES, DEFAULT_OF_SETS, METRICS
 from rkd.tasks import TASKS
 
 _RESERVED = {**dict.fromkeys(TASKS, "the GLUE task"), "average": "the mean over tasks"}
@@ -43,8 +44,12 @@ def checked_task(name: str, entry: Mapping[str, Any], *, files: bool = True) -> 
 def completed(name: str, entry: Mapping[str, Any]) -> Config:
     """Return a custom task with all keys and its labels as text."""
     labels = [str(label) for label in entry.get("labels", ())]
-    metrics = entry.get("metrics", list(DEFAULT_OF_LABELS if labels else DEFAULT_OF_SCORES))
+    several = bool(entry.get("multi_label"))
+    usual = DEFAULT_OF_SETS if several else DEFAULT_OF_LABELS if labels else DEFAULT_OF_SCORES
+    metrics = entry.get("metrics", list(usual))
     defaults = {"title": name, "dev": None, "test": None, "dev_fraction": 0.1, "dev_seed": 0, "scores": None}
+    if several:
+        defaults["label_separator"] = SEPARATOR
     return {
         **defaults,
         **entry,
@@ -98,23 +103,24 @@ def kind(entry: Value) -> Iterator[Located]:
         yield entry.path, Problem(path_text(entry.path), keys, "labels (classification) or scores (regression)")
 
 
-def _fitting_metrics(labels: Value, scores: Value) -> list[str] | None:
+def _fitting_metrics(labels: Value, scores: Value, several: Value) -> list[str] | None:
     """Return the metrics of a kind of task; None if `kind` is reported already."""
     if (labels.value is None) == (scores.value is None):
         return None
     classes = 0 if labels.value is None else len(labels.value)
-    return [name for name, facts in METRICS.items() if facts.suits(classes)]
+    return [name for name, facts in METRICS.items() if facts.suits(classes, multi_label=bool(several.value))]
 
 
 @reads(
     "custom_tasks.{task}.labels?",
     "custom_tasks.{task}.scores?",
+    "custom_tasks.{task}.multi_label?",
     "custom_tasks.{task}.{key}",
     key=("metrics", "primary_metrics"),
 )
-def metrics_of_kind(labels: Value, scores: Value, metrics: Value) -> Iterator[Located]:
+def metrics_of_kind(labels: Value, scores: Value, several: Value, metrics: Value) -> Iterator[Located]:
     """Report metrics of the other kind of task."""
-    fits = _fitting_metrics(labels, scores)
+    fits = _fitting_metrics(labels, scores, several)
     for index, name in enumerate(metrics.value):
         if fits is not None and name not in fits:
             yield located((*metrics.path, index), name, f"one of {', '.join(fits)} for this task")
@@ -123,16 +129,42 @@ def metrics_of_kind(labels: Value, scores: Value, metrics: Value) -> Iterator[Lo
 @reads(
     "custom_tasks.{task}.labels?",
     "custom_tasks.{task}.scores?",
+    "custom_tasks.{task}.multi_label?",
     "custom_tasks.{task}.metrics?",
     "custom_tasks.{task}.primary_metrics",
 )
-def computed_metrics(labels: Value, scores: Value, metrics: Value, primary: Value) -> Iterator[Located]:
+def computed_metrics(labels: Value, scores: Value, several: Value, metrics: Value, primary: Value) -> Iterator[Located]:
     """Report primary metrics that are not computed."""
-    fits = _fitting_metrics(labels, scores) or ()
+    fits = _fitting_metrics(labels, scores, several) or ()
     computed = metrics.value or fits
     for index, name in enumerate(primary.value):
         if name in fits and name not in computed:
             yield located((*primary.path, index), name, f"one of the task's metrics: {', '.join(computed)}")
+
+
+@reads(
+    "custom_tasks.{task}.multi_label?",
+    "custom_tasks.{task}.label_separator?",
+    "custom_tasks.{task}.labels?",
+    "custom_tasks.{task}.soft_labels?",
+)
+def several_labels(several: Value, separator: Value, labels: Value, soft: Value) -> Iterator[Located]:
+    """Report what does not go together with several labels per text."""
+    if not several.value:
+        if separator.value is not None:
+            yield separator.problem("none without multi_label: true")
+        return
+    names = labels.value or ()
+    if labels.value is None:
+        yield several.problem("false: scores are no labels")
+    elif len(names) > MOST_LABELS:
+        yield labels.problem(f"at most {MOST_LABELS} labels with multi_label: true", found=f"{len(names)} labels")
+    if soft.value is not None:
+        yield soft.problem("null with multi_label: true: soft labels are for one label per text")
+    mark = separator.value or SEPARATOR
+    for index, name in enumerate(names):
+        if mark in str(name):
+            yield located((*labels.path, index), name, f"a label without the label_separator {mark!r}")
 
 
 @reads("custom_tasks.{task}.scores")
@@ -233,6 +265,7 @@ TASK_CHECKS = (
     kind,
     metrics_of_kind,
     computed_metrics,
+    several_labels,
     score_range,
     different_labels,
     columns_of_labels,

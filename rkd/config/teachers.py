@@ -65,7 +65,7 @@ def source_problems(
             if (key != FROM or soft) and (facts.trains_teacher or not facts.logits_only):
                 yield _problem(place, value, f"a method that reads nothing but a frozen teacher's logits ({able})")
             if key == MATCH and (scored := _regressions(config, tasks.get(name, config["tasks"]))):
-                yield _problem(place, value, f"tasks with classes: the scores of {', '.join(scored)} have no entropy")
+                yield _problem(place, value, f"tasks with one class per text: {', '.join(scored)} have none")
         if own.get(FROM) == SOFT_LABELS and MATCH in own:
             place = ("variants", name, "teacher", MATCH)
             yield _problem(place, own[MATCH], "no match_entropy_of beside from: soft_labels, which are not changed")
@@ -90,9 +90,10 @@ def _without_soft_labels(config: Mapping[str, Any], tasks: Sequence[str]) -> lis
 
 
 def _regressions(config: Mapping[str, Any], tasks: Sequence[str]) -> list[str]:
-    """Return the tasks with scores instead of classes."""
+    """Return the tasks whose labels are no classes: scores, or several labels per text."""
     custom = config.get("custom_tasks", {})
-    return [task for task in tasks if (not custom[task].get("labels") if task in custom else TASKS[task].regression)]
+    single = {task: bool(entry.get("labels")) and not entry.get("multi_label") for task, entry in custom.items()}
+    return [task for task in tasks if (not single[task] if task in custom else TASKS[task].regression)]
 
 
 def _problem(place: KeyPath, value: Any, expected: str, suggestion: str = "") -> Located:

@@ -16,6 +16,7 @@ from datasets import Dataset
 from rkd.data.glue_dir import features
 from rkd.data.reading import Columns, is_blank_row, read_columns, shown
 from rkd.errors import RkdError
+from rkd.label_sets import set_number
 from rkd.labels import check_names, is_missing, label_name, listed, nearly, reads_as_missing
 from rkd.tasks import Task
 from rkd.utils.files import sha256
@@ -76,7 +77,7 @@ def read_texts(task: Task, path: Path, where: str | None = None) -> Dataset:
     return Dataset.from_dict(rows, features=features(task))
 
 
-def find_labels(file: Mapping[str, Any], column: str) -> list[str]:
+def find_labels(file: Mapping[str, Any], column: str, separator: str | None = None) -> list[str]:
     """Return the label names in a column: numbers in numeric order, then texts in alphabetical order.
 
     Logs the names with their row counts, and warns about names that differ only in case, character width or spaces.
@@ -84,6 +85,7 @@ def find_labels(file: Mapping[str, Any], column: str) -> list[str]:
     Args:
         file: `path` and optionally `where`, as in `read_splits`.
         column: the label column.
+        separator: what stands between the labels of a text that may have several; None: every text has one.
 
     Raises:
         RkdError: a row has no label or one that reads like a missing value, a number is not whole, two names
@@ -94,14 +96,16 @@ def find_labels(file: Mapping[str, Any], column: str) -> list[str]:
     """
     path, where = _place(file)
     values = read_columns(path, [column], where=where)[column]
-    _check_labelled(path, where, column, values, "a label")
+    if separator is None:
+        _check_labelled(path, where, column, values, "a label")
     if path.suffix.lower() == ".tsv":
         _warn_about_quotes(f"{where}, column '{column}'", "labels", values)
     counts: Counter[str] = Counter()
-    for row, value in enumerate(values, 1):
-        if problem := _label_problem(value):
-            raise RkdError(f"{where}, row {row}, column '{column}': {problem}")
-        counts[label_name(value)] += 1
+    for row, cell in enumerate(values, 1):
+        for value in [cell] if separator is None else parts(cell, separator):
+            if problem := _label_problem(value):
+                raise RkdError(f"{where}, row {row}, column '{column}': {problem}")
+            counts[label_name(value)] += 1
     names = sorted(counts, key=_label_order)
     if not values:
         raise RkdError(f"{where}: found no rows; expected labelled ones")
@@ -161,8 +165,12 @@ def _rows(task: Task, split: str, file: Mapping[str, Any], scores: Any, *, optio
     if label in columns:
         read, expected = _reader(task, scores)
         values = columns[label]
-        if not optional:
+        if not optional and not task.multi_label:
             _check_labelled(path, where, label, values, expected)
+        if task.multi_label and not all(map(is_missing, values)):
+            rows["label"] = [0] * len(values)  # an empty cell is a text with none of the labels
+        elif task.multi_label and not optional:
+            raise RkdError(f"{where}, column '{label}': found no label in any row; expected some of {expected}")
         for index, value in enumerate(values):
             if is_missing(value):
                 continue
@@ -231,6 +239,9 @@ def _reader(task: Task, scores: Any) -> tuple[Callable[[Any], float | None], str
     if not task.regression:
         check_names(f"task '{task.name}', labels", task.labels)
         codes = {label_name(name): code for code, name in enumerate(task.labels)}
+        if task.multi_label:
+            separator = str((task.own or {})["label_separator"])
+            return lambda value: _set_of(value, codes, separator), f"labels of {listed(task.labels)}"
         return lambda value: codes.get(label_name(value)) if _is_label(value) else None, (
             f"one of the labels {listed(task.labels)}"
         )
@@ -238,6 +249,24 @@ def _reader(task: Task, scores: Any) -> tuple[Callable[[Any], float | None], str
         return lambda value: score_of(value, -FLOAT32_MAX, FLOAT32_MAX), "a number"
     low, high = scores
     return lambda value: score_of(value, low, high), f"a number from {low:g} to {high:g}"
+
+
+def _set_of(value: Any, codes: Mapping[str, int], separator: str) -> int | None:
+    """Return the number of the set of labels in a cell, or None if it holds something else."""
+    names = parts(value, separator)
+    known = [codes.get(label_name(name)) if _is_label(name) else None for name in names]
+    return None if None in known else set_number(code for code in known if code is not None)
+
+
+def parts(value: Any, separator: str) -> list[Any]:
+    """Return the labels in a cell of a multi-label task: a list, or text with a separator.
+
+    >>> parts("sad; angry", ";"), parts(["sad"], ";"), parts("", ";")
+    (['sad', 'angry'], ['sad'], [])
+    """
+    if isinstance(value, str):
+        return [part.strip() for part in value.split(separator) if part.strip()]
+    return [] if is_missing(value) else list(value) if isinstance(value, list | tuple) else [value]
 
 
 def _is_label(value: Any) -> bool:
@@ -291,7 +320,7 @@ def _hold_out(task: Task, train: Columns, own: Mapping[str, Any]) -> tuple[Colum
         )
     order = np.random.default_rng(own["dev_seed"]).permutation(rows).tolist()
     order = [row for row in order if row not in unlabelled]
-    dev = set(order[:size] if task.regression else _stratified(order, train["label"], size))
+    dev = set(order[:size] if task.regression or task.multi_label else _stratified(order, train["label"], size))
     parts = [row for row in range(rows) if row not in dev], sorted(dev)
     # Lists, because a selection of a `Dataset` is copied row by row every time it is read in full.
     kept, held = ({name: [values[row] for row in part] for name, values in train.items()} for part in parts)

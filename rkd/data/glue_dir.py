@@ -31,8 +31,12 @@ class Example(NamedTuple):
 
 
 def features(task: Task) -> Features:
-    """Return the columns of a raw split: texts under the hub's names, label (class id or float32 score), idx from 0."""
-    label = Value("float32") if task.regression else ClassLabel(names=list(task.labels))
+    """Return the columns of a raw split: texts under the hub's names, label and idx from 0.
+
+    A label is a class id, a float32 score or, with several labels per text, the number of their set.
+    """
+    label: Any = Value("float32") if task.regression else ClassLabel(names=list(task.labels))
+    label = Value("int64") if task.multi_label else label
     return Features({field: Value("string") for field in task.text_fields} | {"label": label, "idx": Value("int64")})
 
 

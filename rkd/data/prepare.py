@@ -265,8 +265,9 @@ def _warn_about_custom_data(raw: DatasetDict, task: tasks.Task, *, held_out: boo
         held_out: True if dev is a fraction of the training rows.
     """
     never = {}
+    ids = {name: _label_ids(task, raw[name]["label"][:]) for name in ("train", "validation")}
     for name in ("train", "validation"):
-        seen = set(raw[name]["label"][:])
+        seen = set(ids[name])
         if name == "train" and seen == {-1}:  # soft labels alone
             continue
         never[name] = [label for code, label in enumerate(task.labels) if code not in seen]
@@ -277,7 +278,7 @@ def _warn_about_custom_data(raw: DatasetDict, task: tasks.Task, *, held_out: boo
             message += f"; all rows of {listed(map(repr, moved))} are held out for dev: give a dev file"
         if labels:
             logger.warning("%s: %s", name, message)
-    counts = Counter(raw["validation"]["label"][:])
+    counts = Counter(ids["validation"])
     rare = [f"{label!r} {counts[code]}" for code, label in enumerate(task.labels) if 0 < counts[code] < FEW_ROWS]
     if rare:
         logger.warning("validation: labels with fewer than %d rows, whose scores vary much: %s", FEW_ROWS, listed(rare))
@@ -288,6 +289,13 @@ def _warn_about_custom_data(raw: DatasetDict, task: tasks.Task, *, held_out: boo
     repeated = sum(texts in known for texts in dev)
     if repeated:
         logger.warning("validation: %d of %d texts also occur in train", repeated, raw["validation"].num_rows)
+
+
+def _label_ids(task: tasks.Task, labels: Sequence[Any]) -> list[Any]:
+    """Return the class id of every row or, with several labels per text, those of all sets."""
+    if not task.multi_label:
+        return list(labels)
+    return [code for number in labels for code in range(task.num_labels) if number >= 0 and number >> code & 1]
 
 
 def _write(

@@ -78,7 +78,7 @@ def _carry_out(request: Request, folder: Path, temporary: Any) -> Distilled:
     elif soft is not None:
         names = labels_of(columns_in(soft_file) if soft_file else soft)
     else:
-        names = find_labels(files["train"], label)
+        names = find_labels(files["train"], label, request.label_separator if request.multi_label else None)
     earlier.refuse_labels(names, whole=labels is not None or not taught or bool(finetune_teacher))
     for split, table in (("validation", request.dev), ("test", request.test)):
         if table is not None:
@@ -98,7 +98,14 @@ def _carry_out(request: Request, folder: Path, temporary: Any) -> Distilled:
     if taught and not finetune_teacher:
         with _own_words(folder):
             names = ready_teacher(
-                reference, names, labels is not None, scores is not None, teacher_model, max_length, len(columns) == 2
+                reference,
+                names,
+                labels is not None,
+                scores is not None,
+                teacher_model,
+                max_length,
+                len(columns) == 2,
+                request.multi_label,
             )
     definition, own = request.custom_task(names, files)
     if soft_file is not None:

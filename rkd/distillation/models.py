@@ -10,6 +10,7 @@ from rkd.errors import RkdError
 from rkd.labels import check_names, label_name
 from rkd.models import hub, loading
 from rkd.models import source as model_source
+from rkd.models.outputs import MULTI_LABEL, gives_sets
 from rkd.models.tokenizer import load_tokenizer, save_tokenizer
 from rkd.runs.record import unchanged
 from rkd.specs.jobs import ModelSpec
@@ -44,13 +45,24 @@ def model_spec(reference: str, teacher: ModelSpec | None) -> ModelSpec:
 
 
 def ready_teacher(
-    reference: str, names: list[str], given: bool, regression: bool, folder: Path, max_length: int, pair: bool
+    reference: str,
+    names: list[str],
+    given: bool,
+    regression: bool,
+    folder: Path,
+    max_length: int,
+    pair: bool,
+    multi_label: bool = False,
 ) -> list[str]:
     """Write a fine-tuned teacher and its tokenizer to `folder` with the task's labels; returns their names in order."""
     source = model_source.parse(reference)
     where = str(hub.local(source).path() or source.location)
     model, tokenizer = loading.load_finetuned(where), load_tokenizer(where)
     loading.check_reading(model, tokenizer, where=reference, max_length=max_length, pair=pair)
+    if gives_sets(model) != multi_label:
+        found = f"found problem_type {model.config.problem_type}"
+        expected = MULTI_LABEL if multi_label else "one label per text, or multi_label (--multi-label)"
+        raise RkdError(f"teacher {reference}: {found}; expected {expected}")
     theirs = [str(each) for _, each in sorted((model.config.id2label or {}).items())]
     check_names(f"teacher {reference}: its labels", theirs)
     keys = [label_name(each) for each in theirs]

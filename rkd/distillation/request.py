@@ -18,6 +18,7 @@ from rkd.config.schema import schema
 from rkd.config.variants import with_defaults, without_unread
 from rkd.data.soft_columns import columns_of, labels_of
 from rkd.errors import RkdError
+from rkd.label_sets import SEPARATOR
 from rkd.labels import check_names, label_name, listed
 from rkd.methods import by_name
 from rkd.methods.facts import METHODS, MethodFacts, needs_teacher
@@ -84,6 +85,8 @@ class Request:
     method: Any = "reptile"
     options: Any = None
     labels: Any = None
+    multi_label: Any = False
+    label_separator: Any = SEPARATOR
     scores: Any = None
     metrics: Any = None
     primary_metrics: Any = None
@@ -176,6 +179,9 @@ class Request:
         self._set("settings", _settings("settings", TRAINING, given, self.method))
         if self.scores is not None and (weights := self.settings["class_weights"]) is not None:
             refuse([Wrong("settings", f"found {weights}; expected None: scores have no classes", "class_weights")])
+        if self.multi_label and (weights := self.settings["class_weights"]) is not None:
+            expected = "None with {other}: they are for one label per text"
+            refuse([Wrong("settings", f"found {weights}; expected {expected}", "class_weights", "multi_label")])
         if self.settings["selection"] == "last" and (patience := self.settings["patience"]) is not None:
             expected = "None with selection last: no epoch is better than another"
             refuse([Wrong("settings", f"found {patience}; expected {expected}", "patience")])
@@ -224,6 +230,7 @@ class Request:
             "text": self.text,
             "label": self.label,
             **({"labels": list(labels)} if scores is None else {"scores": scores}),
+            **({"multi_label": True, "label_separator": self.label_separator} if self.multi_label else {}),
             **({} if self.metrics is None else {"metrics": self.metrics}),
             **({} if self.primary_metrics is None else {"primary_metrics": self.primary_metrics}),
             **({} if self.test is None else {"test": "test.csv"}),
@@ -271,6 +278,22 @@ class Request:
             value = getattr(self, key)
             if value is not None and (isinstance(value, str) or not isinstance(value, Sequence)):
                 yield Wrong(key, f"found {shown(value)}; expected a list of names")
+        if not isinstance(self.multi_label, bool):
+            yield Wrong("multi_label", f"found {shown(self.multi_label)}; expected True or False")
+        if not isinstance(self.label_separator, str) or not self.label_separator:
+            yield Wrong("label_separator", f"found {shown(self.label_separator)}; expected text")
+        elif not self.multi_label and self.label_separator != SEPARATOR:
+            yield Wrong(
+                "label_separator",
+                f"found {shown(self.label_separator)}; expected none without {{other}}",
+                other="multi_label",
+            )
+        if self.multi_label and self.soft_labels is not None:
+            yield Wrong(
+                "soft_labels",
+                "found some; expected none with {other}: they are for one label per text",
+                other="multi_label",
+            )
         yield from self._named_labels()
         scores = self.scores
         if not (scores is None or scores == "any" or (isinstance(scores, Sequence) and not isinstance(scores, str))):

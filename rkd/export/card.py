@@ -17,7 +17,7 @@ from rkd.models.files import read_object
 from rkd.runs.record import read_record
 from rkd.runs.result import Result
 from rkd.runs.task import task_of
-from rkd.tasks import Task
+from rkd.tasks import Task, label_value
 from rkd.utils.escape import markdown, markdown_code, one_line
 
 # Without truncation=True a pipeline does not truncate: long texts get other answers than from the run, or fail.
@@ -156,8 +156,8 @@ def _each_class(result: Result, task: Task) -> Iterator[str]:
     if task.regression or len(task.labels) > MOST_CLASSES:
         return
     rows = result.predictions[result.predictions["split"] == task.primary_split]
-    ids = {name: index for index, name in enumerate(task.labels)}
-    found = by_class(task.labels, *(rows[column].map(ids) for column in ("prediction", "label")))
+    answers = (rows[column].map(lambda text: label_value(task, text)) for column in ("prediction", "label"))
+    found = by_class(task.labels, *answers, multi_label=task.multi_label)
     yield ""
     yield f"Each class on {task.primary_split}:"
     yield ""
@@ -166,6 +166,8 @@ def _each_class(result: Result, task: Task) -> Iterator[str]:
     for one in found.classes:
         scores = " | ".join(_score(value) for value in (one.precision, one.recall, one.f1))
         yield f"| {markdown(one.label)} | {one.support} | {scores} |"
+    if found.confusion is None:
+        return
     yield ""
     yield "Confusion, a row per class and a column per prediction:"
     yield ""

@@ -81,6 +81,8 @@ def compared(
 
 
 def _decided(task: Task, z: NDArray[Any]) -> NDArray[np.float64]:
+    if task.multi_label:
+        return ((z > 0) @ (1 << np.arange(z.shape[1]))).astype(np.float64)
     return (z[:, 0] if task.regression else z.argmax(axis=1)).astype(np.float64)
 
 

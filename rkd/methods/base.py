@@ -11,11 +11,18 @@ from torch import Tensor, nn
 from torch.optim import AdamW
 from torch.optim.lr_scheduler import LambdaLR
 
+from rkd.models.outputs import gives_sets
+
 Batch = dict[str, Tensor]
 
 
 def task_loss(
-    logits: Tensor, labels: Tensor, class_weights: Tensor | None = None, *, unlabelled: bool = False
+    logits: Tensor,
+    labels: Tensor,
+    class_weights: Tensor | None = None,
+    *,
+    unlabelled: bool = False,
+    multi_label: bool = False,
 ) -> Tensor:
     """Compute the cross-entropy (classification) or the mean squared error (regression), averaged over the batch.
 
@@ -25,10 +32,19 @@ def task_loss(
         class_weights: w, shape (classes,): an example's cross-entropy is multiplied by w of its label. The mean is
             still over the number of examples, so that a batch is the mean of its micro-batches.
         unlabelled: True if labels may be missing, as -1 or NaN. Such examples add 0; the mean is still over all.
+        multi_label: True if a text may have several labels. `labels` are then numbers of sets, see `rkd.label_sets`,
+            and the loss is the binary cross-entropy of σ(z), averaged over the labels, too.
 
     Returns:
         A scalar: nats for classification, squared units of the score for regression.
     """
+    if multi_label:
+        known = labels >= 0
+        targets = indicators(labels, logits.shape[-1]).to(logits.dtype)
+        if not unlabelled:
+            return F.binary_cross_entropy_with_logits(logits, targets)
+        total = F.binary_cross_entropy_with_logits(logits[known], targets[known], reduction="sum")
+        return total / logits.numel()
     if unlabelled:
         return _sum_over_labelled(logits, labels, class_weights) / len(labels)
     if labels.is_floating_point():
@@ -36,6 +52,19 @@ def task_loss(
     if class_weights is None:
         return F.cross_entropy(logits, labels)
     return F.cross_entropy(logits, labels, class_weights.to(logits.dtype), reduction="sum") / len(labels)
+
+
+def indicators(sets: Tensor, labels: int) -> Tensor:
+    """Return which labels are in some sets: 0 or 1, int64, shape (sets, labels).
+
+    Args:
+        sets: their numbers, int64, shape (sets,); see `rkd.label_sets`.
+        labels: the number of labels.
+
+    >>> indicators(torch.tensor([5, 0]), 3).tolist()
+    [[1, 0, 1], [0, 0, 0]]
+    """
+    return (sets[:, None] >> torch.arange(labels, device=sets.device)) & 1
 
 
 def _sum_over_labelled(logits: Tensor, labels: Tensor, class_weights: Tensor | None) -> Tensor:
@@ -210,7 +239,9 @@ class Method(ABC):
 
     def task_loss(self, z: Tensor, labels: Tensor) -> Tensor:
         """Compute L_task, see `task_loss`, with the method's class weights."""
-        return task_loss(z, labels, self.class_weights, unlabelled=self.unlabelled)
+        return task_loss(
+            z, labels, self.class_weights, unlabelled=self.unlabelled, multi_label=gives_sets(self.student)
+        )
 
     def micro_batches(self, batch: Batch) -> list[tuple[Batch, float]]:
         """Split a batch into (micro-batch, weight) for gradient accumulation; weights are fractions of examples."""

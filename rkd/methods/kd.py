@@ -7,8 +7,9 @@ import torch
 from torch import Tensor, nn
 
 from rkd.errors import RkdError
-from rkd.losses import kd_loss, regression_kd_loss
+from rkd.losses import kd_loss, multi_label_kd_loss, regression_kd_loss
 from rkd.methods.base import Batch, LossAverager, Method, as_teacher_reads
+from rkd.models.outputs import gives_sets
 from rkd.models.unpadded import logits
 
 
@@ -76,11 +77,13 @@ class KD(Method):
         return logits(self.teacher, as_teacher_reads(batch))
 
     def soft_loss(self, student_logits: Tensor, teacher_logits: Tensor) -> Tensor:
-        """Return the distillation loss: `kd_loss`, or `regression_kd_loss` for tasks with one output."""
+        """Return the distillation loss: `kd_loss`, `multi_label_kd_loss`, or `regression_kd_loss` for one output."""
         if self.some_without and not (known := ~teacher_logits.isnan().any(dim=-1)).all():
             if not known.any():
                 return 0 * student_logits.sum()
             return known.float().mean() * self.soft_loss(student_logits[known], teacher_logits[known])
+        if gives_sets(self.student):
+            return multi_label_kd_loss(student_logits, teacher_logits, self.temperature)
         if student_logits.shape[-1] > 1:
             return kd_loss(student_logits, teacher_logits, self.temperature)
         if self.regression_kd == "mse":

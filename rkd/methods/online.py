@@ -8,9 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from rkd.errors import RkdError
-from rkd.losses import kd_loss, regression_kd_loss
+from rkd.losses import kd_loss, multi_label_kd_loss, regression_kd_loss
 from rkd.methods.base import Batch, Optimizer, RngState
 from rkd.methods.kd import KD
+from rkd.models.outputs import gives_sets
 from rkd.models.unpadded import logits
 
 
@@ -79,6 +80,8 @@ class OnlineKD(KD):
 
     def follow_loss(self, z_t: Tensor, z_s: Tensor) -> Tensor:
         """Compute KL(softmax(z_S) ‖ softmax(z_T)), or its replacement for tasks with one output."""
+        if gives_sets(self.student):
+            return multi_label_kd_loss(z_t, z_s, temperature=1.0)
         if z_t.shape[-1] > 1:
             return kd_loss(z_t, z_s, temperature=1.0)  # the student's distribution is the target
         if self.regression_kd == "mse":

@@ -7,10 +7,11 @@ from torch import Tensor, nn
 
 from rkd.errors import RkdError
 from rkd.layer_map import LayerMap
-from rkd.losses import attention_score_loss, hidden_state_loss, soft_cross_entropy
+from rkd.losses import attention_score_loss, hidden_state_loss, soft_binary_cross_entropy, soft_cross_entropy
 from rkd.methods.base import Batch, LossAverager, Optimizer
 from rkd.methods.kd import KD
 from rkd.models.hidden_states import States, all_states, config_of
+from rkd.models.outputs import gives_sets
 from rkd.models.unpadded import logits
 
 
@@ -147,6 +148,8 @@ class TinyBERT(KD):
 
     def soft_loss(self, student_logits: Tensor, teacher_logits: Tensor) -> Tensor:
         """Return the soft cross-entropy, or the squared difference of the scores for tasks with one output."""
+        if gives_sets(self.student):
+            return soft_binary_cross_entropy(student_logits, teacher_logits)
         if student_logits.shape[-1] > 1:
             return soft_cross_entropy(student_logits, teacher_logits)
         return super().soft_loss(student_logits, teacher_logits)

@@ -36,24 +36,28 @@ class ByClass:
 
     Attributes:
         classes: the scores by class.
-        confusion: the number of examples, shape (classes, classes): a row per label, a column per prediction.
+        confusion: the number of examples, shape (classes, classes): a row per label, a column per prediction. None
+            where an example may have several labels.
     """
 
     classes: tuple[ClassScores, ...]
-    confusion: NDArray[np.int64]
+    confusion: NDArray[np.int64] | None
 
     def as_dict(self) -> dict[str, Any]:
         """Return `classes` and `confusion` as JSON values; undefined scores are NaN."""
-        return {"classes": [asdict(one) for one in self.classes], "confusion": self.confusion.tolist()}
+        confusion = {} if self.confusion is None else {"confusion": self.confusion.tolist()}
+        return {"classes": [asdict(one) for one in self.classes], **confusion}
 
 
-def by_class(names: Sequence[str], predictions: ArrayLike, labels: ArrayLike) -> ByClass:
+def by_class(names: Sequence[str], predictions: ArrayLike, labels: ArrayLike, *, multi_label: bool = False) -> ByClass:
     """Compute the scores of every class.
 
     Args:
         names: the names of the classes, in the order of their ids.
         predictions: class ids, shape (n,).
         labels: the true class ids, shape (n,).
+        multi_label: whether both are numbers of sets of labels, see `rkd.label_sets`. Such sets have no confusion
+            matrix.
 
     >>> found = by_class(["bad", "good"], predictions=[1, 1, 0, 1], labels=[1, 1, 0, 0])
     >>> found.classes[0]
@@ -62,9 +66,14 @@ def by_class(names: Sequence[str], predictions: ArrayLike, labels: ArrayLike) ->
     [[1, 1], [0, 2]]
     """
     predicted, true = (np.asarray(values).astype(np.int64) for values in (predictions, labels))
-    confusion = np.zeros((len(names), len(names)), dtype=np.int64)
-    np.add.at(confusion, (true, predicted), 1)
-    hits, support, answers = np.diag(confusion), confusion.sum(axis=1), confusion.sum(axis=0)
+    confusion: NDArray[np.int64] | None = None
+    if multi_label:
+        given, chosen = (sets[:, None] >> np.arange(len(names)) & 1 for sets in (true, predicted))
+        hits, support, answers = (given & chosen).sum(axis=0), given.sum(axis=0), chosen.sum(axis=0)
+    else:
+        confusion = np.zeros((len(names), len(names)), dtype=np.int64)
+        np.add.at(confusion, (true, predicted), 1)
+        hits, support, answers = np.diag(confusion), confusion.sum(axis=1), confusion.sum(axis=0)
     classes = tuple(
         ClassScores(
             name,

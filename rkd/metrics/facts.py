@@ -14,16 +14,20 @@ class MetricFacts(NamedTuple):
     header: str  # column header in tables
     of_scores: bool = False  # for regression; else for classification
     classes: int | None = None  # required number of classes, if the metric has one
+    of_sets: bool | None = False  # for texts with several labels: True only for them, None for them, too
 
-    def suits(self, classes: int | None) -> bool:
+    def suits(self, classes: int | None, *, multi_label: bool = False) -> bool:
         """Return True if the metric is defined for this number of classes; 0 is regression, None is unknown."""
+        if self.of_sets is not None and self.of_sets != multi_label:
+            return False
         return self.of_scores == (classes == 0) and (classes is None or self.classes in (None, classes))
 
 
 METRICS = {
-    "accuracy": MetricFacts("Accuracy", "Acc"),
+    "accuracy": MetricFacts("Accuracy", "Acc", of_sets=None),
     "f1": MetricFacts("F1", "F1", classes=2),
-    "macro_f1": MetricFacts("Macro-F1", "Macro-F1"),
+    "macro_f1": MetricFacts("Macro-F1", "Macro-F1", of_sets=None),
+    "micro_f1": MetricFacts("Micro-F1", "Micro-F1", of_sets=True),
     "balanced_accuracy": MetricFacts("Balanced accuracy", "Bal. acc"),
     "matthews_correlation": MetricFacts("MCC", "MCC"),
     "pearson": MetricFacts("Pearson", "Pear", of_scores=True),
@@ -32,4 +36,4 @@ METRICS = {
 # Tables list the scores of single classes up to this number.
 MOST_CLASSES = 20
 # Metrics of custom tasks that do not set any.
-DEFAULT_OF_LABELS, DEFAULT_OF_SCORES = ("accuracy",), ("pearson", "spearmanr")
+DEFAULT_OF_LABELS, DEFAULT_OF_SCORES, DEFAULT_OF_SETS = ("accuracy",), ("pearson", "spearmanr"), ("micro_f1",)

@@ -9,6 +9,9 @@ Undefined or extreme cases:
 * F1 (of class 1) is 0.0 when no prediction or no label is of class 1.
 * Macro-F1 is the mean of F1 over the classes that are predicted or labelled at all, balanced accuracy the mean of
   recall over the classes that are labelled, as in scikit-learn.
+* With several labels per text (numbers of sets, see `rkd.label_sets`), accuracy is the share of texts with exactly the
+  right set, micro-F1 is that of all yes-or-no answers, and macro-F1 the mean over the labels that are predicted or
+  labelled at all; both F1 are 0.0 when there are none.
 * Pearson and Spearman are NaN, "undefined", when either side is constant (as one example is). Files hold
   null, tables show "–", and model selection ranks NaN below every number.
 * No examples, different lengths, NaN or infinite values, unlabelled examples and class ids outside the task's
@@ -40,8 +43,8 @@ def compute(task: str | Task, predictions: ArrayLike, labels: ArrayLike) -> dict
 
     Args:
         task: a task's name, or a `Task`.
-        predictions: class ids, or scores for regression; shape (n,).
-        labels: the true class ids or scores; shape (n,).
+        predictions: class ids, scores for regression, or numbers of sets of labels; shape (n,).
+        labels: the true ones; shape (n,).
 
     Returns:
         Fractions between -1 and 1 by metric name; NaN where undefined (see the module's docstring).
@@ -56,7 +59,8 @@ def compute(task: str | Task, predictions: ArrayLike, labels: ArrayLike) -> dict
     predicted, true = _checked(task, "predictions", predictions), _checked(task, "labels", labels)
     if predicted.size != true.size:
         raise RkdError(f"{task.name}: {predicted.size} predictions but {true.size} labels; expected equal lengths")
-    return {name: _METRICS[name](predicted, true) for name in task.metrics}
+    known = _OF_SETS if task.multi_label else _METRICS
+    return {name: known[name](predicted, true) for name in task.metrics}
 
 
 def from_predictions(task: str | Task, frame: "pd.DataFrame") -> dict[str, Any]:
@@ -122,7 +126,13 @@ def _checked(task: Task, what: str, values: ArrayLike) -> Values:
         raise RkdError(f"{task.name}: no {what}; expected at least one example")
     if not_finite := int(np.count_nonzero(~np.isfinite(array))):
         raise RkdError(f"{task.name}: {not_finite} of {array.size} {what} are NaN or infinite")
-    if not task.regression:
+    if task.multi_label:
+        if (wrong := array[(array < 0) | (array >= 2**task.num_labels) | (array % 1 != 0)]).size:
+            raise RkdError(
+                f"{task.name}: {wrong.size} of {array.size} {what} are no sets of labels, the first is {wrong[0]:g}; "
+                f"expected whole numbers from 0 to {2**task.num_labels - 1}"
+            )
+    elif not task.regression:
         wrong = array[~np.isin(array, np.arange(task.num_labels))]
         if wrong.size:
             raise RkdError(
@@ -169,6 +179,25 @@ def _matthews_correlation(predicted: Values, true: Values) -> float:
     return float(covariance / math.sqrt(spread_p * spread_t)) if spread_p and spread_t else 0.0
 
 
+def _set_counts(predicted: Values, true: Values) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return 2·TP and 2·TP + FP + FN of every label that is predicted or labelled at all."""
+    p, t = predicted.astype(np.int64), true.astype(np.int64)
+    bits = 1 << np.arange(max(1, int(max(p.max(), t.max())).bit_length()))
+    hits = 2 * np.count_nonzero((p & t)[:, None] & bits, axis=0)
+    either = np.count_nonzero(p[:, None] & bits, axis=0) + np.count_nonzero(t[:, None] & bits, axis=0)
+    return hits[either > 0], either[either > 0]
+
+
+def _micro_f1_of_sets(predicted: Values, true: Values) -> float:
+    hits, either = _set_counts(predicted, true)
+    return float(hits.sum() / either.sum()) if either.size else 0.0
+
+
+def _macro_f1_of_sets(predicted: Values, true: Values) -> float:
+    hits, either = _set_counts(predicted, true)
+    return float(np.mean(hits / either)) if either.size else 0.0
+
+
 def _correlation(name: str) -> Callable[[Values, Values], float]:
     def correlation(predicted: Values, true: Values) -> float:
         if np.ptp(predicted) == 0 or np.ptp(true) == 0:
@@ -188,4 +217,9 @@ _METRICS: dict[str, Callable[[Values, Values], float]] = {
     "matthews_correlation": _matthews_correlation,
     "pearson": _correlation("pearsonr"),
     "spearmanr": _correlation("spearmanr"),
+}
+_OF_SETS: dict[str, Callable[[Values, Values], float]] = {
+    "accuracy": _accuracy,
+    "micro_f1": _micro_f1_of_sets,
+    "macro_f1": _macro_f1_of_sets,
 }

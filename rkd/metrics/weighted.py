@@ -57,7 +57,8 @@ def primary_scores(task: Task, labels: Values, predictions: Values, weights: Val
         predictions: shape (runs, examples).
         weights: weight of each example, shape (resamples, examples); all rows have the same sum.
     """
-    scores = [_METRICS[name](labels, predictions, weights) for name in task.primary_metrics]
+    known = _OF_SETS if task.multi_label else _METRICS
+    scores = [known[name](labels, predictions, weights) for name in task.primary_metrics]
     return np.mean(scores, axis=0).T
 
 
@@ -122,6 +123,30 @@ def _balanced_accuracy(labels: Values, predictions: Values, weights: Values) -> 
         total += np.divide(hits, all_of_it, out=np.zeros_like(hits), where=all_of_it > 0)
         classes += all_of_it > 0
     return total / classes
+
+
+def _set_counts(labels: Values, predictions: Values, weights: Values) -> Iterator[tuple[Values, Values]]:
+    """Yield 2·TP and 2·TP + FP + FN of each label, shape (resamples, runs); see `rkd.metrics.scores`."""
+    sets = labels.astype(np.int64), predictions.astype(np.int64)
+    for label in range(int(max(each.max() for each in sets)).bit_length()):
+        true, predicted = (each >> label & 1 for each in sets)
+        hits = weights @ (predicted & true).T.astype(np.float64)
+        yield 2 * hits, weights @ (predicted + true).T.astype(np.float64)
+
+
+def _micro_f1_of_sets(labels: Values, predictions: Values, weights: Values) -> Values:
+    hits, either = np.zeros((2, len(weights), len(predictions)))
+    for more_hits, more in _set_counts(labels, predictions, weights):
+        hits, either = hits + more_hits, either + more
+    return np.divide(hits, either, out=np.zeros_like(hits), where=either > 0)
+
+
+def _macro_f1_of_sets(labels: Values, predictions: Values, weights: Values) -> Values:
+    total, counted = np.zeros((2, len(weights), len(predictions)))
+    for hits, either in _set_counts(labels, predictions, weights):
+        total = total + np.divide(hits, either, out=np.zeros_like(hits), where=either > 0)
+        counted = counted + (either > 0)
+    return np.divide(total, counted, out=np.zeros_like(total), where=counted > 0)
 
 
 def _matthews_correlation(labels: Values, predictions: Values, weights: Values) -> Values:
@@ -195,4 +220,9 @@ _METRICS: dict[str, Callable[[Values, Values, Values], Values]] = {
     "matthews_correlation": _matthews_correlation,
     "pearson": _pearson,
     "spearmanr": _spearmanr,
+}
+_OF_SETS: dict[str, Callable[[Values, Values, Values], Values]] = {
+    "accuracy": _accuracy,
+    "micro_f1": _micro_f1_of_sets,
+    "macro_f1": _macro_f1_of_sets,
 }

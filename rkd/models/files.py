@@ -107,7 +107,7 @@ def check_config(fields: Mapping[str, Any], where: str) -> None:
 
 
 def check_classes(fields: Mapping[str, Any], where: str) -> None:
-    """Check that the config of a classifier is consistent and that each text gets one class.
+    """Check that the config of a classifier is consistent.
 
     Raises:
         RkdError: `problem_type` is unsupported or does not match the number of outputs; the keys of `id2label` are not
@@ -134,10 +134,11 @@ def check_classes(fields: Mapping[str, Any], where: str) -> None:
         reason = "as id2label has it" if names is not None else "or id2label beside it"
         raise RkdError(f"{where}: found label2id {ids!r}; expected {expected[0]!r}, {reason}")
     kind = fields.get("problem_type")
-    allowed = (None, "regression" if count == 1 else "single_label_classification")
+    several = () if count == 1 else ("multi_label_classification",)
+    allowed = (None, "regression" if count == 1 else "single_label_classification", *several)
     if kind not in allowed:
         raise RkdError(
-            f"{where}: found problem_type {kind!r} with {count} outputs; expected {allowed[1]}: one answer per text"
+            f"{where}: found problem_type {kind!r} with {count} outputs; expected {' or '.join(allowed[1:])}"
         )
 
 

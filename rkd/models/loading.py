@@ -22,6 +22,7 @@ from transformers.utils import logging as transformers_logging
 from rkd.errors import RkdError
 from rkd.layer_map import LAYER
 from rkd.models import files, hub
+from rkd.models.outputs import gives_sets
 from rkd.models.source import ModelSource, parse
 from rkd.models.tokenizer import shortest
 from rkd.models.unpadded import logits
@@ -120,6 +121,9 @@ def check_fit(student: PreTrainedModel, teacher: PreTrainedModel, *, same_vocabu
             raise RkdError(
                 f"student and teacher differ in {what}: found {of_student} and {of_teacher}; expected the same"
             )
+    if gives_sets(student) != gives_sets(teacher):
+        found = " and ".join(str(model.config.problem_type) for model in (student, teacher))
+        raise RkdError(f"student and teacher differ in problem_type: found {found}; expected the same")
 
 
 def check_reading(
@@ -277,6 +281,8 @@ def _with_labels(config: PretrainedConfig, task: Task) -> PretrainedConfig:
     config.id2label = dict(enumerate(names))
     config.label2id = {name: index for index, name in enumerate(names)}
     config.problem_type = "regression" if task.regression else "single_label_classification"
+    if task.multi_label:
+        config.problem_type = "multi_label_classification"
     return config
 
 

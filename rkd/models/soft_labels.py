@@ -11,6 +11,7 @@ from transformers import PretrainedConfig, PreTrainedModel
 
 from rkd.errors import RkdError
 from rkd.models.loading import check_fit
+from rkd.models.outputs import gives_sets
 from rkd.models.unpadded import logits
 
 # The divisors of logits that are tried for an entropy: beyond them all soft labels are one-hot or uniform.
@@ -24,8 +25,9 @@ class SoftLabels(nn.Module):
 
         z = log(mean over teachers of softmax(z_t)) / divisor,
 
-    or with one output the mean of the scores. A single teacher with divisor 1 gives its logits up to a constant per
-    row, which no softmax sees.
+    or with one output the mean of the scores. With several labels per text each label has the logit of the mean of
+    σ(z_t), over the divisor. A single teacher with divisor 1 gives its logits up to a constant per row, which no
+    softmax sees.
 
     Args:
         teachers: classifiers with the same labels and vocabulary size.
@@ -48,6 +50,7 @@ class SoftLabels(nn.Module):
         # What tells whether a student fits; of no model type, so that none's forward pass is taken for this one's.
         one = teachers[0].config
         self.config = PretrainedConfig(id2label=one.id2label, label2id=one.label2id)
+        self.config.problem_type = one.problem_type
         self.config.vocab_size = one.vocab_size
 
     @torch.no_grad()
@@ -60,6 +63,9 @@ class SoftLabels(nn.Module):
         z = torch.stack([logits(teacher, batch) for teacher in self.teachers])
         if z.shape[-1] == 1:
             return SimpleNamespace(logits=z.mean(dim=0))
+        if gives_sets(self.teachers[0]):
+            yes, no = (torch.logsumexp(F.logsigmoid(each), dim=0) for each in (z, -z))
+            return SimpleNamespace(logits=(yes - no) / self.divisor)
         log_mean = torch.logsumexp(F.log_softmax(z, dim=-1), dim=0) - math.log(len(z))
         return SimpleNamespace(logits=log_mean / self.divisor)
 

@@ -14,7 +14,7 @@ from rkd.runs.paths import check_finished
 from rkd.runs.predictions import read_predictions
 from rkd.runs.record import OUTPUTS, unchanged
 from rkd.runs.task import task_of
-from rkd.tasks import Task
+from rkd.tasks import Task, label_text
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,6 @@ def result_of(task: Task, folder: Path) -> Result:
         found["teacher"] = math.nan if score is None else score
     if not task.regression:
         for column in ("label", "prediction"):
-            known = dict(enumerate(task.labels))
-            frame[column] = [known.get(value) for value in frame[column]]
+            frame[column] = [None if math.isnan(value) else label_text(task, value) for value in frame[column]]
         frame = frame.rename(columns={f"logit_{index}": f"logit_{each}" for index, each in enumerate(task.labels)})
     return Result(folder, found, frame, history)

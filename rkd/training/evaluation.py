@@ -38,7 +38,13 @@ def predict(model: Any, split: Split, device: torch.device) -> Tensor:
 
 
 def decide(task: Task, z: Tensor) -> np.ndarray:
-    """Turn logits (rows, classes) into class ids, or scores for regression; float64, shape (rows,)."""
+    """Turn logits (rows, classes) into class ids, scores for regression, or numbers of sets; float64, shape (rows,).
+
+    With several labels per text, a set holds the labels whose probability σ(z) is above one half.
+    """
+    if task.multi_label:
+        chosen = ((z > 0).long() << torch.arange(z.shape[1])).sum(dim=1)
+        return chosen.double().numpy()
     chosen = z.squeeze(-1) if task.regression else z.argmax(dim=-1)
     return chosen.double().numpy()
 
@@ -86,23 +92,31 @@ def near_chance(task: Task, z: Tensor, labels: Tensor) -> str:
     if task.regression:
         correlation = 0.0 if found.std() == 0 or truth.std() == 0 else float(np.corrcoef(found, truth)[0, 1])
         return "" if correlation > 1.645 / math.sqrt(len(truth)) else f"correlation {correlation:.2f}"
-    accuracy, majority = float((found == truth).mean()), np.bincount(truth.astype(int)).max() / len(truth)
+    accuracy, majority = float((found == truth).mean()), np.unique(truth, return_counts=True)[1].max() / len(truth)
     if accuracy > majority + 1.645 * math.sqrt(majority * (1 - majority) / len(truth)):
         return ""
     return f"accuracy {100 * accuracy:.1f}, always the most frequent class {100 * majority:.1f}"
 
 
-def soft_label_statistics(z_s: Tensor, z_t: Tensor, temperature: float) -> dict[str, float]:
+def soft_label_statistics(
+    z_s: Tensor, z_t: Tensor, temperature: float, *, multi_label: bool = False
+) -> dict[str, float]:
     """Compute the student's distance from the soft labels, and their entropy.
 
     Args:
         z_s, z_t: student and teacher logits, shape (rows, classes).
         temperature: T, applied to both.
+        multi_label: whether a text may have several labels.
 
     Returns:
         `kl`, mean KL(softmax(z_T / T) ‖ softmax(z_S / T)), and `entropy`, mean entropy of softmax(z_T / T); both in
-        nats, NaN for regression.
+        nats, NaN for regression. With several labels per text those of the Bernoulli distributions of σ(z / T),
+        averaged over the labels.
     """
+    if multi_label:
+        s, t = z_s.double() / temperature, z_t.double() / temperature
+        cross, entropy = (F.binary_cross_entropy_with_logits(each, t.sigmoid()) for each in (s, t))
+        return {"kl": float(cross - entropy), "entropy": float(entropy)}
     if z_t.shape[1] == 1:
         return {"kl": float("nan"), "entropy": float("nan")}
     log_p_t = F.log_softmax(z_t.double() / temperature, dim=-1)

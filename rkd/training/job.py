@@ -18,6 +18,7 @@ from rkd.methods import by_name
 from rkd.methods.base import Method
 from rkd.methods.build import build
 from rkd.models import loading
+from rkd.models.outputs import gives_sets
 from rkd.models.soft_labels import SoftLabels, divisor_for_entropy, mean_entropy
 from rkd.models.tokenizer import load_tokenizer, save_tokenizer
 from rkd.runs.prepared import TOKENIZER
@@ -215,6 +216,8 @@ def build_run(
     if data.quiz is not None:
         quiz = QuizBatches(data.quiz, quiz_batch_size or settings["batch_size"], spec.seed, device)
     names = [str(name) for _, name in sorted((student.config.id2label or {}).items())]
+    if gives_sets(student) and settings.get("class_weights") is not None:
+        raise RkdError("class_weights: found some for a task with several labels per text; expected null")
     weights = class_weights(settings.get("class_weights"), data.train.labels[data.train.labelled], names)
     total_steps = settings["epochs"] * math.ceil(len(data.train) / settings["batch_size"])
     return build(

@@ -145,7 +145,8 @@ def evaluate(
     z_t = z_t or all_logits(method.teacher, "teacher", _for_teacher(data.dev), device)
     teacher = {"primary_score": evaluation.dev_primary_score(task, evaluation.scores(task, z_t, data.dev))}
     split, temperature = task.primary_split, getattr(method, "temperature", 1.0)
-    teacher |= evaluation.soft_label_statistics(z_s[split], z_t[split], temperature)
+    both = z_s[split], z_t[split]
+    teacher |= evaluation.soft_label_statistics(*both, temperature, multi_label=task.multi_label)
     if reason := evaluation.near_chance(task, z_t[split], data.dev[split].labels):
         record["warnings"].append(f"the teacher is near chance on dev ({reason}): it has nothing to teach")
     if method.trains_teacher:

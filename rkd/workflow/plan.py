@@ -295,7 +295,8 @@ class Plan:
 
     def _training(self, task: str, settings: Mapping[str, Any]) -> dict[str, Any]:
         """Return the settings of training that are read on a task."""
-        unread = {"class_weights"} if get(task, self._own_task(task, training=True)).regression else set()
+        known = get(task, self._own_task(task, training=True))
+        unread = {"class_weights"} if known.regression or known.multi_label else set()
         return {key: settings[key] for key in TRAINING_KEYS if key in settings and key not in unread}
 
     def trials(self, task: str) -> str:

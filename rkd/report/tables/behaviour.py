@@ -117,6 +117,8 @@ class Behaviour:
         )
         if any(get(task).regression for task in self.spec.tasks):
             yield Note(f"Not defined for regression: {MISSING}.")
+        if any(get(task).multi_label for task in self.spec.tasks):
+            yield Note(f"NLL and ECE are those of one label per text; {MISSING} where a text may have several.")
 
 
 def behaviour(
@@ -163,10 +165,11 @@ def behaviour(
 def _measures(task: Task, own: Predictions, teacher: Predictions | None) -> dict[str, Interval]:
     found: dict[str, Sequence[float]] = {name: [math.nan] for name in MEASURES}
     if not task.regression:
-        logits = [_logits(task, file) for file in own.files]
-        found["nll"] = [negative_log_likelihood(z, own.labels) for z in logits]
-        found["calibration_error"] = [expected_calibration_error(z, own.labels) for z in logits]
-        found["calibration_noise"] = [calibration_noise(z) for z in logits]
+        if not task.multi_label:
+            logits = [_logits(task, file) for file in own.files]
+            found["nll"] = [negative_log_likelihood(z, own.labels) for z in logits]
+            found["calibration_error"] = [expected_calibration_error(z, own.labels) for z in logits]
+            found["calibration_noise"] = [calibration_noise(z) for z in logits]
         shared = [] if teacher is None else [seed for seed in own.seeds if seed in teacher.seeds]
         if teacher is not None and shared:
             same = own.of(shared).predictions == teacher.of(shared).predictions

@@ -57,6 +57,8 @@ class Classes:
 
     def _taken_for(self, task: str, code: int, row: str) -> tuple[str | None, float]:
         """Return the class that examples of another are most often taken for, and their percentage; None if never."""
+        if (task, row) not in self.confusion:
+            return None, math.nan
         counts = self.confusion[task, row][code]
         wrong = counts.copy()
         wrong[code] = 0
@@ -106,7 +108,8 @@ class Classes:
         yield Note(f"{MISSING}: undefined for a seed, as precision is where the class is never predicted.")
         yield Note(
             "Mostly taken for: the wrong class that examples of this one get most often, in percent of them over all "
-            f"seeds; {MISSING} if none gets a wrong one. The confusion matrices are in classes.json."
+            f"seeds; {MISSING} if none gets a wrong one, or texts may have several. The confusion matrices are in "
+            "classes.json."
         )
 
 
@@ -136,8 +139,12 @@ def classes(spec: ReportSpec, predictions: Iterable[str]) -> Classes:
             if own.empty:
                 continue
             found = read[task.name, row] = Predictions.read(own)
-            scored = [by_class(task.labels, line, found.labels) for line in found.predictions]
-            confusion[task.name, row] = np.sum([one.confusion for one in scored], axis=0)
+            scored = [
+                by_class(task.labels, line, found.labels, multi_label=task.multi_label) for line in found.predictions
+            ]
+            matrices = [one.confusion for one in scored if one.confusion is not None]
+            if matrices:
+                confusion[task.name, row] = np.sum(matrices, axis=0)
             seeds = [one.classes for one in scored]
             for code in range(len(task.labels)):
                 support[task.name, code] = seeds[0][code].support

@@ -1,0 +1,10 @@
+"""What the outputs of a classifier say about a text."""
+
+from typing import Any
+
+MULTI_LABEL = "multi_label_classification"
+
+
+def gives_sets(model: Any) -> bool:
+    """Return True for a classifier that gives each text any number of labels, by the problem_type of its config."""
+    return getattr(getattr(model, "config", None), "problem_type", None) == MULTI_LABEL
