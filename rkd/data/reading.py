@@ -444,10 +444,10 @@ def _parquet_file(path: Path, where: str) -> Iterator[Any]:
 
 
 def _plain(kind: Any) -> bool:
-    """Return True for the pyarrow types of text, numbers, booleans and all-null columns."""
+    """Return True for the pyarrow types of text, numbers, booleans and all-null columns, and of lists of them."""
     import pyarrow.types as types
 
-    if types.is_dictionary(kind):
+    if types.is_dictionary(kind) or types.is_list(kind) or types.is_large_list(kind):
         kind = kind.value_type
     checks = (types.is_string, types.is_large_string, types.is_string_view, types.is_null, types.is_boolean)
     return any(check(kind) for check in (*checks, types.is_integer, types.is_floating, types.is_decimal))

@@ -357,7 +357,11 @@ def test_bad_files_are_one_error_that_names_the_place(tmp_path, case):
         (pa.array([2**62], pa.timestamp("ms")), "column 'mood': found values of type timestamp[ms]; expected text or"),
         (pa.array([datetime(2020, 1, 1)]), "column 'mood': found values of type timestamp[us]; expected text or"),
         (pa.array([b"bad"]), "column 'mood': found values of type binary; expected text or numbers"),
-        (pa.array([["bad"]]), "column 'mood': found values of type list<element: string>; expected text or numbers"),
+        (pa.array([["bad"]]), "row 1, column 'mood': found ['bad']; expected one of the labels bad, good"),
+        (
+            pa.array([[{"a": 1}]]),
+            "column 'mood': found values of type list<element: struct<a: int64>>; expected text or",
+        ),
         (pa.array([float("nan")]), "row 1, column 'mood': found nothing; expected one of the labels"),
         (pa.array([None]), "row 1, column 'mood': found nothing; expected one of the labels"),
         (pa.array([b"\xff"]).view(pa.string()), "row 1, column 'mood': found byte 0xff; expected UTF-8 text"),
@@ -416,7 +420,7 @@ def test_what_is_no_score(tmp_path, mood, found):
         (["a", "b"], ["x", 1], "column 'mood': found values of the types int, str; expected one type"),
         (["a", "b"], [10**30, 1], ": cannot be written as Parquet: "),
         (["a", "b"], [1j, 2j], ": cannot be written as Parquet: "),
-        (["a", "b"], [[1], [2]], "column 'mood': found values of type list<element: int64>; expected text or numbers"),
+        (["a", "b"], [[1], [2]], "row 1, column 'mood': found [1]; expected one of the labels x, y"),
         (["a", None], ["x", "y"], "row 2, column 'text': found nothing; expected text"),
         (["a", 7], ["x", "y"], "column 'text': found values of the types int, str; expected one type"),
     ],
@@ -425,7 +429,7 @@ def test_dataframes_that_hold_no_texts_or_labels(tmp_path, text, mood, message):
     frame = pd.DataFrame({"text": pd.Series(text, dtype=object), "mood": pd.Series(mood, dtype=object)})
 
     def read() -> None:
-        file = table_file("train", frame, tmp_path, ["text"], "mood")
+        file = table_file("train", frame, tmp_path, ["text", "mood"])
         read_splits(task("x", "y"), {"files": {"train": file, "validation": file}, "scores": None})
 
     assert f"data (DataFrame){'' if message[0] == ':' else ', '}{message}" in error_of(read)
