@@ -143,7 +143,7 @@ class Request:
 
     @property
     def taught(self) -> bool:
-        """Whether the method learns from a teacher's model."""
+        """True if the method learns from a teacher's model."""
         return needs_teacher(self.method) and self.soft_labels is None
 
     @property
@@ -331,7 +331,7 @@ class Request:
             yield Wrong("teacher", f"found none; expected a model to fine-tune, or {what}")
 
     def _two_vocabularies(self) -> Iterator[Wrong]:
-        """A tokenizer of the student's own where there can be none."""
+        """Yield the problems of a student's own tokenizer."""
         if self.student_tokenizer not in ("teacher", "own"):
             yield Wrong("student_tokenizer", f"found {shown(self.student_tokenizer)}; expected teacher or own")
         if self.student_tokenizer != "own":
@@ -353,7 +353,7 @@ class Request:
             yield Wrong("student", f"found {shown(self.student)}; expected {expected}")
 
     def _unlabelled(self) -> Iterator[Wrong]:
-        """Unlabelled rows and soft labels of a method that cannot learn from them."""
+        """Yield the problems of unlabelled rows and soft labels that the method cannot learn from."""
         given, able = self.soft_labels, [name for name, facts in METHODS.items() if _reads_soft_labels(facts)]
         if self.unlabelled is not None and not needs_teacher(self.method):
             expected = f"no such rows: method {self.method} learns from labels alone"

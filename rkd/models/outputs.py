@@ -1,4 +1,4 @@
-"""What the outputs of a classifier say about a text."""
+"""The kind of answer that a classifier gives: one label per text, or any number of them."""
 
 from typing import Any
 
