@@ -139,8 +139,9 @@ class Classifier:
         task = self._task(self.label, metrics or self.metrics)
         z, split = self._logits(task, read_split(task, "validation", {"path": str(file)}, None), file)
         decided, labels = evaluation.decide(task, z), split.labels.numpy()
-        scored = by_class(task.labels, decided, labels, multi_label=task.multi_label)
-        classes = scored.as_dict() if each_class and not task.regression else {}
+        classes = {}
+        if each_class and not task.regression:
+            classes = by_class(task.labels, decided, labels, multi_label=task.multi_label).as_dict()
         return {**compute(task, decided, labels), "rows": len(split), **classes}
 
     def _task(self, label: str, metrics: Sequence[str] | None) -> Task:

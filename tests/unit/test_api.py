@@ -30,6 +30,7 @@ from rkd.training import trial
 from rkd.utils.files import sha256
 from rkd.workflow.code_digest import code_inputs
 from tests.helpers import ROOT, TIMEOUT
+from tests.helpers.architectures import save
 from tests.helpers.distillation import MODELS, TINY, reviews
 
 
@@ -146,6 +147,14 @@ def test_texts_are_cut_where_training_cut_them(tmp_path):
     found = Classifier(str(result.folder), device="cpu").evaluate(tmp_path / "dev.csv")
     assert found == {**result.metrics["splits"]["validation"], "rows": 20}
     assert AutoTokenizer.from_pretrained(result.folder / "model").model_max_length == 8
+
+
+def test_a_file_with_scores_is_evaluated(tmp_path):
+    file = tmp_path / "scores.csv"
+    pd.DataFrame({"text": ["good film", "bad film", "so so"], "stars": [5, 1, 3]}).to_csv(file, index=False)
+    folder = save(tmp_path / "scores", "bert", num_labels=1)
+    found = Classifier(folder, "text", "stars").evaluate(file, each_class=True)
+    assert found.keys() == {"pearson", "spearmanr", "rows"}
 
 
 def test_a_teacher_that_is_finetuned_already(distilled, tmp_path):
