@@ -65,7 +65,7 @@ def source_problems(
             if (key != FROM or soft) and (facts.trains_teacher or not facts.logits_only):
                 yield _problem(place, value, f"a method that reads nothing but a frozen teacher's logits ({able})")
             if key == MATCH and (scored := _regressions(config, tasks.get(name, config["tasks"]))):
-                yield _problem(place, value, f"tasks with one class per text: {', '.join(scored)} have none")
+                yield _problem(place, value, f"tasks with one class per text, unlike {', '.join(scored)}")
         if own.get(FROM) == SOFT_LABELS and MATCH in own:
             place = ("variants", name, "teacher", MATCH)
             yield _problem(place, own[MATCH], "no match_entropy_of beside from: soft_labels, which are not changed")
