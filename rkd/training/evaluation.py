@@ -81,13 +81,22 @@ def near_chance(task: Task, z: Tensor, labels: Tensor) -> str:
     """Return why predictions are no better than chance, within sampling error; empty if they are better.
 
     A classifier is near chance if its accuracy is not above that of always answering with the most frequent class
-    (one-sided test at 5 %), a regression if its correlation is not above 0.
+    (one-sided test at 5 %), a regression if its correlation is not above 0. With several labels per text a classifier
+    is near chance if its logits, less the mean of each label, do not correlate with the labels. Whole sets would not
+    tell: if few texts have a label, always answering none of them is hard to beat.
 
     Args:
         task: the task.
         z: logits, shape (rows, classes).
         labels: of the same rows, shape (rows,).
     """
+    if task.multi_label:
+        answers = (labels[:, None] >> torch.arange(z.shape[1])) & 1
+        ours, theirs = (part - part.mean(dim=0) for part in (z.double(), answers.double()))
+        size = float(ours.norm() * theirs.norm())
+        together = float((ours * theirs).sum()) / size if size else 0.0
+        # The labels of a text depend on each other, so that only texts count.
+        return "" if together > 1.645 / math.sqrt(len(z)) else f"correlation of logits and labels {together:.2f}"
     found, truth = decide(task, z), labels.double().numpy()
     if task.regression:
         correlation = 0.0 if found.std() == 0 or truth.std() == 0 else float(np.corrcoef(found, truth)[0, 1])

@@ -282,6 +282,16 @@ def test_a_teacher_of_the_other_kind_is_refused(tmp_path):
     distil(tags, teacher=several, student=several, dev=tags, **{**short, "epochs": 1})
 
 
+def test_a_teacher_of_rare_labels_is_not_near_chance():
+    rng = torch.Generator().manual_seed(0)
+    members = (torch.rand(400, 3, generator=rng) < 0.03).long()
+    sets = (members << torch.arange(3)).sum(dim=1)
+    noise = torch.randn(400, 3, generator=rng)
+    assert evaluation.near_chance(TASK, 3.0 * members + noise - 3, sets) == ""
+    assert evaluation.near_chance(TASK, noise - 3, sets).startswith("correlation of logits and labels")
+    assert evaluation.near_chance(TASK, torch.zeros(400, 3), sets) == "correlation of logits and labels 0.00"
+
+
 # The config.
 
 
