@@ -224,13 +224,13 @@ def test_weights_that_do_not_fit_are_told_in_one_line(bert, library_says, capfd)
     ("fields", "found"),
     [
         (
-            {"problem_type": "multi_label_classification"},
-            "found problem_type 'multi_label_classification' with 2 outputs; expected single_label_classification: one "
-            "answer per text",
+            {"problem_type": "multi_label_classification", "id2label": {"0": "score"}, "label2id": None},
+            "found problem_type 'multi_label_classification' with 1 outputs; expected regression",
         ),
         (
             {"problem_type": "regression"},
-            "found problem_type 'regression' with 2 outputs; expected single_label_classification: one answer per text",
+            "found problem_type 'regression' with 2 outputs; expected single_label_classification or "
+            "multi_label_classification",
         ),
         (
             {"id2label": {"1": "bad", "2": "good"}, "label2id": None},
@@ -280,6 +280,7 @@ def test_a_config_that_contradicts_itself_is_refused(bert, fields, found):
         {"label2id": {"LABEL_0": 0, "LABEL_1": 1}, "problem_type": "single_label_classification"},
         {"id2label": {"0": "score"}, "label2id": {"score": 0}, "problem_type": "regression"},
         {"num_labels": 1, "problem_type": "regression"},
+        {"num_labels": 3, "problem_type": "multi_label_classification"},
         {"num_labels": 3, "label2id": {"LABEL_0": 0, "LABEL_1": 1, "LABEL_2": 2}},
         {"architectures": ["MyModelForSequenceClassification"], "id2label": {str(n): f"c{n}" for n in range(12)}},
     ],
