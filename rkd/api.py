@@ -19,7 +19,7 @@ def distill(
     *,
     student: "Model",
     text: str | Sequence[str],
-    label: str,
+    label: str | Sequence[str],
     teacher: "Model | None" = None,
     dev: "Table | None" = None,
     test: "Table | None" = None,
@@ -54,7 +54,8 @@ def distill(
         data: the training rows: a DataFrame, or a .csv, .tsv, .jsonl or .parquet file.
         student: the model before training, in the forms of the config's `student_model`, or a Hugging Face model.
         text: the text column, or two.
-        label: the column of the label or score.
+        label: the column of the label or score. With `multi_label` also a list of columns, one for each label, which
+            have its name and hold 0 or 1.
         teacher: a fine-tuned classifier: a Hugging Face model, its folder, or its name on the hub, at one commit as
             "NAME@REVISION"; with `finetune_teacher` a pretrained one. The method "finetune", the baseline, needs none.
         dev: labelled rows to compare models on; without them `dev_fraction` of the training rows, chosen by `dev_seed`.

@@ -54,7 +54,10 @@ def distill(
     data: Annotated[Path, typer.Option(help="Training rows: .csv, .tsv, .jsonl or .parquet.")],
     student: Annotated[str, typer.Option(help="Folder, hub name, *.json config, or teacher-layers:1,3.")],
     text: Annotated[list[str], typer.Option(help="Text column; give it twice for pairs.")],
-    label: Annotated[str, typer.Option(help="Column of the label or score.")],
+    label: Annotated[
+        list[str],
+        typer.Option(help="Column of the label or score; once for each if labels have columns of 0 and 1."),
+    ],
     out: Annotated[Path, typer.Option(help="Folder for everything; an interrupted run continues from here.")],
     teacher: Annotated[
         str | None,
@@ -121,7 +124,7 @@ def distill(
         teacher=teacher,
         student=student,
         text=text,
-        label=label,
+        label=label[0] if len(label) == 1 else label,
         dev=dev,
         test=test,
         unlabelled=unlabelled,
@@ -203,7 +206,13 @@ def evaluate(
     model: ModelFolder,
     data: Annotated[Path, typer.Argument(metavar="DATA", help="Labelled rows: .csv, .tsv, .jsonl or .parquet.")],
     text: Text = None,
-    label: Annotated[str | None, typer.Option(help="Column of the label or score.")] = None,
+    label: Annotated[
+        list[str] | None,
+        typer.Option(help="Column of the label or score; once for each if labels have columns of 0 and 1."),
+    ] = None,
+    label_separator: Annotated[
+        str | None, typer.Option(help="What stands between several labels of a text; by default the run's, else ;.")
+    ] = None,
     metric: Annotated[
         list[str] | None,
         typer.Option(help="Metric; by default all of the run's task."),
@@ -214,10 +223,12 @@ def evaluate(
     """Score a model on a labelled file: its metrics, and precision, recall and F1 of every class."""
     from rkd.config.arguments import check_classifier
 
-    check_classifier(model, text or None, label, device=device, file=data, labelled=True, metrics=metric or None)
+    given = None if not label else label[0] if len(label) == 1 else label
+    check_classifier(model, text or None, given, device=device, file=data, labelled=True, metrics=metric or None)
     with _importing():
         from rkd.inference import Classifier
-    found = Classifier(model, text or None, label, device).evaluate(data, metric or None, each_class=True)
+    scored = Classifier(model, text or None, given, device, label_separator)
+    found = scored.evaluate(data, metric or None, each_class=True)
     numbers = {key: value for key, value in found.items() if key not in ("classes", "confusion")}
     _tell(as_json, found, "\n".join([_numbers(str(data), numbers), *_by_class(found)]))
 

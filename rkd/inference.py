@@ -1,6 +1,6 @@
 """Predictions and evaluation of a trained model on a file, outside the workflow."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,8 +40,9 @@ class Classifier:
         reference: a run's folder, an export, another folder of a fine-tuned classifier, or a hub name
             (`NAME@REVISION` for one commit).
         text: the text column or the two text columns; by default those of the run.
-        label: the label column; by default the run's.
+        label: the label column, or with several labels per text the columns of the labels; by default the run's.
         device: auto, cpu or cuda.
+        label_separator: what stands between the labels of a text, if it may have several; by default the run's, or ;.
 
     Raises:
         RkdError: an argument is invalid, the run's record is damaged, its model has changed since training, or the
@@ -56,8 +57,9 @@ class Classifier:
         self,
         reference: str | Path,
         text: str | Sequence[str] | None = None,
-        label: str | None = None,
+        label: str | Sequence[str] | None = None,
         device: str = "auto",
+        label_separator: str | None = None,
     ) -> None:
         arguments.check_classifier(reference, text, label, device=device)
         known = unchanged(reference, "model").get("spec", {}).get("custom_task") or {}
@@ -78,7 +80,10 @@ class Classifier:
         names = [str(name) for _, name in sorted((self.model.config.id2label or {}).items())]
         check_names(f"{reference}: its labels", names)
         self.labels = [] if len(names) == 1 else names
-        self.separator = known.get("label_separator", SEPARATOR) if gives_sets(self.model) else None
+        self.separator = label_separator or known.get("label_separator", SEPARATOR)
+        if not gives_sets(self.model):
+            arguments.refuse(_of_sets(label_separator, label))
+            self.separator = None
 
     def predict(self, file: str | Path, *, keep_columns: bool = False) -> pd.DataFrame:
         """Predict every row of a file.
@@ -144,8 +149,9 @@ class Classifier:
             classes = by_class(task.labels, decided, labels, multi_label=task.multi_label).as_dict()
         return {**compute(task, decided, labels), "rows": len(split), **classes}
 
-    def _task(self, label: str, metrics: Sequence[str] | None) -> Task:
-        entry: dict[str, Any] = {"train": "model", "text": self.text, "label": label}
+    def _task(self, label: str | Sequence[str], metrics: Sequence[str] | None) -> Task:
+        entry: dict[str, Any] = {"train": "model", "text": self.text}
+        entry["label"] = label if isinstance(label, str) else list(label)
         entry |= {"labels": self.labels} if self.labels else {"scores": "any"}
         entry |= {} if self.separator is None else {"multi_label": True, "label_separator": self.separator}
         entry |= {"metrics": list(metrics)} if metrics else {}
@@ -157,6 +163,15 @@ class Classifier:
         encoded = encode({str(file): rows}, self.tokenizer, task.text_fields, self.max_length)
         split = Split(encoded[str(file)], self.tokenizer.pad_token_id)
         return evaluation.predict(self.model.to(self.device), split, self.device), split
+
+
+def _of_sets(separator: str | None, label: str | Sequence[str] | None) -> Iterator[arguments.Wrong]:
+    """Yield what a model with one label per text cannot be asked with."""
+    one = "the model gives one label per text"
+    if separator is not None:
+        yield arguments.Wrong("label_separator", f"found {separator!r}; expected none: {one}")
+    if label is not None and not isinstance(label, str):
+        yield arguments.Wrong("label", f"found {list(label)}; expected one column: {one}")
 
 
 def write_table(frame: pd.DataFrame, path: Path, source: Path | None = None) -> None:

@@ -35,7 +35,7 @@ class Task:
     folder: str  # folder of the official release
     text_fields: tuple[str, ...]  # hub column names, one or two
     text_columns: tuple[str, ...]  # the same columns' names in the official TSV files
-    label_column: str | None  # None where no split is labelled (AX)
+    label_column: str | None  # None where no split is labelled (AX), and with a column for each label
     labels: tuple[str, ...]  # label names by class id; empty for regression
     file_labels: tuple[str, ...]  # the same labels as TSV files and GLUE submissions spell them
     metrics: tuple[str, ...]
@@ -58,6 +58,12 @@ class Task:
     def multi_label(self) -> bool:
         """True where a text has any number of the labels; see `rkd.label_sets`."""
         return bool((self.own or {}).get("multi_label"))
+
+    @property
+    def label_columns(self) -> tuple[str, ...]:
+        """The columns of 0 and 1 of a multi-label task, named after the labels; none where one column has them all."""
+        label = (self.own or {}).get("label")
+        return tuple(label) if isinstance(label, list | tuple) else ()
 
     @property
     def num_labels(self) -> int:
@@ -183,7 +189,7 @@ def _from_definition(name: str, definition: Mapping[str, Any]) -> Task:
         # Names of our own: a column of the user's may be called as one of ours, such as "label" or "idx".
         text_fields=tuple(f"text_{number}" for number in range(1, len(columns) + 1)),
         text_columns=columns,
-        label_column=definition["label"],
+        label_column=definition["label"] if isinstance(definition["label"], str) else None,
         labels=labels,
         file_labels=labels,
         metrics=tuple(definition["metrics"]),

@@ -131,6 +131,22 @@ def wrong_label(value: Any) -> Wrong:
     return Wrong("label", f"found {shown(value)}; expected a column name, {_NAMED.replace('which are', 'which is')}")
 
 
+def as_names(value: str | Sequence[str]) -> list[str]:
+    """Return one column or several as a list."""
+    return [value] if isinstance(value, str) else list(value)
+
+
+def label_of(argument: str, value: Any) -> Iterator[Wrong]:
+    """Yield the problems of the label column, which is one name or, with several labels per text, a list."""
+    if isinstance(value, list | tuple):
+        if wrong := [name for name in value if not isinstance(name, str) or not name]:
+            yield Wrong(argument, f"found {shown(wrong[0])}; expected column names, {_NAMED}")
+        elif len(value) < 2 or len(set(value)) < len(value):
+            yield Wrong(argument, f"found {list(value)}; expected one column, or a column for each label")
+    elif not isinstance(value, str) or not value:
+        yield wrong_label(value)
+
+
 def model_reference(value: str | os.PathLike[str]) -> str:
     """Return a model reference as the config writes it; a run's folder stands for the model in it."""
     if not isinstance(value, str) or os.path.isdir(value):
@@ -299,12 +315,12 @@ def check_classifier(
         problems.append(Wrong("text", f"found no column; expected one or two columns that {reference} reads{hint}"))
     if labelled and label is None and not problems and "label" not in known:
         problems.append(NO_LABEL)
-    if label is not None and not isinstance(label, str):
-        problems.append(wrong_label(label))
+    if label is not None:
+        problems += label_of("label", label)
     problems += ruled({"device": schema()["properties"]["device"]}, {"device": device})
     if file is not None:
         names = text or known.get("text") or ()
-        wanted = [*([names] if isinstance(names, str) else names), *([label or known.get("label")] if labelled else [])]
+        wanted = [*as_names(names), *(as_names(label or known.get("label") or ()) if labelled else [])]
         problems += data_file("file", file, () if problems else wanted)
     if metrics is not None:
         rule = schema()["properties"]["custom_tasks"]["additionalProperties"]["properties"]["metrics"]

@@ -32,13 +32,24 @@ def checked_task(name: str, entry: Mapping[str, Any], *, files: bool = True) -> 
     Raises:
         SectionError: all that is wrong with it.
     """
-    given = {"custom_tasks": {name: plain(entry)}}
+    given = {"custom_tasks": {name: with_labels(plain(entry))}}
     rule = {"type": "object", "properties": {"custom_tasks": schema()["properties"]["custom_tasks"]}}
     problems = schema_problems(given, rule)
     checks = TASK_CHECKS if files else [check for check in TASK_CHECKS if check not in _FILE_CHECKS]
     refuse_section({**run(checks, Values(given, frozenset(problems))), **problems})
     normal: Config = number_types(given, rule)
     return completed(name, normal["custom_tasks"][name])
+
+
+def with_labels(entry: Any) -> Any:
+    """Return an entry of custom_tasks with the labels that are its columns, unless it names them itself.
+
+    >>> with_labels({"label": ["toxic", "insult"], "multi_label": True})["labels"]
+    ['toxic', 'insult']
+    """
+    if not isinstance(entry, Mapping) or not isinstance(entry.get("label"), list) or {"labels", "scores"} & {*entry}:
+        return entry
+    return {**entry, "labels": list(entry["label"])}
 
 
 def completed(name: str, entry: Mapping[str, Any]) -> Config:
@@ -71,16 +82,19 @@ def file_problem(path: KeyPath, file: str) -> Problem | None:
     return None
 
 
-def _column_problem(file: str, text: tuple[str, ...], label: str, test: bool) -> str | None:
+def _column_problem(file: str, text: tuple[str, ...], label: str | list[str], test: bool) -> str | None:
     """Return why a data file lacks a task's columns, or None if it has them; a test file needs no labels."""
     place = Path(os.path.expanduser(file))
     state = place.stat()
-    return _known_column_problem(place, text, label, test, (state.st_mtime_ns, state.st_size))
+    names = (label,) if isinstance(label, str) else tuple(label)
+    return _known_column_problem(place, text, names, test, (state.st_mtime_ns, state.st_size))
 
 
 @functools.cache  # one config is checked once for each student that a variant brings
-def _known_column_problem(place: Path, text: tuple[str, ...], label: str, test: bool, _state: Any) -> str | None:
-    wanted, optional = (text, (label,)) if test else ((*text, label), ())
+def _known_column_problem(
+    place: Path, text: tuple[str, ...], label: tuple[str, ...], test: bool, _state: Any
+) -> str | None:
+    wanted, optional = (text, label) if test else ((*text, *label), ())
     try:
         check_columns(place, wanted, optional)
     except RkdError as error:
@@ -255,8 +269,20 @@ def cluster_column(clusters: Value, train: Value, dev: Value, tasks: Value) -> I
 @reads("custom_tasks.{task}.text", "custom_tasks.{task}.label")
 def label_apart(text: Value, label: Value) -> Iterator[Located]:
     """Report a label that is a text column, too."""
-    if label.value in text.value:
-        yield label.problem("another column than those of text", found=repr(label.value))
+    for name in [label.value] if isinstance(label.value, str) else label.value:
+        if name in text.value:
+            yield label.problem("another column than those of text", found=repr(name))
+
+
+@reads("custom_tasks.{task}.label", "custom_tasks.{task}.labels?", "custom_tasks.{task}.multi_label?")
+def columns_named_as_labels(label: Value, labels: Value, several: Value) -> Iterator[Located]:
+    """Report several label columns without multi_label, and those that are not named as the labels."""
+    if isinstance(label.value, str):
+        return
+    if not several.value:
+        yield label.problem("one column, or multi_label: true with a column for each label")
+    elif labels.value is not None and {*map(label_name, labels.value)} != {*map(label_name, label.value)}:
+        yield label.problem(f"a column for each of the labels {', '.join(map(str, labels.value))}")
 
 
 _FILE_CHECKS = (files_there, columns, cluster_column, unlabelled_of_glue)
@@ -271,4 +297,5 @@ TASK_CHECKS = (
     columns_of_labels,
     *_FILE_CHECKS,
     label_apart,
+    columns_named_as_labels,
 )

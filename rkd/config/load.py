@@ -14,7 +14,7 @@ import yaml
 
 from rkd.config.ablations import ablation_problems
 from rkd.config.crosschecks import crosscheck
-from rkd.config.custom_tasks import completed
+from rkd.config.custom_tasks import completed, with_labels
 from rkd.config.per_task import per_task_problems
 from rkd.config.problems import ConfigError, KeyPath, Problem, path_order, shown
 from rkd.config.schema import (
@@ -84,13 +84,15 @@ def check(config: Mapping[str, Any]) -> list[Problem]:
 
 
 def _read(config: Any) -> Any:
-    """Return the config without the entries that an overlay set to null."""
+    """Return the config without the entries that an overlay set to null, and with the labels that are columns."""
     given = plain(config)
     if not isinstance(given, dict):
         return given
     for key in ("variants", "per_task", "ablations", "custom_tasks", "unlabelled"):
         if isinstance(section := given.get(key), dict):
             given[key] = {name: entry for name, entry in section.items() if entry is not None}
+    if isinstance(custom := given.get("custom_tasks"), dict):
+        given["custom_tasks"] = {name: with_labels(entry) for name, entry in custom.items()}
     if isinstance(tune := given.get("tune"), dict):
         for role in (role for role in ROLES if isinstance(tune.get(role), dict)):
             tune[role] = {key: values for key, values in tune[role].items() if values is not None}

@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 from datasets import Dataset
 
+from rkd import label_sets
 from rkd.data.glue_dir import features
 from rkd.data.reading import Columns, is_blank_row, read_columns, shown
 from rkd.errors import RkdError
-from rkd.label_sets import set_number
 from rkd.labels import check_names, is_missing, label_name, listed, nearly, reads_as_missing
 from rkd.tasks import Task
 from rkd.utils.files import sha256
@@ -101,21 +101,23 @@ def find_labels(file: Mapping[str, Any], column: str, separator: str | None = No
     if path.suffix.lower() == ".tsv":
         _warn_about_quotes(f"{where}, column '{column}'", "labels", values)
     counts: Counter[str] = Counter()
-    for row, cell in enumerate(values, 1):
-        for value in [cell] if separator is None else parts(cell, separator):
+    cells = [[value] if separator is None else parts(value, separator) for value in values]
+    for row, cell in enumerate(cells, 1):
+        for value in cell:
             if problem := _label_problem(value):
                 raise RkdError(f"{where}, row {row}, column '{column}': {problem}")
             counts[label_name(value)] += 1
+    if separator is not None:
+        _check_sets(f"{where}, column '{column}'", cells, separator)
     names = sorted(counts, key=_label_order)
     if not values:
         raise RkdError(f"{where}: found no rows; expected labelled ones")
     check_names(f"{where}, column '{column}'", names)
-    if not 2 <= len(names) <= MOST_LABELS:
+    most = MOST_LABELS if separator is None else label_sets.MOST_LABELS
+    if not 2 <= len(names) <= most:
         found = f"only the label {shown(names[0])}" if len(names) == 1 else f"{len(names)} different labels"
-        raise RkdError(
-            f"{where}, column '{column}': found {found}; expected 2 to {MOST_LABELS}: give "
-            "labels, or for regression scores"
-        )
+        hint = ": give labels, or for regression scores" if separator is None else ""
+        raise RkdError(f"{where}, column '{column}': found {found}; expected 2 to {most}{hint}")
     alike: dict[str, list[str]] = {}
     for name in names:
         alike.setdefault(nearly(name), []).append(name)
@@ -125,6 +127,17 @@ def find_labels(file: Mapping[str, Any], column: str, separator: str | None = No
         )
     logger.info("%s: labels found, with row counts: %s", where, listed(f"{name!r} {counts[name]}" for name in names))
     return names
+
+
+def _check_sets(where: str, cells: Sequence[Sequence[Any]], separator: str) -> None:
+    """Refuse cells that are all empty, and warn if none holds several labels: the separator may be another one."""
+    if cells and not any(cells):
+        raise RkdError(f"{where}: found no label in any row; expected some")
+    if max(map(len, cells), default=2) < 2:
+        logger.warning(
+            "%s: no row has several labels; is %r what separates them, and is the task one for multi_label?",
+            where, separator,
+        )  # fmt: skip
 
 
 def text_problem(value: Any) -> str | None:
@@ -156,13 +169,16 @@ def _rows(task: Task, split: str, file: Mapping[str, Any], scores: Any, *, optio
     """Return the texts under the task's field names, and the label and idx of every row; labels may be optional."""
     path, where = _place(file)
     label = task.label_column or "label"
-    wanted = [*task.text_columns, *([] if optional else [label])]
-    columns = read_columns(path, wanted, [label] if optional else [], where)
+    named = list(task.label_columns) or [label]
+    wanted = [*task.text_columns, *([] if optional else named)]
+    columns = read_columns(path, wanted, named if optional else [], where)
     if file.get("sha256") and (found := sha256(path)) != file["sha256"]:
         raise RkdError(f"{where}: sha256 is {found}; expected {file['sha256']}: the file has changed, start again")
     rows = _texts(task, path, where, columns)
     rows["label"] = [_unlabelled(task)] * len(rows["idx"])
-    if label in columns:
+    if task.label_columns:
+        rows["label"] = _sets_of_columns(task, where, columns, optional=optional) or rows["label"]
+    elif label in columns:
         read, expected = _reader(task, scores)
         values = columns[label]
         if not optional and not task.multi_label:
@@ -179,6 +195,38 @@ def _rows(task: Task, split: str, file: Mapping[str, Any], scores: Any, *, optio
                 raise RkdError(f"{at}: found {shown(value)}; expected {expected}{_value_hint(task, path, value)}")
             rows["label"][index] = known
     return rows
+
+
+# What a cell of a label's own column may say.
+_ANSWERS = {"0": False, "false": False, "1": True, "true": True}
+
+
+def _sets_of_columns(task: Task, where: str, columns: Columns, *, optional: bool) -> list[int]:
+    """Return the number of the set of labels of each row, whose labels have a column of 0 and 1 each.
+
+    Where labels are optional, there may be no such column (an empty list is returned), and a row may have none (-1).
+    """
+    found = [name for name in task.label_columns if name in columns]
+    if not found:
+        return []
+    if missing := [name for name in task.label_columns if name not in columns]:
+        raise RkdError(f"{where}: found the label columns {listed(found)}; expected {listed(missing)}, too, or none")
+    ids = {label_name(name): code for code, name in enumerate(task.labels)}
+    sets = []
+    for row, cells in enumerate(zip(*(columns[name] for name in task.label_columns), strict=True), 1):
+        if optional and all(map(is_missing, cells)):
+            sets.append(-1)
+            continue
+        answers = [None if is_missing(cell) else _ANSWERS.get(label_name(cell)) for cell in cells]
+        if None in answers:
+            at = answers.index(None)
+            cell = "nothing" if is_missing(cells[at]) else shown(cells[at])
+            raise RkdError(f"{where}, row {row}, column '{task.label_columns[at]}': found {cell}; expected 0 or 1")
+        chosen = (name for name, answer in zip(task.label_columns, answers, strict=True) if answer)
+        sets.append(label_sets.set_number(ids[label_name(name)] for name in chosen))
+    if not optional and not any(sets):
+        raise RkdError(f"{where}, columns {listed(map(repr, found))}: found 0 in every row; expected some 1")
+    return sets
 
 
 def _texts(task: Task, path: Path, where: str, columns: Columns) -> Columns:
@@ -255,7 +303,7 @@ def _set_of(value: Any, codes: Mapping[str, int], separator: str) -> int | None:
     """Return the number of the set of labels in a cell, or None if it holds something else."""
     names = parts(value, separator)
     known = [codes.get(label_name(name)) if _is_label(name) else None for name in names]
-    return None if None in known else set_number(code for code in known if code is not None)
+    return None if None in known else label_sets.set_number(code for code in known if code is not None)
 
 
 def parts(value: Any, separator: str) -> list[Any]:
@@ -350,7 +398,7 @@ def _stratified(order: Sequence[int], labels: Sequence[int], size: int) -> list[
 
 def _warn_about_swallowed_rows(task: Task, where: str, texts: Sequence[str]) -> None:
     """Warn about texts that contain labelled rows: a quote was probably left open, which CSV readers do not detect."""
-    names = {label_name(name) for name in task.labels}
+    names = set(_ANSWERS) if task.label_columns else {label_name(name) for name in task.labels}
 
     def is_label(cell: str) -> bool:
         return label_name(cell) in names if names else score_of(cell, -math.inf, math.inf) is not None

@@ -37,12 +37,15 @@ class Earlier:
         with contextlib.suppress(RkdError):
             self._manifest = read_manifest(folder / "data" / "manifest.json")
 
-    def refuse_columns(self, text: Sequence[str], label: str) -> None:
+    def refuse_columns(self, text: Sequence[str], label: str | Sequence[str]) -> None:
         """Refuse other columns than those of the finished run."""
         if self._task and self._task["text"] != list(text):
             self._refuse(f"text {listed(self._task['text'])}", listed(text))
-        if self._task and self._task["label"] != label:
-            self._refuse(f"label {self._task['label']}", label)
+        before, now = (
+            one if isinstance(one, str) else listed(one) for one in (self._task["label"] if self._task else "", label)
+        )
+        if self._task and before != now:
+            self._refuse(f"label {before}", now)
 
     def refuse_rows(self, where: str, sha256: str) -> None:
         """Refuse other training data than those of the finished run.

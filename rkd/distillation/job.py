@@ -60,16 +60,16 @@ def carry_out(request: Request) -> Distilled:
 
 
 def _carry_out(request: Request, folder: Path, temporary: Any) -> Distilled:
-    name, label, columns, scores = request.name, request.label, request.text, request.scores
+    name, label, columns, scores = request.name, request.label_columns, request.text, request.scores
     labels, soft = request.labels, request.soft_labels
     method, seed, max_length, chosen = request.method, request.seed, request.max_length, request.settings
     finetune_teacher, taught = request.finetune_teacher, request.taught
     earlier = Earlier(folder)
-    earlier.refuse_columns(columns, label)
+    earlier.refuse_columns(columns, request.label)
     tables, extra = folder / "tables", request.soft_columns
     free = soft is not None
-    wanted = [*columns, *([] if free else [label]), *extra]
-    files = {"train": table_file("train", request.data, tables, wanted, [label] if free else [], earlier)}
+    wanted = [*columns, *([] if free else label), *extra]
+    files = {"train": table_file("train", request.data, tables, wanted, label if free else [], earlier)}
     soft_file = None if soft is None or extra else table_file("soft_labels", soft, tables, None)
     if scores is not None:
         names: list[str] = []
@@ -78,12 +78,12 @@ def _carry_out(request: Request, folder: Path, temporary: Any) -> Distilled:
     elif soft is not None:
         names = labels_of(columns_in(soft_file) if soft_file else soft)
     else:
-        names = find_labels(files["train"], label, request.label_separator if request.multi_label else None)
+        names = find_labels(files["train"], label[0], request.label_separator if request.multi_label else None)
     earlier.refuse_labels(names, whole=labels is not None or not taught or bool(finetune_teacher))
     for split, table in (("validation", request.dev), ("test", request.test)):
         if table is not None:
-            optional = [label] if split == "test" else []
-            files[split] = table_file(split, table, tables, [*columns, *([] if optional else [label])], optional)
+            optional = label if split == "test" else []
+            files[split] = table_file(split, table, tables, [*columns, *([] if optional else label)], optional)
     unlabelled = None
     if request.unlabelled is not None:
         rest = None if free and not extra else [*columns, *extra]

@@ -113,7 +113,7 @@ class Request:
         # The later checks of an argument rely on its type.
         for check, read in (
             (self._complete_text, {"text"}),
-            (self._complete_names, {"labels", "metrics", "primary_metrics"}),
+            (self._complete_names, {"label", "labels", "metrics", "primary_metrics"}),
             (self._complete_soft_labels, {"soft_labels", "scores", "labels"}),
             (self._check_places, {"data", "dev", "test", "unlabelled", "soft_labels", "text", "label"}),
             (self._complete_settings, {"settings", "method"}),
@@ -134,12 +134,19 @@ class Request:
     def _complete_text(self) -> None:
         self._set("text", [self.text] if isinstance(self.text, str) else list(self.text))
 
+    @property
+    def label_columns(self) -> list[str]:
+        """The label column, or those of the single labels."""
+        return arguments.as_names(self.label)
+
     def _complete_names(self) -> None:
         for key in ("metrics", "primary_metrics"):
             if getattr(self, key) is not None:
                 self._set(key, list(getattr(self, key)))
         if self.labels is not None:
             self._set("labels", [label_name(label) for label in self.labels])
+        elif isinstance(self.label, list | tuple):
+            self._set("labels", [label_name(label) for label in self.label])
 
     @property
     def taught(self) -> bool:
@@ -228,7 +235,7 @@ class Request:
         entry = {
             "train": "data.csv",
             "text": self.text,
-            "label": self.label,
+            "label": self.label if isinstance(self.label, str) else list(self.label),
             **({"labels": list(labels)} if scores is None else {"scores": scores}),
             **({"multi_label": True, "label_separator": self.label_separator} if self.multi_label else {}),
             **({} if self.metrics is None else {"metrics": self.metrics}),
@@ -264,8 +271,9 @@ class Request:
     def _kinds(self) -> Iterator[Wrong]:
         """Arguments of a wrong type."""
         yield from arguments.columns("text", self.text)
-        if not isinstance(self.label, str) or not self.label:
-            yield arguments.wrong_label(self.label)
+        yield from arguments.label_of("label", self.label)
+        if isinstance(self.label, list | tuple) and not self.multi_label:
+            yield Wrong("label", f"found {list(self.label)}; expected one column, or {{other}}", other="multi_label")
         for key in ("method", "name"):
             if not isinstance(value := getattr(self, key), str) or not value:
                 yield Wrong(key, f"found {shown(value)}; expected text")
@@ -386,7 +394,7 @@ class Request:
     def _tables(self) -> Iterator[Wrong]:
         for key in _TABLES:
             if (value := getattr(self, key)) is not None or key == "data":
-                label, soft = [self.label], self.soft_columns
+                label, soft = self.label_columns, self.soft_columns
                 free = key == "test" or (key == "data" and self.soft_labels is not None)
                 wanted, optional = ([], label) if free else (label, [])
                 if key == "unlabelled":

@@ -99,7 +99,8 @@ def _data(task: Task, record: Mapping[str, Any], manifest: Mapping[str, Any]) ->
     what = "synthetic sentences" if manifest.get("synthetic") else f"source: {markdown(str(source['source']))}"
     yield f"- {title}, {what}"
     columns = ", ".join(map(markdown_code, task.text_columns))
-    yield f"- Columns: text {columns}; label {markdown_code(task.label_column or '–')}"
+    labels = ", ".join(map(markdown_code, task.label_columns or (task.label_column or "–",)))
+    yield f"- Columns: text {columns}; label {labels}"
     for split, found in manifest.get("splits", {}).items():
         yield f"- {split}: {found['rows']} rows"
     if more := manifest.get("unlabelled"):

@@ -12,7 +12,7 @@ _METRICS = {"type": "array", "items": {"enum": list(METRICS)}, "minItems": 1}
 DEFINITION = object_schema(
     ["text", "label", "labels", "metrics", "primary_metrics", "test"],
     text={**TEXTS, "minItems": 1, "maxItems": 2},
-    label=NON_EMPTY,
+    label={**NON_EMPTY, **TEXTS, "type": ["string", "array"], "minItems": 2},
     labels=TEXTS,
     metrics=_METRICS,
     primary_metrics=_METRICS,
