@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from rkd.models.onednn import OneDNN
 
@@ -214,6 +214,32 @@ def attention(
     return F.dropout(scores.softmax(dim=-1), dropout) @ v
 
 
+def _attended(
+    unpadding: Unpadding,
+    hidden: Tensor,
+    projections: tuple[nn.Module, nn.Module, nn.Module],
+    heads: int,
+    dropout: nn.Dropout,
+    last: bool,
+    bias: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Return the queries' input, the first token of each example in the last layer, and their context vectors.
+
+    Args:
+        unpadding: the mapping of the batch.
+        hidden: the layer's input, (tokens, hidden).
+        projections: to query, key and value.
+        heads: number of attention heads.
+        dropout: that of attention probabilities.
+        last: whether only first tokens are needed.
+        bias: as in `Unpadding.attend`.
+    """
+    queries = hidden[unpadding.cls] if last else hidden
+    query, key, value = projections
+    rate = dropout.p if dropout.training else 0.0
+    return queries, unpadding.attend(query(queries), key(hidden), value(hidden), heads, rate, last, bias)
+
+
 def _bert_encoder(base: Any, batch: Batch, first_position: int) -> Tensor:
     """Compute the last hidden state of each example's first token, shape (batch, hidden), for BERT and its kin."""
     unpadding = Unpadding(batch["attention_mask"])
@@ -224,16 +250,10 @@ def _bert_encoder(base: Any, batch: Batch, first_position: int) -> Tensor:
     for layer in base.encoder.layer:
         last = layer is base.encoder.layer[-1]
         attention = layer.attention.self
-        query_input = hidden[unpadding.cls] if last else hidden
-        context = unpadding.attend(
-            attention.query(query_input),
-            attention.key(hidden),
-            attention.value(hidden),
-            attention.num_attention_heads,
-            attention.dropout.p if attention.training else 0.0,
-            last,
-        )
-        attended = layer.attention.output(context, query_input)
+        maps = attention.query, attention.key, attention.value
+        heads, dropout = attention.num_attention_heads, attention.dropout
+        queries, context = _attended(unpadding, hidden, maps, heads, dropout, last)
+        attended = layer.attention.output(context, queries)
         hidden = layer.output(layer.intermediate(attended), attended)
     return hidden
 
@@ -264,17 +284,9 @@ def _mpnet(model: Any, batch: Batch) -> Tensor:
     for layer in base.encoder.layer:
         last = layer is base.encoder.layer[-1]
         attention = layer.attention.attn
-        query_input = hidden[unpadding.cls] if last else hidden
-        context = unpadding.attend(
-            attention.q(query_input),
-            attention.k(hidden),
-            attention.v(hidden),
-            attention.num_attention_heads,
-            attention.dropout.p if attention.training else 0.0,
-            last,
-            bias,
-        )
-        attended = layer.attention.LayerNorm(layer.attention.dropout(attention.o(context)) + query_input)
+        maps, heads = (attention.q, attention.k, attention.v), attention.num_attention_heads
+        queries, context = _attended(unpadding, hidden, maps, heads, attention.dropout, last, bias)
+        attended = layer.attention.LayerNorm(layer.attention.dropout(attention.o(context)) + queries)
         hidden = layer.output(layer.intermediate(attended), attended)
     return model.classifier(hidden[:, None])
 
@@ -286,16 +298,9 @@ def _distilbert(model: Any, batch: Batch) -> Tensor:
     for layer in base.transformer.layer:
         last = layer is base.transformer.layer[-1]
         attention = layer.attention
-        query_input = hidden[unpadding.cls] if last else hidden
-        context = unpadding.attend(
-            attention.q_lin(query_input),
-            attention.k_lin(hidden),
-            attention.v_lin(hidden),
-            attention.n_heads,
-            attention.dropout.p if attention.training else 0.0,
-            last,
-        )
-        attended = layer.sa_layer_norm(attention.out_lin(context) + query_input)
+        maps, heads = (attention.q_lin, attention.k_lin, attention.v_lin), attention.n_heads
+        queries, context = _attended(unpadding, hidden, maps, heads, attention.dropout, last)
+        attended = layer.sa_layer_norm(attention.out_lin(context) + queries)
         hidden = layer.output_layer_norm(layer.ffn(attended) + attended)
     return model.classifier(model.dropout(torch.relu(model.pre_classifier(hidden))))
 
