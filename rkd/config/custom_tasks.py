@@ -229,8 +229,14 @@ def columns(file: Value, text: Value, label: Value, soft: Value, tasks: Value) -
         yield file.problem(f"a file with the columns of {what}{' and of soft_labels' if more else ''}", reason)
 
 
-@reads("custom_tasks.{task}.soft_labels", "custom_tasks.{task}.labels?", "custom_tasks.{task}.scores?")
-def columns_of_labels(soft: Value, labels: Value, scores: Value) -> Iterator[Located]:
+@reads(
+    "custom_tasks.{task}.soft_labels",
+    "custom_tasks.{task}.labels?",
+    "custom_tasks.{task}.scores?",
+    "custom_tasks.{task}.text",
+    "custom_tasks.{task}.label",
+)
+def columns_of_labels(soft: Value, labels: Value, scores: Value, text: Value, label: Value) -> Iterator[Located]:
     """Report columns of soft labels that are not those of the labels."""
     if soft.value is None or isinstance(soft.value, str) or (labels.value is None) == (scores.value is None):
         return
@@ -239,6 +245,11 @@ def columns_of_labels(soft: Value, labels: Value, scores: Value) -> Iterator[Loc
     except RkdError as error:
         found, _, expected = str(error).removeprefix("found ").partition("; expected ")
         yield soft.problem(expected, found=found)
+        return
+    names = soft.value.values() if isinstance(soft.value, Mapping) else soft.value
+    taken = [*text.value, *([label.value] if isinstance(label.value, str) else label.value)]
+    if other := [name for name in names if name in taken]:
+        yield soft.problem("columns of probabilities", found=f"{other[0]!r}, a column of text or label")
 
 
 @reads("unlabelled", "names of custom_tasks?", "tasks")

@@ -38,6 +38,8 @@ def columns_of(labels: Sequence[str], given: Sequence[str] | Mapping[Any, str]) 
             f"label, named {PREFIX}LABEL or LABEL, or a mapping of labels to columns"
         )
     columns = [by_label[label] for label in labels]
+    if twice := [column for index, column in enumerate(columns) if column in columns[:index]]:
+        raise RkdError(f"found {twice[0]!r} for two labels; expected a column for each")
     if isinstance(given, Mapping):
         unknown = [str(key) for key in given if label_name(key) not in labels]
     else:

@@ -114,7 +114,7 @@ class Request:
         for check, read in (
             (self._complete_text, {"text"}),
             (self._complete_names, {"label", "labels", "metrics", "primary_metrics"}),
-            (self._complete_soft_labels, {"soft_labels", "scores", "labels"}),
+            (self._complete_soft_labels, {"soft_labels", "scores", "labels", "text", "label"}),
             (self._check_places, {"data", "dev", "test", "unlabelled", "soft_labels", "text", "label"}),
             (self._complete_settings, {"settings", "method"}),
             (self._complete_teaching, {"settings", "method", "finetune_teacher"}),
@@ -170,8 +170,10 @@ class Request:
             )
         try:
             check_names("soft_labels", labels_of(given))
-            if self.labels is not None or self.scores is not None:
-                columns_of([label_name(label) for label in self.labels or ()], given)
+            if other := [name for name in self.soft_columns if name in (*self.text, *self.label_columns)]:
+                raise RkdError(f"found {other[0]!r}, a column of text or label; expected those of probabilities")
+            names = [label_name(label) for label in self.labels or labels_of(given)]
+            columns_of([] if self.scores is not None else names, given)
         except RkdError as error:
             refuse([Wrong("soft_labels", str(error).removeprefix("soft_labels: "))])
         self._set("soft_labels", dict(given) if isinstance(given, Mapping) else list(given))
@@ -370,7 +372,8 @@ class Request:
             return
         if not (_names_columns(given) or isinstance(given, str | os.PathLike) or is_frame(given)):
             yield Wrong(
-                "soft_labels", f"found {shown(given)}; expected columns, a mapping of labels to columns, or a table"
+                "soft_labels",
+                f"found {shown(given)}; expected columns, a mapping of labels to columns, or a table of them",
             )
         if self.method not in able:
             expected = f"{', '.join(able)} with {{other}}, which take the place of a frozen teacher's logits"

@@ -66,6 +66,8 @@ def test_glue_tasks_take_unlabelled_rows_and_others_keep_their_digest(content):
         ({"soft_labels": ["p_bad"]}, "custom_tasks.moods.soft_labels: found no column of the label 'good'"),
         ({"soft_labels": ["p_bad", "p_god"]}, "custom_tasks.moods.soft_labels: found no column of the label 'good'"),
         ({"soft_labels": {"bad": "p_bad", "good": "x"}}, "column 'x' is missing"),
+        ({"soft_labels": {"bad": "p_bad", "good": "p_bad"}}, "soft_labels: found 'p_bad' for two labels"),
+        ({"soft_labels": {"bad": "p_bad", "good": "text"}}, "soft_labels: found 'text', a column of text or label"),
         ({"soft_labels": "no.csv"}, "custom_tasks.moods.soft_labels: found 'no.csv'"),
         ({"soft_labels": 3}, "custom_tasks.moods.soft_labels: found 3"),
         ({"soft_labels": [1, 2]}, "custom_tasks.moods.soft_labels"),

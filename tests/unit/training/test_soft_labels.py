@@ -230,6 +230,11 @@ ARGUMENTS = {
     "a teacher, too": ({"teacher": "x"}, "teacher: found 'x' beside soft_labels; expected one of them"),
     "one column": ({"soft_labels": ["p_bad"]}, "soft_labels: found 'p_bad'; expected a column per label"),
     "another column": ({"soft_labels": ["p_bad", "p_god"]}, "column 'p_god' is missing"),
+    "one for two": ({"soft_labels": {"bad": "p_bad", "good": "p_bad"}}, "soft_labels: found 'p_bad' for two labels"),
+    "a text": (
+        {"soft_labels": {"bad": "p_bad", "good": "text"}},
+        "soft_labels: found 'text', a column of text or label",
+    ),
     "a number": ({"soft_labels": 3}, "soft_labels: found 3; expected columns"),
     "no such file": ({"soft_labels": "no.csv"}, "soft_labels: found 'no.csv'; expected a .csv"),
     "fewer rows": ({"soft_labels": FRAME.iloc[1:]}, "found 95 rows of soft labels; expected 96, one per training row"),
