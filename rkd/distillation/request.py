@@ -290,7 +290,7 @@ class Request:
                 yield Wrong(key, f"found {shown(value)}; expected a list of names")
         if not isinstance(self.multi_label, bool):
             yield Wrong("multi_label", f"found {shown(self.multi_label)}; expected True or False")
-        if not isinstance(self.label_separator, str) or not self.label_separator:
+        if not isinstance(self.label_separator, str):
             yield Wrong("label_separator", f"found {shown(self.label_separator)}; expected text")
         elif not self.multi_label and self.label_separator != SEPARATOR:
             yield Wrong(

@@ -242,7 +242,7 @@ WRONG = {
     ),
     "scores": ({"scores": "any", "labels": None}, "multi_label"),
     "metrics": ({"metrics": ["balanced_accuracy"]}, "metrics"),
-    "no separator": ({"label_separator": ""}, "label_separator: found ''; expected text"),
+    "no separator": ({"label_separator": ""}, "label_separator: found ''"),
     "a word": ({"multi_label": "yes"}, "multi_label: found 'yes'; expected True or False"),
     "alone": (
         {"multi_label": False, "label_separator": "|"},
