@@ -274,7 +274,7 @@ class Request:
         """Arguments of a wrong type."""
         yield from arguments.columns("text", self.text)
         yield from arguments.label_of("label", self.label)
-        if isinstance(self.label, list | tuple) and not self.multi_label:
+        if isinstance(self.label, list | tuple) and len(self.label) > 1 and not self.multi_label:
             yield Wrong("label", f"found {list(self.label)}; expected one column, or {{other}}", other="multi_label")
         for key in ("method", "name"):
             if not isinstance(value := getattr(self, key), str) or not value:

@@ -180,7 +180,7 @@ ARGUMENTS = [
     ({"text": ["text", "text"]}, r"text: found \['text', 'text'\]; expected one or two"),
     ({"text": [1, "text"]}, "text: found 1; expected one or two column names, which are text"),
     ({"label": 0}, "label: found 0; expected a column name, which is text: rename columns that are numbers"),
-    ({"label": ["mood"]}, "label: found a list; expected a column name"),
+    ({"label": ["mood"]}, r"label: found \['mood'\]; expected one column, or two or more, one per label$"),
     ({"method": None}, "method: found None; expected text"),
     ({"method": "base"}, "method: "),
     ({"options": "alpha=1"}, "options: found 'alpha=1'; expected a mapping"),

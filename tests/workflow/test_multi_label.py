@@ -9,8 +9,7 @@ import pandas as pd
 import pytest
 
 from tests.helpers import TIMEOUT
-from tests.unit.training.test_label_columns import columns
-from tests.unit.training.test_multi_label import LABELS
+from tests.helpers.label_sets import LABELS, columns
 from tests.workflow.conftest import TINY, Workflow
 
 TASK = {"train": "train.csv", "dev": "dev.csv", "test": "test.csv", "text": ["text"], "label": LABELS}

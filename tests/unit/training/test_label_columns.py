@@ -23,18 +23,10 @@ from rkd.verify import verify
 from rkd.workflow.plan import Plan
 from tests.helpers.architectures import save
 from tests.helpers.configs import merged
-from tests.unit.training.test_multi_label import ENTRY, LABELS, TASK, distil, feelings
+from tests.helpers.label_sets import ENTRY, LABELS, TASK, columns, distil, feelings
 
 OWN_COLUMNS = {**ENTRY, "label": LABELS}
 COLUMNS = get("columns", define(OWN_COLUMNS))
-
-
-def columns(rows=120, seed=0) -> pd.DataFrame:
-    """Return the rows of `feelings` with a column for each label."""
-    frame = feelings(rows, seed, lists=True)
-    for name in LABELS:
-        frame[name] = [int(name in tags) for tags in frame["tags"]]
-    return frame.drop(columns="tags")
 
 
 def splits(folder, task=COLUMNS, **frames):
@@ -160,7 +152,7 @@ def test_the_command_distils_by_columns(trained, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"label": ["anger"]}, "label: found ['anger']; expected one column, or a column for each label"),
+        ({"label": ["anger"]}, "label: found ['anger']; expected one column, or two or more, one per label"),
         ({"label": ["anger", 3]}, "label: found 3"),
         ({"labels": ["anger", "joy"]}, "label: found ['anger', 'good', 'sadness']; expected a column for each of the"),
         ({"text": "good"}, "label: found 'good'; expected another column than those of text"),

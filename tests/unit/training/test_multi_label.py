@@ -1,7 +1,6 @@
 """Tasks in which a text may have several labels: losses, sets as numbers, metrics, data, whole distillations."""
 
 import json
-import random
 
 import numpy as np
 import pandas as pd
@@ -10,7 +9,6 @@ import torch
 from torch.distributions import Bernoulli, kl_divergence
 from transformers import pipeline
 
-import rkd
 from rkd.config.load import check, load
 from rkd.data.files import find_labels, parts
 from rkd.errors import RkdError
@@ -29,29 +27,8 @@ from rkd.verify import verify
 from rkd.workflow.plan import Plan
 from tests.helpers.architectures import save
 from tests.helpers.configs import merged
-from tests.helpers.distillation import TINY
+from tests.helpers.label_sets import ENTRY, LABELS, TASK, distil, feelings
 from tests.helpers.models import bert
-
-LABELS = ["anger", "good", "sadness"]
-ENTRY = {"text": ["text"], "label": "tags", "labels": LABELS, "test": None, "title": "t", "multi_label": True}
-ENTRY |= {"label_separator": ";", "metrics": ["micro_f1", "macro_f1", "accuracy"], "primary_metrics": ["micro_f1"]}
-TASK = get("feelings", define(ENTRY))
-
-
-def feelings(rows=120, seed=0, lists=False) -> pd.DataFrame:
-    rng = random.Random(seed)
-    texts, tags = [], []
-    for _ in range(rows):
-        chosen = [name for name in LABELS if rng.random() < 0.4]
-        texts.append(" ".join(f"{'much' if name in chosen else 'no'} {name}" for name in LABELS))
-        tags.append(chosen if lists else "; ".join(chosen))
-    return pd.DataFrame({"text": texts, "tags": tags})
-
-
-def distil(data, **fields):
-    settings = {**TINY, "label": "tags", "multi_label": True, "epochs": 4, "labels": LABELS, "dev": feelings(60, 7)}
-    return rkd.distill(data, **{**settings, **fields})
-
 
 # Losses.
 
