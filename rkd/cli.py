@@ -367,9 +367,10 @@ def _columns_or_file(given: list[str] | None) -> list[str] | str | None:
     """Return what --soft-labels gives: a file, if it is one value with the extension of one, else columns."""
     from rkd.data.reading import SUFFIXES
 
-    if given and len(given) == 1 and Path(given[0]).suffix.lower() in SUFFIXES:
-        return given[0]
-    return given or None
+    files = [name for name in given or () if Path(name).suffix.lower() in SUFFIXES]
+    if given and len(given) > 1 and files:
+        raise RkdError(f"--soft-labels: found {', '.join(map(repr, given))}; expected either one file or columns")
+    return files[0] if files else given or None
 
 
 def _plan_of(files: list[Path], config: list[str] | None) -> Any:

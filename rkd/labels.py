@@ -96,10 +96,12 @@ def check_names(where: str, names: Iterable[Any]) -> None:
 
 
 def listed(names: Iterable[Any], most: int = 20) -> str:
-    """Names on one line, separated by commas; of more than `most` only the first.
+    """Names on one line, separated by commas; of more than `most` only the first. Those with a comma are quoted.
 
     >>> listed(["a", "b", "c"], most=2)
     'a, b, … (3 in all)'
+    >>> print(listed(["yes", "yes, but"]))
+    yes, 'yes, but'
     """
-    names = [str(name) for name in names]
+    names = [repr(name) if "," in name and name[0] not in "'\"" else name for name in map(str, names)]
     return ", ".join(names) if len(names) <= most else f"{', '.join(names[:most])}, … ({len(names)} in all)"

@@ -142,9 +142,7 @@ def label_of(argument: str, value: Any) -> Iterator[Wrong]:
         if wrong := [name for name in value if not isinstance(name, str) or not name]:
             yield Wrong(argument, f"found {shown(wrong[0])}; expected column names, {_NAMED}")
         elif len(value) < 2 or len(set(value)) < len(value):
-            yield Wrong(
-                argument, f"found {list(value)}; expected one column, or two or more, one per label"
-            )
+            yield Wrong(argument, f"found {list(value)}; expected one column, or two or more, one per label")
     elif not isinstance(value, str) or not value:
         yield wrong_label(value)
 

@@ -14,7 +14,7 @@ from rkd.data.reading import SUFFIXES, check_columns
 from rkd.data.soft_columns import columns_of
 from rkd.errors import RkdError
 from rkd.label_sets import MOST_LABELS, SEPARATOR
-from rkd.labels import label_name, look
+from rkd.labels import label_name, listed, look
 from rkd.metrics.facts import DEFAULT_OF_LABELS, DEFAULT_OF_SCORES, DEFAULT_OF_SETS, METRICS
 from rkd.tasks import TASKS
 
@@ -293,7 +293,7 @@ def columns_named_as_labels(label: Value, labels: Value, several: Value) -> Iter
     if not several.value:
         yield label.problem("one column, or multi_label: true with a column for each label")
     elif labels.value is not None and {*map(label_name, labels.value)} != {*map(label_name, label.value)}:
-        yield label.problem(f"a column for each of the labels {', '.join(map(str, labels.value))}")
+        yield label.problem(f"a column for each of the labels {listed(labels.value)}")
 
 
 _FILE_CHECKS = (files_there, columns, cluster_column, unlabelled_of_glue)

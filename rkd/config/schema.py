@@ -276,6 +276,8 @@ def _of_error(error: Any) -> Iterator[Located]:
         for index, item in enumerate(value):
             if item in value[:index]:
                 yield located((*path, index), item, "every value only once")
+    elif error.validator == "minLength":
+        yield located(path, value, f"{allowed(rule)} of at least one character")
     else:
         yield located(path, value, allowed(rule), _suggestion(error))
 

@@ -5,7 +5,7 @@ import math
 import os
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,8 @@ logger = logging.getLogger(__name__)
 MOST_LABELS = 200
 # If at least this fraction of the values is quoted, the program that wrote the file added the quotes.
 _NEARLY_ALL = 0.9
+# What other programs write between labels.
+_SEPARATORS = (",", ";", "|", "/")
 # Scores are stored as float32.
 FLOAT32_MAX = float(np.finfo(np.float32).max)
 
@@ -109,6 +111,12 @@ def find_labels(file: Mapping[str, Any], column: str, separator: str | None = No
             counts[label_name(value)] += 1
     if separator is not None:
         _check_sets(f"{where}, column '{column}'", cells, separator)
+        for name in counts:
+            if other := _other_separator(name, separator, counts):
+                raise RkdError(
+                    f"{where}, column '{column}': found the label {name!r} beside its parts; expected {other!r} as "
+                    "label_separator, or labels that name it"
+                )
     names = sorted(counts, key=_label_order)
     if not values:
         raise RkdError(f"{where}: found no rows; expected labelled ones")
@@ -137,6 +145,26 @@ def _check_sets(where: str, cells: Sequence[Sequence[Any]], separator: str) -> N
         logger.warning(
             "%s: no row has several labels; is %r what separates them, and is the task one for multi_label?",
             where, separator,
+        )  # fmt: skip
+
+
+def _other_separator(value: Any, separator: str, names: Collection[str]) -> str | None:
+    """Return the usual separator that splits a cell into known labels, if it is not the one in use."""
+    if not isinstance(value, str):
+        return None
+    for other in _SEPARATORS:
+        found = parts(value, other)
+        if other != separator and len(found) > 1 and all(label_name(part) in names for part in found):
+            return other
+    return None
+
+
+def _warn_about_nulls(where: str, values: Sequence[Any]) -> None:
+    """Warn about cells without a value, which are read as an empty list is: a text with none of the labels."""
+    if rows := [row for row, value in enumerate(values, 1) if not isinstance(value, str | list) and is_missing(value)]:
+        logger.warning(
+            "%s: %d rows have no value, the first is row %d; they are read as texts with none of the labels",
+            where, len(rows), rows[0],
         )  # fmt: skip
 
 
@@ -183,10 +211,11 @@ def _rows(task: Task, split: str, file: Mapping[str, Any], scores: Any, *, optio
         values = columns[label]
         if not optional and not task.multi_label:
             _check_labelled(path, where, label, values, expected)
-        if task.multi_label and not all(map(is_missing, values)):
+        if task.multi_label and any(parts(value, str((task.own or {})["label_separator"])) for value in values):
             rows["label"] = [0] * len(values)  # an empty cell is a text with none of the labels
+            _warn_about_nulls(f"{where}, column '{label}'", values)
         elif task.multi_label and not optional:
-            raise RkdError(f"{where}, column '{label}': found no label in any row; expected some of {expected}")
+            raise RkdError(f"{where}, column '{label}': found no label in any row; expected some {expected}")
         for index, value in enumerate(values):
             if is_missing(value):
                 continue
@@ -265,6 +294,10 @@ def _unlabelled(task: Task) -> float:
 def _value_hint(task: Task, path: Path, value: Any) -> str:
     """Return a hint for a value that is not a label or score of a task, or an empty string."""
     text = value.strip() if isinstance(value, str) else ""
+    if task.multi_label:
+        separator, names = str((task.own or {})["label_separator"]), [label_name(name) for name in task.labels]
+        if other := _other_separator(value, separator, names):
+            return f", separated by {separator!r}; give label_separator {other!r}"
     if task.regression and re.fullmatch(r"[+-]?[0-9]+,[0-9]+", text):
         return f": write {text.replace(',', '.')}"
     if path.suffix.lower() == ".tsv" and re.fullmatch('".*"', text):

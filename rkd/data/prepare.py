@@ -19,7 +19,7 @@ from rkd.data.hub import HUB_NAME, HUB_REVISION
 from rkd.data.official import content_hash
 from rkd.data.raw import load_raw
 from rkd.data.tokenizer import build_tokenizer
-from rkd.data.unlabelled import SOFT, with_soft_labels, with_unlabelled
+from rkd.data.unlabelled import SOFT, check_soft_labels, with_soft_labels, with_unlabelled
 from rkd.errors import RkdError
 from rkd.labels import listed
 from rkd.models import hub
@@ -104,6 +104,8 @@ def prepare(
     labelled = {name: split.num_rows for name, split in raw.items()}
     if unlabelled is not None and "train" in raw:
         raw["train"] = with_unlabelled(known, raw, unlabelled, custom_task)
+    if "train" in raw and SOFT in raw["train"].column_names:
+        check_soft_labels(raw["train"], custom_task or {})
     content = _tokenizer_content(tokenizer, tokenizer_content)
     encoder = _tokenizer(tokenizer, tokenizer_revision, raw, fields, vocab_size)
     _check_length(max_length, encoder, tokenizer)

@@ -12,6 +12,7 @@ from datasets import Dataset, DatasetDict, Features, List, Value, concatenate_da
 from rkd.data import soft_labels
 from rkd.data.files import read_texts
 from rkd.errors import RkdError
+from rkd.labels import listed
 from rkd.tasks import Task
 from rkd.utils.files import sha256
 
@@ -38,6 +39,15 @@ def with_soft_labels(task: Task, train: Dataset, own: Mapping[str, Any]) -> Data
         where, row = file.get("where") or file["path"], train["idx"][int(bare[0])] + 1
         raise RkdError(f"{where}, row {row}: found neither a label nor soft labels; expected one of them")
     return _with_column(train, found)
+
+
+def check_soft_labels(train: Dataset, own: Mapping[str, Any]) -> None:
+    """Refuse training rows, those from a file of unlabelled ones among them, that all lack soft labels."""
+    if np.isnan(np.array(train[SOFT][:], dtype=float)).any(axis=1).all():
+        file, columns = own["soft_labels"].get("file") or own["files"]["train"], own["soft_labels"].get("columns")
+        where = file.get("where") or file["path"]
+        at = f", columns {listed(map(repr, columns))}" if columns else ""
+        raise RkdError(f"{where}{at}: found no training row with soft labels; expected some")
 
 
 def with_unlabelled(task: Task, raw: DatasetDict, file: Mapping[str, Any], own: Mapping[str, Any] | None) -> Dataset:

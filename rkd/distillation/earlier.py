@@ -136,13 +136,20 @@ def _settings(before: Mapping[str, Any], now: Mapping[str, Any], within: str = "
             yield from _settings(old, new, key)
         else:
             name = f"model {key}" if within == "model" else key
+            if _is_digest(old) or _is_digest(new):  # says nothing to a reader
+                words = ("teacher", "own") if key == "student_tokenizer" else ("none", "given")
+                was, now_is = words[bool(old)], words[bool(new)]
+                yield f"{name} changed" if old and new else f"{name} {was} → {now_is}"
+                continue
             yield f"{name} {_shown(old)} → {_shown(new)}"
+
+
+def _is_digest(value: Any) -> bool:
+    return isinstance(value, str) and len(value) == 64 and set(value) <= set("0123456789abcdef")
 
 
 def _shown(value: Any) -> str:
     if value is None:
         return "none"
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    if len(text) == 64 and set(text) <= set("0123456789abcdef"):  # a digest
-        return text[:8]
     return text if len(text) <= 80 else f"{text[:79]}…"

@@ -7,7 +7,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from rkd.config import arguments
 from rkd.errors import RkdError
-from rkd.labels import check_names, label_name
+from rkd.labels import check_names, label_name, listed
 from rkd.models import hub, loading
 from rkd.models import source as model_source
 from rkd.models.outputs import MULTI_LABEL, gives_sets
@@ -75,12 +75,11 @@ def ready_teacher(
         theirs = names
     elif (given and names != keys) or not set(names) <= set(keys):
         if len(names) != len(theirs):
-            found = f"{len(theirs)} outputs ({', '.join(theirs)}), the task has {len(names)} ({', '.join(names)})"
+            found = f"{len(theirs)} outputs ({listed(theirs)}), the task has {len(names)} ({listed(names)})"
             raise RkdError(f"teacher {reference}: found {found}; expected a teacher of this task")
         hint = "" if not generic else "; give labels in the order of its outputs"
-        raise RkdError(
-            f"teacher {reference}: its labels are {theirs}, those of the data {names}; expected the same{hint}"
-        )
+        differ = f"its labels are {listed(theirs)}, those of the data {listed(names)}"
+        raise RkdError(f"teacher {reference}: {differ}; expected the same{hint}")
     model.config.id2label = dict(enumerate(theirs))
     model.config.label2id = {each: index for index, each in enumerate(theirs)}
     (folder.parent / "run.json").unlink(missing_ok=True)  # of a teacher that was fine-tuned here before

@@ -3,6 +3,7 @@
 import difflib
 import inspect
 import os
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.util import find_spec
@@ -25,6 +26,8 @@ from rkd.methods.facts import METHODS, MethodFacts, needs_teacher
 from rkd.specs.renamed import RENAMED, successor
 from rkd.tasks import define
 
+# Arguments that say what the labels are.
+_LABELS = {"label", "labels", "scores", "multi_label", "label_separator"}
 # The paper's settings; all may be given to `distill`.
 TRAINING: dict[str, Any] = {
     "learning_rate": 5e-5,
@@ -119,7 +122,7 @@ class Request:
             (self._complete_settings, {"settings", "method"}),
             (self._complete_teaching, {"settings", "method", "finetune_teacher"}),
             (self._complete_options, {"options", "method"}),
-            (self._check_entry, {"text", "label", "labels", "scores", "metrics", "primary_metrics", "name"}),
+            (self._check_entry, {"text", *_LABELS, "metrics", "primary_metrics", "name"}),
         ):
             if not read & {problem.argument for problem in problems}:
                 try:
@@ -187,12 +190,21 @@ class Request:
             given = self._several(given, list(rates))
         self._set("settings", _settings("settings", TRAINING, given, self.method))
         if self.scores is not None and (weights := self.settings["class_weights"]) is not None:
-            refuse([Wrong("settings", f"found {weights}; expected None: scores have no classes", "class_weights")])
+            refuse(
+                [
+                    Wrong(
+                        "settings",
+                        f"found {weights}; expected null with {{other}}: scores have no classes",
+                        "class_weights",
+                        "scores",
+                    )
+                ]
+            )
         if self.multi_label and (weights := self.settings["class_weights"]) is not None:
-            expected = "None with {other}: they are for one label per text"
+            expected = "null with {other}: they are for one label per text"
             refuse([Wrong("settings", f"found {weights}; expected {expected}", "class_weights", "multi_label")])
         if self.settings["selection"] == "last" and (patience := self.settings["patience"]) is not None:
-            expected = "None with selection last: no epoch is better than another"
+            expected = "null with selection last: no epoch is better than another"
             refuse([Wrong("settings", f"found {patience}; expected {expected}", "patience")])
 
     def _several(self, given: dict[str, Any], rates: list[Any]) -> dict[str, Any]:
@@ -290,8 +302,8 @@ class Request:
                 yield Wrong(key, f"found {shown(value)}; expected a list of names")
         if not isinstance(self.multi_label, bool):
             yield Wrong("multi_label", f"found {shown(self.multi_label)}; expected True or False")
-        if not isinstance(self.label_separator, str):
-            yield Wrong("label_separator", f"found {shown(self.label_separator)}; expected text")
+        if not isinstance(self.label_separator, str) or not self.label_separator:
+            yield Wrong("label_separator", f"found {shown(self.label_separator)}; expected at least one character")
         elif not self.multi_label and self.label_separator != SEPARATOR:
             yield Wrong(
                 "label_separator",
@@ -299,17 +311,22 @@ class Request:
                 other="multi_label",
             )
         if self.multi_label and self.soft_labels is not None:
+            soft = self.soft_labels
+            given = listed(map(repr, self.soft_columns)) if _names_columns(soft) else shown(soft)
             yield Wrong(
                 "soft_labels",
-                "found some; expected none with {other}: they are for one label per text",
+                f"found {given}; expected none with {{other}}: they are for one label per text",
                 other="multi_label",
             )
         yield from self._named_labels()
         scores = self.scores
+        given = str(list(scores)) if isinstance(scores, tuple | list) else shown(scores)
         if not (scores is None or scores == "any" or (isinstance(scores, Sequence) and not isinstance(scores, str))):
             yield Wrong("scores", f"found {shown(scores)}; expected a range (lowest, highest), or 'any'")
         elif scores is not None and self.labels is not None:
-            yield Wrong("scores", "found both labels and scores; expected one of them")
+            yield Wrong("scores", f"found {given} beside {{other}}; expected one of them", other="labels")
+        elif scores is not None and self.multi_label:
+            yield Wrong("scores", f"found {given} beside {{other}}; expected one of them", other="multi_label")
         yield from self._models()
         yield from self._unlabelled()
         yield from self._two_vocabularies()
@@ -407,6 +424,14 @@ class Request:
                 yield from arguments.table(key, value, [*self.text, *wanted], optional)
         if self.soft_labels is not None and not _names_columns(self.soft_labels):
             yield from arguments.table("soft_labels", self.soft_labels)
+            if (
+                is_frame(self.soft_labels)
+                and is_frame(self.data)
+                and _reordered(self.data.index, self.soft_labels.index)
+            ):
+                expected = "the same order: rows belong together by position"
+                found = "found the index of {other} in another order"
+                yield Wrong("soft_labels", f"{found}; expected {expected}", other="data")
 
     def _places(self) -> Iterator[Wrong]:
         """Yield the problems of outputs that would overwrite an input or cannot be created."""
@@ -441,6 +466,11 @@ def _names_columns(given: Any) -> bool:
     """Return True for soft labels that are given as columns of the rows, not as a table of their own."""
     names = given.values() if isinstance(given, Mapping) else given
     return isinstance(given, Mapping | list | tuple) and all(isinstance(name, str) and name for name in names)
+
+
+def _reordered(one: Any, other: Any) -> bool:
+    """Return True for two indexes of a DataFrame with the same values in another order."""
+    return len(one) == len(other) and not one.equals(other) and Counter(one) == Counter(other)
 
 
 def _reads_soft_labels(facts: MethodFacts) -> bool:

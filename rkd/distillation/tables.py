@@ -3,7 +3,9 @@
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pandas as pd
 import pyarrow
 
@@ -51,6 +53,7 @@ def table_file(
         path, where = folder / f"{split}.parquet", f"{_ARGUMENTS.get(split, split)} (DataFrame)"
         names = list(table.columns)
         wanted = table if columns is None else table[chosen_columns(where, names, list(columns), optional)]
+        wanted = wanted.map(_plain) if wanted.map(_is_array).any(axis=None) else wanted
         try:
             with atomic_path(path) as temporary:
                 wanted.to_parquet(temporary, index=False)
@@ -61,6 +64,17 @@ def table_file(
             raise RkdError(_unwritable(where, wanted, error)) from None
         return {"path": str(path), "sha256": content, "where": where}
     return {"path": str(table), "sha256": digest(Path(table), str(table))}
+
+
+def _is_array(value: Any) -> bool:
+    return isinstance(value, np.ndarray | set | tuple)
+
+
+def _plain(value: Any) -> Any:
+    """Return an array, a tuple or a set as a list, which Parquet can hold whatever its length; others as they are."""
+    if isinstance(value, np.ndarray):
+        return value.tolist()
+    return (sorted if isinstance(value, set) else list)(value) if isinstance(value, set | tuple) else value
 
 
 def _unwritable(where: str, frame: pd.DataFrame, error: Exception) -> str:

@@ -11,6 +11,7 @@ from huggingface_hub import ModelCardData
 import rkd
 from rkd.export.data import data_of
 from rkd.export.int8 import Quantized
+from rkd.labels import listed
 from rkd.metrics.by_class import by_class
 from rkd.metrics.facts import METRICS, MOST_CLASSES
 from rkd.models.files import read_object
@@ -25,6 +26,13 @@ _USE = """from transformers import pipeline
 
 classify = pipeline("text-classification", model={folder}, truncation=True)
 print(classify({example}))
+"""
+# Without top_k=None a pipeline gives the best label alone. From one half on a label is in the set, as for the scores.
+_USE_SETS = """from transformers import pipeline
+
+classify = pipeline("text-classification", model={folder}, truncation=True, top_k=None)
+[scores] = classify([{example}])
+print([each["label"] for each in scores if each["score"] > 0.5])
 """
 _CARD = """---
 {header}
@@ -77,20 +85,30 @@ def model_card(result: Result, name: str, int8: Quantized | None = None) -> str:
         tags=["knowledge-distillation", "rkd"],
         metrics=list(task.metrics),
     )
-    kind = "scores" if task.regression else f"classifies ({markdown(', '.join(task.labels))})"
     what = "pairs of texts" if task.pair else "texts"
     millions = record["parameters"]["total"] / 1e6
     example = '{"text": "…", "text_pair": "…"}' if task.pair else '"…"'
+    summary = f"A model of {millions:.1f} million parameters that {_answers(task, what)}."
+    use = _USE_SETS if task.multi_label else _USE
     return _CARD.format(
         header=header.to_yaml(),
         name=markdown(name),
-        summary=f"A model of {millions:.1f} million parameters that {kind} {what}. Trained by rkd {rkd.__version__}.",
-        use=_USE.format(folder=json.dumps(one_line(name), ensure_ascii=False), example=example),
+        summary=f"{summary} Trained by rkd {rkd.__version__}.",
+        use=use.format(folder=json.dumps(one_line(name), ensure_ascii=False), example=example),
         data="\n".join(_data(task, record, manifest)),
         method="\n".join(_method(spec)),
         metrics="\n".join([*_metrics(result, task), *_int8(int8, task)]),
         limits="\n".join(_limits(result.folder, spec, manifest)),
     )
+
+
+def _answers(task: Task, what: str) -> str:
+    if task.regression:
+        return f"scores {what}"
+    labels = markdown(listed(task.labels))
+    if task.multi_label:
+        return f"finds the labels of {what}: none, one or several of {labels}"
+    return f"classifies {what} ({labels})"
 
 
 def _data(task: Task, record: Mapping[str, Any], manifest: Mapping[str, Any]) -> Iterator[str]:

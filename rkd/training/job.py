@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from rkd.errors import RkdError
-from rkd.labels import label_name, listed
+from rkd.labels import check_names, label_name, listed
 from rkd.methods import by_name
 from rkd.methods.base import Method
 from rkd.methods.build import build
@@ -262,11 +262,10 @@ def class_weights(
         weights = len(labels) / (classes * counts.clamp(min=1))
     else:
         if isinstance(rule, Mapping):
+            check_names("class_weights", rule)
             given = {label_name(key): value for key, value in rule.items()}
             if given.keys() != set(map(label_name, names)):
-                raise RkdError(
-                    f"class_weights: found those of {listed(given)}; expected one of each of {listed(names)}"
-                )
+                raise RkdError(f"class_weights: found those of {listed(rule)}; expected one of each of {listed(names)}")
             rule = [given[label_name(name)] for name in names]
         if len(rule) != classes:
             order = f"one per label in this order: {listed(names)}"

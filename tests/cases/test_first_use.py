@@ -75,6 +75,12 @@ def test_a_model_without_weights_answers_nothing(command, project, ends):
     check_one_error(end, f"MODEL: found '{TINY['student']}', a model config without weights; expected a run's folder")
 
 
+def test_soft_labels_are_a_file_or_columns(project, tmp_path, ends):
+    more = ("--soft-labels", project / "dev.csv", "--soft-labels", "p_good", "--method", "kd")
+    end = ends.command(*distill_arguments(project, **{"--out": tmp_path / "new"}), *more)
+    check_one_error(end, f"--soft-labels: found '{project}/dev.csv', 'p_good'; expected either one file or columns")
+
+
 def test_the_folder_of_a_distillation_is_taken_for_none_of_its_runs(project, tmp_path, ends):
     out = Path(shutil.copytree(project / "out", tmp_path / "o five"))
     hint = f"; did you mean '{out}/student'?"
@@ -105,7 +111,13 @@ def again(out, **changes):
         ({"options": {"alpha": 0.9}}, None, "alpha 0.5 → 0.9"),
         ({"method": "reptile", "learning_rate": 1e-4}, None, "method kd → reptile; learning_rate 0.001 → 0.0001"),
         ({"max_length": 12}, "max_length 16 → 12", "max_length 16 → 12; the teacher"),
-        ({"dev": None, "seed": 2}, "seed 1 → 2; dev_fraction none → 0.1; dev_seed none → 0; dev ", "; the teacher"),
+        ({"unlabelled": reviews(5, 2)[["text"]]}, "unlabelled none → given", "unlabelled none → given"),
+        ({"student_tokenizer": "own"}, "student_tokenizer teacher → own", "student_tokenizer teacher → own"),
+        (
+            {"dev": None, "seed": 2},
+            "seed 1 → 2; dev_fraction none → 0.1; dev_seed none → 0; dev given → none",
+            "; the teacher",
+        ),
     ],
 )
 def test_what_makes_a_finished_run_train_again_is_told(changes, teacher, student, copy, caplog):

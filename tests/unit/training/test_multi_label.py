@@ -199,6 +199,13 @@ def test_predictions_exports_and_the_pipeline_agree(tmp_path):
     assert [one["label"] for one in found["classes"]] == LABELS
     card = (result.save(tmp_path / "export") / "README.md").read_text()
     assert "| sadness |" in card
+    assert "finds the labels of texts: none, one or several of anger, good, sadness" in card
+    snippet = card.split("```python\n")[1].split("```")[0].replace('"…"', "text")
+    snippet = snippet.replace('model="export"', f'model="{tmp_path / "export"}"').replace("print", "found.append")
+    for text, tags in zip(feelings(60, 7)["text"][:8], answers["prediction"], strict=False):
+        found = []
+        exec(snippet, {"text": text, "found": found})
+        assert {*found[0]} == {*filter(None, tags.split(";"))}
     assert "Confusion" not in card
     classify = pipeline("text-classification", model=str(tmp_path / "export"), top_k=None)
     for text, (_, answer) in zip(feelings(60, 7)["text"][:8], answers.iterrows(), strict=False):
@@ -212,14 +219,14 @@ def test_unlabelled_rows_go_with_several_labels(tmp_path):
 
 
 WRONG = {
-    "weights": ({"class_weights": "balanced"}, "class_weights: found balanced; expected None with multi_label"),
+    "weights": ({"class_weights": "balanced"}, "class_weights: found balanced; expected null with multi_label"),
     "soft labels": (
         {"soft_labels": ["a", "b"], "method": "kd"},
-        "soft_labels: found some; expected none with multi_label",
+        "soft_labels: found 'a', 'b'; expected none with multi_label",
     ),
-    "scores": ({"scores": "any", "labels": None}, "multi_label"),
+    "scores": ({"scores": "any", "labels": None}, "scores: found 'any' beside multi_label; expected one of them"),
     "metrics": ({"metrics": ["balanced_accuracy"]}, "metrics"),
-    "no separator": ({"label_separator": ""}, "label_separator: found ''"),
+    "no separator": ({"label_separator": ""}, "^label_separator: found ''; expected at least one character$"),
     "a word": ({"multi_label": "yes"}, "multi_label: found 'yes'; expected True or False"),
     "alone": (
         {"multi_label": False, "label_separator": "|"},
@@ -243,8 +250,35 @@ def test_unknown_labels_and_files_without_any_are_refused(tmp_path):
         RkdError, match="row 5, column 'tags': found 'good; joy'; expected labels of anger, good, sadness"
     ):
         distil(frame)
-    with pytest.raises(RkdError, match="found no label in any row"):
-        distil(frame.assign(tags=""))
+    for empty in ("", None, [[]] * len(frame)):
+        with pytest.raises(RkdError, match="found no label in any row"):
+            distil(frame.assign(tags=empty))
+
+
+@pytest.mark.parametrize("labels", [LABELS, None])
+def test_another_separator_than_that_of_the_rows_is_named(labels):
+    frame = feelings()
+    frame["tags"] = frame["tags"].str.replace("; ", "|")
+    with pytest.raises(RkdError, match=r"found 'good\|sadness|found the label 'good\|sadness'") as error:
+        distil(frame, labels=labels)
+    assert "'|'" in str(error.value)
+    assert "label_separator" in str(error.value)
+
+
+@pytest.mark.parametrize("form", [np.array, tuple, set])
+def test_cells_of_a_dataframe_may_be_arrays_tuples_or_sets(form, tmp_path):
+    lists = feelings(lists=True)
+    frames = {"out": lists.assign(tags=[form(tags) for tags in lists["tags"]]), "lists": lists}
+    for name, frame in frames.items():
+        distil(frame, out=tmp_path / name, epochs=1, labels=None)
+    found = [load_prepared(tmp_path / name / "data")[2]["train"].labels for name in frames]
+    assert torch.equal(*found)
+
+
+def test_cells_without_a_value_are_told(caplog):
+    frame = feelings()
+    distil(frame.assign(tags=frame["tags"].mask(frame.index % 10 == 3)), epochs=1)
+    assert "column 'tags': 12 rows have no value, the first is row 4; they are read as texts with none" in caplog.text
 
 
 def test_a_teacher_of_the_other_kind_is_refused(tmp_path):

@@ -44,6 +44,7 @@ def test_given_weights_have_a_mean_of_one_over_the_rows():
     [
         ([1, 2, 3], LABELS, "class_weights: found 3 numbers; expected 2, one per label in this order: bad, good"),
         ({"bad": 1, "ugly": 2}, LABELS, "class_weights: found those of bad, ugly; expected one of each of bad, good"),
+        ({"bad": 1, "bad ": 2}, LABELS, "class_weights: found 'bad' and 'bad ', which are one label"),
         ("balanced", LABELS.float(), "class_weights: found balanced for a regression task; expected null"),
     ],
 )
@@ -85,7 +86,7 @@ def test_training_stops_early_and_keeps_the_best_epoch(tmp_path):
     ("changes", "message"),
     [
         ({"patience": 0}, "patience: found 0; expected null, or a whole number from 1"),
-        ({"patience": 2, "selection": "last"}, "patience: found 2; expected None with selection last"),
+        ({"patience": 2, "selection": "last"}, "patience: found 2; expected null with selection last"),
         ({"class_weights": "even"}, "class_weights: found 'even'"),
         ({"class_weights": [1, 0]}, "class_weights: found 0"),
         (

@@ -235,10 +235,18 @@ ARGUMENTS = {
         {"soft_labels": {"bad": "p_bad", "good": "text"}},
         "soft_labels: found 'text', a column of text or label",
     ),
+    "none in any row": (
+        {"data": FRAME.assign(p_bad=np.nan, p_good=np.nan)},
+        "columns 'p_bad', 'p_good': found no training row with soft labels",
+    ),
+    "another order": (
+        {"soft_labels": FRAME[["p_bad", "p_good"]].iloc[::-1]},
+        "soft_labels: found the index of data in another order; expected the same order",
+    ),
     "a number": ({"soft_labels": 3}, "soft_labels: found 3; expected columns"),
     "no such file": ({"soft_labels": "no.csv"}, "soft_labels: found 'no.csv'; expected a .csv"),
     "fewer rows": ({"soft_labels": FRAME.iloc[1:]}, "found 95 rows of soft labels; expected 96, one per training row"),
-    "other texts": ({"soft_labels": FRAME.iloc[::-1]}, "the text of that training row"),
+    "other texts": ({"soft_labels": FRAME.iloc[::-1].reset_index()}, "the text of that training row"),
     "rows without": ({"unlabelled": FRAME[["text"]]}, "unlabelled: columns 'p_bad', 'p_good' are missing"),
     "no teacher at all": (
         {"method": "finetune", "soft_labels": None, "unlabelled": FRAME[["text"]]},
