@@ -189,7 +189,7 @@ ARGUMENTS = [
     ({"labels": "good,bad"}, "labels: found 'good,bad'; expected a list of names"),
     ({"labels": ["good", None]}, "labels: found None; expected names: text or whole numbers"),
     ({"labels": [0.5, 1.5]}, "labels: found 0.5; expected names"),
-    ({"labels": ["a", "b"], "scores": "any"}, "scores: found both labels and scores; expected one of them"),
+    ({"labels": ["a", "b"], "scores": "any"}, "scores: found 'any' beside labels; expected one of them"),
     ({"scores": 5}, "scores: found 5; expected a range"),
     ({"scores": (1, 2, 3)}, r"scores: found \[1, 2, 3\]; expected a range"),
     ({"metrics": "accuracy"}, "metrics: found 'accuracy'; expected a list of names"),

@@ -170,7 +170,7 @@ def test_a_teacher_that_is_finetuned_already(distilled, tmp_path):
     )
     pd.testing.assert_frame_equal(by_folder.predictions, in_memory.predictions)
     assert by_folder.metrics["teacher"] == distilled.metrics["teacher"]
-    with pytest.raises(RkdError, match=r"its labels are \['bad', 'good'\], those of the data \['good', 'bad'\]"):
+    with pytest.raises(RkdError, match="its labels are bad, good, those of the data good, bad; expected"):
         rkd.distill(reviews(), labels=["good", "bad"], **settings)
 
 
