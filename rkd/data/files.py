@@ -298,6 +298,8 @@ def _value_hint(task: Task, path: Path, value: Any) -> str:
         separator, names = str((task.own or {})["label_separator"]), [label_name(name) for name in task.labels]
         if other := _other_separator(value, separator, names):
             return f", separated by {separator!r}; give label_separator {other!r}"
+        if text.startswith("["):
+            return f", separated by {separator!r} and without brackets"
     if task.regression and re.fullmatch(r"[+-]?[0-9]+,[0-9]+", text):
         return f": write {text.replace(',', '.')}"
     if path.suffix.lower() == ".tsv" and re.fullmatch('".*"', text):

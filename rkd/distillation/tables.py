@@ -74,7 +74,9 @@ def _plain(value: Any) -> Any:
     """Return an array, a tuple or a set as a list, which Parquet can hold whatever its length; others as they are."""
     if isinstance(value, np.ndarray):
         return value.tolist()
-    return (sorted if isinstance(value, set) else list)(value) if isinstance(value, set | tuple) else value
+    if isinstance(value, set):
+        return sorted(value, key=str)
+    return list(value) if isinstance(value, tuple) else value
 
 
 def _unwritable(where: str, frame: pd.DataFrame, error: Exception) -> str:
@@ -85,6 +87,8 @@ def _unwritable(where: str, frame: pd.DataFrame, error: Exception) -> str:
             if isinstance(value, str) and (problem := text_problem(value)):
                 return f"{where}, row {row}, column '{column}': {problem}"
         kinds = sorted({type(value).__name__ for value in values})
-        if len(kinds) > 1:
-            return f"{where}, column '{column}': found values of the types {', '.join(kinds)}; expected one type"
+        within = sorted({type(item).__name__ for value in values if isinstance(value, list) for item in value})
+        for what, found in (("values", kinds), ("lists with values", within)):
+            if len(found) > 1:
+                return f"{where}, column '{column}': found {what} of the types {', '.join(found)}; expected one type"
     return f"{where}: cannot be written as Parquet: {' '.join(str(error).split())}"

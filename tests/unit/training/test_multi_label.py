@@ -265,6 +265,16 @@ def test_another_separator_than_that_of_the_rows_is_named(labels):
     assert "label_separator" in str(error.value)
 
 
+def test_lists_as_text_and_sets_of_different_types_are_told():
+    frame = feelings(40, lists=True)
+    for cell, message in (
+        ("['good']", "separated by ';' and without brackets"),
+        ({1, "good"}, "column 'tags': found lists with values of the types int, str; expected one type"),
+    ):
+        with pytest.raises(RkdError, match=message):
+            distil(frame.assign(tags=[cell] * 40))
+
+
 @pytest.mark.parametrize("form", [np.array, tuple, set])
 def test_cells_of_a_dataframe_may_be_arrays_tuples_or_sets(form, tmp_path):
     lists = feelings(lists=True)
