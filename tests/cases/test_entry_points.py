@@ -722,8 +722,10 @@ def test_arguments_of_scripts_are_checked(arguments, error, ends):
 
 
 def test_ctrl_c_ends_with_130_and_one_line(monkeypatch, ends, tmp_path):
-    monkeypatch.setattr("rkd.verify.verify", lambda paths: os.kill(os.getpid(), signal.SIGINT))
+    monkeypatch.setattr("rkd.verify.verify", lambda paths: signal.raise_signal(signal.SIGINT))
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
     end = ends.command("verify", tmp_path)
+    signal.signal(signal.SIGINT, before)
     assert (end.code, end.err) == (130, "error: stopped by Ctrl-C\n")
 
 
