@@ -364,7 +364,11 @@ def plan(
 
 
 def _columns_or_file(given: list[str] | None) -> list[str] | str | None:
-    """Return what --soft-labels gives: a file, if it is one value with the extension of one, else columns."""
+    """Return what --soft-labels gives: a file, if it is one value with the extension of one, else columns.
+
+    Raises:
+        RkdError: files among several values.
+    """
     from rkd.data.reading import SUFFIXES
 
     files = [name for name in given or () if Path(name).suffix.lower() in SUFFIXES]

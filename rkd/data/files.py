@@ -211,7 +211,7 @@ def _rows(task: Task, split: str, file: Mapping[str, Any], scores: Any, *, optio
         values = columns[label]
         if not optional and not task.multi_label:
             _check_labelled(path, where, label, values, expected)
-        if task.multi_label and any(parts(value, str((task.own or {})["label_separator"])) for value in values):
+        if task.multi_label and any(parts(value, _separator(task)) for value in values):
             rows["label"] = [0] * len(values)  # an empty cell is a text with none of the labels
             _warn_about_nulls(f"{where}, column '{label}'", values)
         elif task.multi_label and not optional:
@@ -295,7 +295,7 @@ def _value_hint(task: Task, path: Path, value: Any) -> str:
     """Return a hint for a value that is not a label or score of a task, or an empty string."""
     text = value.strip() if isinstance(value, str) else ""
     if task.multi_label:
-        separator, names = str((task.own or {})["label_separator"]), [label_name(name) for name in task.labels]
+        separator, names = _separator(task), [label_name(name) for name in task.labels]
         if other := _other_separator(value, separator, names):
             return f", separated by {separator!r}; give label_separator {other!r}"
         if text.startswith("["):
@@ -323,7 +323,7 @@ def _reader(task: Task, scores: Any) -> tuple[Callable[[Any], float | None], str
         check_names(f"task '{task.name}', labels", task.labels)
         codes = {label_name(name): code for code, name in enumerate(task.labels)}
         if task.multi_label:
-            separator = str((task.own or {})["label_separator"])
+            separator = _separator(task)
             return lambda value: _set_of(value, codes, separator), f"labels of {listed(task.labels)}"
         return lambda value: codes.get(label_name(value)) if _is_label(value) else None, (
             f"one of the labels {listed(task.labels)}"
@@ -332,6 +332,11 @@ def _reader(task: Task, scores: Any) -> tuple[Callable[[Any], float | None], str
         return lambda value: score_of(value, -FLOAT32_MAX, FLOAT32_MAX), "a number"
     low, high = scores
     return lambda value: score_of(value, low, high), f"a number from {low:g} to {high:g}"
+
+
+def _separator(task: Task) -> str:
+    """Return what stands between the labels in a cell of a multi-label task."""
+    return str((task.own or {})["label_separator"])
 
 
 def _set_of(value: Any, codes: Mapping[str, int], separator: str) -> int | None:

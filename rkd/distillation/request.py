@@ -190,16 +190,8 @@ class Request:
             given = self._several(given, list(rates))
         self._set("settings", _settings("settings", TRAINING, given, self.method))
         if self.scores is not None and (weights := self.settings["class_weights"]) is not None:
-            refuse(
-                [
-                    Wrong(
-                        "settings",
-                        f"found {weights}; expected null with {{other}}: scores have no classes",
-                        "class_weights",
-                        "scores",
-                    )
-                ]
-            )
+            expected = "null with {other}: scores have no classes"
+            refuse([Wrong("settings", f"found {weights}; expected {expected}", "class_weights", "scores")])
         if self.multi_label and (weights := self.settings["class_weights"]) is not None:
             expected = "null with {other}: they are for one label per text"
             refuse([Wrong("settings", f"found {weights}; expected {expected}", "class_weights", "multi_label")])
@@ -424,11 +416,7 @@ class Request:
                 yield from arguments.table(key, value, [*self.text, *wanted], optional)
         if self.soft_labels is not None and not _names_columns(self.soft_labels):
             yield from arguments.table("soft_labels", self.soft_labels)
-            if (
-                is_frame(self.soft_labels)
-                and is_frame(self.data)
-                and _reordered(self.data.index, self.soft_labels.index)
-            ):
+            if _reordered(self.data, self.soft_labels):
                 expected = "the same order: rows belong together by position"
                 found = "found the index of {other} in another order"
                 yield Wrong("soft_labels", f"{found}; expected {expected}", other="data")
@@ -469,8 +457,10 @@ def _names_columns(given: Any) -> bool:
 
 
 def _reordered(one: Any, other: Any) -> bool:
-    """Return True for two indexes of a DataFrame with the same values in another order."""
-    return len(one) == len(other) and not one.equals(other) and Counter(one) == Counter(other)
+    """Return True for two DataFrames whose indexes have the same values in another order."""
+    if not (is_frame(one) and is_frame(other)) or one.index.equals(other.index):
+        return False
+    return Counter(one.index) == Counter(other.index)
 
 
 def _reads_soft_labels(facts: MethodFacts) -> bool:

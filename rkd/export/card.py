@@ -27,7 +27,7 @@ _USE = """from transformers import pipeline
 classify = pipeline("text-classification", model={folder}, truncation=True)
 print(classify({example}))
 """
-# Without top_k=None a pipeline gives the best label alone. From one half on a label is in the set, as for the scores.
+# Without top_k=None a pipeline gives only the best label. The metrics count labels with a probability above one half.
 _USE_SETS = """from transformers import pipeline
 
 classify = pipeline("text-classification", model={folder}, truncation=True, top_k=None)
@@ -103,6 +103,7 @@ def model_card(result: Result, name: str, int8: Quantized | None = None) -> str:
 
 
 def _answers(task: Task, what: str) -> str:
+    """Return what the model does with texts, or pairs of texts, as the end of a sentence."""
     if task.regression:
         return f"scores {what}"
     labels = markdown(listed(task.labels))
