@@ -33,14 +33,15 @@ def forward_flops(config: Any, lengths: Sequence[int]) -> int:
 def reptile_flops(student: Any, teacher: Any, lengths: Sequence[int]) -> int:
     """Count the FLOPs that a Reptile step requires.
 
-    It consists of one forward and two backward passes of the student, and two forward passes of the teacher. A backward
-    pass takes two products for each one of the forward pass.
+    It consists of one forward pass and two gradients of the student, and two forward passes of the teacher. For each
+    product of the forward pass, the first gradient takes two, and the second one or two, see `rkd.models.vjp`.
 
     Args:
         student, teacher: configs of BERT classifiers.
         lengths: real tokens of each example of the batch.
     """
-    return 5 * forward_flops(student, lengths) + 2 * forward_flops(teacher, lengths)
+    passes = 4 if student.num_labels <= 2 else 5
+    return passes * forward_flops(student, lengths) + 2 * forward_flops(teacher, lengths)
 
 
 class Products(TorchDispatchMode):

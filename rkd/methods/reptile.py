@@ -1,7 +1,7 @@
 """Reptile knowledge distillation (Ma et al., COLING 2022): the teacher follows a look-ahead of its student."""
 
 import copy
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -11,12 +11,14 @@ from torch.optim import AdamW
 from rkd.errors import RkdError
 from rkd.layer_map import LAYER, LayerMap
 from rkd.methods.base import Batch, LossAverager, Optimizer, RngState, first_adamw_step, no_decay
+from rkd.methods.functional import add_gradients
 from rkd.methods.kd import KD
 from rkd.methods.reptile_controls import RandomSigns, ReptileSGD
 from rkd.models.unpadded import logits
+from rkd.models.vjp import Gradients, unshared, vjp
 
 MicroBatches = list[tuple[Batch, float]]
-Forwards = Iterable[Tensor] | None
+Forward = tuple[Tensor, Callable[[Tensor], Gradients]]  # what `vjp` returns
 
 
 class ReptileKD(KD):
@@ -140,18 +142,21 @@ class ReptileKD(KD):
 
     def step(self, batch: Batch) -> dict[str, float]:
         micro_batches, replay = self.micro_batches(batch), RngState(self.student)
-        forwards = self.look_ahead(micro_batches, replay)  # 1. inner update
+        forward = self.look_ahead(micro_batches, replay)  # 1. inner update
         self.pseudo_gradients()  # 2. outer update
         self.outer_update()
-        return self.student_update(micro_batches, forwards, replay)  # 3. student update
+        return self.student_update(micro_batches, forward, replay)  # 3. student update
 
-    def look_ahead(self, micro_batches: MicroBatches, replay: RngState) -> list[Tensor] | None:
+    def look_ahead(self, micro_batches: MicroBatches, replay: RngState) -> Forward | None:
         """Take update 1, θ'_S ← AdamW(θ_S, ∇ L(x, y; θ_S, θ_T)) with fresh state, and put θ'_S into `ahead`."""
         if not self.looks_ahead:
             return None
         if self.quiz is not None:
             micro_batches = self.micro_batches(next(self.quiz))
-        return self.first_step(micro_batches) if self.inner_steps == 1 else self.inner_loop(micro_batches, replay)
+        if self.inner_steps == 1:
+            return self.first_step(micro_batches)
+        self.inner_loop(micro_batches, replay)
+        return None  # the logits of the student's copy are not the student's
 
     @torch.no_grad()
     def pseudo_gradients(self) -> None:
@@ -170,32 +175,41 @@ class ReptileKD(KD):
         if self.signs:
             self.signs.redirect(self.mapped, before)
 
-    def student_update(self, micro_batches: MicroBatches, forwards: Forwards, replay: RngState) -> LossAverager:
+    def student_update(self, micro_batches: MicroBatches, forward: Forward | None, replay: RngState) -> LossAverager:
         """Take update 3, θ_S ← AdamW(θ_S, ∇ L(x, y; θ_S, θ_T)) with the updated θ_T."""
-        if forwards is None:
+        if forward is None:
             replay.restore()
-            forwards = (logits(self.student, micro_batch) for micro_batch, _ in micro_batches)
         losses = LossAverager()
-        for z_s, (micro_batch, weight) in zip(forwards, micro_batches, strict=True):
+        for micro_batch, weight in micro_batches:
+            z_s, gradients = forward or (logits(self.student, micro_batch), None)
             loss, task, soft = self.objective(z_s, self.teacher_logits(micro_batch), micro_batch["labels"])
-            (weight * loss).backward()
+            if gradients is None:
+                (weight * loss).backward()
+            else:
+                for parameter, gradient in zip(self.student_parameters, gradients(loss), strict=True):
+                    parameter.grad = gradient
             losses.add(weight, loss=loss, task=task, kd=soft)
         self.student_optimizer.step()
         return losses
 
-    def first_step(self, micro_batches: MicroBatches) -> list[Tensor] | None:
+    def first_step(self, micro_batches: MicroBatches) -> Forward | None:
         """Put θ'_S into `ahead`: the closed form of one clipped AdamW step from zero state.
 
         Returns:
-            z_S of each micro-batch with its graph, if update 3 can reuse it; else None.
+            z_S and its gradients, if update 3 can reuse them; else None.
         """
         # With several micro-batches, keeping every graph would undo what gradient accumulation saves.
         shared = self.quiz is None and len(micro_batches) == 1
-        gradients, forwards = self.gradients(self.student, micro_batches, retain_graph=shared)
-        # θ'_S overwrites the gradients in place. A gradient that shares memory with another is copied first.
-        results = _memory(self.student_parameters, gradients)
-        gradients = [
-            None if g is None else r if r is g else r.copy_(g) for g, r in zip(gradients, results, strict=True)
+        if shared:
+            [(batch, _)] = micro_batches
+            forward = z_s, differentiate = vjp(self.student, batch)
+            gradients = differentiate(self.objective(z_s, self.teacher_logits(batch), batch["labels"])[0])
+        else:
+            gradients = self.gradients(self.student, micro_batches)
+        # θ'_S overwrites the gradients in place.
+        results = [
+            torch.empty_like(p, requires_grad=False) if g is None else g
+            for p, g in zip(self.student_parameters, gradients, strict=True)
         ]
         self.ahead = dict(zip(self.student_parameters, results, strict=True))
         first_adamw_step(
@@ -208,9 +222,9 @@ class ReptileKD(KD):
             max_grad_norm=self.settings["max_grad_norm"],
             epsilon=self.settings["adam_epsilon"],
         )
-        return forwards if shared else None
+        return forward if shared else None
 
-    def inner_loop(self, micro_batches: MicroBatches, replay: RngState) -> list[Tensor] | None:
+    def inner_loop(self, micro_batches: MicroBatches, replay: RngState) -> None:
         """Put θ'_S into `ahead`: `inner_steps` steps of AdamW on a copy of the student."""
         learner = copy.deepcopy(self.student)
         parameters = [p for p in learner.parameters() if p.requires_grad]
@@ -222,28 +236,22 @@ class ReptileKD(KD):
         adamw = AdamW(groups, lr=self.inner_lr, eps=self.settings["adam_epsilon"], fused=True)
         for _ in range(self.inner_steps):
             replay.restore()
-            gradients, _ = self.gradients(learner, micro_batches)
+            gradients = self.gradients(learner, micro_batches)
             for parameter, gradient in zip(parameters, gradients, strict=True):
                 parameter.grad = gradient
             nn.utils.clip_grad_norm_(parameters, self.settings["max_grad_norm"])
             adamw.step()
         self.ahead = {p: q.detach() for p, q in zip(self.student_parameters, parameters, strict=True)}
-        return None  # the copy's logits are not the student's
 
-    def gradients(
-        self, model: nn.Module, micro_batches: MicroBatches, retain_graph: bool = False
-    ) -> tuple[list[Tensor | None], list[Tensor]]:
-        """Return ∇ L(x, y; θ, θ_T) by parameter of the student or its copy, and the logits of each micro-batch."""
+    def gradients(self, model: nn.Module, micro_batches: MicroBatches) -> Gradients:
+        """Return ∇ L(x, y; θ, θ_T) by parameter of the student or its copy."""
         parameters = [p for p in model.parameters() if p.requires_grad]
-        gradients: list[Tensor | None] = [None] * len(parameters)
-        forwards = []
+        gradients: Gradients = [None] * len(parameters)
         for micro_batch, weight in micro_batches:
             z_s = logits(model, micro_batch)
             loss, _, _ = self.objective(z_s, self.teacher_logits(micro_batch), micro_batch["labels"])
-            parts = torch.autograd.grad(weight * loss, parameters, retain_graph=retain_graph, allow_unused=True)
-            gradients = [g if total is None else total + g for g, total in zip(parts, gradients, strict=True)]
-            forwards.append(z_s)
-        return gradients, forwards
+            gradients = add_gradients(gradients, weight * loss, parameters)
+        return unshared(gradients)
 
     def distance(self) -> float:
         """Return ‖θ_T − θ_S‖ / ‖θ_T⁰ − θ_S⁰‖ over the mapped pairs: 1 at the start, 0 when they are equal."""
@@ -253,17 +261,6 @@ class ReptileKD(KD):
     def _distance(self) -> float:
         differences = [teacher - student for student, teacher in self.pairs]
         return float(torch.stack(torch._foreach_norm(differences)).norm())
-
-
-def _memory(parameters: list[nn.Parameter], gradients: list[Tensor | None]) -> list[Tensor]:
-    """Return writable memory for each gradient; allocate it for those that have none or share it."""
-    taken: set[int] = set()
-    result = []
-    for parameter, gradient in zip(parameters, gradients, strict=True):
-        alone = gradient is not None and gradient.is_contiguous() and gradient.data_ptr() not in taken
-        result.append(gradient if gradient is not None and alone else torch.empty_like(parameter, requires_grad=False))
-        taken.add(result[-1].data_ptr())
-    return result
 
 
 def _check_choice(key: str, found: str, *allowed: str) -> None:

@@ -32,14 +32,23 @@ def logits(model: Any, batch: Batch, unpadded: bool = True) -> Tensor:
     Returns:
         Shape (batch, classes); one column for regression.
     """
-    kind = getattr(model.config, "model_type", None)
-    # The unpadded path supports neither causal attention nor outputs of inner layers.
+    if not unpadded or not supported(model):
+        return to_float32(model(**accepted(model, batch)).logits)
+    on_cpu = batch["input_ids"].device.type == "cpu"
+    with OneDNN() if on_cpu else nullcontext():
+        return unpadded_logits(model, batch, Unpadding(batch["attention_mask"]))
+
+
+def supported(model: Any) -> bool:
+    """Return True if a model takes the unpadded path, which has no causal attention and no outputs of inner layers."""
     special = ("is_decoder", "output_attentions", "output_hidden_states")
-    if unpadded and kind in UNPADDED and not any(getattr(model.config, name, False) for name in special):
-        on_cpu = batch["input_ids"].device.type == "cpu"
-        with OneDNN() if on_cpu else nullcontext():
-            return to_float32(UNPADDED[kind](model, batch))
-    return to_float32(model(**accepted(model, batch)).logits)
+    known = getattr(model.config, "model_type", None) in UNPADDED
+    return known and not any(getattr(model.config, name, False) for name in special)
+
+
+def unpadded_logits(model: Any, batch: Batch, unpadding: "Unpadding") -> Tensor:
+    """Compute the logits of a supported model without padding, with torch's own matrix products."""
+    return to_float32(UNPADDED[model.config.model_type](model, batch, unpadding))
 
 
 def accepted(model: Any, batch: Batch) -> Batch:
@@ -64,6 +73,7 @@ class Unpadding:
     Attributes:
         positions: position of every token in its example, shape (tokens,).
         cls: index of each example's first token, in the order of the batch, shape (batch,).
+        example: the example of every token, as an index into the batch, shape (tokens,).
     """
 
     def __init__(self, attention_mask: Tensor) -> None:
@@ -73,7 +83,8 @@ class Unpadding:
         self.real, self.repeated = len(token), round_up_tokens(len(token)) - len(token)
         token = torch.cat([token, token[:1].expand(self.repeated)])
         self.positions = token % width
-        self.index = order[token // width] * width + self.positions
+        self.example = order[token // width]
+        self.index = self.example * width + self.positions
         self.cls = torch.empty_like(order)
         self.cls[order] = (self.positions[: self.real] == 0).nonzero().squeeze(1)
         self.inverse = torch.argsort(order)
@@ -240,9 +251,8 @@ def _attended(
     return queries, unpadding.attend(query(queries), key(hidden), value(hidden), heads, rate, last, bias)
 
 
-def _bert_encoder(base: Any, batch: Batch, first_position: int) -> Tensor:
+def _bert_encoder(base: Any, batch: Batch, unpadding: Unpadding, first_position: int) -> Tensor:
     """Compute the last hidden state of each example's first token, shape (batch, hidden), for BERT and its kin."""
-    unpadding = Unpadding(batch["attention_mask"])
     inputs = {name: unpadding.unpad(batch[name])[None] for name in ("input_ids", "token_type_ids") if name in batch}
     hidden = base.embeddings(**inputs, position_ids=unpadding.positions[None] + first_position)[0]
     if hasattr(base, "embeddings_project"):  # ELECTRA's embeddings may be narrower than its layers
@@ -258,24 +268,24 @@ def _bert_encoder(base: Any, batch: Batch, first_position: int) -> Tensor:
     return hidden
 
 
-def _bert(model: Any, batch: Batch) -> Tensor:
-    cls = _bert_encoder(model.bert, batch, first_position=0)
+def _bert(model: Any, batch: Batch, unpadding: Unpadding) -> Tensor:
+    cls = _bert_encoder(model.bert, batch, unpadding, first_position=0)
     return model.classifier(model.dropout(model.bert.pooler(cls[:, None])))
 
 
-def _roberta(model: Any, batch: Batch) -> Tensor:
+def _roberta(model: Any, batch: Batch, unpadding: Unpadding) -> Tensor:
     # RoBERTa counts positions from padding_idx + 1.
-    cls = _bert_encoder(model.roberta, batch, first_position=model.config.pad_token_id + 1)
+    cls = _bert_encoder(model.roberta, batch, unpadding, first_position=model.config.pad_token_id + 1)
     return model.classifier(cls[:, None])
 
 
-def _electra(model: Any, batch: Batch) -> Tensor:
-    cls = _bert_encoder(model.electra, batch, first_position=0)
+def _electra(model: Any, batch: Batch, unpadding: Unpadding) -> Tensor:
+    cls = _bert_encoder(model.electra, batch, unpadding, first_position=0)
     return model.classifier(cls[:, None])
 
 
-def _mpnet(model: Any, batch: Batch) -> Tensor:
-    base, unpadding = model.mpnet, Unpadding(batch["attention_mask"])
+def _mpnet(model: Any, batch: Batch, unpadding: Unpadding) -> Tensor:
+    base = model.mpnet
     # As RoBERTa's, but from the padding id of its embeddings.
     positions = unpadding.positions[None] + base.embeddings.padding_idx + 1
     hidden = base.embeddings(unpadding.unpad(batch["input_ids"])[None], position_ids=positions)[0]
@@ -291,8 +301,7 @@ def _mpnet(model: Any, batch: Batch) -> Tensor:
     return model.classifier(hidden[:, None])
 
 
-def _distilbert(model: Any, batch: Batch) -> Tensor:
-    unpadding = Unpadding(batch["attention_mask"])
+def _distilbert(model: Any, batch: Batch, unpadding: Unpadding) -> Tensor:
     base = model.distilbert
     hidden = base.embeddings(unpadding.unpad(batch["input_ids"])[None], position_ids=unpadding.positions[None])[0]
     for layer in base.transformer.layer:

@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
 import torch
 from torch import Tensor, nn
@@ -148,14 +147,13 @@ def measure_methods(
 def count_step(method: Method, batch: Batch) -> dict[str, int]:
     """Count the forward and backward passes and the FLOPs (matrix products) of one step.
 
-    A forward pass is one call of the word embeddings; a backward pass is one call of the autograd engine. Passes differ
-    in cost, and the FLOPs show by how much.
+    A forward pass is one call of the word embeddings; a backward pass is one signal that is propagated back to their
+    output. Passes differ in cost, and the FLOPs show by how much.
     """
     from torch.nn.attention import SDPBackend, sdpa_kernel
     from torch.utils.flop_counter import FlopCounterMode
 
     counts = {"student_forwards": 0, "teacher_forwards": 0, "backwards": 0}
-    engine = torch.autograd._engine_run_backward  # type: ignore[attr-defined]
 
     def count(name: str) -> Callable[..., None]:
         def hook(*_: Any) -> None:
@@ -163,19 +161,24 @@ def count_step(method: Method, batch: Batch) -> dict[str, int]:
 
         return hook
 
-    def run_backward(*arguments: Any, **keywords: Any) -> Any:
-        counts["backwards"] += 1
-        return engine(*arguments, **keywords)
+    def count_forward(name: str) -> Callable[[Any, Any, Tensor], None]:
+        def hook(module: Any, inputs: Any, output: Tensor) -> None:
+            counts[name] += 1
+            if output.requires_grad:
+                output.register_hook(count("backwards"))
+
+        return hook
 
     models = {"student_forwards": method.student, "teacher_forwards": method.teacher}
     hooks = [
-        _embedding(model).register_forward_hook(count(name)) for name, model in models.items() if model is not None
+        _embedding(model).register_forward_hook(count_forward(name))
+        for name, model in models.items()
+        if model is not None
     ]
     try:
         with (
             FlopCounterMode(display=False, custom_mapping=onednn.counted()) as counter,
             sdpa_kernel(SDPBackend.MATH),  # the counter does not know the CPU's fused attention
-            mock.patch("torch.autograd._engine_run_backward", run_backward),
         ):
             method.step(batch)
     finally:

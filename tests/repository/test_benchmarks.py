@@ -94,10 +94,11 @@ def test_the_formula_is_what_torch_counts_without_padding(lengths):
     assert flops.forward_flops(config, lengths) == counted
 
 
-def test_a_reptile_step_is_five_passes_of_the_student_and_two_of_the_teacher():
-    student, teacher = (BertConfig(**SMALL, num_hidden_layers=layers) for layers in (1, 2))
+@pytest.mark.parametrize(("labels", "passes"), [(1, 4), (2, 4), (3, 5)])
+def test_a_reptile_step_is_some_passes_of_the_student_and_two_of_the_teacher(labels, passes):
+    student, teacher = (BertConfig(**{**SMALL, "num_labels": labels}, num_hidden_layers=layers) for layers in (1, 2))
     ours, theirs = (flops.forward_flops(config, [4, 6]) for config in (student, teacher))
-    assert flops.reptile_flops(student, teacher, [4, 6]) == 5 * ours + 2 * theirs
+    assert flops.reptile_flops(student, teacher, [4, 6]) == passes * ours + 2 * theirs
 
 
 @pytest.mark.parametrize("routine", steps.ROUTINES)

@@ -10,6 +10,7 @@ from torch import nn
 
 from rkd.layer_map import LayerMap
 from rkd.methods import ReptileKD
+from rkd.models import vjp
 from tests.helpers.models import bert, random_batch
 from tests.reference.reptile import LiteralReptileKD
 
@@ -52,6 +53,16 @@ def assert_same(model, other, tolerance):
 @pytest.mark.parametrize("strategy", ["first", "last", "skip", "both"])
 @pytest.mark.parametrize(("student_layers", "teacher_layers", "labels"), [(6, 12, 2), (2, 4, 3), (2, 4, 1)])
 def test_equals_the_literal_method(strategy, student_layers, teacher_layers, labels):
+    check_against_the_literal_method(strategy, student_layers, teacher_layers, labels)
+
+
+@pytest.mark.parametrize("labels", [2, 1])
+def test_equals_the_literal_method_without_the_shortcut_for_one_direction(labels, monkeypatch):
+    monkeypatch.setattr(vjp, "direction", lambda model: None)
+    check_against_the_literal_method("skip", 2, 4, labels)
+
+
+def check_against_the_literal_method(strategy, student_layers, teacher_layers, labels):
     student, teacher = pair(student_layers, teacher_layers, labels)
     before = copy.deepcopy(teacher)
     literal = LiteralReptileKD(copy.deepcopy(student), copy.deepcopy(teacher), strategy=strategy, **SETTINGS)
