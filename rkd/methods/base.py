@@ -39,12 +39,9 @@ def task_loss(
         A scalar: nats for classification, squared units of the score for regression.
     """
     if multi_label:
-        known = labels >= 0
         targets = indicators(labels, logits.shape[-1]).to(logits.dtype)
-        if not unlabelled:
-            return F.binary_cross_entropy_with_logits(logits, targets)
-        total = F.binary_cross_entropy_with_logits(logits[known], targets[known], reduction="sum")
-        return total / logits.numel()
+        known = (labels >= 0)[:, None].to(logits.dtype) if unlabelled else None
+        return F.binary_cross_entropy_with_logits(logits, targets, known)
     if unlabelled:
         return _sum_over_labelled(logits, labels, class_weights) / len(labels)
     if labels.is_floating_point():
@@ -69,8 +66,8 @@ def indicators(sets: Tensor, labels: int) -> Tensor:
 
 def _sum_over_labelled(logits: Tensor, labels: Tensor, class_weights: Tensor | None) -> Tensor:
     if labels.is_floating_point():
-        known = ~labels.isnan()
-        return F.mse_loss(logits.squeeze(-1)[known], labels[known].to(logits.dtype), reduction="sum")
+        errors = (labels - logits.squeeze(-1)).to(logits.dtype)
+        return errors.where(~labels.isnan(), 0).square().sum()
     weights = None if class_weights is None else class_weights.to(logits.dtype)
     return F.cross_entropy(logits, labels, weights, ignore_index=-1, reduction="sum")
 
@@ -219,14 +216,15 @@ class Method(ABC):
         return "quiz_fraction" in cls.options and all(met)
 
     @abstractmethod
-    def step(self, batch: Batch) -> dict[str, float]:
+    def step(self, batch: Batch) -> Mapping[str, float]:
         """Train on one batch.
 
         Args:
             batch: `input_ids`, `attention_mask` and optionally `token_type_ids`, shape (batch, length); `labels`, shape
                 (batch,); optionally `row`, shape (batch,): a stable example id; leave it out if the text was augmented;
-                optionally `soft_labels`, shape (batch, classes), see `rkd.methods.kd`; optionally the inputs of a
-                teacher with another tokenizer, see `as_teacher_reads`.
+                optionally `lengths`, shape (batch,), see `rkd.models.unpadded.logits`; optionally `soft_labels`, shape
+                (batch, classes), see `rkd.methods.kd`; optionally the inputs of a teacher with another tokenizer, see
+                `as_teacher_reads`. `row` and `lengths` are on the CPU, the others on the device of the models.
 
         Returns:
             Terms of the loss by name, at least `loss`; means over the batch before the update.
@@ -302,12 +300,38 @@ class RngState:
             torch.cuda.set_rng_state(self.cuda, self.device)
 
 
-class LossAverager(dict[str, float]):
-    """Weighted sums of named losses over the micro-batches of a batch, with `loss` first."""
+class LossAverager(Mapping[str, float]):
+    """Weighted sums of named losses over the micro-batches of a batch.
+
+    The losses stay on their device until they are read, so that a step does not wait for a GPU.
+
+    >>> losses = LossAverager()
+    >>> losses.add(0.5, loss=torch.tensor(1.0))
+    >>> losses.add(0.5, loss=torch.tensor(2.0))
+    >>> losses
+    {'loss': 1.5}
+    """
+
+    def __init__(self) -> None:
+        self._sums: dict[str, Tensor] = {}
 
     def add(self, weight: float, **losses: Tensor) -> None:
+        """Add `weight` times each loss, a scalar, to its sum."""
         for name, loss in losses.items():
-            self[name] = self.get(name, 0.0) + weight * float(loss.detach())
+            part = weight * loss.detach().double()
+            self._sums[name] = self._sums[name] + part if name in self._sums else part
+
+    def __getitem__(self, name: str) -> float:
+        return float(self._sums[name])
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._sums)
+
+    def __len__(self) -> int:
+        return len(self._sums)
+
+    def __repr__(self) -> str:
+        return repr(dict(self))
 
 
 @torch.no_grad()

@@ -19,7 +19,7 @@ class FineTune(Method):
     needs_teacher = False
     passes = (1, 1, 0, 0)
 
-    def step(self, batch: Batch) -> dict[str, float]:
+    def step(self, batch: Batch) -> LossAverager:
         losses = LossAverager()
         for micro_batch, weight in self.micro_batches(batch):
             loss = self.task_loss(logits(self.student, micro_batch), micro_batch["labels"])

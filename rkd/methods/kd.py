@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -10,7 +11,7 @@ from rkd.errors import RkdError
 from rkd.losses import kd_loss, multi_label_kd_loss, regression_kd_loss
 from rkd.methods.base import Batch, LossAverager, Method, as_teacher_reads
 from rkd.models.outputs import gives_sets
-from rkd.models.unpadded import logits
+from rkd.models.unpadded import logits, to_device
 
 
 class KD(Method):
@@ -70,7 +71,8 @@ class KD(Method):
             return batch["soft_labels"]
         if self.trains_teacher or "row" not in batch:
             return self.ask_teacher(batch)
-        return self.known_logits.of(batch["row"], lambda: self.ask_teacher(batch))
+        device = next(self.student.parameters()).device
+        return self.known_logits.of(batch["row"], device, lambda: self.ask_teacher(batch))
 
     def ask_teacher(self, batch: Batch) -> Tensor:
         """Compute z_T, shape (batch, classes), from the batch as the teacher's tokenizer wrote it."""
@@ -78,10 +80,9 @@ class KD(Method):
 
     def soft_loss(self, student_logits: Tensor, teacher_logits: Tensor) -> Tensor:
         """Return the distillation loss: `kd_loss`, `multi_label_kd_loss`, or `regression_kd_loss` for one output."""
-        if self.some_without and not (known := ~teacher_logits.isnan().any(dim=-1)).all():
-            if not known.any():
-                return 0 * student_logits.sum()
-            return known.float().mean() * self.soft_loss(student_logits[known], teacher_logits[known])
+        if self.some_without:  # an example without soft labels adds 0
+            known = ~teacher_logits.isnan().any(dim=-1, keepdim=True)
+            student_logits, teacher_logits = student_logits.where(known, 0), teacher_logits.where(known, 0)
         if gives_sets(self.student):
             return multi_label_kd_loss(student_logits, teacher_logits, self.temperature)
         if student_logits.shape[-1] > 1:
@@ -97,7 +98,7 @@ class KD(Method):
             return task, task, soft
         return (1 - self.alpha) * task + self.alpha * soft, task, soft
 
-    def step(self, batch: Batch) -> dict[str, float]:
+    def step(self, batch: Batch) -> LossAverager:
         losses = LossAverager()
         for micro_batch, weight in self.micro_batches(batch):
             z_s, z_t = logits(self.student, micro_batch), self.teacher_logits(micro_batch)
@@ -115,30 +116,35 @@ class LogitCache:
     """
 
     def __init__(self) -> None:
-        self.logits = torch.empty(0, 1)  # (rows, classes) on the CPU; NaN marks rows that are not cached yet
+        self.logits = torch.empty(0, 1)  # (rows, classes), NaN in rows that are not cached yet
+        self.cached = np.zeros(0, bool)  # by row; on the CPU, so that a GPU need not be asked
 
-    def of(self, rows: Tensor, compute: Callable[[], Tensor]) -> Tensor:
-        """Return the logits of a batch, shape (batch, classes), on the device of `rows`; compute them if a row is new.
+    def of(self, rows: Tensor, device: torch.device, compute: Callable[[], Tensor]) -> Tensor:
+        """Return the logits of a batch, shape (batch, classes); compute them if a row is new.
 
         Args:
-            rows: the examples' row numbers, int64, shape (batch,).
+            rows: the examples' row numbers, int64, shape (batch,), on the CPU.
+            device: where the logits are computed, kept and returned.
             compute: returns the logits of the whole batch, shape (batch, classes).
 
-        >>> known = LogitCache()
-        >>> z = known.of(torch.tensor([2, 0]), lambda: torch.tensor([[1.0, 5.0], [3.0, 4.0]]))
-        >>> known.of(torch.tensor([0, 2]), compute=lambda: None)  # both are cached
+        >>> known, cpu = LogitCache(), torch.device("cpu")
+        >>> z = known.of(torch.tensor([2, 0]), cpu, lambda: torch.tensor([[1.0, 5.0], [3.0, 4.0]]))
+        >>> known.of(torch.tensor([0, 2]), cpu, compute=lambda: None)  # both are cached
         tensor([[3., 4.],
                 [1., 5.]])
         """
-        rows, place = rows.cpu(), rows.device
-        size = int(rows.max()) + 1
-        if size <= len(self.logits) and not (found := self.logits[rows]).isnan().any():
-            return found.to(place)
+        numbers, index = rows.numpy(), to_device(rows, device)
+        size = int(numbers.max()) + 1
+        if size <= len(self.cached) and self.cached[numbers].all():
+            self.logits = self.logits.to(device)  # a checkpoint has them on the CPU
+            return self.logits[index]
         z = compute()
-        if size > len(self.logits):
-            known, self.logits = self.logits, z.new_full((size, z.shape[-1]), torch.nan, device="cpu")
-            self.logits[: len(known)] = known
-        self.logits[rows] = z.cpu()
+        if size > len(self.cached):
+            before, self.logits = self.logits, z.new_full((size, z.shape[-1]), torch.nan)
+            self.logits[: len(before)] = before.to(device)
+            self.cached = np.pad(self.cached, (0, size - len(self.cached)))
+        self.logits = self.logits.to(device)
+        self.logits[index], self.cached[numbers] = z, True
         return z
 
     def state_dict(self) -> dict[str, Tensor]:
@@ -146,3 +152,4 @@ class LogitCache:
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
         self.logits = state["logits"]
+        self.cached = (~self.logits.isnan().any(dim=-1)).cpu().numpy()

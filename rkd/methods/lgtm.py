@@ -93,7 +93,7 @@ class LGTM(OnlineKD):
         self.influence_weight = influence_weight
         self.teacher_parameters = [p for p in teacher.parameters() if p.requires_grad]
 
-    def teacher_update(self, batch: Batch) -> dict[str, float]:
+    def teacher_update(self, batch: Batch) -> dict[str, Tensor]:
         """Take updates 1 and 2."""
         if self.influence_weight == 0:
             return super().teacher_update(batch)
@@ -107,14 +107,14 @@ class LGTM(OnlineKD):
         shifted = [self.shifted_logits(pilot, v, shift, micro_batches) for shift in (epsilon, -epsilon)]
 
         # 2. Teacher update: ∇L_T − w · g.
-        teacher_loss = 0.0
+        losses = []
         gradient: list[Tensor | None] = [None] * len(self.teacher_parameters)
         influence = gradient
         for (micro_batch, weight), z_s, plus, minus in zip(micro_batches, student_logits, *shifted, strict=True):
             z_t = self.ask_teacher(micro_batch)
             loss = self.teacher_objective(z_t, z_s, micro_batch["labels"])
             change = self.follow_weight * (self.follow_loss(z_t, plus) - self.follow_loss(z_t, minus)) / (2 * epsilon)
-            teacher_loss += weight * float(loss.detach())
+            losses.append(weight * loss.detach())
             gradient = add_gradients(gradient, weight * loss, self.teacher_parameters, retain_graph=True)
             influence = add_gradients(influence, weight * change, self.teacher_parameters)
         w = self.current_influence_weight()
@@ -122,9 +122,9 @@ class LGTM(OnlineKD):
             parameter.grad = theirs if theirs is None or g is None else theirs - w * g
         self.teacher_optimizer.step()
         replay.restore()
-        size = float(_norm(gradient))
-        ratio = w * float(_norm(influence)) / size if size else 0.0
-        return {"teacher": teacher_loss, "quiz": quiz_loss, "influence": ratio}
+        size = _norm(gradient)
+        ratio = (w * _norm(influence) / size).where(size > 0, 0)
+        return {"teacher": torch.stack(losses).sum(), "quiz": quiz_loss, "influence": ratio}
 
     def pilot(self, micro_batches: list[tuple[Batch, float]]) -> tuple[nn.Module, list[Tensor]]:
         """Return θ'_S as a copy of the student, and z_S of each micro-batch."""
@@ -141,14 +141,14 @@ class LGTM(OnlineKD):
         adamw.zero_grad()
         return pilot, student_logits
 
-    def quiz_gradient(self, pilot: nn.Module) -> tuple[float, dict[str, Tensor]]:
+    def quiz_gradient(self, pilot: nn.Module) -> tuple[Tensor, dict[str, Tensor]]:
         """Return L_task of the pilot on the next held-out batch and v, its gradient by parameter name."""
-        quiz_loss = 0.0
+        losses = []
         for questions, weight in self.micro_batches(next(self.quiz)):
             loss = self.task_loss(logits(pilot, questions), questions["labels"])
             (weight * loss).backward()
-            quiz_loss += weight * float(loss.detach())
-        return quiz_loss, {name: p.grad for name, p in pilot.named_parameters() if p.grad is not None}
+            losses.append(weight * loss.detach())
+        return torch.stack(losses).sum(), {name: p.grad for name, p in pilot.named_parameters() if p.grad is not None}
 
     @torch.no_grad()
     def shifted_logits(

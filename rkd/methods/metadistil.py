@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from rkd.errors import RkdError
-from rkd.methods.base import Batch, Optimizer, RngState
+from rkd.methods.base import Batch, LossAverager, Optimizer, RngState
 from rkd.methods.functional import add_gradients, logits_and_slope, logits_at
 from rkd.methods.kd import KD
 from rkd.models.unpadded import logits
@@ -79,7 +79,7 @@ class MetaDistil(KD):
         self.teacher_parameters = [p for p in teacher.parameters() if p.requires_grad]
         self.teacher_optimizer = Optimizer(teacher, self.teacher_parameters, lr=teacher_lr, **self.settings)
 
-    def step(self, batch: Batch) -> dict[str, float]:
+    def step(self, batch: Batch) -> LossAverager:
         # 1. and 2. Pilot and teacher update: the gradient of the pilot's quiz loss.
         quiz_loss, gradients = self.teacher_gradient(batch)
         for parameter, gradient in zip(self.teacher_parameters, gradients, strict=True):
@@ -87,9 +87,11 @@ class MetaDistil(KD):
         self.teacher_optimizer.step()
 
         # 3. Student update: the step of KD with the updated teacher's logits.
-        return {"quiz": quiz_loss, **super().step(batch)}
+        losses = super().step(batch)
+        losses.add(1.0, quiz=quiz_loss)
+        return losses
 
-    def teacher_gradient(self, batch: Batch) -> tuple[float, list[Tensor | None]]:
+    def teacher_gradient(self, batch: Batch) -> tuple[Tensor, list[Tensor | None]]:
         """Return the pilot's loss on the next quiz batch, and its gradient with respect to the teacher's parameters."""
         micro_batches, replay = self.micro_batches(batch), RngState(self.student)
         # With several micro-batches, keeping every graph would undo what gradient accumulation saves.
@@ -127,12 +129,12 @@ class MetaDistil(KD):
             moved = [p if g is None else p - self.pilot_lr * g for p, g in zip(parameters, gradients, strict=True)]
         return {name: p.detach().requires_grad_() for name, p in zip(self.student_parameters, moved, strict=True)}
 
-    def quiz_gradient(self, pilot: dict[str, Tensor]) -> tuple[float, dict[str, Tensor]]:
+    def quiz_gradient(self, pilot: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
         """Return L_task of the pilot on the next quiz batch and v, its gradient by parameter name."""
-        quiz_loss, parameters = 0.0, list(pilot.values())
+        losses, parameters = [], list(pilot.values())
         gradients: list[Tensor | None] = [None] * len(parameters)
         for questions, weight in self.micro_batches(next(self.quiz)):
             loss = self.task_loss(logits_at(self.student, pilot, questions), questions["labels"])
             gradients = add_gradients(gradients, weight * loss, parameters)
-            quiz_loss += weight * float(loss.detach())
-        return quiz_loss, {name: g for name, g in zip(pilot, gradients, strict=True) if g is not None}
+            losses.append(weight * loss.detach())
+        return torch.stack(losses).sum(), {name: g for name, g in zip(pilot, gradients, strict=True) if g is not None}

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from rkd.errors import RkdError
 from rkd.losses import kd_loss, multi_label_kd_loss, regression_kd_loss
-from rkd.methods.base import Batch, Optimizer, RngState
+from rkd.methods.base import Batch, LossAverager, Optimizer, RngState
 from rkd.methods.kd import KD
 from rkd.models.outputs import gives_sets
 from rkd.models.unpadded import logits
@@ -57,19 +57,22 @@ class OnlineKD(KD):
         self.follow_weight = follow_weight
         self.teacher_optimizer = Optimizer(teacher, teacher.parameters(), lr=teacher_lr, **self.settings)
 
-    def step(self, batch: Batch) -> dict[str, float]:
-        return {**self.teacher_update(batch), **super().step(batch)}
+    def step(self, batch: Batch) -> LossAverager:
+        before = self.teacher_update(batch)
+        losses = super().step(batch)
+        losses.add(1.0, **before)
+        return losses
 
-    def teacher_update(self, batch: Batch) -> dict[str, float]:
+    def teacher_update(self, batch: Batch) -> dict[str, Tensor]:
         """Take update 1 and return the teacher's loss before it."""
-        micro_batches, teacher_loss = self.micro_batches(batch), 0.0
+        micro_batches, losses = self.micro_batches(batch), []
         answers: Iterable[Tensor | None] = self.student_logits(micro_batches) if self.follow_weight else repeat(None)
         for (micro_batch, weight), z_s in zip(micro_batches, answers, strict=False):
             loss = self.teacher_objective(self.ask_teacher(micro_batch), z_s, micro_batch["labels"])
             (weight * loss).backward()
-            teacher_loss += weight * float(loss.detach())
+            losses.append(weight * loss.detach())
         self.teacher_optimizer.step()
-        return {"teacher": teacher_loss}
+        return {"teacher": torch.stack(losses).sum()}
 
     def teacher_objective(self, z_t: Tensor, z_s: Tensor | None, labels: Tensor) -> Tensor:
         """Compute the scalar L_T; without z_S, only the task loss."""

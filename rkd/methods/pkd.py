@@ -77,7 +77,7 @@ class PKD(KD):
         z_t, states = cls_states(self.teacher, batch, ascending)
         return z_t, states[[ascending.index(layer) for layer in self.teacher_layers]]
 
-    def step(self, batch: Batch) -> dict[str, float]:
+    def step(self, batch: Batch) -> LossAverager:
         losses = LossAverager()
         for micro_batch, weight in self.micro_batches(batch):
             z_s, student_states = cls_states(self.student, micro_batch, self.student_layers)

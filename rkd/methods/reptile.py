@@ -140,7 +140,7 @@ class ReptileKD(KD):
         self.signs = RandomSigns(self.mapped) if outer_direction == "random" else None
         self.initial_distance = self._distance()
 
-    def step(self, batch: Batch) -> dict[str, float]:
+    def step(self, batch: Batch) -> LossAverager:
         micro_batches, replay = self.micro_batches(batch), RngState(self.student)
         forward = self.look_ahead(micro_batches, replay)  # 1. inner update
         self.pseudo_gradients()  # 2. outer update
@@ -255,12 +255,13 @@ class ReptileKD(KD):
 
     def distance(self) -> float:
         """Return ‖θ_T − θ_S‖ / ‖θ_T⁰ − θ_S⁰‖ over the mapped pairs: 1 at the start, 0 when they are equal."""
-        return self._distance() / self.initial_distance if self.initial_distance else 0.0
+        initial = float(self.initial_distance)
+        return float(self._distance()) / initial if initial else 0.0
 
     @torch.no_grad()
-    def _distance(self) -> float:
+    def _distance(self) -> Tensor:
         differences = [teacher - student for student, teacher in self.pairs]
-        return float(torch.stack(torch._foreach_norm(differences)).norm())
+        return torch.stack(torch._foreach_norm(differences)).norm()
 
 
 def _check_choice(key: str, found: str, *allowed: str) -> None:

@@ -113,10 +113,10 @@ class TinyBERT(KD):
         taken = self.intermediate_optimizer.schedule.last_epoch  # number of steps taken
         return bool(taken >= self.intermediate_steps)
 
-    def step(self, batch: Batch) -> dict[str, float]:
+    def step(self, batch: Batch) -> LossAverager:
         return self.match_predictions(batch) if self.trains_classifier else self.match_layers(batch)
 
-    def match_layers(self, batch: Batch) -> dict[str, float]:
+    def match_layers(self, batch: Batch) -> LossAverager:
         """Take one step of stage 1."""
         losses = LossAverager()
         for micro_batch, weight in self.micro_batches(batch):
@@ -136,7 +136,7 @@ class TinyBERT(KD):
         self.intermediate_optimizer.step()
         return losses
 
-    def match_predictions(self, batch: Batch) -> dict[str, float]:
+    def match_predictions(self, batch: Batch) -> LossAverager:
         """Take one step of stage 2."""
         losses = LossAverager()
         for micro_batch, weight in self.micro_batches(batch):

@@ -65,7 +65,7 @@ def cls_states(model: nn.Module, batch: Batch, layers: Iterable[int]) -> tuple[T
     stack = encoder_layers(model)
     with _captured([_output(stack[layer], model) for layer in layers]) as outputs:
         z = logits(model, batch)
-    cls = Unpadding(batch["attention_mask"]).cls
+    cls = Unpadding(batch).cls
 
     def first_tokens(output: Tensor) -> Tensor:
         if output.dim() == 3:  # (batch, length, hidden): a padded forward pass

@@ -10,6 +10,7 @@ import inspect
 from contextlib import nullcontext
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -24,8 +25,9 @@ def logits(model: Any, batch: Batch, unpadded: bool = True) -> Tensor:
 
     Args:
         model: a classifier; the architectures of `UNPADDED` take the unpadded path, any other model is called as it is.
-        batch: `input_ids` and `attention_mask` of shape (batch, length), padded on the right, and
-            optionally `token_type_ids`. Other entries, such as `labels`, are ignored. Models without token types ignore
+        batch: `input_ids` and `attention_mask` of shape (batch, length), padded on the right, and optionally
+            `token_type_ids` and, on the CPU, `lengths`: the number of tokens of each example, which a GPU is then not
+            waited for. Other entries, such as `labels`, are ignored. Models without token types ignore
             `token_type_ids`.
         unpadded: False always calls the model itself.
 
@@ -36,7 +38,7 @@ def logits(model: Any, batch: Batch, unpadded: bool = True) -> Tensor:
         return to_float32(model(**accepted(model, batch)).logits)
     on_cpu = batch["input_ids"].device.type == "cpu"
     with OneDNN() if on_cpu else nullcontext():
-        return unpadded_logits(model, batch, Unpadding(batch["attention_mask"]))
+        return unpadded_logits(model, batch, Unpadding(batch))
 
 
 def supported(model: Any) -> bool:
@@ -76,22 +78,26 @@ class Unpadding:
         example: the example of every token, as an index into the batch, shape (tokens,).
     """
 
-    def __init__(self, attention_mask: Tensor) -> None:
-        lengths, width = attention_mask.sum(dim=1), attention_mask.shape[1]
-        order = torch.argsort(lengths, stable=True)
-        token = attention_mask[order].flatten().nonzero().squeeze(1)
-        self.real, self.repeated = len(token), round_up_tokens(len(token)) - len(token)
-        token = torch.cat([token, token[:1].expand(self.repeated)])
-        self.positions = token % width
-        self.example = order[token // width]
-        self.index = self.example * width + self.positions
-        self.cls = torch.empty_like(order)
-        self.cls[order] = (self.positions[: self.real] == 0).nonzero().squeeze(1)
-        self.inverse = torch.argsort(order)
+    def __init__(self, batch: Batch) -> None:
+        width, device = batch["attention_mask"].shape[1], batch["attention_mask"].device
+        # Computed in NumPy: a GPU that computed the mapping would have to be waited for.
+        known = batch["lengths"] if "lengths" in batch else batch["attention_mask"].sum(dim=1)
+        lengths = np.array(known.tolist(), np.int64)
+        order = np.argsort(lengths, kind="stable")
+        tokens = lengths[order]
+        starts = np.cumsum(tokens) - tokens  # of each example
+        self.real = int(tokens.sum())
+        self.repeated = round_up_tokens(self.real) - self.real
+        positions = np.concatenate([np.arange(self.real) - starts.repeat(tokens), np.zeros(self.repeated, np.int64)])
+        example = np.concatenate([order.repeat(tokens), order[:1].repeat(self.repeated)])
+        inverse = np.argsort(order, kind="stable")
+        mapping = (positions, example, example * width + positions, starts[inverse], inverse)
+        self.positions, self.example, self.index, self.cls, self.inverse = (_copied(part, device) for part in mapping)
         # On a GPU, computing the padding is faster than launching more kernels for each group.
-        on_cpu = attention_mask.device.type == "cpu"
-        self.examples = order.split(group_sizes(lengths[order].tolist()) if on_cpu else len(order))
-        self.groups = [_Group(lengths[rows]) for rows in self.examples]
+        sizes = group_sizes(tokens.tolist()) if device.type == "cpu" else [len(order)]
+        ends = np.cumsum(sizes)[:-1]
+        self.examples = [_copied(part, device) for part in np.split(order, ends)]
+        self.groups = [_Group(part, device) for part in np.split(tokens, ends)]
         self.tokens = [group.tokens for group in self.groups]
 
     def unpad(self, padded: Tensor) -> Tensor:
@@ -137,14 +143,15 @@ class Unpadding:
 class _Group:
     """A group of consecutive examples of similar length."""
 
-    def __init__(self, lengths: Tensor) -> None:
+    def __init__(self, lengths: np.ndarray, device: torch.device) -> None:
         self.shape = len(lengths), int(lengths.max())
         self.tokens = int(lengths.sum())
-        keep = torch.arange(self.shape[1], device=lengths.device) < lengths[:, None]
-        self.padded = self.tokens < keep.numel()
-        self.index = keep.flatten().nonzero().squeeze(1)
+        keep = np.arange(self.shape[1]) < lengths[:, None]
+        self.padded = self.tokens < keep.size
+        if self.padded:
+            self.index = _copied(keep.ravel().nonzero()[0], device)
         # Only real keys are visible; broadcast over heads and queries.
-        self.mask = keep[:, None, None, :] if self.padded else None
+        self.mask = _copied(keep[:, None, None, :], device) if self.padded else None
 
     def attend(
         self, query: Tensor, key: Tensor, value: Tensor, heads: int, dropout: float, last: bool, bias: Tensor | None
@@ -162,6 +169,15 @@ class _Group:
         if self.padded:
             unpadded = unpadded.new_zeros(examples * width, unpadded.shape[-1]).index_copy(0, self.index, unpadded)
         return unpadded.view(examples, width, heads, -1)
+
+
+def _copied(array: np.ndarray, device: torch.device) -> Tensor:
+    return to_device(torch.from_numpy(array), device)
+
+
+def to_device(tensor: Tensor, device: torch.device) -> Tensor:
+    """Copy a tensor from the CPU to a device, without waiting for what a GPU is still to do."""
+    return tensor.to(device) if device.type != "cuda" else tensor.pin_memory().to(device, non_blocking=True)
 
 
 def round_up_tokens(tokens: int) -> int:

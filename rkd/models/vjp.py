@@ -4,7 +4,7 @@ A gradient is Jᵀ·g, where J = ∂z/∂θ is the Jacobian of the logits and g 
 every example's g is a multiple of one direction, g = a·u, every signal that is propagated back is the same multiple of
 u's. So u is propagated once, and each gradient then costs only the products that sum it up over the rows of each layer.
 
-Regression has one logit, u = 1. The losses of a softmax over two classes depend on z₁ − z₀ alone, u = (−1, 1).
+Regression has one logit, u = ±1. The losses of a softmax over two classes depend on z₁ − z₀ alone, u = (−1, 1).
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -42,8 +42,8 @@ def vjp(model: Any, batch: Batch) -> tuple[Tensor, Callable[[Tensor], Gradients]
     >>> first = gradients(F.cross_entropy(z, labels))
     >>> second = gradients(kd_loss(z, teacher_logits, temperature=5.0))
     """
-    if (u := direction(model)) is not None:
-        return _along(u, model, batch)
+    if one_direction(model):
+        return _along(model, batch)
     parameters = [p for p in model.parameters() if p.requires_grad]
     output = logits(model, batch)
     z = output.detach().requires_grad_()
@@ -67,33 +67,32 @@ def unshared(gradients: Iterable[Tensor | None]) -> Gradients:
     return [None if gradient is None else own(gradient) for gradient in gradients]
 
 
-def direction(model: Any) -> tuple[float, ...] | None:
-    """Return u, the direction of ∂L/∂z of every example, or None if it is not fixed or the layers are not all known."""
+def one_direction(model: Any) -> bool:
+    """Return True if ∂L/∂z of every example has a fixed direction u, and the gradients of all layers are known."""
     known = (nn.Linear, nn.LayerNorm, nn.Embedding)
     trained = (module for module in model.modules() if any(p.requires_grad for p in module.parameters(recurse=False)))
     if not supported(model) or model.config.model_type in SHARES_ROWS or any(type(m) not in known for m in trained):
-        return None
-    if model.config.num_labels == 1:
-        return (1.0,)
-    return (-1.0, 1.0) if model.config.num_labels == 2 and not gives_sets(model) else None
+        return False
+    return model.config.num_labels == 1 or (model.config.num_labels == 2 and not gives_sets(model))
 
 
-def _along(u: tuple[float, ...], model: Any, batch: Batch) -> tuple[Tensor, Callable[[Tensor], Gradients]]:
+def _along(model: Any, batch: Batch) -> tuple[Tensor, Callable[[Tensor], Gradients]]:
     """Do the work of `vjp` where every example's ∂L/∂z is a multiple of u."""
-    unpadding = Unpadding(batch["attention_mask"])
+    unpadding = Unpadding(batch)
     one_dnn = OneDNN() if batch["input_ids"].device.type == "cpu" else nullcontext()
     with one_dnn, _Recorder() as recorder:
         output = unpadded_logits(model, batch, unpadding)
-    z, along = output.detach().requires_grad_(), output.new_tensor(u)
+    z = output.detach().requires_grad_()
+    u = torch.linspace(-1, 1, z.shape[1], dtype=z.dtype, device=z.device)  # (−1, 1), or −1
     layers, outputs, signals = recorder.layers, recorder.outputs, list[Tensor]()
 
     def gradients(loss: Tensor) -> Gradients:
         nonlocal output
         if not signals:
-            signals.extend(torch.autograd.grad(output, outputs, along.expand_as(output).contiguous()))
+            signals.extend(torch.autograd.grad(output, outputs, u.expand_as(output).contiguous()))
             outputs.clear()  # frees memory, as the graph is freed
         [g] = torch.autograd.grad(loss, [z])
-        a = g @ along / len(u)
+        a = g @ u / len(u)
         found: dict[nn.Parameter, Tensor] = {}
         with torch.no_grad(), one_dnn:
             for layer, signal in zip(layers, signals, strict=True):

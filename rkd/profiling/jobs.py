@@ -15,7 +15,7 @@ from rkd.models import loading
 from rkd.profiling import measure
 from rkd.specs.profiling import StepCostSpec, TimedVariant
 from rkd.tasks import get
-from rkd.training.batches import load_prepared
+from rkd.training.batches import load_prepared, on_device
 from rkd.utils.files import write_json
 from rkd.utils.provenance import Stopwatch, provenance
 from rkd.utils.torch_setup import choose_device, quiet_transformers, seed_everything
@@ -71,7 +71,7 @@ def measured_methods(
     manifest, tokenizer, splits = load_prepared(data, own_tokens=own)
     task = get(manifest["task"], manifest.get("custom_task"))
     rows = splits["train"].shuffled(spec.batch_size, seed=0, epoch=1)[0]
-    batch = {name: tensor.to(where) for name, tensor in splits["train"].batch(rows).items()}
+    batch = on_device(splits["train"].batch(rows), where)
     length = int(splits["train"].lengths.max())
     first_student = loading.load_for(spec.student, task, tokenizer, seed=0, max_length=length)
     first_teacher = loading.load_finetuned(teacher)

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from rkd.errors import RkdError
 from rkd.models.tokenizer import load_tokenizer
+from rkd.models.unpadded import to_device
 from rkd.runs.prepared import STUDENT, STUDENT_TOKENIZER, TOKENIZER, read_unchanged
 
 # With group_by_length, examples are sorted by length within groups of this many batches.
@@ -68,12 +69,13 @@ class Split:
         """Return the examples `rows` as one batch.
 
         Returns:
-            `input_ids`, `attention_mask` and optionally `token_type_ids`, int64, shape (rows, longest), `labels`, shape
-            (rows,), and optionally `soft_labels`, shape (rows, classes). With a teacher that has another tokenizer,
-            also its inputs, as `teacher_input_ids` and so on.
+            `input_ids`, `attention_mask` and optionally `token_type_ids`, int64, shape (rows, longest), `labels` and
+            `lengths`, shape (rows,), and optionally `soft_labels`, shape (rows, classes). With a teacher that has
+            another tokenizer, also its inputs, as `teacher_input_ids` and so on.
         """
-        width = int(self.lengths[rows].max())
-        result = {"attention_mask": (torch.arange(width) < self.lengths[rows, None]).long()}
+        lengths = self.lengths[rows]
+        width = int(lengths.max())
+        result = {"attention_mask": (torch.arange(width) < lengths[:, None]).long(), "lengths": lengths}
         for name, flat in self.tokens.items():
             padded = np.full((len(rows), width), self.padding[name], dtype=np.int64)
             for line, row in zip(padded, rows.tolist(), strict=True):
@@ -85,7 +87,7 @@ class Split:
             result["soft_labels"] = self.soft_labels[rows]
         if self.teacher is not None:
             theirs = self.teacher.batch(rows)
-            result |= {f"teacher_{name}": theirs[name] for name in ("attention_mask", *self.teacher.tokens)}
+            result |= {f"teacher_{name}": theirs[name] for name in ("attention_mask", "lengths", *self.teacher.tokens)}
         return result
 
     def by_length(self, batch_size: int) -> Iterator[Tensor]:
@@ -109,6 +111,16 @@ class Split:
         groups = (group[torch.argsort(self.lengths[group], stable=True)] for group in rows.split(GROUP * batch_size))
         batches = [batch for group in groups for batch in group.split(batch_size)]
         return [batches[i] for i in torch.randperm(len(batches), generator=generator)]
+
+
+# Entries of a batch that are read on the CPU.
+ON_CPU = ("lengths", "teacher_lengths", "row")
+
+
+def on_device(batch: dict[str, Tensor], device: torch.device | str) -> dict[str, Tensor]:
+    """Copy a batch to a device, except for the entries that are read on the CPU."""
+    place = torch.device(device)
+    return {name: tensor if name in ON_CPU else to_device(tensor, place) for name, tensor in batch.items()}
 
 
 # The logit of a probability of 0: finite, and small enough that it stays 0 at any usual temperature.

@@ -15,7 +15,7 @@ import signal
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -170,17 +170,22 @@ class Checkpoint:
         """Return the training time in seconds, including the time before the run was resumed."""
         return progress.seconds + time.monotonic() - self.started
 
-    def after_step(self, method: Method, progress: Progress) -> None:
+    def after_step(self, method: Method, progress: Progress, before_saving: Callable[[], None] = lambda: None) -> None:
         """Save if a checkpoint is due or a signal has arrived.
+
+        Args:
+            before_saving: brings `progress` up to date; called if something will be saved.
 
         Raises:
             Interrupted: a signal has arrived.
         """
         if self.folder is None:
             return
-        if self.signal is not None or time.monotonic() - self.saved >= 60 * self.minutes:
+        stop = self.signal is not None
+        if stop or time.monotonic() - self.saved >= 60 * self.minutes:
+            before_saving()
             self.save(method, progress)
-        if self.signal is not None:
+        if stop:
             self._stop()
 
     def save(self, method: Method, progress: Progress) -> None:

@@ -10,9 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from rkd.metrics import scores as metrics
-from rkd.models.unpadded import logits
+from rkd.models.unpadded import logits, to_device
 from rkd.tasks import Task, primary_score
-from rkd.training.batches import Split
+from rkd.training.batches import Split, on_device
 
 BATCH_SIZE = 128
 
@@ -27,14 +27,13 @@ def predict(model: Any, split: Split, device: torch.device) -> Tensor:
     model.eval()
     result: Tensor | None = None
     for rows in split.by_length(BATCH_SIZE):
-        batch = {name: tensor.to(device) for name, tensor in split.batch(rows).items()}
-        part = logits(model, batch).float().cpu()
+        part = logits(model, on_device(split.batch(rows), device)).float()
         result = part.new_empty(len(split), part.shape[1]) if result is None else result
-        result[rows] = part
+        result[to_device(rows, device)] = part
     model.train(training)
     if result is None:
         return torch.empty(0, model.config.num_labels)
-    return result
+    return result.cpu()
 
 
 def decide(task: Task, z: Tensor) -> np.ndarray:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from rkd.errors import RkdError
-from rkd.training.batches import Split
+from rkd.training.batches import Split, on_device
 
 
 class Subset(Split):
@@ -92,7 +92,7 @@ class QuizBatches:
             self._shuffle()
         rows = self.order[self.drawn % self.per_pass]
         self.drawn += 1
-        return {name: tensor.to(self.device) for name, tensor in self.split.batch(rows).items()}
+        return on_device(self.split.batch(rows), self.device)
 
     def _shuffle(self) -> None:
         self.order = self.split.shuffled(self.batch_size, self.seed, epoch=1 + self.drawn // self.per_pass)

@@ -19,7 +19,7 @@ from rkd.metrics import scores as metrics
 from rkd.specs.jobs import RunSpec
 from rkd.tasks import Task, primary_score
 from rkd.training import evaluation, precision, tracking
-from rkd.training.batches import Split
+from rkd.training.batches import Split, on_device
 from rkd.training.checkpoint import Checkpoint, Progress
 from rkd.training.data import TrainingData
 
@@ -95,6 +95,18 @@ def train_epoch(
         RkdError: a loss, or a weight after the epoch, is NaN or infinite.
     """
     settings, epoch, who = spec.training, at.epoch, f"{named(spec)}: "
+    unread: list[tuple[int, Mapping[str, float]]] = []
+
+    def read() -> None:
+        """Check the losses of the last steps and add them to the sums of the epoch."""
+        for step, losses in unread:
+            found = dict(losses)
+            check_losses(found, who, f"at step {step} (epoch {epoch})")
+            for name, loss in found.items():
+                at.sums[name] = at.sums.get(name, 0.0) + loss
+                at.counts[name] += 1
+        unread.clear()
+
     method.student.train()
     batches = rows.shuffled(settings["batch_size"], spec.seed, epoch, settings["group_by_length"])
     for chosen in tqdm(batches[at.batch :], desc=f"epoch {epoch}", leave=False, disable=not sys.stderr.isatty()):
@@ -102,13 +114,18 @@ def train_epoch(
         with precision.autocast(settings["precision"], device):
             losses = method.step(batch)
         at.step, at.batch = at.step + 1, at.batch + 1
-        check_losses(losses, who, f"at step {at.step} (epoch {epoch})")
-        for name, loss in losses.items():
-            at.sums[name] = at.sums.get(name, 0.0) + loss
-            at.counts[name] += 1
-        checkpoint.after_step(method, at)
+        unread.append((at.step, losses))
+        if len(unread) == steps_per_look(device):
+            read()
+        checkpoint.after_step(method, at, before_saving=read)
+    read()
     check_weights(method, who, f"after step {at.step} (epoch {epoch})")
     checkpoint.save(method, at)
+
+
+def steps_per_look(device: torch.device) -> int:
+    """Return the number of steps after which losses are read, which waits for a GPU to compute them."""
+    return 1 if device.type == "cpu" else 20
 
 
 def evaluate(
@@ -233,7 +250,7 @@ def batch_of(split: Split, rows: Tensor, device: torch.device) -> dict[str, Tens
     Args:
         rows: row numbers, int64, shape (rows,).
     """
-    return {name: tensor.to(device) for name, tensor in {**split.batch(rows), "row": rows}.items()}
+    return on_device({**split.batch(rows), "row": rows}, device)
 
 
 def _logged(

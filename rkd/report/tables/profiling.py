@@ -181,8 +181,8 @@ class CostTable:
     def _remarks(self) -> Iterator[str]:
         yield (
             "s/step: median. Memory: peak above the memory of the process before the models were loaded. Fwd, "
-            "backward: passes in one step; kd runs its teacher, as in the first epoch, and reptile's two gradients share "
-            "a backward pass where a task has two classes or a score. GFLOPs: matrix products of the whole step."
+            "backward: passes in one step; kd runs its teacher, as in the first epoch, and reptile's two gradients "
+            "share a backward pass where a task has two classes or a score. GFLOPs: matrix products of the whole step."
         )
         if ratio := self.ratio():
             yield (

@@ -261,7 +261,7 @@ def test_numbers_of_tokens_are_few_and_hardly_larger():
 
 def test_tokens_are_packed_to_a_round_number():
     batch = batch_for("bert", [5, 9, 2])
-    unpadding = unpadded.Unpadding(batch["attention_mask"])
+    unpadding = unpadded.Unpadding(batch)
     assert len(unpadding.positions) == len(unpadding.unpad(batch["input_ids"])) == 16
     assert unpadding.positions[: unpadding.real].tolist() == [*range(2), *range(5), *range(9)]
     assert unpadding.cls.tolist() == [2, 7, 0]
@@ -273,7 +273,7 @@ def test_the_grouping_changes_no_logit(kind, group_cost, monkeypatch):
     model, batch = small(kind).double(), batch_for(kind, [5, 90, 2, 9, 3, 90, 41])
     expected = own_forward(model, batch)
     monkeypatch.setattr(unpadded, "GROUP_COST", group_cost)
-    assert len(unpadded.Unpadding(batch["attention_mask"]).groups) == (6 if group_cost == 0 else 1)
+    assert len(unpadded.Unpadding(batch).groups) == (6 if group_cost == 0 else 1)
     ours = unpadded.logits(model, batch)
     torch.testing.assert_close(ours, expected, rtol=0, atol=1e-10)
     theirs = gradients(model, expected)

@@ -48,6 +48,7 @@ def test_a_batch_is_padded_on_the_right_to_its_longest_example():
         "attention_mask": [[1, 1, 0, 0], [1, 1, 1, 0], [1, 1, 1, 1]],
         "token_type_ids": [[0, 1, 0, 0], [0, 0, 0, 0], [0, 0, 1, 1]],
         "labels": [-1, 1, 1],
+        "lengths": [2, 3, 4],
     }
     assert {tensor.dtype for tensor in batch.values()} == {torch.int64}
 
@@ -60,7 +61,7 @@ def test_one_example_needs_no_padding():
 
 def test_token_types_are_there_only_if_the_data_have_them():
     split = Split(dataset(token_type_ids=None), pad_token_id=0)
-    assert set(split.batch(torch.tensor([0, 1]))) == {"input_ids", "attention_mask", "labels"}
+    assert set(split.batch(torch.tensor([0, 1]))) == {"input_ids", "attention_mask", "labels", "lengths"}
 
 
 def test_rows_keep_their_labels_lengths_and_official_numbers():

@@ -94,6 +94,14 @@ def test_every_row_ends_as_if_it_had_not_been_stopped(row, place, whole, tmp_pat
     assert {path.name for path in tmp_path.iterdir()} == {"model", "predictions.parquet", "history.jsonl", "run.json"}
 
 
+@pytest.mark.parametrize(("looks", "sent", "minutes"), [(5, signal.SIGTERM, NEVER), (5, signal.SIGKILL, 0)])
+def test_losses_that_are_read_seldom_are_read_before_a_checkpoint(looks, sent, minutes, place, whole, tmp_path):
+    """As on a GPU: the sums of the epoch's losses are those of a run that reads after every step."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loop, "steps_per_look", lambda device: looks)
+        assert end_of_killed_runs(place, "kd", tmp_path, [7], sent, minutes) == whole("kd")
+
+
 @pytest.mark.skipif(not SOAK, reason="minutes: make soak")
 @pytest.mark.parametrize("sent", [signal.SIGKILL, signal.SIGTERM])
 @pytest.mark.parametrize("row", ROWS)
