@@ -76,7 +76,7 @@ def full_batch(batch_size: int, width: int, vocabulary: int, seed: int = 0, labe
 def pad_to(batch: Batch, width: int) -> Batch:
     """Pad a batch on the right to a fixed width, with token, type and mask 0."""
     return {
-        name: tensor if name == "labels" else F.pad(tensor, (0, width - tensor.shape[1]))
+        name: F.pad(tensor, (0, width - tensor.shape[1])) if tensor.dim() == 2 else tensor
         for name, tensor in batch.items()
     }
 

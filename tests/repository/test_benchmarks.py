@@ -269,9 +269,9 @@ def test_a_quick_run_of_everything_writes_both_files(tmp_path, monkeypatch, caps
     for part in (
         "real batches",
         "Reptile step against kd step",
-        "kd step, its teacher asked",
+        "kd step with the teacher",
         "MetaDistil",
-        "share of the rate",
+        "fraction of the rate",
         "without padding",
         "memory",
         "Prediction",
