@@ -123,7 +123,7 @@ class LogitCache:
         """Return the logits of a batch, shape (batch, classes); compute them if a row is new.
 
         Args:
-            rows: the examples' row numbers, int64, shape (batch,), on the CPU.
+            rows: the examples' row numbers, int64, shape (batch,); on the CPU, else a GPU is waited for.
             device: where the logits are computed, kept and returned.
             compute: returns the logits of the whole batch, shape (batch, classes).
 
@@ -133,7 +133,7 @@ class LogitCache:
         tensor([[3., 4.],
                 [1., 5.]])
         """
-        numbers, index = rows.numpy(), to_device(rows, device)
+        numbers, index = rows.cpu().numpy(), to_device(rows, device)
         size = int(numbers.max()) + 1
         if size <= len(self.cached) and self.cached[numbers].all():
             self.logits = self.logits.to(device)  # a checkpoint has them on the CPU

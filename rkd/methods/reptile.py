@@ -14,6 +14,7 @@ from rkd.methods.base import Batch, LossAverager, Optimizer, RngState, first_ada
 from rkd.methods.functional import add_gradients
 from rkd.methods.kd import KD
 from rkd.methods.reptile_controls import RandomSigns, ReptileSGD
+from rkd.models.outputs import gives_sets
 from rkd.models.unpadded import logits
 from rkd.models.vjp import Gradients, unshared, vjp
 
@@ -114,6 +115,9 @@ class ReptileKD(KD):
         _check_choice("inner_batch", inner_batch, "same", "quiz")
         _check_choice("outer_optimizer", outer_optimizer, "adamw", "sgd")
         _check_inner_loop(outer_target, inner_steps, inner_batch, quiz)
+        losses = ("objective", "soft_loss", "task_loss")
+        own = any(getattr(type(self), name) is not getattr(ReptileKD, name) for name in losses)  # a subclass
+        self.softmax = not own and not gives_sets(student)
         self.inner_lr, self.inner_steps, self.quiz = student_lr, inner_steps, quiz
         self.looks_ahead = outer_target in ("look-ahead", "step")
         self.outer_target = outer_target
@@ -202,7 +206,7 @@ class ReptileKD(KD):
         shared = self.quiz is None and len(micro_batches) == 1
         if shared:
             [(batch, _)] = micro_batches
-            forward = z_s, differentiate = vjp(self.student, batch)
+            forward = z_s, differentiate = vjp(self.student, batch, softmax=self.softmax)
             gradients = differentiate(self.objective(z_s, self.teacher_logits(batch), batch["labels"])[0])
         else:
             gradients = self.gradients(self.student, micro_batches)

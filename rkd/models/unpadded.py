@@ -176,8 +176,9 @@ def _copied(array: np.ndarray, device: torch.device) -> Tensor:
 
 
 def to_device(tensor: Tensor, device: torch.device) -> Tensor:
-    """Copy a tensor from the CPU to a device, without waiting for what a GPU is still to do."""
-    return tensor.to(device) if device.type != "cuda" else tensor.pin_memory().to(device, non_blocking=True)
+    """Copy a tensor to a device, from the CPU without waiting for what a GPU is still to do."""
+    pinned = device.type == "cuda" and tensor.device.type == "cpu"
+    return tensor.pin_memory().to(device, non_blocking=True) if pinned else tensor.to(device)
 
 
 def round_up_tokens(tokens: int) -> int:

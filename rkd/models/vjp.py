@@ -18,7 +18,6 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from rkd.models.onednn import OneDNN
-from rkd.models.outputs import gives_sets
 from rkd.models.unpadded import Batch, Unpadding, logits, supported, unpadded_logits
 
 Gradients = list[Tensor | None]
@@ -26,23 +25,24 @@ Gradients = list[Tensor | None]
 SHARES_ROWS = ("mpnet",)
 
 
-def vjp(model: Any, batch: Batch) -> tuple[Tensor, Callable[[Tensor], Gradients]]:
+def vjp(model: Any, batch: Batch, *, softmax: bool) -> tuple[Tensor, Callable[[Tensor], Gradients]]:
     """Compute the logits of a classifier, and return a function that differentiates losses of these logits.
 
     Args:
         model: a classifier, as `rkd.models.unpadded.logits` takes it.
         batch: as `rkd.models.unpadded.logits` takes it.
+        softmax: True if the losses depend on differences of an example's logits alone, as all losses of a softmax do.
 
     Returns:
         z, shape (batch, classes), a leaf of the graph, and the function. It takes a scalar loss that depends on the
             model through z alone, and can be called several times. It returns a gradient for each parameter that
             requires one, in the order of `model.parameters()`; None if the logits do not depend on it.
 
-    >>> z, gradients = vjp(student, batch)
+    >>> z, gradients = vjp(student, batch, softmax=True)
     >>> first = gradients(F.cross_entropy(z, labels))
     >>> second = gradients(kd_loss(z, teacher_logits, temperature=5.0))
     """
-    if one_direction(model):
+    if one_direction(model, softmax):
         return _along(model, batch)
     parameters = [p for p in model.parameters() if p.requires_grad]
     output = logits(model, batch)
@@ -67,13 +67,13 @@ def unshared(gradients: Iterable[Tensor | None]) -> Gradients:
     return [None if gradient is None else own(gradient) for gradient in gradients]
 
 
-def one_direction(model: Any) -> bool:
+def one_direction(model: Any, softmax: bool) -> bool:
     """Return True if ∂L/∂z of every example has a fixed direction u, and the gradients of all layers are known."""
     known = (nn.Linear, nn.LayerNorm, nn.Embedding)
     trained = (module for module in model.modules() if any(p.requires_grad for p in module.parameters(recurse=False)))
     if not supported(model) or model.config.model_type in SHARES_ROWS or any(type(m) not in known for m in trained):
         return False
-    return model.config.num_labels == 1 or (model.config.num_labels == 2 and not gives_sets(model))
+    return model.config.num_labels == 1 or (model.config.num_labels == 2 and softmax)
 
 
 def _along(model: Any, batch: Batch) -> tuple[Tensor, Callable[[Tensor], Gradients]]:
@@ -87,7 +87,6 @@ def _along(model: Any, batch: Batch) -> tuple[Tensor, Callable[[Tensor], Gradien
     layers, outputs, signals = recorder.layers, recorder.outputs, list[Tensor]()
 
     def gradients(loss: Tensor) -> Gradients:
-        nonlocal output
         if not signals:
             signals.extend(torch.autograd.grad(output, outputs, u.expand_as(output).contiguous()))
             outputs.clear()  # frees memory, as the graph is freed

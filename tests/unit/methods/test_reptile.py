@@ -58,8 +58,30 @@ def test_equals_the_literal_method(strategy, student_layers, teacher_layers, lab
 
 @pytest.mark.parametrize("labels", [2, 1])
 def test_equals_the_literal_method_without_the_shortcut_for_one_direction(labels, monkeypatch):
-    monkeypatch.setattr(vjp, "one_direction", lambda model: False)
+    monkeypatch.setattr(vjp, "one_direction", lambda model, softmax: False)
     check_against_the_literal_method("skip", 2, 4, labels)
+
+
+@pytest.mark.parametrize("overridden", ["soft_loss", "objective"])
+def test_a_subclass_may_have_any_loss(overridden, monkeypatch):
+    """Its ∂L/∂z has more than one direction."""
+    kind = type("Own", (ReptileKD,), {})
+    if overridden == "soft_loss":
+        kind.soft_loss = lambda self, z_s, z_t: (z_s - z_t).square().mean()
+    else:
+        kind.objective = lambda self, z_s, z_t, y: ((z_s - z_t).square().mean(), z_s.sum(), z_t.sum())
+    made = []
+    for shortcut in (True, False):
+        models = pair(2, 4)
+        method = kind(*models, layer_map=LayerMap.from_strategy("skip", 2, 4), **SETTINGS)
+        with monkeypatch.context() as patch:
+            if not shortcut:
+                patch.setattr(vjp, "one_direction", lambda model, softmax: False)
+            for batch in batches(3):
+                method.step(batch)
+        made.append(models)
+    for model, other in zip(*made, strict=True):
+        assert_same(model, other, 0.0)
 
 
 def check_against_the_literal_method(strategy, student_layers, teacher_layers, labels):

@@ -179,7 +179,7 @@ def test_defaults_are_the_plain_method_bit_for_bit(labels, parts, monkeypatch):
 
     Without the shortcut of `rkd.models.vjp`, which rounds otherwise.
     """
-    monkeypatch.setattr(vjp, "one_direction", lambda model: False)
+    monkeypatch.setattr(vjp, "one_direction", lambda model, softmax: False)
     settings = {"gradient_accumulation": parts}
     methods, positions = [], []
     for kind, options in ((PlainReptileKD, {}), (ReptileKD, {}), (ReptileKD, DEFAULTS)):

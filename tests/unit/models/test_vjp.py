@@ -7,7 +7,6 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from rkd.models import onednn
-from rkd.models.outputs import MULTI_LABEL
 from rkd.models.unpadded import logits
 from rkd.models.vjp import one_direction, vjp
 from tests.helpers.small_classifiers import BERT_DROPOUT, KINDS, batch_for, small
@@ -34,7 +33,7 @@ def both(model, batch, **autocast):
     context = torch.autocast("cpu", **autocast) if autocast else torch.enable_grad()
     torch.manual_seed(3)
     with context:
-        z, gradients = vjp(model, batch)
+        z, gradients = vjp(model, batch, softmax=True)
         ours = [gradients(loss) for loss in losses(z)]
         after = torch.get_rng_state()
         torch.manual_seed(3)
@@ -63,7 +62,7 @@ def assert_close(ours, theirs, tolerance):
 @pytest.mark.parametrize("kind", KINDS)
 def test_equals_autograd(kind, labels, dtype, tolerance):
     model = small(kind, num_labels=labels).to(dtype)
-    assert one_direction(model) == (kind != "mpnet" and labels < 3)
+    assert one_direction(model, softmax=True) == (kind != "mpnet" and labels < 3)
     assert_close(*both(model, batch_for(kind, LENGTHS)), tolerance)
 
 
@@ -91,7 +90,7 @@ def test_frozen_parameters(frozen):
     model = small("bert", num_labels=2).double()
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(frozen not in name)
-    assert one_direction(model)
+    assert one_direction(model, softmax=True)
     assert_close(*both(model, batch_for("bert", LENGTHS)), 1e-12)
 
 
@@ -110,14 +109,18 @@ def test_an_unknown_layer_is_left_to_autograd():
     model = small("bert", num_labels=2)
     model.classifier = Scaled(model.classifier)
     model = model.double()
-    assert not one_direction(model)
+    assert not one_direction(model, softmax=True)
     ours, theirs = both(model, batch_for("bert", LENGTHS))
     assert_close(ours, theirs, 0.0)
     assert ours[0][-1].any()
 
 
-def test_two_labels_that_are_independent_have_two_directions():
-    assert not one_direction(small("bert", num_labels=2, problem_type=MULTI_LABEL))
+def test_other_losses_of_two_logits_have_two_directions():
+    model, batch = small("bert", num_labels=2).double(), batch_for("bert", LENGTHS)
+    assert not one_direction(model, softmax=False)
+    z, gradients = vjp(model, batch, softmax=False)
+    found, expected = gradients(z.square().sum()), logits(model, batch).square().sum()
+    assert_close([found], [torch.autograd.grad(expected, list(model.parameters()))], 0.0)
 
 
 @pytest.mark.parametrize("labels", [1, 2])
@@ -129,7 +132,7 @@ def test_bf16(labels):
 def test_the_second_gradient_costs_one_product_per_layer():
     """Autograd needs two: one for the weights and one for the inputs, and attention's on top."""
     model, batch = small("bert", num_labels=2), batch_for("bert", LENGTHS)
-    z, gradients = vjp(model, batch)
+    z, gradients = vjp(model, batch, softmax=True)
     expected = logits(model, batch)
     counts = []
     for work in (lambda: gradients(losses(z)[0]), lambda: gradients(losses(z)[1]), losses(expected)[1].backward):
@@ -143,7 +146,7 @@ def test_the_second_gradient_costs_one_product_per_layer():
 
 def test_the_graph_is_freed_after_the_first_gradient():
     model, batch = small("bert", num_labels=2), batch_for("bert", LENGTHS)
-    z, gradients = vjp(model, batch)
+    z, gradients = vjp(model, batch, softmax=True)
     kept = [cell.cell_contents for cell in gradients.__closure__]
     [outputs] = [c for c in kept if isinstance(c, list) and c and isinstance(c[0], torch.Tensor)]
     gradients(losses(z)[0])
