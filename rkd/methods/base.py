@@ -1,7 +1,7 @@
 """The base of all methods: the task loss, optimizer and schedule, exact gradient accumulation, saved state."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, MutableMapping
 from itertools import pairwise
 from typing import Any, ClassVar
 
@@ -40,8 +40,10 @@ def task_loss(
     """
     if multi_label:
         targets = indicators(labels, logits.shape[-1]).to(logits.dtype)
-        known = (labels >= 0)[:, None].to(logits.dtype) if unlabelled else None
-        return F.binary_cross_entropy_with_logits(logits, targets, known)
+        if not unlabelled:
+            return F.binary_cross_entropy_with_logits(logits, targets)
+        known = (labels >= 0)[:, None]
+        return F.binary_cross_entropy_with_logits(logits.where(known, 0), targets, known.to(logits.dtype))
     if unlabelled:
         return _sum_over_labelled(logits, labels, class_weights) / len(labels)
     if labels.is_floating_point():
@@ -300,29 +302,40 @@ class RngState:
             torch.cuda.set_rng_state(self.cuda, self.device)
 
 
-class LossAverager(Mapping[str, float]):
+class LossAverager(MutableMapping[str, float]):
     """Weighted sums of named losses over the micro-batches of a batch.
 
     The losses stay on their device until they are read, so that a step does not wait for a GPU.
 
+    Args:
+        parts: losses to begin with.
+
     >>> losses = LossAverager()
     >>> losses.add(0.5, loss=torch.tensor(1.0))
     >>> losses.add(0.5, loss=torch.tensor(2.0))
-    >>> losses
+    >>> dict(losses)
     {'loss': 1.5}
     """
 
-    def __init__(self) -> None:
-        self._sums: dict[str, Tensor] = {}
+    def __init__(self, *parts: Mapping[str, float | Tensor]) -> None:
+        self._sums: dict[str, float | Tensor] = {}
+        for part in parts:
+            self._sums.update(part._sums if isinstance(part, LossAverager) else part)
 
-    def add(self, weight: float, **losses: Tensor) -> None:
+    def add(self, weight: float, **losses: float | Tensor) -> None:
         """Add `weight` times each loss, a scalar, to its sum."""
         for name, loss in losses.items():
-            part = weight * loss.detach().double()
+            part = weight * (loss.detach().double() if isinstance(loss, Tensor) else loss)
             self._sums[name] = self._sums[name] + part if name in self._sums else part
 
     def __getitem__(self, name: str) -> float:
         return float(self._sums[name])
+
+    def __setitem__(self, name: str, loss: float | Tensor) -> None:
+        self._sums[name] = loss
+
+    def __delitem__(self, name: str) -> None:
+        del self._sums[name]
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._sums)

@@ -123,7 +123,7 @@ class LGTM(OnlineKD):
         self.teacher_optimizer.step()
         replay.restore()
         size = _norm(gradient)
-        ratio = (w * _norm(influence) / size).where(size > 0, 0)
+        ratio = (w * _norm(influence) / size).where(size != 0, 0)
         return {"teacher": torch.stack(losses).sum(), "quiz": quiz_loss, "influence": ratio}
 
     def pilot(self, micro_batches: list[tuple[Batch, float]]) -> tuple[nn.Module, list[Tensor]]:

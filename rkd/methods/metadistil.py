@@ -87,9 +87,7 @@ class MetaDistil(KD):
         self.teacher_optimizer.step()
 
         # 3. Student update: the step of KD with the updated teacher's logits.
-        losses = super().step(batch)
-        losses.add(1.0, quiz=quiz_loss)
-        return losses
+        return LossAverager({"quiz": quiz_loss}, super().step(batch))
 
     def teacher_gradient(self, batch: Batch) -> tuple[Tensor, list[Tensor | None]]:
         """Return the pilot's loss on the next quiz batch, and its gradient with respect to the teacher's parameters."""

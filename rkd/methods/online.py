@@ -58,10 +58,7 @@ class OnlineKD(KD):
         self.teacher_optimizer = Optimizer(teacher, teacher.parameters(), lr=teacher_lr, **self.settings)
 
     def step(self, batch: Batch) -> LossAverager:
-        before = self.teacher_update(batch)
-        losses = super().step(batch)
-        losses.add(1.0, **before)
-        return losses
+        return LossAverager(self.teacher_update(batch), super().step(batch))
 
     def teacher_update(self, batch: Batch) -> dict[str, Tensor]:
         """Take update 1 and return the teacher's loss before it."""

@@ -11,15 +11,13 @@ from torch.optim import AdamW
 from rkd.errors import RkdError
 from rkd.layer_map import LAYER, LayerMap
 from rkd.methods.base import Batch, LossAverager, Optimizer, RngState, first_adamw_step, no_decay
-from rkd.methods.functional import add_gradients
 from rkd.methods.kd import KD
 from rkd.methods.reptile_controls import RandomSigns, ReptileSGD
-from rkd.models.outputs import gives_sets
 from rkd.models.unpadded import logits
-from rkd.models.vjp import Gradients, unshared, vjp
+from rkd.models.vjp import has_one_direction, vjp
 
 MicroBatches = list[tuple[Batch, float]]
-Forward = tuple[Tensor, Callable[[Tensor], Gradients]]  # what `vjp` returns
+Forward = tuple[Tensor, Callable[[Tensor], None]]  # z_S, and the backward pass of a loss of z_S
 
 
 class ReptileKD(KD):
@@ -115,9 +113,6 @@ class ReptileKD(KD):
         _check_choice("inner_batch", inner_batch, "same", "quiz")
         _check_choice("outer_optimizer", outer_optimizer, "adamw", "sgd")
         _check_inner_loop(outer_target, inner_steps, inner_batch, quiz)
-        losses = ("objective", "soft_loss", "task_loss")
-        own = any(getattr(type(self), name) is not getattr(ReptileKD, name) for name in losses)  # a subclass
-        self.softmax = not own and not gives_sets(student)
         self.inner_lr, self.inner_steps, self.quiz = student_lr, inner_steps, quiz
         self.looks_ahead = outer_target in ("look-ahead", "step")
         self.outer_target = outer_target
@@ -146,12 +141,12 @@ class ReptileKD(KD):
 
     def step(self, batch: Batch) -> LossAverager:
         micro_batches, replay = self.micro_batches(batch), RngState(self.student)
-        forward = self.look_ahead(micro_batches, replay)  # 1. inner update
+        forwards = self.look_ahead(micro_batches, replay)  # 1. inner update
         self.pseudo_gradients()  # 2. outer update
         self.outer_update()
-        return self.student_update(micro_batches, forward, replay)  # 3. student update
+        return self.student_update(micro_batches, forwards, replay)  # 3. student update
 
-    def look_ahead(self, micro_batches: MicroBatches, replay: RngState) -> Forward | None:
+    def look_ahead(self, micro_batches: MicroBatches, replay: RngState) -> list[Forward] | None:
         """Take update 1, θ'_S ← AdamW(θ_S, ∇ L(x, y; θ_S, θ_T)) with fresh state, and put θ'_S into `ahead`."""
         if not self.looks_ahead:
             return None
@@ -179,41 +174,37 @@ class ReptileKD(KD):
         if self.signs:
             self.signs.redirect(self.mapped, before)
 
-    def student_update(self, micro_batches: MicroBatches, forward: Forward | None, replay: RngState) -> LossAverager:
+    def student_update(
+        self, micro_batches: MicroBatches, forwards: list[Forward] | None, replay: RngState
+    ) -> LossAverager:
         """Take update 3, θ_S ← AdamW(θ_S, ∇ L(x, y; θ_S, θ_T)) with the updated θ_T."""
-        if forward is None:
+        if forwards is None:
             replay.restore()
         losses = LossAverager()
-        for micro_batch, weight in micro_batches:
-            z_s, gradients = forward or (logits(self.student, micro_batch), None)
+        for i, (micro_batch, weight) in enumerate(micro_batches):
+            z_s, backward = forwards[i] if forwards else (logits(self.student, micro_batch), Tensor.backward)
             loss, task, soft = self.objective(z_s, self.teacher_logits(micro_batch), micro_batch["labels"])
-            if gradients is None:
-                (weight * loss).backward()
-            else:
-                for parameter, gradient in zip(self.student_parameters, gradients(loss), strict=True):
-                    parameter.grad = gradient
+            backward(weight * loss)
             losses.add(weight, loss=loss, task=task, kd=soft)
         self.student_optimizer.step()
         return losses
 
-    def first_step(self, micro_batches: MicroBatches) -> Forward | None:
+    def first_step(self, micro_batches: MicroBatches) -> list[Forward] | None:
         """Put θ'_S into `ahead`: the closed form of one clipped AdamW step from zero state.
 
         Returns:
-            z_S and its gradients, if update 3 can reuse them; else None.
+            z_S of the batch and its backward pass, if update 3 can reuse them; else None.
         """
         # With several micro-batches, keeping every graph would undo what gradient accumulation saves.
         shared = self.quiz is None and len(micro_batches) == 1
-        if shared:
-            [(batch, _)] = micro_batches
-            forward = z_s, differentiate = vjp(self.student, batch, softmax=self.softmax)
-            gradients = differentiate(self.objective(z_s, self.teacher_logits(batch), batch["labels"])[0])
+        if shared and self.has_one_direction():
+            gradients, forwards = self.gradients_of_one_direction(micro_batches[0][0])
         else:
-            gradients = self.gradients(self.student, micro_batches)
-        # θ'_S overwrites the gradients in place.
-        results = [
-            torch.empty_like(p, requires_grad=False) if g is None else g
-            for p, g in zip(self.student_parameters, gradients, strict=True)
+            gradients, forwards = self.gradients(self.student, micro_batches, retain_graph=shared)
+        # θ'_S overwrites the gradients in place. A gradient that shares memory with another is copied first.
+        results = _memory(self.student_parameters, gradients)
+        gradients = [
+            None if g is None else r if r is g else r.copy_(g) for g, r in zip(gradients, results, strict=True)
         ]
         self.ahead = dict(zip(self.student_parameters, results, strict=True))
         first_adamw_step(
@@ -226,7 +217,7 @@ class ReptileKD(KD):
             max_grad_norm=self.settings["max_grad_norm"],
             epsilon=self.settings["adam_epsilon"],
         )
-        return forward if shared else None
+        return forwards if shared else None
 
     def inner_loop(self, micro_batches: MicroBatches, replay: RngState) -> None:
         """Put θ'_S into `ahead`: `inner_steps` steps of AdamW on a copy of the student."""
@@ -240,22 +231,44 @@ class ReptileKD(KD):
         adamw = AdamW(groups, lr=self.inner_lr, eps=self.settings["adam_epsilon"], fused=True)
         for _ in range(self.inner_steps):
             replay.restore()
-            gradients = self.gradients(learner, micro_batches)
+            gradients, _ = self.gradients(learner, micro_batches)
             for parameter, gradient in zip(parameters, gradients, strict=True):
                 parameter.grad = gradient
             nn.utils.clip_grad_norm_(parameters, self.settings["max_grad_norm"])
             adamw.step()
         self.ahead = {p: q.detach() for p, q in zip(self.student_parameters, parameters, strict=True)}
 
-    def gradients(self, model: nn.Module, micro_batches: MicroBatches) -> Gradients:
-        """Return ∇ L(x, y; θ, θ_T) by parameter of the student or its copy."""
+    def gradients(
+        self, model: nn.Module, micro_batches: MicroBatches, retain_graph: bool = False
+    ) -> tuple[list[Tensor | None], list[Forward]]:
+        """Return ∇ L(x, y; θ, θ_T) by parameter of the student or its copy, and each forward pass."""
         parameters = [p for p in model.parameters() if p.requires_grad]
-        gradients: Gradients = [None] * len(parameters)
+        gradients: list[Tensor | None] = [None] * len(parameters)
+        forwards: list[Forward] = []
         for micro_batch, weight in micro_batches:
             z_s = logits(model, micro_batch)
             loss, _, _ = self.objective(z_s, self.teacher_logits(micro_batch), micro_batch["labels"])
-            gradients = add_gradients(gradients, weight * loss, parameters)
-        return unshared(gradients)
+            parts = torch.autograd.grad(weight * loss, parameters, retain_graph=retain_graph, allow_unused=True)
+            gradients = [g if total is None else total + g for g, total in zip(parts, gradients, strict=True)]
+            forwards.append((z_s, Tensor.backward))
+        return gradients, forwards
+
+    def has_one_direction(self) -> bool:
+        """Return True if one backward pass of the student serves updates 1 and 3, see `rkd.models.vjp`."""
+        # The losses of a subclass may depend on more than the difference of two logits.
+        own = type(self) is not ReptileKD or not {"objective", "soft_loss", "task_loss"}.isdisjoint(vars(self))
+        return not own and has_one_direction(self.student)
+
+    def gradients_of_one_direction(self, batch: Batch) -> tuple[list[Tensor | None], list[Forward]]:
+        """Do the work of `gradients` for the student on one batch, by `rkd.models.vjp`."""
+        z_s, differentiate = vjp(self.student, batch)
+
+        def backward(loss: Tensor) -> None:
+            for parameter, gradient in zip(self.student_parameters, differentiate(loss), strict=True):
+                parameter.grad = gradient if parameter.grad is None else parameter.grad + gradient
+
+        loss, _, _ = self.objective(z_s, self.teacher_logits(batch), batch["labels"])
+        return [*differentiate(loss)], [(z_s, backward)]
 
     def distance(self) -> float:
         """Return ‖θ_T − θ_S‖ / ‖θ_T⁰ − θ_S⁰‖ over the mapped pairs: 1 at the start, 0 when they are equal."""
@@ -266,6 +279,17 @@ class ReptileKD(KD):
     def _distance(self) -> Tensor:
         differences = [teacher - student for student, teacher in self.pairs]
         return torch.stack(torch._foreach_norm(differences)).norm()
+
+
+def _memory(parameters: list[nn.Parameter], gradients: list[Tensor | None]) -> list[Tensor]:
+    """Return writable memory for each gradient; allocate it for those that have none or share it."""
+    taken: set[int] = set()
+    result = []
+    for parameter, gradient in zip(parameters, gradients, strict=True):
+        alone = gradient is not None and gradient.is_contiguous() and gradient.data_ptr() not in taken
+        result.append(gradient if gradient is not None and alone else torch.empty_like(parameter, requires_grad=False))
+        taken.add(result[-1].data_ptr())
+    return result
 
 
 def _check_choice(key: str, found: str, *allowed: str) -> None:

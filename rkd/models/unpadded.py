@@ -26,9 +26,9 @@ def logits(model: Any, batch: Batch, unpadded: bool = True) -> Tensor:
     Args:
         model: a classifier; the architectures of `UNPADDED` take the unpadded path, any other model is called as it is.
         batch: `input_ids` and `attention_mask` of shape (batch, length), padded on the right, and optionally
-            `token_type_ids` and, on the CPU, `lengths`: the number of tokens of each example, which a GPU is then not
-            waited for. Other entries, such as `labels`, are ignored. Models without token types ignore
-            `token_type_ids`.
+            `token_type_ids`. If it is on a GPU, optionally also `lengths` on the CPU, the number of tokens of each
+            example, shape (batch,): the GPU then need not be waited for. Other entries, such as `labels`, are ignored.
+            Models without token types ignore `token_type_ids`.
         unpadded: False always calls the model itself.
 
     Returns:
@@ -79,10 +79,11 @@ class Unpadding:
     """
 
     def __init__(self, batch: Batch) -> None:
-        width, device = batch["attention_mask"].shape[1], batch["attention_mask"].device
+        mask = batch["attention_mask"]
+        width, device = mask.shape[1], mask.device
         # Computed in NumPy: a GPU that computed the mapping would have to be waited for.
-        known = batch["lengths"] if "lengths" in batch else batch["attention_mask"].sum(dim=1)
-        lengths = np.array(known.tolist(), np.int64)
+        known = "lengths" in batch and device.type != "cpu"
+        lengths = np.array((batch["lengths"] if known else mask.sum(dim=1)).tolist(), np.int64)
         order = np.argsort(lengths, kind="stable")
         tokens = lengths[order]
         starts = np.cumsum(tokens) - tokens  # of each example

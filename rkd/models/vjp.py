@@ -1,4 +1,4 @@
-"""Several gradients from one forward pass, each for another loss of the same logits.
+"""Several gradients from one forward and one backward pass, each for another loss of the same logits.
 
 A gradient is Jᵀ·g, where J = ∂z/∂θ is the Jacobian of the logits and g = ∂L/∂z. Back-propagation is linear in g. Where
 every example's g is a multiple of one direction, g = a·u, every signal that is propagated back is the same multiple of
@@ -7,7 +7,7 @@ u's. So u is propagated once, and each gradient then costs only the products tha
 Regression has one logit, u = ±1. The losses of a softmax over two classes depend on z₁ − z₀ alone, u = (−1, 1).
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -18,66 +18,62 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from rkd.models.onednn import OneDNN
-from rkd.models.unpadded import Batch, Unpadding, logits, supported, unpadded_logits
+from rkd.models.outputs import gives_sets
+from rkd.models.unpadded import Batch, Unpadding, supported, unpadded_logits
 
-Gradients = list[Tensor | None]
 # MPNet looks up relative positions for all examples together: such a row belongs to no single example.
-SHARES_ROWS = ("mpnet",)
+_SHARES_ROWS = ("mpnet",)
+_TORCH_LAYERS = (nn.Linear, nn.LayerNorm, nn.Embedding, nn.Dropout, nn.Tanh, nn.ModuleList)
+_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 
 
-def vjp(model: Any, batch: Batch, *, softmax: bool) -> tuple[Tensor, Callable[[Tensor], Gradients]]:
+def has_one_direction(model: Any) -> bool:
+    """Return True if `vjp` supports a classifier: one logit, or two of a softmax, and a model as transformers built it.
+
+    Models with other layers, hooks, frozen or reparametrised weights are left to autograd.
+    """
+    if not supported(model) or model.config.model_type in _SHARES_ROWS or gives_sets(model):
+        return False
+    modules = list(model.modules())
+    classes = [module.out_features for module in modules if type(module) is nn.Linear][-1:]
+    return classes in ([1], [2]) and all(_is_usual(module, type(model).__module__) for module in modules)
+
+
+def _is_usual(module: Any, architecture: str) -> bool:
+    """Return True if a module computes what its class does, with weights that only a `_Recorder`'s layers read."""
+    kind, own = type(module), dict(module.named_parameters(recurse=False))
+    if kind not in _TORCH_LAYERS and (own or kind.__module__ not in (architecture, "transformers.activations")):
+        return False
+    changed = (
+        "forward" in vars(module),
+        any(getattr(module, name) for name in _HOOKS),
+        getattr(module, "inplace", False),
+        kind in (nn.Linear, nn.Embedding) and "weight" not in own,
+        kind is nn.LayerNorm and len(own) < 2,
+        kind is nn.Embedding and (module.max_norm is not None or module.scale_grad_by_freq or module.sparse),
+    )
+    return not any(changed) and all(
+        type(p) is nn.Parameter and p.requires_grad and not p._backward_hooks and not p._post_accumulate_grad_hooks
+        for p in own.values()
+    )
+
+
+def vjp(model: Any, batch: Batch) -> tuple[Tensor, Callable[[Tensor], list[Tensor]]]:
     """Compute the logits of a classifier, and return a function that differentiates losses of these logits.
 
     Args:
-        model: a classifier, as `rkd.models.unpadded.logits` takes it.
+        model: a classifier with one direction, see `has_one_direction`.
         batch: as `rkd.models.unpadded.logits` takes it.
-        softmax: True if the losses depend on differences of an example's logits alone, as all losses of a softmax do.
 
     Returns:
         z, shape (batch, classes), a leaf of the graph, and the function. It takes a scalar loss that depends on the
-            model through z alone, and can be called several times. It returns a gradient for each parameter that
-            requires one, in the order of `model.parameters()`; None if the logits do not depend on it.
+            model through z alone; with two classes, one that depends on z₁ − z₀ alone. It can be called several times
+            and returns a gradient for each parameter, in the order of `model.parameters()`.
 
-    >>> z, gradients = vjp(student, batch, softmax=True)
+    >>> z, gradients = vjp(student, batch)
     >>> first = gradients(F.cross_entropy(z, labels))
     >>> second = gradients(kd_loss(z, teacher_logits, temperature=5.0))
     """
-    if one_direction(model, softmax):
-        return _along(model, batch)
-    parameters = [p for p in model.parameters() if p.requires_grad]
-    output = logits(model, batch)
-    z = output.detach().requires_grad_()
-
-    def gradients(loss: Tensor) -> Gradients:
-        [g] = torch.autograd.grad(loss, [z])
-        return unshared(torch.autograd.grad(output, parameters, g, retain_graph=True, allow_unused=True))
-
-    return z, gradients
-
-
-def unshared(gradients: Iterable[Tensor | None]) -> Gradients:
-    """Copy gradients that share memory, as autograd returns them, so that each can be changed in place."""
-    taken: set[int] = set()
-
-    def own(gradient: Tensor) -> Tensor:
-        alone = gradient.is_contiguous() and gradient.data_ptr() not in taken
-        taken.add(gradient.data_ptr())
-        return gradient if alone else gradient.clone(memory_format=torch.contiguous_format)
-
-    return [None if gradient is None else own(gradient) for gradient in gradients]
-
-
-def one_direction(model: Any, softmax: bool) -> bool:
-    """Return True if ∂L/∂z of every example has a fixed direction u, and the gradients of all layers are known."""
-    known = (nn.Linear, nn.LayerNorm, nn.Embedding)
-    trained = (module for module in model.modules() if any(p.requires_grad for p in module.parameters(recurse=False)))
-    if not supported(model) or model.config.model_type in SHARES_ROWS or any(type(m) not in known for m in trained):
-        return False
-    return model.config.num_labels == 1 or (model.config.num_labels == 2 and softmax)
-
-
-def _along(model: Any, batch: Batch) -> tuple[Tensor, Callable[[Tensor], Gradients]]:
-    """Do the work of `vjp` where every example's ∂L/∂z is a multiple of u."""
     unpadding = Unpadding(batch)
     one_dnn = OneDNN() if batch["input_ids"].device.type == "cpu" else nullcontext()
     with one_dnn, _Recorder() as recorder:
@@ -86,7 +82,7 @@ def _along(model: Any, batch: Batch) -> tuple[Tensor, Callable[[Tensor], Gradien
     u = torch.linspace(-1, 1, z.shape[1], dtype=z.dtype, device=z.device)  # (−1, 1), or −1
     layers, outputs, signals = recorder.layers, recorder.outputs, list[Tensor]()
 
-    def gradients(loss: Tensor) -> Gradients:
+    def gradients(loss: Tensor) -> list[Tensor]:
         if not signals:
             signals.extend(torch.autograd.grad(output, outputs, u.expand_as(output).contiguous()))
             outputs.clear()  # frees memory, as the graph is freed
@@ -101,7 +97,7 @@ def _along(model: Any, batch: Batch) -> tuple[Tensor, Callable[[Tensor], Gradien
                 for parameter, part in layer.gradients(rows, scale.to(rows.dtype)):
                     gradient = part.to(parameter.dtype)  # products are in bfloat16 under autocast
                     found[parameter] = found[parameter] + gradient if parameter in found else gradient
-        return [found.get(p) for p in model.parameters() if p.requires_grad]
+        return [found[p] for p in model.parameters()]
 
     return z, gradients
 
@@ -114,12 +110,11 @@ class _Linear:
     bias: nn.Parameter | None = None
 
     def gradients(self, signal: Tensor, scale: Tensor) -> Iterator[tuple[nn.Parameter, Tensor]]:
-        if self.bias is not None and self.bias.requires_grad:
+        if self.bias is not None:
             yield self.bias, scale @ signal
-        if self.weight.requires_grad:
-            x, scale = self.input.detach().flatten(0, -2).to(signal.dtype), scale[:, None]
-            left, right = (signal, x * scale) if x.shape[1] < signal.shape[1] else (signal * scale, x)
-            yield self.weight, F.linear(left.t(), right.t())
+        x, scale = self.input.detach().flatten(0, -2).to(signal.dtype), scale[:, None]
+        left, right = (signal, x * scale) if x.shape[1] < signal.shape[1] else (signal * scale, x)
+        yield self.weight, F.linear(left.t(), right.t())
 
 
 @dataclass

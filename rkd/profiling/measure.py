@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import torch
 from torch import Tensor, nn
@@ -155,35 +156,34 @@ def count_step(method: Method, batch: Batch) -> dict[str, int]:
 
     counts = {"student_forwards": 0, "teacher_forwards": 0, "backwards": 0}
 
-    def count(name: str) -> Callable[..., None]:
-        def hook(*_: Any) -> None:
-            counts[name] += 1
+    look_up = nn.Embedding.forward
 
-        return hook
+    def count_backward(_: Tensor) -> None:
+        counts["backwards"] += 1
 
-    def count_forward(name: str) -> Callable[[Any, Any, Tensor], None]:
-        def hook(module: Any, inputs: Any, output: Tensor) -> None:
+    def counted(embedding: nn.Embedding, tokens: Tensor) -> Tensor:
+        output = look_up(embedding, tokens)
+        if name := getattr(embedding, "counted_as", None):
             counts[name] += 1
             if output.requires_grad:
-                output.register_hook(count("backwards"))
-
-        return hook
+                output.register_hook(count_backward)
+        return output
 
     models = {"student_forwards": method.student, "teacher_forwards": method.teacher}
-    hooks = [
-        _embedding(model).register_forward_hook(count_forward(name))
-        for name, model in models.items()
-        if model is not None
-    ]
+    embeddings = {name: _embedding(model) for name, model in models.items() if model is not None}
+    for name, embedding in embeddings.items():
+        vars(embedding)["counted_as"] = name  # a copy of the model has it, too
     try:
         with (
+            # No hook: a model with hooks may take other passes.
+            mock.patch.object(nn.Embedding, "forward", counted),
             FlopCounterMode(display=False, custom_mapping=onednn.counted()) as counter,
             sdpa_kernel(SDPBackend.MATH),  # the counter does not know the CPU's fused attention
         ):
             method.step(batch)
     finally:
-        for hook in hooks:
-            hook.remove()
+        for embedding in embeddings.values():
+            del vars(embedding)["counted_as"]
     return {**counts, "flops": counter.get_total_flops()}
 
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from rkd.errors import RkdError
-from rkd.methods.base import Method
+from rkd.methods.base import LossAverager, Method
 from rkd.metrics import scores as metrics
 from rkd.specs.jobs import RunSpec
 from rkd.tasks import Task, primary_score
@@ -114,7 +114,7 @@ def train_epoch(
         with precision.autocast(settings["precision"], device):
             losses = method.step(batch)
         at.step, at.batch = at.step + 1, at.batch + 1
-        unread.append((at.step, losses))
+        unread.append((at.step, LossAverager(losses)))
         if len(unread) == steps_per_look(device):
             read()
         checkpoint.after_step(method, at, before_saving=read)

@@ -10,7 +10,6 @@ from torch import nn
 
 from rkd.layer_map import LayerMap
 from rkd.methods import ReptileKD
-from rkd.models import vjp
 from tests.helpers.models import bert, random_batch
 from tests.reference.reptile import LiteralReptileKD
 
@@ -58,30 +57,62 @@ def test_equals_the_literal_method(strategy, student_layers, teacher_layers, lab
 
 @pytest.mark.parametrize("labels", [2, 1])
 def test_equals_the_literal_method_without_the_shortcut_for_one_direction(labels, monkeypatch):
-    monkeypatch.setattr(vjp, "one_direction", lambda model, softmax: False)
+    monkeypatch.setattr(ReptileKD, "has_one_direction", lambda self: False)
     check_against_the_literal_method("skip", 2, 4, labels)
 
 
-@pytest.mark.parametrize("overridden", ["soft_loss", "objective"])
-def test_a_subclass_may_have_any_loss(overridden, monkeypatch):
-    """Its ∂L/∂z has more than one direction."""
-    kind = type("Own", (ReptileKD,), {})
-    if overridden == "soft_loss":
-        kind.soft_loss = lambda self, z_s, z_t: (z_s - z_t).square().mean()
-    else:
-        kind.objective = lambda self, z_s, z_t, y: ((z_s - z_t).square().mean(), z_s.sum(), z_t.sum())
+def squares(z_s, z_t):
+    """A soft loss that depends on each logit, not on their difference alone."""
+    return (z_s - z_t).square().mean()
+
+
+class OfLogits(ReptileKD):
+    def soft_loss(self, student_logits, teacher_logits):
+        return squares(student_logits, teacher_logits)
+
+
+class Regularised(ReptileKD):
+    def objective(self, z_s, z_t, labels):
+        loss, task, soft = super().objective(z_s, z_t, labels)
+        return loss + 0.05 * sum(p.square().sum() for p in self.student.parameters()), task, soft
+
+
+def overwritten(*arguments, **settings):
+    method = ReptileKD(*arguments, **settings)
+    method.soft_loss = squares
+    return method
+
+
+@pytest.mark.parametrize("make", [OfLogits, Regularised, overwritten])
+def test_other_losses_are_left_to_autograd(make, monkeypatch):
     made = []
     for shortcut in (True, False):
         models = pair(2, 4)
-        method = kind(*models, layer_map=LayerMap.from_strategy("skip", 2, 4), **SETTINGS)
+        method = make(*models, layer_map=LayerMap.from_strategy("skip", 2, 4), **SETTINGS)
         with monkeypatch.context() as patch:
             if not shortcut:
-                patch.setattr(vjp, "one_direction", lambda model, softmax: False)
+                patch.setattr(ReptileKD, "has_one_direction", lambda self: False)
             for batch in batches(3):
                 method.step(batch)
         made.append(models)
     for model, other in zip(*made, strict=True):
         assert_same(model, other, 0.0)
+
+
+def test_a_gradient_that_is_there_is_added_to(monkeypatch):
+    """As `backward` does: a loop of one's own may add a loss."""
+    made = []
+    for shortcut in (True, False):
+        student, teacher = pair(2, 4)
+        method = reptile(student, teacher)
+        with monkeypatch.context() as patch:
+            if not shortcut:
+                patch.setattr(ReptileKD, "has_one_direction", lambda self: False)
+            sum(p.square().sum() for p in student.parameters()).backward()
+            method.step(random_batch(0))
+        made.append((student, teacher))
+    for model, other in zip(*made, strict=True):
+        assert_same(model, other, 1e-9)
 
 
 def check_against_the_literal_method(strategy, student_layers, teacher_layers, labels):

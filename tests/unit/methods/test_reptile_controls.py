@@ -9,7 +9,6 @@ from rkd.errors import RkdError
 from rkd.layer_map import LayerMap
 from rkd.methods import KD, ReptileKD
 from rkd.methods.base import RngState, first_adamw_step
-from rkd.models import vjp
 from rkd.models.unpadded import logits
 from tests.reference.methods import KD as KD_SETTINGS
 from tests.reference.methods import (
@@ -179,7 +178,7 @@ def test_defaults_are_the_plain_method_bit_for_bit(labels, parts, monkeypatch):
 
     Without the shortcut of `rkd.models.vjp`, which rounds otherwise.
     """
-    monkeypatch.setattr(vjp, "one_direction", lambda model, softmax: False)
+    monkeypatch.setattr(ReptileKD, "has_one_direction", lambda self: False)
     settings = {"gradient_accumulation": parts}
     methods, positions = [], []
     for kind, options in ((PlainReptileKD, {}), (ReptileKD, {}), (ReptileKD, DEFAULTS)):

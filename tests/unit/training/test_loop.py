@@ -478,6 +478,22 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_step(value, looks
     assert method.steps == (6 if looks == 1 else 8)
 
 
+class SameDict(Counting):
+    """Returns one dict at all steps."""
+
+    def step(self, batch):
+        self.losses.update({**super().step(batch), "number": float(self.steps)})
+        return self.losses
+
+
+def test_losses_may_be_one_dict_that_the_method_changes(place, data, monkeypatch):
+    monkeypatch.setattr(loop, "steps_per_look", lambda device: 4)
+    history, steps = train_counting(data, spec_of(place, "cola"), SameDict(), primary_scores=[0.1, 0.2, 0.3])
+    per_epoch = int(steps) // 2
+    means = [line["train"]["number"] for line in history[1:]]
+    assert means == [(per_epoch + 1) / 2, per_epoch + (per_epoch + 1) / 2]
+
+
 def test_a_run_that_diverges_is_told_and_leaves_no_result(place, data, tmp_path):
     with pytest.raises(RkdError, match=r"cola/finetune/seed-1: loss is (nan|inf) at step [2-8] "):
         job.run(spec_of(place, "cola", learning_rate=1e38), data("cola"), tmp_path, device="cpu")
