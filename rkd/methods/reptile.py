@@ -255,8 +255,9 @@ class ReptileKD(KD):
 
     def has_one_direction(self) -> bool:
         """Return True if one backward pass of the student serves updates 1 and 3, see `rkd.models.vjp`."""
-        # The losses of a subclass may depend on more than the difference of two logits.
-        own = type(self) is not ReptileKD or not {"objective", "soft_loss", "task_loss"}.isdisjoint(vars(self))
+        # A subclass's losses may depend on more than the difference of two logits.
+        losses = ("objective", "soft_loss", "task_loss", "student_update")
+        own = any(name in vars(self) or getattr(type(self), name) is not getattr(ReptileKD, name) for name in losses)
         return not own and has_one_direction(self.student)
 
     def gradients_of_one_direction(self, batch: Batch) -> tuple[list[Tensor | None], list[Forward]]:
