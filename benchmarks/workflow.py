@@ -34,10 +34,7 @@ def rows(folder: Path, dry_runs: int = 3) -> tuple[list[Row], dict[str, list[flo
     wall = snakemake(folder)
     redrawn = redraw(folder)
     cores = len(os.sched_getaffinity(0))
-    # Excludes results/published, which is part of the clone.
-    histories = [
-        file for kind in ("teachers", "students") for file in (folder / "results" / kind).rglob("history.jsonl")
-    ]
+    histories = list((folder / "results" / "runs").rglob("history.jsonl"))
     around = 1 - sum(map(step_seconds, histories)) / (wall * cores)
     beside = 1 - sum(map(training_seconds, histories)) / (wall * cores)
     name = f"Default run ({len(histories)} trainings), fraction of its time"
@@ -54,7 +51,7 @@ def rows(folder: Path, dry_runs: int = 3) -> tuple[list[Row], dict[str, list[flo
 def redraw(folder: Path) -> float:
     """Measure `snakemake tables figures` after a change of the figures' style in a finished folder."""
     style = folder / STYLE
-    figure = folder / "results/figures/learning_curves.png"
+    [figure] = (folder / "results").glob("*/figures/learning_curves.png")  # published ones lie deeper
     before = figure.stat().st_mtime_ns
     style.write_text(style.read_text(encoding="utf-8") + "\nfigure.dpi: 99\n", encoding="utf-8")
     seconds = snakemake(folder, "tables", "figures")
