@@ -34,7 +34,7 @@ def rows(folder: Path, dry_runs: int = 3) -> tuple[list[Row], dict[str, list[flo
     wall = snakemake(folder)
     redrawn = redraw(folder)
     cores = len(os.sched_getaffinity(0))
-    histories = list((folder / "results" / "runs").rglob("history.jsonl"))
+    histories = histories_in(folder)
     around = 1 - sum(map(step_seconds, histories)) / (wall * cores)
     beside = 1 - sum(map(training_seconds, histories)) / (wall * cores)
     name = f"Default run ({len(histories)} trainings), fraction of its time"
@@ -48,10 +48,21 @@ def rows(folder: Path, dry_runs: int = 3) -> tuple[list[Row], dict[str, list[flo
     ], {"dry_run": planned, "large_dry_run": [large], "default": [wall], "redraw": [redrawn]}
 
 
+def histories_in(folder: Path) -> list[Path]:
+    """Return the histories of all trainings in a checkout's results."""
+    return list((folder / "results" / "runs").rglob("history.jsonl"))
+
+
+def figure_in(folder: Path) -> Path:
+    """Return the figure of learning curves of the one experiment in a checkout's results."""
+    [figure] = (folder / "results").glob("*/figures/learning_curves.png")  # published ones lie deeper
+    return figure
+
+
 def redraw(folder: Path) -> float:
     """Measure `snakemake tables figures` after a change of the figures' style in a finished folder."""
     style = folder / STYLE
-    [figure] = (folder / "results").glob("*/figures/learning_curves.png")  # published ones lie deeper
+    figure = figure_in(folder)
     before = figure.stat().st_mtime_ns
     style.write_text(style.read_text(encoding="utf-8") + "\nfigure.dpi: 99\n", encoding="utf-8")
     seconds = snakemake(folder, "tables", "figures")

@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 import yaml
 
+from benchmarks import workflow
 from rkd.metrics.scores import compute
 from rkd.verify import verify
 from tests.helpers import TIMEOUT
@@ -287,6 +288,14 @@ def test_a_bad_config_ends_with_all_its_errors_before_anything_runs(finished):
 def test_named_targets(finished):
     for target in ("teachers", "students", "tables", "figures", "mrpc_all"):
         assert finished.planned(target) == {}
+
+
+def test_the_benchmark_finds_all_trainings_and_the_figure(finished):
+    planned = finished.planned("--forceall")
+    histories = workflow.histories_in(finished.folder)
+    assert len(histories) == planned["finetune_teacher"] + planned["train_student"]
+    assert workflow.training_seconds(histories[0]) > 0
+    assert workflow.figure_in(finished.folder).is_file()
 
 
 def test_efficiency_and_cost_are_measured_when_asked_for(finished):
