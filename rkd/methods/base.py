@@ -343,6 +343,12 @@ class LossAverager(MutableMapping[str, float]):
     def __len__(self) -> int:
         return len(self._sums)
 
+    def __or__(self, other: Mapping[str, float | Tensor]) -> "LossAverager":
+        return LossAverager(self, other)
+
+    def __ror__(self, other: Mapping[str, float | Tensor]) -> "LossAverager":
+        return LossAverager(other, self)
+
     def __repr__(self) -> str:
         return repr(dict(self))
 

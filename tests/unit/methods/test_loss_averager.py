@@ -52,6 +52,14 @@ def test_parts_are_joined_in_order_and_are_not_shared():
     assert joined["loss"] == 2.5
 
 
+def test_losses_and_dicts_are_joined_by_the_operator():
+    found = losses()
+    assert found | {"norm": 0.5} == {"loss": 2.5, "task": 5.0, "norm": 0.5}
+    assert list({"norm": 0.5} | found) == ["norm", "loss", "task"]
+    found |= {"loss": 1.0}
+    assert found == {"loss": 1.0, "task": 5.0}
+
+
 def test_floats_are_added_too():
     found = LossAverager()
     found.add(0.5, loss=1.0)
