@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from rkd.errors import RkdError
-from rkd.methods.base import Batch, RngState
+from rkd.methods.base import Batch, LossAverager, RngState
 from rkd.methods.functional import add_gradients, logits_at
 from rkd.methods.online import OnlineKD
 from rkd.models.hidden_states import config_of
@@ -93,7 +93,7 @@ class LGTM(OnlineKD):
         self.influence_weight = influence_weight
         self.teacher_parameters = [p for p in teacher.parameters() if p.requires_grad]
 
-    def teacher_update(self, batch: Batch) -> dict[str, Tensor]:
+    def teacher_update(self, batch: Batch) -> LossAverager:
         """Take updates 1 and 2."""
         if self.influence_weight == 0:
             return super().teacher_update(batch)
@@ -102,19 +102,19 @@ class LGTM(OnlineKD):
 
         # 1. Pilot update, and the pilot's gradient v on a held-out batch.
         pilot, student_logits = self.pilot(micro_batches)
-        quiz_loss, v = self.quiz_gradient(pilot)
+        quiz_losses, v = self.quiz_gradient(pilot)
         epsilon = REACH / _norm(list(v.values())).clamp(min=torch.finfo(torch.float32).tiny)
         shifted = [self.shifted_logits(pilot, v, shift, micro_batches) for shift in (epsilon, -epsilon)]
 
         # 2. Teacher update: ∇L_T − w · g.
-        losses = []
+        losses = LossAverager()
         gradient: list[Tensor | None] = [None] * len(self.teacher_parameters)
         influence = gradient
         for (micro_batch, weight), z_s, plus, minus in zip(micro_batches, student_logits, *shifted, strict=True):
             z_t = self.ask_teacher(micro_batch)
             loss = self.teacher_objective(z_t, z_s, micro_batch["labels"])
             change = self.follow_weight * (self.follow_loss(z_t, plus) - self.follow_loss(z_t, minus)) / (2 * epsilon)
-            losses.append(weight * loss.detach())
+            losses.add(weight, teacher=loss)
             gradient = add_gradients(gradient, weight * loss, self.teacher_parameters, retain_graph=True)
             influence = add_gradients(influence, weight * change, self.teacher_parameters)
         w = self.current_influence_weight()
@@ -124,7 +124,7 @@ class LGTM(OnlineKD):
         replay.restore()
         size = _norm(gradient)
         ratio = (w * _norm(influence) / size).where(size != 0, 0)
-        return {"teacher": torch.stack(losses).sum(), "quiz": quiz_loss, "influence": ratio}
+        return losses | quiz_losses | {"influence": ratio}
 
     def pilot(self, micro_batches: list[tuple[Batch, float]]) -> tuple[nn.Module, list[Tensor]]:
         """Return θ'_S as a copy of the student, and z_S of each micro-batch."""
@@ -141,14 +141,14 @@ class LGTM(OnlineKD):
         adamw.zero_grad()
         return pilot, student_logits
 
-    def quiz_gradient(self, pilot: nn.Module) -> tuple[Tensor, dict[str, Tensor]]:
+    def quiz_gradient(self, pilot: nn.Module) -> tuple[LossAverager, dict[str, Tensor]]:
         """Return L_task of the pilot on the next held-out batch and v, its gradient by parameter name."""
-        losses = []
+        losses = LossAverager()
         for questions, weight in self.micro_batches(next(self.quiz)):
             loss = self.task_loss(logits(pilot, questions), questions["labels"])
             (weight * loss).backward()
-            losses.append(weight * loss.detach())
-        return torch.stack(losses).sum(), {name: p.grad for name, p in pilot.named_parameters() if p.grad is not None}
+            losses.add(weight, quiz=loss)
+        return losses, {name: p.grad for name, p in pilot.named_parameters() if p.grad is not None}
 
     @torch.no_grad()
     def shifted_logits(

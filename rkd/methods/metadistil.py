@@ -81,22 +81,22 @@ class MetaDistil(KD):
 
     def step(self, batch: Batch) -> LossAverager:
         # 1. and 2. Pilot and teacher update: the gradient of the pilot's quiz loss.
-        quiz_loss, gradients = self.teacher_gradient(batch)
+        quiz_losses, gradients = self.teacher_gradient(batch)
         for parameter, gradient in zip(self.teacher_parameters, gradients, strict=True):
             parameter.grad = gradient
         self.teacher_optimizer.step()
 
         # 3. Student update: the step of KD with the updated teacher's logits.
-        return LossAverager({"quiz": quiz_loss}, super().step(batch))
+        return quiz_losses | super().step(batch)
 
-    def teacher_gradient(self, batch: Batch) -> tuple[Tensor, list[Tensor | None]]:
+    def teacher_gradient(self, batch: Batch) -> tuple[LossAverager, list[Tensor | None]]:
         """Return the pilot's loss on the next quiz batch, and its gradient with respect to the teacher's parameters."""
         micro_batches, replay = self.micro_batches(batch), RngState(self.student)
         # With several micro-batches, keeping every graph would undo what gradient accumulation saves.
         keep_graph = len(micro_batches) == 1
         with torch.set_grad_enabled(keep_graph):
             answers = [self.ask_teacher(micro_batch) for micro_batch, _ in micro_batches]
-        quiz_loss, v = self.quiz_gradient(self.pilot(micro_batches, answers))
+        quiz_losses, v = self.quiz_gradient(self.pilot(micro_batches, answers))
         after = RngState(self.student)
         replay.restore()
         gradients: list[Tensor | None] = [None] * len(self.teacher_parameters)
@@ -108,7 +108,7 @@ class MetaDistil(KD):
             product = -self.pilot_lr * weight * (along_v * by_z_s).sum()
             gradients = add_gradients(gradients, product, self.teacher_parameters)
         after.restore()
-        return quiz_loss, gradients
+        return quiz_losses, gradients
 
     def pilot(self, micro_batches: MicroBatches, answers: list[Tensor]) -> dict[str, Tensor]:
         """Return θ'_S by parameter name, as leaves of a new graph.
@@ -127,12 +127,12 @@ class MetaDistil(KD):
             moved = [p if g is None else p - self.pilot_lr * g for p, g in zip(parameters, gradients, strict=True)]
         return {name: p.detach().requires_grad_() for name, p in zip(self.student_parameters, moved, strict=True)}
 
-    def quiz_gradient(self, pilot: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+    def quiz_gradient(self, pilot: dict[str, Tensor]) -> tuple[LossAverager, dict[str, Tensor]]:
         """Return L_task of the pilot on the next quiz batch and v, its gradient by parameter name."""
-        losses, parameters = [], list(pilot.values())
+        losses, parameters = LossAverager(), list(pilot.values())
         gradients: list[Tensor | None] = [None] * len(parameters)
         for questions, weight in self.micro_batches(next(self.quiz)):
             loss = self.task_loss(logits_at(self.student, pilot, questions), questions["labels"])
             gradients = add_gradients(gradients, weight * loss, parameters)
-            losses.append(weight * loss.detach())
-        return torch.stack(losses).sum(), {name: g for name, g in zip(pilot, gradients, strict=True) if g is not None}
+            losses.add(weight, quiz=loss)
+        return losses, {name: g for name, g in zip(pilot, gradients, strict=True) if g is not None}

@@ -58,18 +58,18 @@ class OnlineKD(KD):
         self.teacher_optimizer = Optimizer(teacher, teacher.parameters(), lr=teacher_lr, **self.settings)
 
     def step(self, batch: Batch) -> LossAverager:
-        return LossAverager(self.teacher_update(batch), super().step(batch))
+        return self.teacher_update(batch) | super().step(batch)
 
-    def teacher_update(self, batch: Batch) -> dict[str, Tensor]:
+    def teacher_update(self, batch: Batch) -> LossAverager:
         """Take update 1 and return the teacher's loss before it."""
-        micro_batches, losses = self.micro_batches(batch), []
+        micro_batches, losses = self.micro_batches(batch), LossAverager()
         answers: Iterable[Tensor | None] = self.student_logits(micro_batches) if self.follow_weight else repeat(None)
         for (micro_batch, weight), z_s in zip(micro_batches, answers, strict=False):
             loss = self.teacher_objective(self.ask_teacher(micro_batch), z_s, micro_batch["labels"])
             (weight * loss).backward()
-            losses.append(weight * loss.detach())
+            losses.add(weight, teacher=loss)
         self.teacher_optimizer.step()
-        return {"teacher": torch.stack(losses).sum()}
+        return losses
 
     def teacher_objective(self, z_t: Tensor, z_s: Tensor | None, labels: Tensor) -> Tensor:
         """Compute the scalar L_T; without z_S, only the task loss."""

@@ -62,7 +62,7 @@ def vjp(model: Any, batch: Batch) -> tuple[Tensor, Callable[[Tensor], list[Tenso
     """Compute the logits of a classifier, and return a function that differentiates losses of these logits.
 
     Args:
-        model: a classifier with one direction, see `has_one_direction`.
+        model: a classifier with one direction; `has_one_direction` tells, this function does not check it.
         batch: as `rkd.models.unpadded.logits` takes it.
 
     Returns:

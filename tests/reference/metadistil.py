@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from rkd.methods.base import task_loss
+from rkd.methods.base import LossAverager, task_loss
 from rkd.methods.functional import logits_at
 from rkd.methods.metadistil import MetaDistil
 from rkd.models.unpadded import logits
@@ -13,7 +13,7 @@ from rkd.models.unpadded import logits
 class SecondOrderMetaDistil(MetaDistil):
     """`MetaDistil` with `create_graph=True` and without gradient accumulation."""
 
-    def teacher_gradient(self, batch: dict[str, Tensor]) -> tuple[float, list[Tensor | None]]:
+    def teacher_gradient(self, batch: dict[str, Tensor]) -> tuple[LossAverager, list[Tensor | None]]:
         with sdpa_kernel(SDPBackend.MATH):  # fused kernels have no second derivative
             z_s = logits(self.student, batch)
         loss, _, _ = self.objective(z_s, logits(self.teacher, batch), batch["labels"])
@@ -26,4 +26,4 @@ class SecondOrderMetaDistil(MetaDistil):
         questions = next(self.quiz)
         quiz_loss = task_loss(logits_at(self.student, pilot, questions), questions["labels"])
         found = torch.autograd.grad(quiz_loss, self.teacher_parameters, allow_unused=True)
-        return float(quiz_loss.detach()), list(found)
+        return LossAverager({"quiz": quiz_loss.detach()}), list(found)
