@@ -117,13 +117,13 @@ class LogitCache:
 
     def __init__(self) -> None:
         self.logits = torch.empty(0, 1)  # (rows, classes), NaN in rows that are not cached yet
-        self.cached = np.zeros(0, bool)  # by row; on the CPU, so that a GPU need not be asked
+        self.cached = np.zeros(0, bool)  # by row; on the CPU, so that reading it does not wait for a GPU
 
     def of(self, rows: Tensor, device: torch.device, compute: Callable[[], Tensor]) -> Tensor:
         """Return the logits of a batch, shape (batch, classes); compute them if a row is new.
 
         Args:
-            rows: the examples' row numbers, int64, shape (batch,); on the CPU, else a GPU is waited for.
+            rows: the examples' row numbers, int64, shape (batch,); on the CPU, so that reading them does not wait for a GPU.
             device: where the logits are computed, kept and returned.
             compute: returns the logits of the whole batch, shape (batch, classes).
 

@@ -26,8 +26,8 @@ def logits(model: Any, batch: Batch, unpadded: bool = True) -> Tensor:
     Args:
         model: a classifier; the architectures of `UNPADDED` take the unpadded path, any other model is called as it is.
         batch: `input_ids` and `attention_mask` of shape (batch, length), padded on the right, and optionally
-            `token_type_ids`. If it is on a GPU, optionally also `lengths` on the CPU, the number of tokens of each
-            example, shape (batch,): the GPU then need not be waited for. Other entries, such as `labels`, are ignored.
+            `token_type_ids`. On a GPU optionally also `lengths`, the number of tokens of each example, shape (batch,),
+            on the CPU: the call then does not wait for the GPU. Other entries, such as `labels`, are ignored.
             Models without token types ignore `token_type_ids`.
         unpadded: False always calls the model itself.
 
@@ -81,7 +81,7 @@ class Unpadding:
     def __init__(self, batch: Batch) -> None:
         mask = batch["attention_mask"]
         width, device = mask.shape[1], mask.device
-        # Computed in NumPy: a GPU that computed the mapping would have to be waited for.
+        # Computed in NumPy: reading the mapping from a GPU would wait for it.
         known = "lengths" in batch and device.type != "cpu"
         lengths = np.array((batch["lengths"] if known else mask.sum(dim=1)).tolist(), np.int64)
         order = np.argsort(lengths, kind="stable")
@@ -177,7 +177,7 @@ def _copied(array: np.ndarray, device: torch.device) -> Tensor:
 
 
 def to_device(tensor: Tensor, device: torch.device) -> Tensor:
-    """Copy a tensor to a device, from the CPU without waiting for what a GPU is still to do."""
+    """Copy a tensor to a device; a copy from the CPU to a GPU does not wait for the work queued there."""
     pinned = device.type == "cuda" and tensor.device.type == "cpu"
     return tensor.pin_memory().to(device, non_blocking=True) if pinned else tensor.to(device)
 

@@ -115,7 +115,7 @@ def train_epoch(
             losses = method.step(batch)
         at.step, at.batch = at.step + 1, at.batch + 1
         unread.append((at.step, LossAverager(losses)))
-        if len(unread) == steps_per_look(device):
+        if len(unread) == read_interval(device):
             read()
         checkpoint.after_step(method, at, before_saving=read)
     read()
@@ -123,8 +123,8 @@ def train_epoch(
     checkpoint.save(method, at)
 
 
-def steps_per_look(device: torch.device) -> int:
-    """Return the number of steps after which losses are read, which waits for a GPU to compute them."""
+def read_interval(device: torch.device) -> int:
+    """Return the number of steps between two reads of the losses; each read waits for the GPU."""
     return 1 if device.type == "cpu" else 20
 
 

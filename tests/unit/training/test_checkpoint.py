@@ -98,7 +98,7 @@ def test_every_row_ends_as_if_it_had_not_been_stopped(row, place, whole, tmp_pat
 def test_losses_that_are_read_seldom_are_read_before_a_checkpoint(looks, sent, minutes, place, whole, tmp_path):
     """As on a GPU: the sums of the epoch's losses are those of a run that reads after every step."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(loop, "steps_per_look", lambda device: looks)
+        patch.setattr(loop, "read_interval", lambda device: looks)
         assert end_of_killed_runs(place, "kd", tmp_path, [7], sent, minutes) == whole("kd")
 
 

@@ -469,7 +469,7 @@ def test_selection_on_held_out_training_data(place, data, tmp_path):
 @pytest.mark.parametrize("value", [math.nan, math.inf])
 def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_step(value, looks, place, data, monkeypatch):
     """On a GPU, losses are read once in several steps, at the latest at the end of the epoch."""
-    monkeypatch.setattr(loop, "steps_per_look", lambda device: looks)
+    monkeypatch.setattr(loop, "read_interval", lambda device: looks)
     method = Counting({6: value})
     with pytest.raises(
         RkdError, match=rf"cola/finetune/seed-1: task is {value} at step 6 \(epoch 2\); expected a finite"
@@ -487,7 +487,7 @@ class SameDict(Counting):
 
 
 def test_losses_may_be_one_dict_that_the_method_changes(place, data, monkeypatch):
-    monkeypatch.setattr(loop, "steps_per_look", lambda device: 4)
+    monkeypatch.setattr(loop, "read_interval", lambda device: 4)
     history, steps = train_counting(data, spec_of(place, "cola"), SameDict(), primary_scores=[0.1, 0.2, 0.3])
     per_epoch = int(steps) // 2
     means = [line["train"]["number"] for line in history[1:]]
