@@ -123,7 +123,7 @@ class LogitCache:
         """Return the logits of a batch, shape (batch, classes); compute them if a row is new.
 
         Args:
-            rows: the examples' row numbers, int64, shape (batch,); on the CPU, so that reading them does not wait for a GPU.
+            rows: the examples' row numbers, int64, shape (batch,); on the CPU, to read them without waiting.
             device: where the logits are computed, kept and returned.
             compute: returns the logits of the whole batch, shape (batch, classes).
 
