@@ -82,7 +82,7 @@ class Task:
 
     @property
     def dev_splits(self) -> tuple[str, ...]:
-        """Labelled splits that models are compared on."""
+        """Labelled splits that are scored after every epoch."""
         return tuple(split for split in self.splits if split.startswith("validation"))
 
     @property
@@ -91,11 +91,21 @@ class Task:
         return tuple(split for split in self.splits if split != "train" and split not in self.dev_splits)
 
     @property
+    def compared_on_test(self) -> bool:
+        """True where tables compare models on the labelled test split; a training knows nothing of it."""
+        return (self.own or {}).get("compare_on") == "test"
+
+    @property
+    def compared_splits(self) -> tuple[str, ...]:
+        """Labelled splits that models are compared on in tables and figures."""
+        return self.test_splits if self.compared_on_test else self.dev_splits
+
+    @property
     def primary_split(self) -> str:
-        """The dev split whose primary score ranks models: the matched one for MNLI."""
-        if not self.dev_splits:
+        """The split whose primary score ranks models: the matched one for MNLI."""
+        if not self.compared_splits:
             raise RkdError(f"task '{self.name}' has no dev split: it is predicted by MNLI models only")
-        return self.dev_splits[0]
+        return self.compared_splits[0]
 
 
 def get(name: str, definition: Mapping[str, Any] | None = None) -> Task:
@@ -133,8 +143,8 @@ def define(entry: Mapping[str, Any], *, training: bool = False) -> dict[str, Any
 
     Args:
         entry: the task's entry in a checked config.
-        training: leave out what no training reads (the title, metrics beside the primary ones), so that it may change
-            without a new training.
+        training: leave out what no training reads (the title, metrics beside the primary ones, the split of the
+            tables), so that it may change without a new training.
 
     >>> define({"labels": ["no", "yes"], "text": ["question"], "metrics": ["accuracy", "f1"], "primary_metrics": ["f1"],
     ...         "label": "answer", "title": "Answers", "test": None}, training=True)["metrics"]
@@ -149,7 +159,10 @@ def define(entry: Mapping[str, Any], *, training: bool = False) -> dict[str, Any
         "test": entry["test"] is not None,
         **({key: entry[key] for key in ("multi_label", "label_separator")} if entry.get("multi_label") else {}),
     }
-    return definition if training else {**definition, "title": entry["title"]}
+    if training:
+        return definition
+    compared = {"compare_on": "test"} if entry.get("compare_on") == "test" else {}
+    return {**definition, "title": entry["title"], **compared}
 
 
 def label_text(task: Task, value: float) -> str:

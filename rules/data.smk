@@ -1,4 +1,4 @@
-# Read, check and tokenise each task once; group related dev examples.
+# Read, check and tokenise each task once; group related examples.
 
 
 rule prepare_data:
@@ -38,7 +38,7 @@ rule group_examples:
         script=script("group_examples.py"),
         spec=cluster_spec,
         files=own_files,
-        decides=lambda wildcards: [PLAN.data_digest(wildcards.task), *PLAN.clusters(wildcards.task).columns],
+        decides=lambda wildcards: [PLAN.data_digest(wildcards.task), *PLAN.clusters(wildcards.task).decides],
         code=code_digest("workflow_scripts/group_examples.py"),
     shell:
         "python {params.script:q} --spec - --files {params.files:q} --out {output:q} <<< {params.spec:q} > {log} 2>&1"

@@ -1,4 +1,4 @@
-"""Group related dev examples of a task: a Parquet file with a cluster id per example."""
+"""Group related examples of a task: a Parquet file with a cluster id per example."""
 
 import logging
 

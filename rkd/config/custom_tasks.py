@@ -10,11 +10,11 @@ from rkd.config.names import name_problems
 from rkd.config.problems import KeyPath, Located, Problem, located, path_text, refuse_section
 from rkd.config.reads import Value, Values, reads, run
 from rkd.config.schema import Config, number_types, plain, schema, schema_problems
-from rkd.data.reading import SUFFIXES, check_columns
+from rkd.data.reading import SUFFIXES, check_columns, read_columns
 from rkd.data.soft_columns import columns_of
 from rkd.errors import RkdError
 from rkd.label_sets import MOST_LABELS, SEPARATOR
-from rkd.labels import label_name, listed, look
+from rkd.labels import is_missing, label_name, listed, look
 from rkd.metrics.facts import DEFAULT_OF_LABELS, DEFAULT_OF_SCORES, DEFAULT_OF_SETS, METRICS
 from rkd.tasks import TASKS
 
@@ -58,7 +58,15 @@ def completed(name: str, entry: Mapping[str, Any]) -> Config:
     several = bool(entry.get("multi_label"))
     usual = DEFAULT_OF_SETS if several else DEFAULT_OF_LABELS if labels else DEFAULT_OF_SCORES
     metrics = entry.get("metrics", list(usual))
-    defaults = {"title": name, "dev": None, "test": None, "dev_fraction": 0.1, "dev_seed": 0, "scores": None}
+    defaults = {
+        "title": name,
+        "dev": None,
+        "test": None,
+        "compare_on": "dev",
+        "dev_fraction": 0.1,
+        "dev_seed": 0,
+        "scores": None,
+    }
     if several:
         defaults["label_separator"] = SEPARATOR
     return {
@@ -68,6 +76,14 @@ def completed(name: str, entry: Mapping[str, Any]) -> Config:
         "metrics": metrics,
         "primary_metrics": entry.get("primary_metrics", metrics),
     }
+
+
+@functools.cache
+def _unlabelled_rows(place: Path, label: tuple[str, ...], _state: Any) -> tuple[int, int, int]:
+    """Return the number of rows without a label, the number of the first of them (from 1), and that of all rows."""
+    columns = read_columns(place, label).values()
+    without = [row for row, values in enumerate(zip(*columns, strict=True), 1) if any(map(is_missing, values))]
+    return len(without), without[0] if without else 0, len(next(iter(columns)))
 
 
 def file_problem(path: KeyPath, file: str) -> Problem | None:
@@ -267,10 +283,42 @@ def unlabelled_of_glue(section: Value, custom: Value, tasks: Value) -> Iterator[
             yield located(path, file, f"a file with the columns {', '.join(TASKS[task].text_fields)}", reason)
 
 
-@reads("custom_tasks.{task}.clusters", "custom_tasks.{task}.train", "custom_tasks.{task}.dev?", "tasks")
-def cluster_column(clusters: Value, train: Value, dev: Value, tasks: Value) -> Iterator[Located]:
-    """Report a column of clusters that the file with the dev examples of a task that runs lacks."""
-    file = dev if dev.value is not None else train
+@reads("custom_tasks.{task}.compare_on", "custom_tasks.{task}.test?", "custom_tasks.{task}.label", "tasks")
+def labelled_test(compared: Value, test: Value, label: Value, tasks: Value) -> Iterator[Located]:
+    """Report a comparison on a test file that is missing, or has rows without a label."""
+    if compared.value != "test":
+        return
+    if test.value is None:
+        yield compared.problem("dev, or a labelled file in the key test", found="test, without the key test")
+    elif compared.path[1] in tasks.value and not file_problem(test.path, test.value):
+        names = (label.value,) if isinstance(label.value, str) else tuple(label.value)
+        place = Path(os.path.expanduser(test.value))
+        state = place.stat()
+        try:
+            count, first, rows = _unlabelled_rows(place, names, (state.st_mtime_ns, state.st_size))
+        except RkdError as error:
+            reason = str(error).removeprefix(str(place)).lstrip(":, ")
+            yield test.problem("a file with labels, as compare_on is test", reason)
+            return
+        if count or not rows:
+            found = f"{count} of {rows} rows without a label, the first in row {first}" if rows else "no rows"
+            yield test.problem("a label in every row, as compare_on is test", found=found)
+
+
+@reads(
+    "custom_tasks.{task}.clusters",
+    "custom_tasks.{task}.train",
+    "custom_tasks.{task}.dev?",
+    "custom_tasks.{task}.test?",
+    "custom_tasks.{task}.compare_on?",
+    "tasks",
+)
+def cluster_column(
+    clusters: Value, train: Value, dev: Value, test: Value, compared: Value, tasks: Value
+) -> Iterator[Located]:
+    """Report a column of clusters that the file with the compared examples of a task that runs lacks."""
+    scored = (test if compared.value == "test" else None, dev, train)
+    file = next(one for one in scored if one is not None and one.value is not None)
     if clusters.path[1] not in tasks.value or file_problem(file.path, file.value):
         return
     if reason := _column_problem(file.value, (clusters.value,), clusters.value, True):
@@ -296,7 +344,7 @@ def columns_named_as_labels(label: Value, labels: Value, several: Value) -> Iter
         yield label.problem(f"a column for each of the labels {listed(labels.value)}")
 
 
-_FILE_CHECKS = (files_there, columns, cluster_column, unlabelled_of_glue)
+_FILE_CHECKS = (files_there, columns, labelled_test, cluster_column, unlabelled_of_glue)
 TASK_CHECKS = (
     names,
     kind,

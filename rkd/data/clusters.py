@@ -1,4 +1,4 @@
-"""The values by which dev examples are grouped into clusters, read from the raw data of a task."""
+"""The values by which examples are grouped into clusters, read from the raw data of a task."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,14 +15,14 @@ from rkd.utils.files import sha256
 
 
 class Grouped(NamedTuple):
-    """Examples of a dev split: their numbers, and for each column their values."""
+    """Examples of a split: their numbers, and for each column their values."""
 
     idx: list[int]
     fields: list[list[str]]
 
 
 def read_grouping(spec: ClusterSpec, files: Mapping[str, str] | None = None) -> dict[str, Grouped]:
-    """Return the values by which the examples of each dev split are grouped.
+    """Return the values by which the examples of each dev split, or of a test file, are grouped.
 
     Without a dev file of its own, a custom task has its dev examples in the training file. All rows of that file are
     then returned, with their row numbers.
@@ -38,7 +38,8 @@ def read_grouping(spec: ClusterSpec, files: Mapping[str, str] | None = None) -> 
     data = spec.data
     task = tasks.get(data.task, data.custom_task)
     if data.custom_task is not None:
-        return {task.primary_split: _of_file(spec, data.custom_task, files or {})}
+        split = "test" if spec.test else task.primary_split
+        return {split: _of_file(spec, data.custom_task, files or {})}
     rows = data.synthetic_rows or synthetic.ROWS
     read = load_raw(data.task, data.source, data.path, data.revision, task.dev_splits, rows)
     return {
@@ -48,7 +49,7 @@ def read_grouping(spec: ClusterSpec, files: Mapping[str, str] | None = None) -> 
 
 
 def _of_file(spec: ClusterSpec, own: Mapping[str, Any], files: Mapping[str, str]) -> Grouped:
-    split = "validation" if "validation" in own["files"] else "train"
+    split = "test" if spec.test else "validation" if "validation" in own["files"] else "train"
     path = Path(files[split]).expanduser()
     if (found := sha256(path)) != own["files"][split]["sha256"]:
         expected = own["files"][split]["sha256"]

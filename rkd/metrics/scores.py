@@ -83,7 +83,7 @@ def from_predictions(task: str | Task, frame: "pd.DataFrame") -> dict[str, Any]:
     if missing:
         raise RkdError(f"predictions of {task.name}: no column '{missing[0]}'; found {', '.join(frame.columns)}")
     splits: dict[str, dict[str, float]] = {}
-    for split in (*task.dev_splits, *_labelled_tests(task, frame)):
+    for split in dict.fromkeys((*task.dev_splits, *task.compared_splits, *_labelled_tests(task, frame))):
         rows = frame[frame["split"] == split]
         if rows.empty:
             found = ", ".join(map(str, frame["split"].unique())) or "no rows"

@@ -14,10 +14,26 @@ _SELECTION = {
 }
 
 
-def data_text(spec: ReportSpec, what: str = "GLUE dev scores (×100)") -> str:
-    """Return the sentence on the data; it states clearly which data are synthetic or custom."""
-    glue = ", ".join(get(task).title for task in spec.tasks if not get(task).own)
-    own = ", ".join(get(task).title for task in spec.tasks if get(task).own)
+def split_text(tasks: Iterable[str]) -> str:
+    """Return the split on which models are compared: "dev", "test", or "dev or test" where tasks differ."""
+    return " or ".join(sorted({"test" if get(task).compared_on_test else "dev" for task in tasks}))
+
+
+def data_text(spec: ReportSpec, what: str = "GLUE {split} scores (×100)") -> str:
+    """Return the sentence on the data; it states clearly which data are synthetic or custom.
+
+    Args:
+        spec: the tasks.
+        what: the start of the sentence, in which {split} is replaced by `split_text`. If tasks are compared on
+            different splits, the sentence names that of each.
+    """
+    split = split_text(spec.tasks)
+    what = what.replace("{split}", split)
+    names = {task: get(task).title for task in spec.tasks}
+    if " or " in split:
+        names = {task: f"{name} ({split_text([task])})" for task, name in names.items()}
+    glue = ", ".join(name for task, name in names.items() if not get(task).own)
+    own = ", ".join(name for task, name in names.items() if get(task).own)
     if not (own or spec.synthetic):
         return f"{what} on {glue}."
     bare = what.replace("GLUE ", "")
@@ -44,7 +60,7 @@ def selection_text(spec: ReportSpec) -> str:
     """Return the sentence on which epoch's model is scored."""
     teacher, student = map(_rules_text, (spec.selection.teacher, spec.selection.student))
     chosen = f"{student} for teacher and students" if teacher == student else f"{student} (teacher: {teacher})"
-    on_dev = "best" in spec.selection.student.split("/")
+    on_dev = "best" in spec.selection.student.split("/") and not all(get(task).compared_on_test for task in spec.tasks)
     optimistic = "; choosing on dev makes dev scores optimistic" if on_dev else ""
     return f"Model scored: {chosen}{optimistic}."
 

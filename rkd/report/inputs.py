@@ -31,7 +31,7 @@ def read_metrics(paths: Iterable[str | Path]) -> pd.DataFrame:
         "primary_score" of the task's primary split.
 
     Raises:
-        RkdError: a file is missing or broken, lacks a dev split or metric of its task, or repeats a run.
+        RkdError: a file is missing or broken, lacks a split or metric of its task, or repeats a run.
     """
     columns = ["task", "variant", "method", "seed", "split", "metric", "value", "rows", "synthetic", "file"]
     records = [record for path in paths for record in _metrics_records(str(path))]
@@ -66,7 +66,7 @@ def _metrics_records(file: str) -> list[dict[str, Any]]:
     task = task_of({"task": found["task"]}, file)
     run = {key: found[key] for key in ("task", "variant", "method", "seed", "synthetic")} | {"file": file}
     records = []
-    for split in task.dev_splits:
+    for split in task.compared_splits:
         scores = found["splits"].get(split, {})
         if absent := [name for name in (*task.metrics, "rows") if name not in scores]:
             raise RkdError(f"{file}: splits/{split} has no '{absent[0]}'; found {', '.join(scores) or 'nothing'}")

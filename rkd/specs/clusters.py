@@ -1,4 +1,4 @@
-"""The spec of a task's clusters of related dev examples. Apart from other specs: clusters change no data and no run."""
+"""The spec of a task's clusters of related examples. Apart from other specs: clusters change no data and no run."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -16,9 +16,16 @@ class ClusterSpec(Spec):
 
     Attributes:
         columns: text fields of a GLUE task, or one column of a custom task's file.
+        test: True for the examples of a custom task's test file, on which tables then compare.
     """
 
     title: ClassVar[str] = "cluster spec"
 
     data: DataSpec
     columns: tuple[str, ...]
+    test: bool = False
+
+    @property
+    def decides(self) -> tuple[str, ...]:
+        """What decides the clusters, beside the data."""
+        return (*self.columns, "test") if self.test else self.columns

@@ -176,13 +176,12 @@ class Plan:
         )
 
     def clusters(self, task: str) -> ClusterSpec | None:
-        """Return the spec of a task's clusters of related dev examples; None if its examples are independent."""
+        """Return the spec of a task's clusters of related examples; None if its examples are independent."""
         entry = self.config["custom_tasks"].get(task)
         if entry is None:
-            columns = GLUE_CLUSTERS.get(task, ())
-        else:
-            columns = (entry["clusters"],) if entry.get("clusters") else ()
-        return ClusterSpec(self.data(task), columns) if columns else None
+            return ClusterSpec(self.data(task), GLUE_CLUSTERS[task]) if task in GLUE_CLUSTERS else None
+        on_test = entry.get("compare_on") == "test"
+        return ClusterSpec(self.data(task), (entry["clusters"],), on_test) if entry.get("clusters") else None
 
     def _glue_files(self, task: str) -> dict[str, str]:
         """SHA-256 of a task's files in the GLUE folder; a missing one is reported by the job that reads it."""

@@ -185,6 +185,28 @@ def test_an_edited_template_renders_all_tables_and_the_page_again(own):
     assert own.planned() == {}
 
 
+def test_a_comparison_on_test_scores_anew_and_trains_nothing(own):
+    tasks = OWN["custom_tasks"]
+    own.overlay(
+        {**OWN, "custom_tasks": {**tasks, "support-tickets": {**tasks["support-tickets"], "compare_on": "test"}}}
+    )
+    planned = own.planned()
+    assert not {"prepare_data", "finetune_teacher", "train_student"} & planned.keys()
+    own.snakemake()
+    main = pd.read_csv(own.experiment / "tables/main.csv")
+    text = (own.experiment / "tables/comparisons.md").read_text()
+    own.overlay(OWN)
+    own.snakemake()
+    frame = pd.read_parquet(own.run("kd", task="support-tickets") / "predictions.parquet")
+    rows = frame[frame["split"] == "test"]
+    accuracy = 100 * (rows["label"] == rows["prediction"]).mean()
+    found = main[(main["row"] == "kd") & (main["task"] == "support-tickets") & (main["metric"] == "accuracy")]
+    assert found["mean"].to_list() == pytest.approx([accuracy])
+    assert "Differences of dev or test primary scores (×100) between variants" in text
+    assert "on Tickets (test), stars (dev) (custom data, not GLUE)" in text
+    assert own.planned() == {}
+
+
 def test_a_bad_row_ends_before_any_training(own):
     file = own.folder / "data/train.csv"
     text = file.read_text()

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
 from rkd.errors import RkdError
-from rkd.report.captions import seed_count
+from rkd.report.captions import seed_count, split_text
 from rkd.report.figures.heat_map import heat_map
 from rkd.report.figures.style import (
     COLOURS,
@@ -33,7 +33,7 @@ _REFERENCE_DASHES = ((0, (7, 4)), (0, (1.2, 1.2)))
 
 
 def ablation_figure(table: AblationTable, references: Sequence[str] = REFERENCES) -> Figure:
-    """Draw the dev primary score by value: a panel per task, points with 95 % intervals over seeds.
+    """Draw the primary score by value: a panel per task, points with 95 % intervals over seeds.
 
     Numeric values have a linear scale, or a logarithmic one if they span a factor of 10 or more, and are joined by a
     line. Other values are points in the order of the config. A grid of two parameters is a heat map.
@@ -94,4 +94,4 @@ def _figure_remarks(table: AblationTable, tasks: Sequence[str], clipped: bool) -
     seeds = seed_count(one.n for one in shown)
     scale = " Logarithmic scale." if table.axis.logarithmic else ""
     plural = "seed" if seeds == "1" else "seeds"
-    return f"Dev primary score × 100, {seeds} {plural}. {bars_text(shown, clipped)}{scale}"
+    return f"{split_text(tasks).capitalize()} primary score × 100, {seeds} {plural}. {bars_text(shown, clipped)}{scale}"

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.transforms import blended_transform_factory
 
 from rkd.errors import RkdError
+from rkd.report.captions import split_text
 from rkd.report.figures.style import COLOURS, HOUSE_STYLE, WIDTH, legend, new_figure, note
 from rkd.report.names import AVERAGE
 from rkd.report.tables.comparisons import BASELINES
@@ -97,7 +98,7 @@ def forest(spec: ReportSpec, differences: pd.DataFrame, margin: float) -> Figure
         for name in verdicts:  # fixed order in the legend
             places[0].plot([], [], linestyle="none", markersize=5.5, label=name.capitalize(), **_LOOKS[name])
         legend(figure, places, handlelength=1.5)
-        note(figure, _remarks(drawn, margin, limit), spec.heading)
+        note(figure, _remarks(drawn, margin, limit, split_text(spec.tasks)), spec.heading)
     return figure
 
 
@@ -180,8 +181,8 @@ def _name(task: str) -> str:
     return title if len(title) <= 22 else f"{title[:21]}…"
 
 
-def _remarks(drawn: pd.DataFrame, margin: float, limit: float) -> str:
-    text = f"Difference of dev primary scores × 100; bars and diamonds: 95 % intervals; band: ±{margin:g} points."
+def _remarks(drawn: pd.DataFrame, margin: float, limit: float, split: str) -> str:
+    text = f"Difference of {split} primary scores × 100; bars and diamonds: 95 % intervals; band: ±{margin:g} points."
     if (drawn[["low", "high"]].abs() > limit).any(axis=None):
         text += " Arrows: the interval extends beyond the frame."
     if (drawn["task"] == NEW_TASK).any():

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from rkd.report.captions import seed_count
+from rkd.report.captions import seed_count, split_text
 from rkd.report.figures.style import HOUSE_STYLE, fitting, name_panel, note, panels
 from rkd.report.names import score_name
 from rkd.report.tables.ablation import AblationTable, value_texts
@@ -23,7 +23,7 @@ _DARK = 0.5  # mean of red, green and blue below which a colour needs white lett
 
 
 def heat_map(table: AblationTable, tasks: Sequence[str]) -> Figure:
-    """Draw the mean dev primary score of each combination of a grid: a panel per task, the numbers in the cells.
+    """Draw the mean primary score of each combination of a grid: a panel per task, the numbers in the cells.
 
     Colours run from the lowest to the highest mean of their panel. The first parameter runs upwards, the second to the
     right; the cell of the variant that the grid changes has a frame.
@@ -78,4 +78,4 @@ def _remarks(table: AblationTable, tasks: Sequence[str]) -> str:
     seeds = seed_count(one.n for _, _, task, one in table.cells() if task in tasks)
     plural = "seed" if seeds == "1" else "seeds"
     framed = f" Frame: {table.spec.labels()[table.axis.base]}." if table.axis.base in table.axis.variants else ""
-    return f"Mean dev primary score × 100 over {seeds} {plural}; the table has the spread.{framed}"
+    return f"Mean {split_text(tasks)} primary score × 100 over {seeds} {plural}; the table has the spread.{framed}"

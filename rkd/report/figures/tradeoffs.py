@@ -1,4 +1,4 @@
-"""Trade-off figures: dev score against training time, and against latency."""
+"""Trade-off figures: score against training time, and against latency."""
 
 import math
 from collections.abc import Callable, Iterable
@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from rkd.errors import RkdError
+from rkd.report.captions import split_text
 from rkd.report.figures.style import (
     HOUSE_STYLE,
     bars,
@@ -74,7 +75,7 @@ def read_efficiency(path: str | Path) -> pd.DataFrame:
 
 
 def cost_figure(spec: ReportSpec, metrics: pd.DataFrame, seconds: pd.DataFrame) -> Figure:
-    """Draw dev score against the student's training time: a panel per task, a point per variant.
+    """Draw the score against the student's training time: a panel per task, a point per variant.
 
     Args:
         spec: variants and tasks of the figure.
@@ -98,7 +99,7 @@ def cost_figure(spec: ReportSpec, metrics: pd.DataFrame, seconds: pd.DataFrame) 
 
 
 def latency_figure(spec: ReportSpec, metrics: pd.DataFrame, efficiency: pd.DataFrame) -> Figure:
-    """Draw dev score against latency at batch size 1: a panel per task, points for the variants and the teacher.
+    """Draw the score against latency at batch size 1: a panel per task, points for the variants and the teacher.
 
     Args:
         spec: variants and tasks of the figure.
@@ -151,7 +152,8 @@ def _scatter(spec: ReportSpec, metrics: pd.DataFrame, place: Horizontal, xlabel:
             _frame(axes, task)
         legend(figure, places, handlelength=1.2)
         spread = bars_text([point[3] for point in points], clipped)
-        note(figure, f"Dev primary score × 100. {spread} {remark} Better is higher and further left.", spec.heading)
+        what = f"{split_text(tasks).capitalize()} primary score × 100."
+        note(figure, f"{what} {spread} {remark} Better is higher and further left.", spec.heading)
     return figure
 
 

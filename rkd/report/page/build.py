@@ -12,6 +12,7 @@ import yaml
 
 import rkd
 from rkd.errors import RkdError
+from rkd.report.captions import split_text
 from rkd.report.names import table_title
 from rkd.report.page.findings import read_differences, sentence, summary, verdict
 from rkd.report.page.graph import graph
@@ -24,14 +25,14 @@ from rkd.utils.json_values import read_json
 from rkd.workflow.plan import Plan
 
 FIGURES = {
-    "forest": ("Differences between variants", "difference of dev scores by task with intervals, and their average"),
+    "forest": ("Differences between variants", "difference of scores by task with intervals, and their average"),
     "learning_curves": ("Learning curves", "dev score by training step, a line per variant with a band over seeds"),
     "teacher_dynamics": (
         "Dynamics of trainable teachers",
         "distance to the student, dev score, KL divergence and entropy of the teacher by training step",
     ),
-    "cost": ("Score against training time", "dev score and seconds of training, a point per variant"),
-    "latency": ("Score against latency", "dev score and latency of one example, a point per variant and the teacher"),
+    "cost": ("Score against training time", "score and seconds of training, a point per variant"),
+    "latency": ("Score against latency", "score and latency of one example, a point per variant and the teacher"),
 }
 _NAMING = ("method", "title")  # keys of a variant that override no setting
 _TYPES = {
@@ -101,6 +102,7 @@ def page(plan: Plan, results: Path, citation: Path, tables: Sequence[str], figur
         "plan": plan,
         "version": rkd.__version__,
         "titles": [get(task).title for task in plan.tasks],
+        "split": split_text(plan.tasks),
         "data": _data(plan),
         "rows": [(labels[name], plan.method(name), _changes(plan, name)) for name in plan.variants],
         "labels": [labels[name] for name in plan.variants],
@@ -208,7 +210,7 @@ def _table(folder: Path, name: str) -> Shown:
 
 def _figure(folder: Path, name: str, plan: Plan) -> Shown:
     axis = name.removeprefix("ablation_")
-    title, what = FIGURES.get(name, (f"Ablation: {axis}", f"dev score by {axis}, with intervals over seeds"))
+    title, what = FIGURES.get(name, (f"Ablation: {axis}", f"score by {axis}, with intervals over seeds"))
     tasks = plan.tasks if name in FIGURES else plan.axes[axis].tasks
     where = ", ".join(get(task).title for task in tasks)
     (image,) = _files(folder, name, ("png",))

@@ -21,7 +21,7 @@ Values = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Predictions:
-    """Predictions of one variant on the primary dev split of one task, for several seeds."""
+    """Predictions of one variant on the primary split of one task, for several seeds."""
 
     task: Task
     variant: str
@@ -109,7 +109,7 @@ def pair(variant: Predictions, baseline: Predictions) -> tuple[Predictions, Pred
 
 
 def _read(task: Task, file: str) -> pd.DataFrame:
-    """Return the examples of the primary dev split, sorted by idx."""
+    """Return the examples of the primary split, sorted by idx."""
     split = task.primary_split
     frame = read_predictions(file, ["split", "idx", "label", "prediction"])
     rows = frame[frame["split"] == split].sort_values("idx", ignore_index=True)

@@ -67,7 +67,7 @@ class AblationTable:
         yield Cell(count_range(sorted({one.n for one in found if one})))
 
     def _caption(self) -> str:
-        what = f"Ablation of {self.axis.name}: GLUE dev primary scores (×100)"
+        what = f"Ablation of {self.axis.name}: GLUE {{split}} primary scores (×100)"
         spread = "Mean ± sample standard deviation over seeds."
         data = data_text(replace(self.spec, tasks=self.axis.tasks), what)
         return f"{data} {model_text(self.spec)} {spread} {selection_text(self.spec)}"

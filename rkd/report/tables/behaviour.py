@@ -100,7 +100,7 @@ class Behaviour:
         yield Cell(count_range([len(self.files[row, task])] if found else []))
 
     def _caption(self) -> str:
-        what = "Behaviour on GLUE dev beside the score,"
+        what = "Behaviour on GLUE {split} beside the score,"
         return f"{data_text(self.spec, what)} {model_text(self.spec)} {selection_text(self.spec)}"
 
     def _notes(self) -> Iterator[Note]:
@@ -110,7 +110,7 @@ class Behaviour:
                 f"Gap closed: (score − {names[BASELINE]}) / (teacher − {names[BASELINE]}), with Fieller's interval; "
                 "undefined where the teacher is not significantly better: the gap may be noise."
             )
-        yield Note("Agreement: dev examples on which the student predicts what the teacher of the same seed does.")
+        yield Note("Agreement: examples on which the student predicts what the teacher of the same seed does.")
         yield Note(
             "NLL: negative log-likelihood of the label, in nats. ECE: expected calibration error in 15 bins of equal "
             "size; a perfectly calibrated model with the same confidences has the value in the next column."

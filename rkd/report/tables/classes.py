@@ -1,4 +1,4 @@
-"""The table of classes: precision, recall and F1 of every row on every class of every task, on dev."""
+"""The table of classes: precision, recall and F1 of every row on every class of every task."""
 
 import math
 from collections.abc import Iterable, Iterator, Mapping
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from rkd.metrics.by_class import by_class
 from rkd.metrics.facts import MOST_CLASSES
-from rkd.report.captions import data_text, model_text, selection_text
+from rkd.report.captions import data_text, model_text, selection_text, split_text
 from rkd.report.rendering.grid import Cell, Grid, Note, Section
 from rkd.report.statistics.intervals import Interval, seed_interval
 from rkd.report.statistics.predictions import Predictions
@@ -98,13 +98,13 @@ class Classes:
             yield (Cell(label), *cells, taken, Cell(str(len(self.files[task, row]))))
 
     def _caption(self) -> str:
-        what = "Scores of every class on GLUE dev (×100),"
+        what = "Scores of every class on GLUE {split} (×100),"
         tasks = tuple(task for task in self.spec.tasks if (task, 0) in self.support)
         data = data_text(replace(self.spec, tasks=tasks or self.spec.tasks), what)
         return f"{data} {model_text(self.spec)} {selection_text(self.spec)}"
 
     def _notes(self) -> Iterator[Note]:
-        yield Note("Mean ± sample standard deviation over seeds. n: dev rows of the class.")
+        yield Note(f"Mean ± sample standard deviation over seeds. n: {split_text(self.spec.tasks)} rows of the class.")
         yield Note(f"{MISSING}: undefined for a seed, as precision is where the class is never predicted.")
         yield Note(
             "Mostly taken for: the wrong class that examples of this one get most often, in percent of them over all "

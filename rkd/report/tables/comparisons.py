@@ -1,4 +1,4 @@
-"""The table of comparisons, paired by seed and dev example.
+"""The table of comparisons, paired by seed and example.
 
 Every variant is compared with `kd` and `finetune`. A variant that changes a setting of a method, called a control, is
 also compared with the variant of that method.
@@ -38,7 +38,7 @@ _HEADS = (
     "Verdict",
     "P(better)",
     "Detectable",
-    "Dev error",
+    "Sampling error",
     "Seeds",
     "Needed",
 )
@@ -156,14 +156,14 @@ class Comparisons:
         return Grid((("", _HEADS),), sections, self._caption(), tuple(map(Note, self._remarks())))
 
     def _caption(self) -> str:
-        what = "Differences of GLUE dev primary scores (×100) between variants, paired by seed and dev example,"
+        what = "Differences of GLUE {split} primary scores (×100) between variants, paired by seed and example,"
         return f"{data_text(self.spec, what)} {model_text(self.spec)} {selection_text(self.spec)}"
 
     def _remarks(self) -> Iterator[str]:
         if self.missing:
             yield f"{self.missing} of {self.runs} runs are missing; a comparison without a common seed is {MISSING}."
         yield (
-            "Interval and p: variance over seeds plus the covariance that all seeds share through the dev examples "
+            "Interval and p: variance over seeds plus the covariance that all seeds share through the examples "
             f"({self.resamples} resamples); see docs/statistics.md."
         )
         margin = f"±{100 * self.margin:g}"
@@ -179,14 +179,14 @@ class Comparisons:
         )
         yield "P(better): the probability that a run of the first variant scores above one of the second (ties: half)."
         yield (
-            "Dev error: standard error of one run's score due to the sampling of dev examples. A difference below "
+            "Sampling error: standard error of one run's score due to the sampling of examples. A difference below "
             "twice this value, seen in one run, is not evidence."
         )
         if self.clustered:
             titles = ", ".join(get(task).title for task in self.clustered)
-            yield f"Related dev examples are resampled in groups on {titles}."
+            yield f"Related examples are resampled in groups on {titles}."
         if any(one.examples_only for one in self.found.values()):
-            yield "With one seed, interval and p reflect the dev examples only; the variance over seeds is unknown."
+            yield "With one seed, interval and p reflect the examples only; the variance over seeds is unknown."
         if any(one.task == AVERAGE for one in self.found.values()):
             yield (
                 "Average: mean over tasks of the primary score, without WNLI and without custom tasks beside GLUE's; "

@@ -1,4 +1,4 @@
-"""The main dev table: measured rows and, in a separate section, rows from the literature.
+"""The main table: measured rows and, in a separate section, rows from the literature.
 
 Numbers are points (fractions × 100). No number is bold, because the highest mean of a few seeds is not a tested
 difference.
@@ -33,7 +33,7 @@ _NAN = float("nan")
 
 
 class Column(NamedTuple):
-    """A column of scores: a metric on a dev split of a task."""
+    """A column of scores: a metric on a split of a task."""
 
     task: Task
     split: str
@@ -41,8 +41,8 @@ class Column(NamedTuple):
 
     @property
     def part(self) -> str:
-        """The suffix that distinguishes the task's dev splits: "matched", "mismatched" or ""."""
-        return self.split.removeprefix("validation").strip("_")
+        """The suffix that distinguishes the task's splits: "matched", "mismatched" or ""."""
+        return self.split.removeprefix("validation").removeprefix("test").strip("_")
 
     @property
     def name(self) -> str:
@@ -175,7 +175,7 @@ def columns(tasks: Iterable[str]) -> tuple[Column, ...]:
     return tuple(
         Column(task, split, metric)
         for task in map(get, tasks)
-        for split in task.dev_splits
+        for split in task.compared_splits
         for metric in sorted(task.metrics, key=lambda name: name != "f1")
     )
 

@@ -216,11 +216,35 @@ def test_what_is_not_given_has_its_default(tmp_path):
         ({"text": "first"}, ".text: found 'first' (text); expected a list of one or two column names"),
         ({"dev_fraction": 1.5}, ".dev_fraction: found 1.5; expected a number above 0 and below 1"),
         ({"tst": "x"}, ".tst: found this unknown key"),
+        ({"compare_on": "train"}, ".compare_on: found 'train' (text); expected one of dev, test"),
+        ({"compare_on": "test"}, ".compare_on: found test, without the key test; expected dev, or a labelled file"),
     ],
 )  # fmt: skip
 def test_problems_of_an_entry(tmp_path, changes, problem):
     found = [str(one) for one in check(config(tmp_path, **changes))]
     assert any(text.startswith(f"custom_tasks.pairs{problem}") for text in found), found
+
+
+@pytest.mark.parametrize(
+    ("rows", "names", "found"),
+    [
+        (
+            [("a", "b", "1"), ("c", "d", ""), ("e", "f", None)],
+            None,
+            "found 2 of 3 rows without a label, the first in row 2",
+        ),
+        ([], None, "found no rows; expected a label in every row"),
+        ([("a", "b", "1")], ("first", "label", "other"), "same?"),
+    ],
+)
+def test_a_comparison_on_test_needs_all_its_labels(tmp_path, rows, names, found):
+    test = write(tmp_path / "test.csv", rows, names or ("first", "label", "same?"))
+    assert check(config(tmp_path, test=test)) == []
+    (problem,) = check(config(tmp_path, test=test, compare_on="test"))
+    assert str(problem).startswith("custom_tasks.pairs.test: found ")
+    assert found in str(problem)
+    assert "compare_on is test" in str(problem)
+    assert check(config(tmp_path, tasks=("cola",), test=test, compare_on="test")) == []
 
 
 def test_names_are_paths_and_no_task_of_glue(tmp_path):
@@ -252,6 +276,40 @@ def test_a_change_of_the_task_runs_what_it_concerns(tmp_path, changes, prepares,
     for spec in (lambda plan: plan.teacher("pairs", 1), lambda plan: plan.student("pairs", "kd", 1)):
         assert (spec(before).json() != spec(after).json()) is trains
     assert (before.metrics("pairs", "kd", 1) != after.metrics("pairs", "kd", 1)) is scores
+
+
+def test_the_split_of_the_comparison_changes_scores_alone(tmp_path):
+    test = write(tmp_path / "test.csv")
+    dev, on_test = (Plan(load(config(tmp_path, test=test, compare_on=split))) for split in ("dev", "test"))
+    assert dev.data("pairs").json() == on_test.data("pairs").json()
+    assert dev.runs() == on_test.runs()
+    assert dev.metrics("pairs", "kd", 1) == Plan(load(config(tmp_path, test=test))).metrics("pairs", "kd", 1)
+    spec = on_test.metrics("pairs", "kd", 1)
+    frame = pd.DataFrame(
+        [("validation", 0, 1.0, 1.0), ("test", 0, 1.0, 0.0), ("test", 1, 0.0, 0.0)],
+        columns=["split", "idx", "label", "prediction"],
+    )
+    found = metrics.metrics_file(spec, frame)
+    assert {split: scores["accuracy"] for split, scores in found["splits"].items()} == {"validation": 1.0, "test": 0.5}
+    assert found["primary_score"] == 0.5
+    assert metrics.metrics_file(dev.metrics("pairs", "kd", 1), frame)["primary_score"] == 1.0
+    with pytest.raises(RkdError, match="predictions of test: pairs: 1 of 2 labels are NaN"):
+        metrics.metrics_file(spec, frame.assign(label=[1.0, None, 0.0]))
+
+
+def test_captions_say_the_split_of_each_task(tmp_path):
+    test = write(tmp_path / "test.csv")
+    for tasks, text in {
+        ("pairs",): "Test scores (×100) on pairs (custom data, not GLUE).",
+        (
+            "mrpc",
+            "pairs",
+        ): "Dev or test scores (×100) on GLUE's MRPC (dev) and on pairs (test) (custom data, not GLUE).",
+    }.items():
+        plan = Plan(load({**config(tmp_path, tasks=tasks, test=test, compare_on="test"), "glue_dir": str(tmp_path)}))
+        spec = ReportSpec.from_json(plan.report().json())
+        assert data_text(spec) == text
+        assert [column.split for column in columns(tasks)][-1] == "test"
 
 
 def test_glue_s_specs_do_not_change_by_own_tasks(tmp_path):

@@ -55,6 +55,17 @@ def test_a_column_of_a_custom_task_groups_its_examples_and_changes_no_run(tmp_pa
         read_grouping(spec, {"train": str(tmp_path / "train.csv")})
 
 
+def test_the_groups_are_those_of_the_test_file_where_tables_compare_on_it(tmp_path):
+    text = "doc,t,y\n" + "".join(f"d{row // 3},text {row},{'ab'[row % 2]}\n" for row in range(30))
+    (tmp_path / "test.csv").write_text("doc,t,y\nx,one,a\nx,two,b\nz,three,a\n")
+    given = {"test": str(tmp_path / "test.csv")}
+    spec = own(tmp_path, text, **given, compare_on="test").clusters("mine")
+    assert read_grouping(spec, given | {"train": str(tmp_path / "train.csv")}) == {
+        "test": ([0, 1, 2], [["x", "x", "z"]])
+    }
+    assert spec.decides != own(tmp_path, text, **given).clusters("mine").decides
+
+
 def test_a_row_without_a_value_is_named(tmp_path):
     text = "doc,t,y\n" + "".join(f"{'' if row == 4 else 'd'},text {row},{'ab'[row % 2]}\n" for row in range(30))
     spec = own(tmp_path, text).clusters("mine")

@@ -124,7 +124,7 @@ def test_it_prints_signs_intervals_and_corrections(files):
     assert "| +" in shown
     assert " to +" in shown
     assert re.search(r"\| 0\.0\d\d \|  better \|      1\.00 \|", shown)
-    assert "paired by seed and dev example, on CoLA, RTE" in markdown
+    assert "paired by seed and example, on CoLA, RTE" in markdown
     assert "equivalent if it lies within ±0.5 points" in markdown
     assert "missing" not in markdown
     latex = comparisons(SPEC, files, resamples=200).grid().latex("tab:c")
@@ -207,7 +207,7 @@ def test_related_examples_are_resampled_in_groups(files, tmp_path):
     )
     ratio = grouped.frame()["sampling_error"] / single.frame()["sampling_error"]
     assert ratio.tolist() == pytest.approx([math.sqrt(10)] * 3, rel=0.1)
-    assert "Related dev examples are resampled in groups on RTE." in grouped.grid().markdown()
+    assert "Related examples are resampled in groups on RTE." in grouped.grid().markdown()
     assert "in groups" not in single.grid().markdown()
     pd.DataFrame({**content, "idx": np.arange(N) + 1}).to_parquet(file)
     with pytest.raises(RkdError, match=r"rte\.parquet: found no cluster for 1 examples of validation"):
@@ -247,7 +247,7 @@ def test_missing_runs_are_dashes_and_counted(files):
 def test_one_seed_is_said(files):
     spec = replace(SPEC, seeds=(1,))
     table = comparisons(spec, [file for file in files if "seed-1/" in file], resamples=100)
-    assert "With one seed, interval and p reflect the dev examples only" in table.grid().markdown()
+    assert "With one seed, interval and p reflect the examples only" in table.grid().markdown()
 
 
 def test_foreign_runs_and_missing_baselines_are_errors(files):
