@@ -162,8 +162,10 @@ class ReptileKD(KD):
         """Set the gradient of each mapped θ_T to θ_T − θ'_S, or to θ_S − θ'_S with outer_target "step"."""
         for student, teacher in self.pairs:
             origin = student if self.outer_target == "step" else teacher
-            last_use = self.looks_ahead and self.last_pair[student] is teacher
-            teacher.grad = torch.sub(origin, self.ahead[student], out=self.ahead[student] if last_use else None)
+            ahead = self.ahead.get(student)
+            last_use = ahead is not None and self.looks_ahead and self.last_pair[student] is teacher
+            # A frozen θ_S is not updated, so that θ'_S is θ_S.
+            teacher.grad = torch.sub(origin, student if ahead is None else ahead, out=ahead if last_use else None)
         if self.looks_ahead:
             self.ahead = {}  # their memory now holds the pseudo-gradients
 

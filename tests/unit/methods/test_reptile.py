@@ -115,8 +115,15 @@ def test_a_gradient_that_is_there_is_added_to(monkeypatch):
         assert_same(model, other, 1e-9)
 
 
-def check_against_the_literal_method(strategy, student_layers, teacher_layers, labels):
+@pytest.mark.parametrize("frozen", ["embeddings", "layer.1", "attention.self.query"])
+def test_a_frozen_part_of_the_student_still_pulls_the_teacher(frozen):
+    check_against_the_literal_method("both", 2, 4, 2, frozen)
+
+
+def check_against_the_literal_method(strategy, student_layers, teacher_layers, labels, frozen=None):
     student, teacher = pair(student_layers, teacher_layers, labels)
+    for name, parameter in student.named_parameters():
+        parameter.requires_grad_(frozen is None or frozen not in name)
     before = copy.deepcopy(teacher)
     literal = LiteralReptileKD(copy.deepcopy(student), copy.deepcopy(teacher), strategy=strategy, **SETTINGS)
     method = reptile(student, teacher, strategy)
