@@ -276,6 +276,7 @@ def trained(folder):
             tokenizer=[f"{folder}/model/tokenizer.json", f"{folder}/model/tokenizer_config.json"],
         ),
         "predictions": f"{folder}/predictions.parquet",
+        "logits": f"{folder}/logits.parquet",
         "history": f"{folder}/history.jsonl",
         "run": f"{folder}/run.json",
     }

@@ -4,6 +4,7 @@
 rule compute_metrics:
     input:
         predictions=f"{RUN}/predictions.parquet",
+        logits=f"{RUN}/logits.parquet",
     output:
         METRICS,
     log:

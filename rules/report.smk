@@ -53,7 +53,7 @@ PRODUCTS = [
         ("Behaviour", "gap closed, agreement, calibration"),
         "behaviour",
         "make_behaviour_table.py",
-        {"predictions": ALL_PREDICTIONS, "clusters": CLUSTER_FILES},
+        {"predictions": ALL_PREDICTIONS, "metrics": ALL_METRICS, "clusters": CLUSTER_FILES},
         spec=SPEC,
     ),
     Product(

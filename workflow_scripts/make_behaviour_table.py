@@ -9,12 +9,12 @@ from rkd.utils.torch_setup import reuse_memory
 
 
 def main() -> None:
-    options = parser(__doc__, "--spec", "--predictions", "--out-dir")
+    options = parser(__doc__, "--spec", "--predictions", "--metrics", "--out-dir")
     add_clusters(options)
     args = options.parse_args()
     reuse_memory()
-    table = behaviour(args.spec, args.predictions, clusters=clusters_by_task(args.clusters))
-    write(table, args.out_dir, "behaviour", origin(__file__, [*args.predictions, *args.clusters]))
+    table = behaviour(args.spec, args.predictions, args.metrics, clusters=clusters_by_task(args.clusters))
+    write(table, args.out_dir, "behaviour", origin(__file__, [*args.predictions, *args.metrics, *args.clusters]))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Train one teacher or student: writes model/, predictions.parquet, history.jsonl and run.json."""
+"""Train one teacher or student: writes model/, predictions and logits, history.jsonl and run.json."""
 
 import logging
 from importlib import import_module

@@ -18,7 +18,7 @@ class Distilled(Result):
     """A finished distillation.
 
     Attributes:
-        folder: the student's run, with model/, predictions.parquet, history.jsonl and run.json.
+        folder: the student's run, with model/, predictions.parquet, logits.parquet, history.jsonl and run.json.
         metrics: `splits` (metrics by split), `primary_score`, and `teacher`, the teacher's primary score before the
             first step.
         predictions: columns split, idx (row of its file or table, from 0), label, prediction (names, or scores) and

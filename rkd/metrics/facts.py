@@ -33,6 +33,8 @@ METRICS = {
     "pearson": MetricFacts("Pearson", "Pear", of_scores=True),
     "spearmanr": MetricFacts("Spearman", "Spear", of_scores=True),
 }
+# Measures of likelihood and calibration in metrics files: nats, and two fractions.
+PROBABILISTIC = ("nll", "calibration_error", "calibration_noise")
 # Tables list the scores of single classes up to this number.
 MOST_CLASSES = 20
 # Metrics of custom tasks that do not set any.

@@ -19,10 +19,26 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import log_softmax
 
 from rkd.errors import RkdError
+from rkd.metrics.facts import PROBABILISTIC
 
 BINS = 15
 
 Values = NDArray[np.float64]
+
+
+def probabilistic(logits: ArrayLike, labels: ArrayLike) -> dict[str, float]:
+    """Compute all measures of one split for a metrics file, by the names in PROBABILISTIC.
+
+    Args:
+        logits: shape (examples, classes).
+        labels: class ids, shape (examples,).
+
+    Raises:
+        RkdError: as `negative_log_likelihood`.
+    """
+    z, y = np.asarray(logits, dtype=np.float64), np.asarray(labels)
+    values = (negative_log_likelihood(z, y), expected_calibration_error(z, y), calibration_noise(z))
+    return dict(zip(PROBABILISTIC, values, strict=True))
 
 
 def negative_log_likelihood(logits: ArrayLike, labels: ArrayLike) -> float:

@@ -31,9 +31,7 @@ from rkd.tasks import Task, get, primary_score
 if TYPE_CHECKING:
     import pandas as pd
 
-    from rkd.specs.metrics import MetricsSpec  # training imports this module, and would depend on the spec
-
-__all__ = ["compute", "from_predictions", "metrics_file"]
+__all__ = ["compute", "from_predictions"]
 
 Values = NDArray[np.float64]
 
@@ -96,19 +94,6 @@ def from_predictions(task: str | Task, frame: "pd.DataFrame") -> dict[str, Any]:
             raise RkdError(f"predictions of {split}: {error}") from None
         splits[split] = {**scores, "rows": len(rows)}
     return {"splits": splits, "primary_score": primary_score(task, splits[task.primary_split])}
-
-
-def metrics_file(spec: "MetricsSpec", frame: "pd.DataFrame") -> dict[str, Any]:
-    """Return the content of a metrics file: the run that made the predictions, and their scores.
-
-    Args:
-        spec: the run; its fields are part of the file.
-        frame: predictions, as for `from_predictions`.
-
-    Raises:
-        RkdError: the task is unknown, or `from_predictions` refuses the predictions.
-    """
-    return spec.as_dict() | from_predictions(get(spec.task, spec.custom_task), frame)
 
 
 def _labelled_tests(task: Task, frame: "pd.DataFrame") -> list[str]:

@@ -9,6 +9,7 @@ import pandas as pd
 from jsonschema import Draft202012Validator
 
 from rkd.errors import RkdError
+from rkd.metrics.facts import PROBABILISTIC
 from rkd.runs.history import read_history
 from rkd.runs.metrics import read_metrics as read_metrics_file
 from rkd.runs.paths import run_of
@@ -26,9 +27,9 @@ def read_metrics(paths: Iterable[str | Path]) -> pd.DataFrame:
     """Read metrics files, one row per number.
 
     Returns:
-        A frame with the columns task, variant, method, seed, split, metric, value (a fraction, NaN where
-        undefined), rows (examples scored), synthetic and file. The primary score is the metric
-        "primary_score" of the task's primary split.
+        A frame with the columns task, variant, method, seed, split, metric, value (a fraction, or nats; NaN where
+        undefined), rows (examples scored), synthetic and file. The primary score is the metric "primary_score" of the
+        task's primary split. The measures of PROBABILISTIC are there where the file has them.
 
     Raises:
         RkdError: a file is missing or broken, lacks a split or metric of its task, or repeats a run.
@@ -73,6 +74,8 @@ def _metrics_records(file: str) -> list[dict[str, Any]]:
         values = {name: scores[name] for name in task.metrics}
         if split == task.primary_split:
             values[PRIMARY] = found["primary_score"]
+            measured = found.get("probabilistic", {}).get(split, {})
+            values |= {name: measured[name] for name in PROBABILISTIC if name in measured}
         records += [
             {**run, "split": split, "metric": name, "value": _number(value), "rows": scores["rows"]}
             for name, value in values.items()

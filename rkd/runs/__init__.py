@@ -5,7 +5,7 @@
 | paths       | task, variant and seed from a path, and the paths of a run         |
 | record      | run.json: the spec, digests of outputs, data, code and machine     |
 | history     | history.jsonl: one evaluation per line                             |
-| predictions | predictions.parquet                                                |
+| predictions | predictions.parquet, logits.parquet                                |
 | metrics     | a run's metrics file                                               |
 | manifest    | manifest.json of the prepared data                                 |
 | prepared    | the same for trainings, which first compare every file             |

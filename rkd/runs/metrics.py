@@ -15,6 +15,7 @@ from rkd.utils.json_values import NON_EMPTY, checked, object_schema, read_json
 _FRACTION = {"type": ["number", "null"], "minimum": -1, "maximum": 1}
 _METRICS = Draft202012Validator(
     object_schema(
+        ["task", "variant", "method", "seed", "splits", "primary_score", "synthetic"],
         task=NON_EMPTY,
         variant=NON_EMPTY,
         method=NON_EMPTY,
@@ -30,6 +31,10 @@ _METRICS = Draft202012Validator(
         },
         primary_score=_FRACTION,
         synthetic={"type": "boolean"},
+        probabilistic={
+            "type": "object",
+            "additionalProperties": {"type": "object", "additionalProperties": {"type": ["number", "null"]}},
+        },
     )
 )
 

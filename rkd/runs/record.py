@@ -16,7 +16,7 @@ from rkd.utils.json_values import NON_EMPTY, WORD, checked, object_schema, read_
 log = logging.getLogger("rkd")
 
 # What a training leaves in its run's folder, beside run.json.
-OUTPUTS = ("model", "predictions.parquet", "history.jsonl")
+OUTPUTS = ("model", "predictions.parquet", "logits.parquet", "history.jsonl")
 
 _DIGESTS = {"type": ["object", "null"], "additionalProperties": {"type": "string"}}
 _SPEC = object_schema(

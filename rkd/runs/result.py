@@ -22,7 +22,7 @@ class Result:
     """The result of a finished run.
 
     Attributes:
-        folder: the run's folder, with model/, predictions.parquet, history.jsonl and run.json.
+        folder: the run's folder, with model/, predictions.parquet, logits.parquet, history.jsonl and run.json.
         metrics: `splits` (metrics by split), `primary_score`, and `teacher`, the teacher's primary score before the
             first step, where there is a teacher.
         predictions: columns split, idx (row of its file or table, from 0), label, prediction (names, or scores) and

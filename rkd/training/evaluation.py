@@ -59,7 +59,7 @@ def dev_primary_score(task: Task, dev: dict[str, dict[str, float]]) -> float:
 
 
 def predictions_frame(task: Task, z: dict[str, Tensor], splits: dict[str, Split]) -> pd.DataFrame:
-    """Collect predictions and logits in one table, the content of predictions.parquet.
+    """Collect predictions and logits in one table, for predictions.parquet and logits.parquet.
 
     Returns:
         Columns split, idx, label (NaN where unknown), prediction (class id or score), logit_0 … logit_{classes−1}.

@@ -21,6 +21,7 @@ from rkd.models import loading
 from rkd.models.outputs import gives_sets
 from rkd.models.soft_labels import SoftLabels, divisor_for_entropy, mean_entropy
 from rkd.models.tokenizer import load_tokenizer, save_tokenizer
+from rkd.runs.predictions import write_predictions
 from rkd.runs.prepared import TOKENIZER
 from rkd.specs.identity import LEFT, in_store
 from rkd.specs.jobs import RunSpec
@@ -53,9 +54,9 @@ def run(
     checkpoint_minutes: float = 15,
     tensorboard: Path | None = None,
 ) -> None:
-    """Train one run of the plan and write model/, predictions.parquet, history.jsonl and run.json into `out`.
+    """Train one run of the plan; write model/, {predictions,logits}.parquet, history.jsonl and run.json into `out`.
 
-    All four appear together at the end, run.json last: a folder with a run.json holds a complete run.
+    All appear together at the end, run.json last: a folder with a run.json holds a complete run.
 
     Args:
         spec: what to train.
@@ -130,7 +131,7 @@ def run(
         with checkpoint.interruptible():
             z = loop.all_logits(method.student, "student", predicted, accelerator.device)
         with staged(out, last="run.json") as folder:
-            evaluation.predictions_frame(task, z, predicted).to_parquet(folder / "predictions.parquet", index=False)
+            write_predictions(evaluation.predictions_frame(task, z, predicted), folder)
             cast(PreTrainedModel, method.student).save_pretrained(folder / "model")
             tokenizer.model_max_length = max_length  # later users truncate texts as training did
             save_tokenizer(tokenizer, folder / "model")

@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from rkd.errors import RkdError
-from rkd.metrics.scores import metrics_file
+from rkd.metrics.file import metrics_file
 from rkd.runs.paths import Run, located, store_of
+from rkd.runs.predictions import read_predictions
 from rkd.specs.base import read
 from rkd.specs.metrics import MetricsSpec
 from rkd.utils.files import jsonable
@@ -64,15 +65,14 @@ def _same_run(path: Path, recorded: Mapping[str, Any], record: Mapping[str, Any]
 
 
 def _same_scores(path: Path, recorded: Mapping[str, Any], predictions: Path) -> Findings:
-    import pandas as pd
-
     try:
-        frame = pd.read_parquet(predictions, columns=["split", "idx", "label", "prediction"])
+        frame = read_predictions(predictions)
         names = [field.name for field in fields(MetricsSpec)]
         spec = read(MetricsSpec, {name: recorded[name] for name in names if name in recorded}, "its run")
         made = jsonable(metrics_file(spec, frame))
     except (RkdError, OSError, ValueError, KeyError) as error:
         yield finding(MISMATCH, path, f"its predictions give no metrics: {error}")
         return
-    found = {key: value for key, value in recorded.items() if key != "predictions_sha256"}
+    unread = {"predictions_sha256"} | ({"probabilistic"} if "probabilistic" not in made else set())  # no logits
+    found = {key: value for key, value in recorded.items() if key not in unread}
     yield from differences(MISMATCH, path, found, made, "its predictions give")

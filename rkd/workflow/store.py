@@ -166,7 +166,7 @@ $ {command}
 | started, last run started | {first}, {last} (UTC) |
 | training time | {hours:.1f} h in {runs} runs, one after the other |
 
-`report/index.html` shows everything on one page. Weights{left_out} are not kept; the command makes them again.
+`report/index.html` shows everything on one page. Weights and logits{left_out} are not kept; the command makes them again.
 `rkd verify results/published/{name}` compares the files with their records.
 """
 
@@ -175,7 +175,7 @@ def keep(name: str, results: Path, command: str = "") -> Path:
     """Copy the small files of an experiment to results/published/NAME, with a README to fill in.
 
     Kept are tables, figures, report, metrics, the records and histories of its runs, the manifests of its data, and
-    predictions of up to 5 MiB.
+    predictions of up to 5 MiB. Weights and logits are not kept.
 
     Args:
         name: the experiment.
@@ -248,5 +248,5 @@ def _readme(name: str, records: Sequence[Mapping[str, Any]], command: str, large
         last=started[-1],
         hours=sum(float(each.get("seconds", 0)) for each in records) / 3600,
         runs=len(records),
-        left_out=" and large predictions" if large else "",
+        left_out=", and large predictions," if large else "",
     )

@@ -91,6 +91,7 @@ def outcome(out: Path) -> dict[str, Any]:
     return {
         "history": [{key: value for key, value in line.items() if key != "seconds"} for line in history],
         "predictions": (out / "predictions.parquet").read_bytes(),
+        "logits": (out / "logits.parquet").read_bytes(),
         "weights": (out / "model" / "model.safetensors").read_bytes(),
     }
 

@@ -58,6 +58,7 @@ def test_every_run_leaves_its_files(finished):
             "model/model.safetensors",
             "model/config.json",
             "predictions.parquet",
+            "logits.parquet",
             "history.jsonl",
             "run.json",
         ):

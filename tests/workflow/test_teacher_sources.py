@@ -62,7 +62,7 @@ def test_an_ensemble_is_of_all_seeds(finished):
     logits = []
     for seed in (1, 2):
         folder = finished.folder / "results/runs/mrpc" / f"teacher-{record(finished, 'kd')['inputs']['teacher']}"
-        frame = pd.read_parquet(folder / f"seed-{seed}" / "predictions.parquet")
+        frame = pd.read_parquet(folder / f"seed-{seed}" / "logits.parquet")
         frame = frame[frame["split"] == "validation"]
         logits.append(torch.tensor(frame[[name for name in frame if name.startswith("logit_")]].to_numpy()))
     mean = torch.stack([z.softmax(dim=-1) for z in logits]).mean(dim=0).log()

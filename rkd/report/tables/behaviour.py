@@ -10,10 +10,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
-from rkd.metrics.probabilistic import calibration_noise, expected_calibration_error, negative_log_likelihood
+from rkd.metrics.facts import PROBABILISTIC
 from rkd.report.captions import data_text, model_text, selection_text
+from rkd.report.inputs import read_metrics
 from rkd.report.rendering.grid import Cell, Grid, Note, Section
 from rkd.report.statistics.comparison import RESAMPLES
 from rkd.report.statistics.gap import Gap, gap_closed
@@ -21,13 +21,12 @@ from rkd.report.statistics.intervals import Interval, seed_interval
 from rkd.report.statistics.predictions import Predictions
 from rkd.report.tables.base import MISSING, count_range
 from rkd.runs.paths import run_of
-from rkd.runs.predictions import read_predictions
 from rkd.specs.jobs import TEACHER
 from rkd.specs.report import ReportSpec
-from rkd.tasks import Task, get
+from rkd.tasks import get
 
 BASELINE = "finetune"
-MEASURES = ("agreement", "nll", "calibration_error", "calibration_noise")
+MEASURES = ("agreement", *PROBABILISTIC)
 _HEADS = ("Gap closed, %", "95 % interval", "Agreement, %", "NLL", "ECE, %", "of which noise", "Seeds")
 _SCALES = {"agreement": 100.0, "nll": 1.0, "calibration_error": 100.0, "calibration_noise": 100.0}
 Key = tuple[str, str]
@@ -124,6 +123,7 @@ class Behaviour:
 def behaviour(
     spec: ReportSpec,
     predictions: Iterable[str],
+    metrics: Iterable[str],
     resamples: int = RESAMPLES,
     clusters: Mapping[str, str] | None = None,
 ) -> Behaviour:
@@ -132,6 +132,7 @@ def behaviour(
     Args:
         spec: variants and tasks of the table.
         predictions: predictions.parquet files of teachers and students; runs may be missing.
+        metrics: their metrics files, which have likelihood and calibration.
         resamples: number of bootstrap samples of the dev examples, for the gaps.
         clusters: files with groups of related dev examples by task, which are resampled together.
 
@@ -147,6 +148,8 @@ def behaviour(
         if files
         else {}
     )
+    scored = read_metrics(metrics)
+    spec.admit(scored)
     measures: dict[Key, dict[str, Interval]] = {}
     gaps: dict[Key, Gap] = {}
     for task in spec.tasks:
@@ -154,7 +157,7 @@ def behaviour(
         for row in spec.labels():
             if (own := runs.get((row, task))) is None:
                 continue
-            measures[row, task] = _measures(get(task), own, None if row == TEACHER else teacher)
+            measures[row, task] = _measures(own, None if row == TEACHER else teacher, scored)
             if row in (TEACHER, BASELINE) or baseline is None or teacher is None:
                 continue
             if {*own.seeds} & {*baseline.seeds} & {*teacher.seeds}:
@@ -162,22 +165,14 @@ def behaviour(
     return Behaviour(spec, measures, gaps, {key: runs[key].files for key in measures})
 
 
-def _measures(task: Task, own: Predictions, teacher: Predictions | None) -> dict[str, Interval]:
+def _measures(own: Predictions, teacher: Predictions | None, scored: pd.DataFrame) -> dict[str, Interval]:
     found: dict[str, Sequence[float]] = {name: [math.nan] for name in MEASURES}
-    if not task.regression:
-        if not task.multi_label:
-            logits = [_logits(task, file) for file in own.files]
-            found["nll"] = [negative_log_likelihood(z, own.labels) for z in logits]
-            found["calibration_error"] = [expected_calibration_error(z, own.labels) for z in logits]
-            found["calibration_noise"] = [calibration_noise(z) for z in logits]
-        shared = [] if teacher is None else [seed for seed in own.seeds if seed in teacher.seeds]
-        if teacher is not None and shared:
-            same = own.of(shared).predictions == teacher.of(shared).predictions
-            found["agreement"] = same.mean(axis=1).tolist()
+    runs = scored[(scored["task"] == own.task.name) & (scored["variant"] == own.variant)]
+    for name in PROBABILISTIC:
+        if values := runs[runs["metric"] == name].sort_values("seed")["value"].to_list():
+            found[name] = values
+    shared = [] if teacher is None else [seed for seed in own.seeds if seed in teacher.seeds]
+    if teacher is not None and shared and not own.task.regression:
+        same = own.of(shared).predictions == teacher.of(shared).predictions
+        found["agreement"] = same.mean(axis=1).tolist()
     return {name: seed_interval(_SCALES[name] * np.asarray(values)) for name, values in found.items()}
-
-
-def _logits(task: Task, file: str) -> NDArray[np.float64]:
-    frame = read_predictions(file)
-    rows = frame[frame["split"] == task.primary_split].sort_values("idx")
-    return rows[[f"logit_{column}" for column in range(task.num_labels)]].to_numpy(dtype=np.float64)

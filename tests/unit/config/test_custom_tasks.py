@@ -16,6 +16,7 @@ from rkd.data import load_raw
 from rkd.data.prepare import prepare
 from rkd.errors import RkdError
 from rkd.metrics import scores as metrics
+from rkd.metrics.file import metrics_file
 from rkd.metrics.weighted import primary_scores
 from rkd.report.captions import data_text
 from rkd.report.names import score_name
@@ -289,12 +290,12 @@ def test_the_split_of_the_comparison_changes_scores_alone(tmp_path):
         [("validation", 0, 1.0, 1.0), ("test", 0, 1.0, 0.0), ("test", 1, 0.0, 0.0)],
         columns=["split", "idx", "label", "prediction"],
     )
-    found = metrics.metrics_file(spec, frame)
+    found = metrics_file(spec, frame)
     assert {split: scores["accuracy"] for split, scores in found["splits"].items()} == {"validation": 1.0, "test": 0.5}
     assert found["primary_score"] == 0.5
-    assert metrics.metrics_file(dev.metrics("pairs", "kd", 1), frame)["primary_score"] == 1.0
+    assert metrics_file(dev.metrics("pairs", "kd", 1), frame)["primary_score"] == 1.0
     with pytest.raises(RkdError, match="predictions of test: pairs: 1 of 2 labels are NaN"):
-        metrics.metrics_file(spec, frame.assign(label=[1.0, None, 0.0]))
+        metrics_file(spec, frame.assign(label=[1.0, None, 0.0]))
 
 
 def test_captions_say_the_split_of_each_task(tmp_path):

@@ -16,6 +16,7 @@ import sklearn.metrics
 
 from rkd.errors import RkdError
 from rkd.metrics import scores as metrics
+from rkd.metrics.probabilistic import probabilistic
 from rkd.tasks import TASKS, get
 from tests.helpers import ROOT, TIMEOUT
 
@@ -166,6 +167,26 @@ def test_script_writes_the_metrics_file_with_null_for_undefined(tmp_path):
     found = json.loads((tmp_path / "metrics.json").read_text())
     assert re.fullmatch("[0-9a-f]{64}", found.pop("predictions_sha256"))
     assert found == {**SPEC, "splits": {"validation": expected}, "primary_score": None}
+
+
+def test_the_metrics_file_has_likelihood_and_calibration_where_there_are_logits(tmp_path):
+    frame = predictions_frame(get("mrpc"))
+    z = np.random.default_rng(0).normal(size=(len(frame), 2))
+    spec = {**SPEC, "task": "mrpc"}
+    assert run_script(tmp_path, frame, spec).returncode == 0
+    without = json.loads((tmp_path / "metrics.json").read_text())
+    beside = frame[["split", "idx"]].assign(logit_0=z[:, 0], logit_1=z[:, 1])
+    beside.to_parquet(tmp_path / "logits.parquet")
+    result = run_script(tmp_path, frame, spec)
+    assert result.returncode == 0, result.stderr
+    found = json.loads((tmp_path / "metrics.json").read_text())
+    dev = (frame["split"] == "validation").to_numpy()
+    assert found.pop("probabilistic") == {"validation": pytest.approx(probabilistic(z[dev], frame.loc[dev, "label"]))}
+    assert found == without
+    beside.iloc[::-1].to_parquet(tmp_path / "logits.parquet", index=False)
+    assert "logits.parquet: found other examples; expected those of predictions.parquet" in (
+        run_script(tmp_path, frame, spec).stderr
+    )
 
 
 @pytest.mark.parametrize(

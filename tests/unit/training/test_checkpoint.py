@@ -91,7 +91,13 @@ def test_every_row_ends_as_if_it_had_not_been_stopped(row, place, whole, tmp_pat
     (step,) = draw.sample(range(1, place.steps(row)), 1)
     sent, minutes = draw.choice([(signal.SIGTERM, NEVER), (signal.SIGKILL, 0), (signal.SIGKILL, NEVER)])
     assert end_of_killed_runs(place, row, tmp_path, [step], sent, minutes) == whole(row), (step, sent, minutes)
-    assert {path.name for path in tmp_path.iterdir()} == {"model", "predictions.parquet", "history.jsonl", "run.json"}
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "model",
+        "predictions.parquet",
+        "logits.parquet",
+        "history.jsonl",
+        "run.json",
+    }
 
 
 @pytest.mark.parametrize(("looks", "sent", "minutes"), [(5, signal.SIGTERM, NEVER), (5, signal.SIGKILL, 0)])
@@ -116,7 +122,7 @@ def test_a_kill_during_any_write_leaves_a_whole_checkpoint_and_no_half_output(pl
     """Checkpoints and outputs are written by many calls of the system; a run is killed at each of those drawn."""
     with pytest.MonkeyPatch.context() as patch:
         calls = at_write(patch, 0)
-        train(place, "reptile", tmp_path / "all", tmp_path / "state")
+        train(place, "reptile", tmp_path / "all", tmp_path / "all/state")
     assert {"save", "fsync", "replace", "unlink", "rmdir"} == set(calls)
     numbers = range(1, len(calls) + 1)
     for number in numbers if SOAK else sorted(draws("writes").sample(numbers, 3)):

@@ -21,6 +21,7 @@ from rkd.layer_map import LayerMap
 from rkd.methods import KD, FineTune, ReptileKD, kd
 from rkd.metrics import scores as metrics
 from rkd.models import loading
+from rkd.runs.predictions import read_predictions
 from rkd.specs.jobs import ModelSpec, RunSpec
 from rkd.tasks import get
 from rkd.training import evaluation, job, loop, tracking
@@ -141,11 +142,12 @@ def test_a_run_leaves_model_predictions_history_and_record(method, place, data, 
     assert {path.name for path in tmp_path.iterdir()} == {
         "model",
         "predictions.parquet",
+        "logits.parquet",
         "history.jsonl",
         "run.json",
     }
 
-    frame = pd.read_parquet(tmp_path / "predictions.parquet")
+    frame = read_predictions(tmp_path / "predictions.parquet")
     assert list(frame.columns) == ["split", "idx", "label", "prediction", "logit_0", "logit_1"]
     assert frame.dtypes.astype(str).to_dict() | {"split": "str"} == {
         "split": "str",
@@ -263,7 +265,7 @@ def test_the_same_spec_gives_the_same_run(method, place, data, teacher, tmp_path
         teachers=[guide] if guide else [],
         device="cpu",
     )
-    one, two, other = (pd.read_parquet(tmp_path / name / "predictions.parquet") for name in ("one", "two", "other"))
+    one, two, other = (read_predictions(tmp_path / name / "predictions.parquet") for name in ("one", "two", "other"))
     pd.testing.assert_frame_equal(one, two, check_exact=True)
     assert timeless(history_of(tmp_path / "one")) == timeless(history_of(tmp_path / "two"))
     weights = [sha256(tmp_path / name / "model" / "model.safetensors") for name in ("one", "two", "other")]
@@ -333,7 +335,7 @@ def test_nothing_but_plain_lines_where_there_is_no_terminal(place, data, tmp_pat
 def test_regression(method, place, data, teacher, tmp_path):
     guide = None if method == "finetune" else teacher("stsb")
     job.run(spec_of(place, "stsb", method), data("stsb"), tmp_path, teachers=[guide] if guide else [], device="cpu")
-    frame = pd.read_parquet(tmp_path / "predictions.parquet")
+    frame = read_predictions(tmp_path / "predictions.parquet")
     assert list(frame.columns) == ["split", "idx", "label", "prediction", "logit_0"]
     np.testing.assert_allclose(frame["prediction"], frame["logit_0"], rtol=0)
     dev = frame[frame["split"] == "validation"]
@@ -352,7 +354,7 @@ def test_regression(method, place, data, teacher, tmp_path):
 
 def test_mnli_has_two_dev_splits_and_predicts_ax(place, data, tmp_path):
     job.run(spec_of(place, "mnli", epochs=1), data("mnli"), tmp_path, device="cpu")
-    frame = pd.read_parquet(tmp_path / "predictions.parquet")
+    frame = read_predictions(tmp_path / "predictions.parquet")
     assert set(frame["split"]) == {
         "validation_matched",
         "validation_mismatched",
@@ -642,7 +644,7 @@ def test_gradient_accumulation_gives_the_same_run(place, data, tmp_path):
         spec = spec_of(place, "cola", gradient_accumulation=parts)
         spec = replace(spec, model=ModelSpec(str(tmp_path / "quiet.json")))
         job.run(spec, data("cola"), tmp_path / str(parts), device="cpu")
-        z.append(pd.read_parquet(tmp_path / str(parts) / "predictions.parquet")[["logit_0", "logit_1"]].to_numpy())
+        z.append(pd.read_parquet(tmp_path / str(parts) / "logits.parquet")[["logit_0", "logit_1"]].to_numpy())
     np.testing.assert_allclose(z[0], z[1], rtol=0, atol=1e-4)
 
 

@@ -1,5 +1,6 @@
-"""The table of behaviour: agreement, likelihood, calibration and the closed gap, from predictions."""
+"""The table of behaviour: agreement, likelihood, calibration and the closed gap, from predictions and metrics files."""
 
+import json
 import math
 from dataclasses import replace
 
@@ -7,8 +8,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from rkd.metrics.file import metrics_file
+from rkd.report.tables import behaviour as table
 from rkd.report.tables.base import write
-from rkd.report.tables.behaviour import behaviour
+from rkd.specs.metrics import MetricsSpec
 from rkd.specs.report import ReportSpec, Selection, Variant
 from rkd.tasks import get
 
@@ -37,8 +40,18 @@ def predictions(folder, variant, seed, right, task="rte", margin=1.0):
     split = get(task).primary_split
     content = {"split": split, "idx": np.arange(N), "label": labels * 1.0, "prediction": chosen * 1.0}
     content |= {f"logit_{j}": np.where(chosen == j, margin / 2, -margin / 2) for j in (0, 1)}
-    pd.DataFrame(content).to_parquet(path)
+    frame = pd.DataFrame(content)
+    frame.to_parquet(path)
+    path.with_name("metrics.json").write_text(
+        json.dumps(metrics_file(MetricsSpec(task, variant, "kd", seed, False), frame))
+    )
     return str(path)
+
+
+def behaviour(spec, files, **settings):
+    return table.behaviour(
+        spec, files, [file.replace("predictions.parquet", "metrics.json") for file in files], **settings
+    )
 
 
 @pytest.fixture
@@ -69,23 +82,23 @@ def test_measures_are_those_of_their_definitions(files):
 def test_a_gap_that_may_be_noise_is_undefined(tmp_path):
     rights = {"finetune": 0.6, "kd": 0.6, "teacher": 0.61}
     made = [predictions(tmp_path, name, seed, right) for name, right in rights.items() for seed in SPEC.seeds]
-    table = behaviour(SPEC, made, resamples=300)
-    assert math.isnan(table.frame().set_index("row").loc["kd", "gap_closed"])
-    assert "undefined" in table.grid().markdown()
+    found = behaviour(SPEC, made, resamples=300)
+    assert math.isnan(found.frame().set_index("row").loc["kd", "gap_closed"])
+    assert "undefined" in found.grid().markdown()
 
 
 def test_missing_runs_and_regression_are_dashes(files, tmp_path):
     students = [file for file in files if "/teachers/" not in file]
     spec = replace(SPEC, tasks=("rte", "stsb"))
     scores = predictions(tmp_path / "more", "kd", 1, 0.5, task="stsb")
-    table = behaviour(spec, [*students, scores], resamples=100)
-    frame = table.frame().set_index(["row", "task"])
+    found = behaviour(spec, [*students, scores], resamples=100)
+    frame = found.frame().set_index(["row", "task"])
     assert ("teacher", "rte") not in frame.index
     assert math.isnan(frame.loc[("kd", "rte"), "agreement"])
     assert math.isnan(frame.loc[("kd", "stsb"), "nll"])
-    markdown = table.grid().markdown()
+    markdown = found.grid().markdown()
     assert "Not defined for regression" in markdown
     assert "Teacher" in markdown
-    write(table, tmp_path / "out", "behaviour")
+    write(found, tmp_path / "out", "behaviour")
     assert (tmp_path / "out/behaviour.tex").is_file()
     assert behaviour(SPEC, [], resamples=100).frame().empty
