@@ -75,13 +75,13 @@ def main() -> None:
     parts = (("train", train), ("dev", dev), ("test", read_csv(intents / "clinc150/test.csv")))
     write(out, "clinc150", parts, ("text", "intent"))
 
-    for name, folder, columns in (
-        ("sst2", "SST-2", ("sentence", "label")),
-        ("stsb", "STS-B", ("sentence1", "sentence2", "score")),
-    ):
-        train, dev = split(read_tsv(glue / folder / "train.tsv"), 2000, 500)
-        parts = (("train", train), ("dev", dev), ("test", read_tsv(glue / folder / "dev.tsv")))
-        write(out, name, parts, columns)
+    train, dev = split(read_tsv(glue / "STS-B/train.tsv"), 1000, 500)
+    parts = (("train", train), ("dev", dev), ("test", read_tsv(glue / "STS-B/dev.tsv")))
+    write(out, "stsb", parts, ("sentence1", "sentence2", "score"))
+
+    (file,) = glue.glob("QQP/train*.tsv")
+    train, dev, test = split(read_tsv(file), 1000, 500, 5000)
+    write(out, "qqp", (("train", train), ("dev", dev), ("test", test)), ("question1", "question2", "is_duplicate"))
 
 
 if __name__ == "__main__":
