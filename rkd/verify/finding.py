@@ -23,7 +23,8 @@ MISMATCH, CHANGED, UNCHECKED = "mismatch", "changed since", "not checked"
 SHOWN = 3
 # Published results leave these parts out, each as a whole: weights, predictions, logits, prepared data and HTML tables.
 _LEFT_OUT = re.compile(
-    r"(?P<part>.*/(?:model|teacher|dataset|tokenizer|student-tokenizer))/.*|.*/(?:predictions|logits)\.parquet|.*/tables/[^/]*\.html",
+    r"(?P<part>.*/(?:model|teacher|dataset|tokenizer|student-tokenizer))/.*"
+    r"|.*/(?:predictions|logits)\.parquet|.*/tables/[^/]*\.html",
     re.DOTALL,
 )
 _NOTHING = object()  # a key or item that is not there; null is a value

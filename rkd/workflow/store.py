@@ -174,7 +174,7 @@ $ {command}
 def keep(name: str, results: Path, command: str = "") -> Path:
     """Copy the small files of an experiment to results/published/NAME, with a README to fill in.
 
-    Kept are tables, figures, report, metrics, the records and histories of its runs, the manifests of its data, and
+    Kept are tables, figures, report, clusters, metrics, the records and histories of its runs, the manifests of its data, and
     predictions of up to 5 MiB. Weights and logits are not kept.
 
     Args:
@@ -200,7 +200,7 @@ def keep(name: str, results: Path, command: str = "") -> Path:
     runs = [place[1] for place in places if place is not None]
     records = {run: read_record(run.folder(results) / "run.json", "spec") for run in runs}
     files: dict[Path, Path] = {}
-    for part in ("tables", "figures", "report"):
+    for part in ("tables", "figures", "report", "clusters"):
         # The report holds the tables as HTML.
         found = [path for path in (source / part).glob("*") if path.suffix != ".html" or part == "report"]
         files |= {path: path.relative_to(source) for path in found}
