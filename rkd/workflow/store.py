@@ -166,7 +166,8 @@ $ {command}
 | started, last run started | {first}, {last} (UTC) |
 | training time | {hours:.1f} h in {runs} runs, one after the other |
 
-`report/index.html` shows everything on one page. Weights and logits{left_out} are not kept; the command makes them again.
+`report/index.html` shows everything on one page. Weights and logits{left_out} are not kept; the
+command makes them again.
 `rkd verify results/published/{name}` compares the files with their records.
 """
 
@@ -174,8 +175,8 @@ $ {command}
 def keep(name: str, results: Path, command: str = "") -> Path:
     """Copy the small files of an experiment to results/published/NAME, with a README to fill in.
 
-    Kept are tables, figures, report, clusters, metrics, the records and histories of its runs, the manifests of its data, and
-    predictions of up to 5 MiB. Weights and logits are not kept.
+    Kept are tables, figures, report, clusters, metrics, the records and histories of its runs, the manifests of its
+    data, and predictions of up to 5 MiB. Weights and logits are not kept.
 
     Args:
         name: the experiment.
