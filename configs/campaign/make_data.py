@@ -3,9 +3,9 @@
     python configs/campaign/make_data.py GLUE_DIR INTENTS_DIR [OUT_DIR]
 
 GLUE_DIR has the official TSV files, INTENTS_DIR the CSV files banking77/{train,test}.csv (columns text, category) and
-clinc150/{train,dev,test}.csv (text, intent). The parts are drawn at random with a fixed seed, so that they are always the
-same. A task's dev part scores every epoch. Its test part, on which models are compared, is the official test set of the
-two intent tasks, and the official dev set of the GLUE tasks, whose test labels are not public.
+clinc150/{train,dev,test}.csv (text, intent). The parts are drawn at random with a fixed seed: they are always the same. A
+task's dev part scores every epoch. Models are compared on its test part: the official test set of the intent tasks, the
+official dev set of STS-B, whose test labels are not public, and other training rows of QQP.
 """
 
 import csv
@@ -41,7 +41,7 @@ def split_by_class(rows: Rows, label: str, *counts: int) -> list[Rows]:
     for numbers in classes.values():
         rng.shuffle(numbers)
         for part, count in zip(parts, counts, strict=True):
-            part += numbers[:count]
+            part.extend(numbers[:count])
             del numbers[:count]
     return [[rows[number] for number in sorted(part)] for part in parts]
 
@@ -63,7 +63,8 @@ def write(folder: Path, name: str, parts: Iterable[tuple[str, Rows]], columns: t
 def main() -> None:
     if len(sys.argv) not in (3, 4):
         sys.exit(__doc__)
-    glue, intents, out = (*map(Path, sys.argv[1:3]), Path(sys.argv[3] if len(sys.argv) == 4 else "data/campaign"))
+    glue, intents = map(Path, sys.argv[1:3])
+    out = Path(sys.argv[3] if len(sys.argv) == 4 else "data/campaign")
     out.mkdir(parents=True, exist_ok=True)
 
     train, dev = split_by_class(read_csv(intents / "banking77/train.csv"), "category", 20, 5)
