@@ -3,9 +3,9 @@
     python configs/campaign/make_data.py GLUE_DIR INTENTS_DIR [OUT_DIR]
 
 GLUE_DIR has the official TSV files, INTENTS_DIR the CSV files banking77/{train,test}.csv (columns text, category) and
-clinc150/{train,dev,test}.csv (text, intent). The parts are drawn at random with a fixed seed: they are always the same. A
-task's dev part scores every epoch. Models are compared on its test part: the official test set of the intent tasks, the
-official dev set of STS-B, whose test labels are not public, and other training rows of QQP.
+clinc150/{train,dev,test}.csv (text, intent). The parts are drawn at random with a fixed seed: they are always the
+same. A task's dev part scores every epoch. Models are compared on its test part: the official test set of the intent
+tasks, the official dev set of STS-B, whose test labels are not public, and other training rows of QQP.
 """
 
 import csv
