@@ -27,5 +27,5 @@ class ClusterSpec(Spec):
 
     @property
     def decides(self) -> tuple[str, ...]:
-        """What decides the clusters, beside the data."""
+        """Settings that decide the clusters, beside the data."""
         return (*self.columns, "test") if self.test else self.columns
