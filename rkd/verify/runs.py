@@ -40,7 +40,7 @@ _KEYS = (
 )
 _DATA = ("source", "revision", "sha256", "files")
 # What every training leaves, however its model and tokenizer are called.
-_HISTORY, _PREDICTIONS = "history.jsonl", "predictions.parquet"
+_HISTORY, _PREDICTIONS, _LOGITS = "history.jsonl", "predictions.parquet", "logits.parquet"
 _OUTPUTS = (_HISTORY, _PREDICTIONS, "model/config.json", "model/model.safetensors")
 _WEIGHTS = re.compile(r"model/[^/]+\.safetensors")
 # Only records of the first version name their code by one digest; they lack much that later ones have.
@@ -82,7 +82,9 @@ def _outcome(path: Path) -> Iterator[tuple[str, str]]:
     recorded = (object_in(path) or {}).get("outputs")
     recorded = recorded if isinstance(recorded, dict) else {}
     weights = sorted(file.relative_to(path.parent).as_posix() for file in path.parent.glob("model/*.safetensors"))
-    for name in dict.fromkeys([_HISTORY, _PREDICTIONS, *weights, *filter(_WEIGHTS.fullmatch, recorded)]):
+    # Answers alone may be equal by chance, as where a model always predicts one class.
+    answers = _LOGITS if _LOGITS in recorded or (path.parent / _LOGITS).is_file() else _PREDICTIONS
+    for name in dict.fromkeys([_HISTORY, answers, *weights, *filter(_WEIGHTS.fullmatch, recorded)]):
         if isinstance(value := recorded.get(name), str):
             yield name, value
         else:

@@ -446,7 +446,7 @@ def test_a_damaged_part_of_a_run_is_told(damage, run_folder, ends):
         ({"label": "x"}, "column 'label': found (object|str|string); expected numbers"),
         ({"prediction": float("nan")}, "predictions.parquet: predictions of validation: .* are NaN or infinite"),
         ({"prediction": 7}, "predictions.parquet: .* not class ids"),
-        ({"split": "other"}, "predictions.parquet: .*no split 'validation'; found other"),
+        ({"split": "other"}, "logits.parquet: found other examples; expected those of predictions.parquet"),
     ],
 )
 def test_predictions_of_another_kind_are_told(columns, message, run_folder):

@@ -283,8 +283,8 @@ def test_every_changed_deleted_or_added_file_of_a_distillation_is_found(distille
 def test_a_teacher_without_a_record_is_verified_by_that_of_its_student(distilled):
     record = distilled / "out/teacher/run.json"
     content = {file: (distilled / "out/teacher" / file).read_bytes() for file in
-               ("run.json", "history.jsonl", "predictions.parquet", "model/config.json")}  # fmt: skip
-    for file in ("run.json", "history.jsonl", "predictions.parquet"):
+               ("run.json", "history.jsonl", "predictions.parquet", "logits.parquet", "model/config.json")}  # fmt: skip
+    for file in ("run.json", "history.jsonl", "predictions.parquet", "logits.parquet"):
         record.with_name(file).unlink()
     assert not verify([distilled]).findings
     (record.parent / "model/config.json").write_text("{}")
